@@ -1,0 +1,1 @@
+"""Vectors in, nearest items out. Knows neither models nor streams."""

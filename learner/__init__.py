@@ -1,0 +1,1 @@
+"""Models, training, signals, metrics and evaluation: everything that learns. Knows no Kafka."""

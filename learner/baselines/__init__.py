@@ -1,0 +1,1 @@
+"""Streaming and static recommenders to be measured against, behind one interface."""
