@@ -1,0 +1,93 @@
+"""From scored candidates to a list: order, diversity, exploration.
+
+Owns the last decision about a list and its propensities. Knows no users, models or messages.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How lists are drawn up. The default is the pure ranking, with one try for users nobody knows."""
+
+    name: str = "default"
+    k: int = 10
+    candidates: int = 200
+    # Chance that a user without history is shown one item from below the list's end.
+    exploration: float = 0.5
+    # Weight of dissimilarity to the items above (maximal marginal relevance; Carbonell & Goldstein 1998).
+    diversity: float = 0.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of a list: the candidate's column, its chance of standing there, and whether it was a try."""
+
+    column: int
+    propensity: float
+    explored: bool = False
+
+
+def draw_up(
+    scores: NDArray[np.float32],
+    items: NDArray[np.int32],
+    ids: Sequence[str],
+    k: int,
+    policy: Policy,
+    *,
+    known_user: bool,
+    vectors: NDArray[np.float32] | None,
+    rng: np.random.Generator | None,
+) -> list[Place]:
+    """Chooses the k places of a list from C candidates.
+
+    `scores` (C,) float32, `items` (C,) int32 with their numbers, `ids` names by number; `vectors`
+    (V, D) float32 are needed for diversity alone. `rng` None means no exploration (replay).
+    """
+    order = _by_score(scores, items, ids, max(2 * k, k + 20))
+    if policy.diversity > 0 and vectors is not None:
+        order = _diversify(order, scores, vectors[items], k, policy.diversity)
+    places = [Place(int(column), 1.0) for column in order[:k]]
+    below = order[k : k + 20]
+    if rng is not None and not known_user and policy.exploration > 0 and len(below) and places:
+        chance = policy.exploration
+        if rng.random() < chance:
+            tried = int(below[rng.integers(len(below))])
+            places[-1] = Place(tried, chance / len(below), explored=True)
+        else:
+            places[-1] = Place(places[-1].column, 1.0 - chance)
+    return places
+
+
+def _by_score(
+    scores: NDArray[np.float32], items: NDArray[np.int32], ids: Sequence[str], top: int
+) -> NDArray[np.int64]:
+    """Columns by falling score; equal scores by item id, so that a list never depends on numbering."""
+    order = np.argsort(-scores, kind="stable")
+    head = order[: top + 1]
+    if np.any(scores[head][1:] == scores[head][:-1]):
+        order = np.array(sorted(order.tolist(), key=lambda c: (-scores[c], ids[items[c]])), np.int64)
+    return order[:top]
+
+
+def _diversify(
+    order: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    k: int,
+    weight: float,
+) -> NDArray[np.int64]:
+    """Greedy re-ordering by (1 - weight) * relevance - weight * similarity to what already stands."""
+    unit = vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9)
+    relevance = 1.0 / (1.0 + np.arange(len(order)))
+    rest, chosen = list(range(len(order))), [0]
+    rest.remove(0)
+    while rest and len(chosen) < k:
+        similarity = (unit[order[rest]] @ unit[order[chosen]].T).max(axis=1)
+        best = int(np.argmax((1 - weight) * relevance[rest] - weight * similarity))
+        chosen.append(rest.pop(best))
+    return order[np.array(chosen + rest)]
