@@ -1,0 +1,76 @@
+"""What the student reads of an event besides its item: the time gap and the normalised value.
+
+Owns these two definitions for training and for serving alike, so that both feed the same numbers.
+Knows no model and no torch: the worker imports it.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.events import INTEREST, Kind
+
+VALUE_LIMIT = 3.0  # normalised values are cut here: a price of 10,000 must not drown the item
+PRIOR_FLOOR = 0.05  # added to decayed popularity before the logarithm, in clicks
+
+INTEREST_KINDS: NDArray[np.bool_] = np.array([kind in INTEREST for kind in Kind])
+
+ValueScale = Mapping[str, tuple[float, float]]
+"""Mean and standard deviation of an event kind's values, by the kind's word."""
+
+
+class EventLog(Protocol):
+    """Recorded events as parallel arrays in global time order."""
+
+    @property
+    def user(self) -> NDArray[np.int32]:
+        """User numbers (n,)."""
+
+    @property
+    def item(self) -> NDArray[np.int32]:
+        """Item numbers (n,)."""
+
+    @property
+    def time_ms(self) -> NDArray[np.int64]:
+        """Event times (n,), Unix milliseconds."""
+
+    @property
+    def kind(self) -> NDArray[np.uint8]:
+        """Codes of `learner.events.Kind` (n,)."""
+
+    @property
+    def value(self) -> NDArray[np.float32]:
+        """Ratings, dwell seconds or prices (n,), nan where there is none."""
+
+
+def log_gap(time_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return log(1 + seconds since the user's previous event), 0 where `previous_ms` < 0 (no such event)."""
+    seconds = np.maximum(time_ms - previous_ms, 0) / 1000.0
+    return np.where(previous_ms < 0, 0.0, np.log1p(seconds)).astype(np.float32)
+
+
+def value_scale(kind: NDArray[np.uint8], value: NDArray[np.float32]) -> dict[str, tuple[float, float]]:
+    """Measure mean and standard deviation of the values of each kind that has any."""
+    scale: dict[str, tuple[float, float]] = {}
+    for code in Kind:
+        own = value[(kind == code) & np.isfinite(value)].astype(np.float64)
+        if own.size:
+            scale[code.word] = (float(own.mean()), float(max(own.std(), 1e-3)))
+    return scale
+
+
+def normalise_values(
+    kind: NDArray[np.uint8], value: NDArray[np.float32], scale: ValueScale
+) -> NDArray[np.float32]:
+    """Return the values in standard deviations of their kind, cut at ±3; 0 where there is none.
+
+    A kind without a scale (never seen in training with values) gives 0: nothing is known of its range.
+    """
+    mean = np.zeros(len(Kind), np.float64)
+    inverse = np.zeros(len(Kind), np.float64)
+    for word, (centre, spread) in scale.items():
+        mean[Kind[word.upper()]], inverse[Kind[word.upper()]] = centre, 1.0 / spread
+    normal = (value - mean[kind]) * inverse[kind]
+    return np.clip(np.nan_to_num(normal, nan=0.0), -VALUE_LIMIT, VALUE_LIMIT).astype(np.float32)
