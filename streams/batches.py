@@ -1,0 +1,364 @@
+"""Whole fetched slices of a partition, handed to a Faust agent as one value each.
+
+A stock agent takes one event at a time (4-8 k/s with a send each) and `Stream.take` loses events
+when a handler raises; here a slice of up to 1,024 records is one `Batch`, and its offsets are marked
+when the worker calls `Batch.finish()`, at the earliest after everything before it in its partition.
+
+Overrides private methods of Faust 0.15.3, whose version is pinned; tests/integration/test_batches.py
+(kill -9, rebalance, failing handler) guards every trap named below. Knows neither clicks nor states.
+"""
+
+import asyncio
+import functools
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+from aiokafka import ConsumerRecord
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from faust.topics import Topic
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
+from faust.types.tuples import TP, ConsumerMessage
+from mode.utils.futures import notify
+
+from streams.delivery import Fenced
+
+SLICE = 1024  # records; slices of 512 capped the agent at 40 k/s
+QUEUED_SLICES = 64  # waiting for the agent; Faust stops fetching from a partition above 80 % of it
+
+
+def alive_clock() -> float:
+    """Seconds that also pass while the machine sleeps, as a session at the broker does."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Batch:
+    """A fetched slice of one partition: records in offset order.
+
+    Exactly one of two ends: `finish()` once every effect of every record is acknowledged, or
+    abandoned by its source when the partition goes; then its records come again, to the next owner.
+    """
+
+    __slots__ = ("__weakref__", "_event", "_source", "abandoned", "finished", "generation", "records", "tp")
+
+    def __init__(
+        self, source: "BatchSource", tp: Any, records: Sequence[ConsumerRecord], generation: int
+    ) -> None:
+        self.tp = tp
+        self.records = records
+        self.generation = generation
+        self.finished = False
+        self.abandoned = False
+        self._source = source
+        self._event: Any = None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def topic(self) -> str:
+        """The topic that the records were read from."""
+        return str(self.tp.topic)
+
+    @property
+    def partition(self) -> int:
+        """The partition that the records were read from."""
+        return int(self.tp.partition)
+
+    def finish(self) -> None:
+        """Marks the slice's offsets. Of no effect once the batch has been abandoned."""
+        if not self.finished and not self.abandoned:
+            self.finished = True
+            self._source._finished(self)
+
+
+Assigned = Callable[[frozenset[Any], int], Awaitable[None]]
+Revoking = Callable[[frozenset[Any]], Awaitable[None]]
+
+
+class BatchSource:
+    """Batches of `topics` for one agent of a Faust app.
+
+        source = BatchSource(app, [topics.clicks, topics.requests], assigned=restore, revoking=settle)
+
+        @app.agent(source.topic)
+        @source.fatal
+        async def recommend(stream):
+            async for batch in source.batches(stream):
+                await rounds.put(batch)                 # ... and batch.finish() when all is acknowledged
+
+    `assigned(partitions, generation)` runs in its own task after each rebalance, while heartbeats go
+    on, and no batch is handed out before it has returned. `revoking(partitions)` runs before
+    partitions are given away and before the app stops: it ends the work in hand (finishing what it
+    can) and may leave the rest, which is then abandoned. Both get (topic, partition) tuples. Topics
+    of equal partition counts are assigned alike, so that partition 3 of each meets on one worker.
+    """
+
+    def __init__(self, app: Any, topics: Iterable[str], *, assigned: Assigned, revoking: Revoking) -> None:
+        self.app = app
+        self.topics = frozenset(topics)
+        self.partitions: frozenset[Any] = frozenset()
+        self.last_heartbeat = alive_clock()
+        self._assigned = assigned
+        self._revoking = revoking
+        self._in_flight: dict[Any, deque[Batch]] = defaultdict(deque)
+        self._opening: asyncio.Task[None] | None = None
+        self._open = asyncio.Event()
+        app.transport.Consumer = BatchConsumer
+        app.transport.batch_source = self
+        self.topic = BatchTopic(
+            app,
+            topics=sorted(self.topics),
+            key_serializer="raw",
+            value_serializer="raw",
+            maxsize=QUEUED_SLICES,
+        )
+
+    @property
+    def generation(self) -> int:
+        """Generation of the consumer group; grows with every rebalance."""
+        return int(self.app.consumer_generation_id)
+
+    def fence(self) -> None:
+        """Raises `Fenced` where another worker may own the partitions by now.
+
+        A process that was paused past its session must not send what it computed before.
+        """
+        silent = alive_clock() - self.last_heartbeat
+        if silent > self.app.conf.broker_session_timeout:
+            raise Fenced(
+                f"no heartbeat for {silent:.1f} s, longer than the session of "
+                f"{self.app.conf.broker_session_timeout:.0f} s: another worker may own the partitions. "
+                "Restart this worker; nothing is lost."
+            )
+
+    async def batches(self, stream: Any) -> AsyncIterator[Batch]:
+        """The agent's batches; an exception in the loop's body leaves its batch unmarked."""
+        stream.enable_acks = False  # as Stream.take does: a slice is acknowledged by finish() alone
+        async for event in stream.events():
+            batch: Batch = event.value
+            batch._event = event
+            self._in_flight[batch.tp].append(batch)
+            await self._open.wait()
+            if not batch.abandoned:  # no rebalance came while it waited
+                yield batch
+
+    def fatal(self, agent: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+        """Stops the worker when the agent raises: skipping the batch would lose its clicks."""
+
+        @functools.wraps(agent)
+        async def run(stream: Any) -> None:
+            try:
+                await agent(stream)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                await self.app.crash(error)
+                raise
+
+        return run
+
+    def unfinished(self) -> int:
+        """Records handed to the agent whose batch is not finished."""
+        return sum(len(batch) for batches in self._in_flight.values() for batch in batches)
+
+    def _finished(self, batch: Batch) -> None:
+        batches = self._in_flight[batch.tp]
+        while batches and batches[0].finished:
+            first = batches.popleft()
+            self.app.consumer.mark(first.tp, first.records[-1].offset + 1)
+        batch._event.ack()
+
+    def _start_opening(self, assigned: frozenset[Any], generation: int) -> None:
+        self.partitions = assigned
+        self.last_heartbeat = alive_clock()
+
+        async def opening() -> None:
+            try:
+                await self._assigned(assigned, generation)
+                self._open.set()
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                await self.app.crash(error)
+
+        self._opening = asyncio.create_task(opening())
+
+    async def _close(self) -> None:
+        """Lets the worker end its work in hand and abandons the rest. Of no effect when closed."""
+        self._open.clear()
+        if self._opening is not None and not self._opening.done():
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+        self._opening = None
+        try:
+            if self.partitions:
+                await self._revoking(self.partitions)
+        except Exception as error:
+            await self.app.crash(error)
+        finally:
+            self.partitions = frozenset()
+            self._abandon()
+
+    def _abandon(self) -> None:
+        for batches in self._in_flight.values():
+            for batch in batches:
+                if not batch.finished:
+                    batch.abandoned = True
+                    batch._event.ack()  # no mark: only that Faust does not wait for it
+        self._in_flight.clear()
+
+
+class BatchTopic(Topic):  # type: ignore[misc]
+    """A topic whose values are `Batch`es and need no decoding."""
+
+    async def decode(self, message: Any, *, propagate: bool = False) -> Any:  # noqa: ARG002
+        """The event of a slice."""
+        return self._create_event(message.key, message.value, message.headers, message)
+
+
+class BatchConsumer(AiokafkaConsumer):  # type: ignore[misc]
+    """Faust's consumer, except that records of the batch topics travel as slices."""
+
+    def _new_consumer_thread(self) -> Any:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def _source(self) -> BatchSource:
+        source: BatchSource = self.transport.batch_source
+        return source
+
+    def _reset_state(self) -> None:
+        super()._reset_state()
+        self._marks: dict[Any, int] = {}
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:
+        """Slices of the batch topics, single messages of all others."""
+        records, active = await self._wait_next_records(timeout)
+        generation, source = self.app.consumer_generation_id, self._source
+        if not records or self.should_stop:
+            return
+        if not self.flow_active:
+            # The position has moved past these records: without the seek they would be lost.
+            try:
+                await self.perform_seek()
+            except Exception as error:
+                self.log.warning("seek while the flow is off: %r", error)
+            return
+        wanted = {
+            tp: fetched
+            for tp, fetched in records.items()
+            if active is None or tp in active or tp in self._buffered_partitions
+        }
+        for tp in wanted:
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+        for start in range(0, max(map(len, wanted.values()), default=0), SLICE):
+            for tp, fetched in wanted.items():
+                for message in self._messages(tp, fetched[start : start + SLICE], source, generation):
+                    if not self.flow_active or self.app.consumer_generation_id != generation:
+                        return  # all of it is fetched again from the committed offset
+                    yield tp, message
+
+    def _messages(
+        self, tp: Any, records: Sequence[ConsumerRecord], source: BatchSource, generation: int
+    ) -> Iterable[Any]:
+        if tp.topic not in source.topics:
+            return [self._to_message(tp, record) for record in records]
+        read = self._read_offset[tp]
+        if read is not None and records and records[0].offset < read:
+            records = [record for record in records if record.offset >= read]
+        if not records:
+            return []
+        last = records[-1]
+        batch = Batch(source, tp, records, generation)
+        message = ConsumerMessage(
+            tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, (), None,
+            batch, None, 0, 0, tp, generation_id=generation,
+        )  # fmt: skip
+        return [message]
+
+    def mark(self, tp: Any, offset: int) -> None:
+        """Everything before `offset` is done with: the next commit says so."""
+        self._marks[tp] = offset
+        self._acked[tp] = [offset - 1]  # makes Faust ask _new_offset
+        self._n_acked += 1
+
+    def ack(self, message: Any) -> bool:
+        """Ends Faust's waiting for a message; for slices it marks nothing (Faust acks skipped ones)."""
+        if not isinstance(message.value, Batch):
+            return bool(super().ack(message))
+        if message.acked:
+            return False
+        message.acked = True
+        self._unacked_messages.discard(message)
+        notify(self._waiting_for_ack)
+        return True
+
+    def _new_offset(self, tp: Any) -> int | None:
+        if tp.topic not in self._source.topics:
+            offset: int | None = super()._new_offset(tp)
+            return offset
+        return self._marks.get(tp)
+
+    async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
+        if tp.topic not in self._source.topics:  # slices are marked by their ends
+            await super()._add_gap(tp, offset_from, offset_to)
+
+    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
+        """Ends the work in hand and commits, then Faust's own part.
+
+        Faust forgets what was acknowledged before it commits, so the commit is made here.
+        """
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        self.app.flow_control.clear()
+        await self._source._close()
+        await self.commit()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
+        """Starts anew from the committed offsets."""
+        self._marks.clear()
+        for tp in list(self._read_offset):
+            if tp.topic in self._source.topics:
+                del self._read_offset[tp]
+        await super().on_partitions_assigned(assigned, generation_id)
+        owned = frozenset(tp for tp in assigned if tp.topic in self._source.topics)
+        self._source._start_opening(owned, generation_id)
+
+    async def wait_empty(self) -> None:
+        """Ends the work in hand before the app stops."""
+        await self._source._close()
+        await super().wait_empty()
+
+
+class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Notes heartbeats, and assigns partitions of the same number of all topics to one worker."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust's choice, round robin over all partitions of all topics, parts a user's clicks from
+        # their requests as soon as the number of workers does not divide the partitions.
+        consumer._partition_assignment_strategy = (RangePartitionAssignor,)
+        return consumer
+
+    async def on_start(self) -> None:
+        """Wraps the heartbeat of the group's coordinator."""
+        await super().on_start()
+        coordinator = self._consumer._coordinator
+        source: BatchSource = self.transport.batch_source
+        beat = coordinator._do_heartbeat
+
+        async def heartbeat() -> bool:
+            sent = alive_clock()
+            success = bool(await beat())
+            if success:
+                source.last_heartbeat = sent
+            return success
+
+        coordinator._do_heartbeat = heartbeat
+
+
+__all__ = ["SLICE", "TP", "Batch", "BatchSource", "alive_clock"]

@@ -1,0 +1,104 @@
+"""Reads a topic that every process needs whole (items, signals, releases) from its beginning.
+
+No consumer group: each reader sees all partitions. `caught_up` is set when everything has been read
+that was there at the start. Knows nothing of what the records mean.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from mode import Service
+
+_STRETCH = 256  # records applied in one go: a few ms at most without a turn for heartbeats
+_FETCH_BYTES = 4 * 1024 * 1024
+
+
+def new_reader(connection: Mapping[str, Any], **settings: Any) -> AIOKafkaConsumer:
+    """A consumer without a group, not started; reads what it is assigned, from the beginning."""
+    options = {"enable_auto_commit": False, "auto_offset_reset": "earliest", **settings}
+    return AIOKafkaConsumer(max_partition_fetch_bytes=_FETCH_BYTES, **connection, **options)
+
+
+class Feed(Service):  # type: ignore[misc]
+    """A service that calls `on_record` for every record of `topic`, in order within a partition.
+
+    `on_record(record)` gets an aiokafka record: key, value (None: a tombstone), partition, offset,
+    timestamp (CreateTime, ms), headers. What it raises stops the app: a callback handles bad records
+    itself. With `lock` each stretch of up to 256 records is applied while holding it, so that a
+    worker which holds it during a round is not surprised in the middle of one. `on_stretch()`, still
+    under the lock, follows each stretch: for work worth doing once for many records.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        connection: Mapping[str, Any],
+        on_record: Callable[[ConsumerRecord], None],
+        *,
+        lock: asyncio.Lock | None = None,
+        on_stretch: Callable[[], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.topic = topic
+        self.connection = connection
+        self.caught_up = asyncio.Event()
+        self.records = 0  # applied so far
+        self.ends: dict[int, int] = {}  # end offsets seen at the start, by partition
+        self.positions: dict[int, int] = {}  # next offset to apply, by partition
+        self._on_record = on_record
+        self._on_stretch = on_stretch
+        self._lock = lock or asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Feed {self.topic}>"
+
+    @property
+    def label(self) -> str:
+        """The name in Faust's logs."""
+        return f"Feed: {self.topic}"
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _read(self) -> None:
+        consumer = new_reader(self.connection)
+        await consumer.start()
+        try:
+            partitions = await _partitions(consumer, self.topic)
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            self.ends = {tp.partition: end for tp, end in ends.items()}
+            await self._note_positions(consumer, partitions)
+            while not self.should_stop:
+                fetched = await consumer.getmany(timeout_ms=100, max_records=4 * _STRETCH)
+                await self._apply([record for records in fetched.values() for record in records])
+                if fetched or not self.caught_up.is_set():
+                    await self._note_positions(consumer, partitions)
+        finally:
+            await consumer.stop()
+
+    async def _apply(self, records: list[ConsumerRecord]) -> None:
+        for start in range(0, len(records), _STRETCH):
+            async with self._lock:
+                for record in records[start : start + _STRETCH]:
+                    self._on_record(record)
+                    self.records += 1
+                if self._on_stretch is not None:
+                    self._on_stretch()
+            await asyncio.sleep(0)
+
+    async def _note_positions(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
+        for tp in partitions:
+            self.positions[tp.partition] = await consumer.position(tp)
+        if all(self.positions[partition] >= end for partition, end in self.ends.items()):
+            self.caught_up.set()
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    await consumer.topics()  # fetches metadata of all topics
+    numbers = consumer.partitions_for_topic(topic)
+    if not numbers:
+        raise LookupError(f"no topic {topic}; create the topics with `nextclick topics create`")
+    return [TopicPartition(topic, number) for number in sorted(numbers)]

@@ -1,0 +1,119 @@
+"""The order in which pending records are worked on: fair to users, true to each user's order.
+
+A round holds at most one record of each user, so that one user's burst of a thousand clicks takes
+one place in each round and holds nobody else up. Knows nothing of Kafka beyond batches to finish.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+ROUND = 64  # users; a batch of 64 costs the models little more than one of 8
+
+
+class Finishable(Protocol):
+    """What pending records belong to: a fetched batch."""
+
+    abandoned: bool
+
+    def finish(self) -> None:
+        """Everything that belonged to it is done."""
+
+
+Payload = TypeVar("Payload")
+
+
+@dataclass(slots=True, eq=False)
+class Pending(Generic[Payload]):
+    """A record of a user waiting for its round, or in one."""
+
+    user: str
+    payload: Payload
+    batch: "_Open"
+
+    def done(self) -> None:
+        """All that follows from the record is acknowledged; the last one finishes the batch."""
+        self.batch.open -= 1
+        if self.batch.open == 0:
+            self.batch.batch.finish()
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    batch: Finishable
+    open: int  # records not yet done
+
+
+class Rounds(Generic[Payload]):
+    """Pending records of all owned partitions. Used by one event loop only.
+
+    `capacity` bounds the pending records: above it `put` waits, so that what is fetched stays in
+    Kafka. Batches may finish in any order; offsets are marked in order by their source.
+    """
+
+    def __init__(self, capacity: int = 8192) -> None:
+        self.capacity = capacity
+        self.pending = 0
+        self._of_user: dict[str, deque[Pending[Payload]]] = {}  # in the order of their next turn
+        self._room = asyncio.Event()
+        self._room.set()
+        self._work = asyncio.Event()
+
+    async def put(self, batch: Finishable, records: list[tuple[str, Payload]]) -> None:
+        """Queues a batch's (user, payload) in order; a batch without any is finished at once."""
+        await self._room.wait()
+        if batch.abandoned:
+            return
+        if not records:
+            batch.finish()
+            return
+        opened = _Open(batch, len(records))
+        for user, payload in records:
+            self._of_user.setdefault(user, deque()).append(Pending(user, payload, opened))
+        self.pending += len(records)
+        self._update()
+
+    async def wait(self) -> None:
+        """Returns when something is pending."""
+        await self._work.wait()
+
+    def take(self, limit: int = ROUND) -> list[Pending[Payload]]:
+        """The next round: the oldest record of each of up to `limit` users, who then queue up again.
+
+        Records of abandoned batches are passed over: they will be read again by their next owner.
+        """
+        taken: list[Pending[Payload]] = []
+        for user in list(_first(self._of_user, limit)):
+            queue = self._of_user.pop(user)
+            while queue:
+                record = queue.popleft()
+                self.pending -= 1
+                if not record.batch.batch.abandoned:
+                    taken.append(record)
+                    break
+            if queue:
+                self._of_user[user] = queue  # to the end of the line
+        self._update()
+        return taken
+
+    def clear(self) -> None:
+        """Forgets everything pending: their partitions are given away."""
+        self._of_user.clear()
+        self.pending = 0
+        self._update()
+
+    def _update(self) -> None:
+        _set(self._room, self.pending < self.capacity)
+        _set(self._work, self.pending > 0)
+
+
+def _first(of_user: dict[str, Any], limit: int) -> list[str]:
+    return [user for user, _ in zip(of_user, range(limit), strict=False)]
+
+
+def _set(event: asyncio.Event, value: bool) -> None:
+    if value:
+        event.set()
+    else:
+        event.clear()
