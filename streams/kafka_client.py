@@ -1,0 +1,85 @@
+"""Clients for the configured brokers, and the partition a key belongs to.
+
+Owns how settings become arguments of kafka-python and aiokafka, and the error that says a broker
+cannot be reached. Knows no topics and no messages.
+"""
+
+import ssl
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError
+from kafka.partitioner import murmur2
+
+from streams.settings import Settings
+
+# Enough for a laptop that starts a JVM beside the command, short enough not to look hung.
+BOOTSTRAP_TIMEOUT_MS = 10_000
+
+
+class BrokerUnreachable(Exception):  # noqa: N818 (read aloud in messages: "broker unreachable")
+    """No configured broker answers: the message names them and what to do."""
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of a key, as Kafka's Java client chooses it (murmur2)."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """Arguments with which any kafka-python client reaches the brokers."""
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "security_protocol": settings.security_protocol,
+        "sasl_mechanism": settings.sasl_mechanism,
+        "sasl_plain_username": settings.sasl_plain_username,
+        "sasl_plain_password": settings.sasl_plain_password
+        and settings.sasl_plain_password.get_secret_value(),
+    }
+    if settings.security_protocol.endswith("SSL"):
+        arguments["ssl_context"] = ssl_context(settings)
+    return arguments
+
+
+def async_connection(settings: Settings) -> dict[str, Any]:
+    """Arguments with which any aiokafka client reaches the brokers."""
+    arguments = connection(settings)
+    # aiokafka checks the mechanism even where no login takes place.
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def ssl_context(settings: Settings) -> ssl.SSLContext:
+    """The TLS context that the ssl_* settings describe."""
+    context = ssl.create_default_context(cafile=settings.ssl_cafile)
+    context.check_hostname = settings.ssl_check_hostname
+    if settings.ssl_certfile:
+        password = settings.ssl_password and settings.ssl_password.get_secret_value()
+        context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password)
+    return context
+
+
+def admin(settings: Settings) -> KafkaAdminClient:
+    """An administration client; close it, or use it in a `with`."""
+    return _connected(
+        settings, KafkaAdminClient, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS, request_timeout_ms=30_000
+    )
+
+
+def producer(settings: Settings, **options: Any) -> KafkaProducer:
+    """A producer of keyed records, partitioned as Kafka's Java client does it."""
+    return _connected(settings, KafkaProducer, **{"acks": "all", "linger_ms": 2, **options})
+
+
+def consumer(settings: Settings, *topics: str, **options: Any) -> KafkaConsumer:
+    """A consumer; without `group_id` it commits nothing."""
+    return _connected(settings, KafkaConsumer, *topics, **{"enable_auto_commit": False, **options})
+
+
+def _connected(settings: Settings, kind: Any, *topics: str, **options: Any) -> Any:
+    try:
+        return kind(*topics, **connection(settings), **options)
+    except KafkaError as error:
+        raise BrokerUnreachable(
+            f"no Kafka broker answers at {settings.bootstrap_servers} ({error}); start one with "
+            "`nextclick broker`, or name yours with --bootstrap-servers HOST:PORT"
+        ) from error

@@ -1,0 +1,214 @@
+"""Configuration in one typed place, and where each value came from.
+
+Owns the names, types, defaults and the order of precedence: a flag beats the environment
+(`NEXTCLICK_…`), the environment beats the TOML file, the file beats the default. Knows no command
+and opens no connection; `streams.kafka_client` turns the security settings into client arguments.
+
+The file is `nextclick.toml` in the working directory, or the one that `--config` names. Its keys are
+the names below; a table is a prefix, so `[broker] port = 9092` is `broker_port`.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PrivateAttr, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+ENV_PREFIX = "NEXTCLICK_"
+DEFAULT_FILE = Path("nextclick.toml")
+
+Clock = Literal["wall", "stream"]
+Repeats = Literal["yes", "no", "auto"]
+Port = Annotated[int, Field(ge=0, le=65535)]
+# Kafka allows these characters in topic names; the longest suffix ("recommendations") must still fit 249.
+TopicPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,200}$")]
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used: names the setting, its source and what was expected."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. Build it with `load_settings`; the constructor takes flags only."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, comma-separated")
+    prefix: TopicPrefix = Field("nextclick.", description="what every topic's name begins with")
+    clock: Clock = Field("wall", description="what now is: the wall clock, or the newest event time seen")
+    data_dir: Path = Field(
+        Path(".nextclick"), description="folder of everything that is kept on this machine"
+    )
+    cache_dir: Path = Field(
+        default_factory=lambda: (
+            Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nextclick"
+        ),
+        description="folder of downloads that any project on this machine may share",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how to talk to the brokers"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="how to log in to the brokers"
+    )
+    sasl_plain_username: str | None = Field(None, description="user name for PLAIN and SCRAM")
+    sasl_plain_password: SecretStr | None = Field(None, description="password for PLAIN and SCRAM")
+    ssl_cafile: Path | None = Field(None, description="certificates that the brokers' are checked against")
+    ssl_certfile: Path | None = Field(None, description="this client's certificate")
+    ssl_keyfile: Path | None = Field(None, description="this client's private key")
+    ssl_password: SecretStr | None = Field(None, description="password of the private key")
+    ssl_check_hostname: bool = Field(True, description="whether a broker's certificate must name its host")
+
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        8, description="partitions of clicks, requests, user-states and recommendations when created"
+    )
+    replication: Annotated[int, Field(ge=-1, le=100)] = Field(
+        -1, description="copies of each partition when a topic is created; -1: the brokers' default"
+    )
+    retention_days: Annotated[float, Field(gt=0)] = Field(30.0, description="how long clicks are kept")
+    max_future_ms: Annotated[int, Field(ge=0)] = Field(
+        300_000, description="how far ahead of the wall clock an event may be before it is bad input"
+    )
+    signals_interval_ms: Annotated[int, Field(ge=0)] = Field(
+        200, description="longest wait between a click and the signals it changes; 0: every batch"
+    )
+
+    k: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="items in a list")
+    policy: str = Field("default", description="name of the policy that each list carries")
+    exploration: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.05, description="share of list places given to items the models know little of"
+    )
+    diversity: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="how much a list avoids items that resemble each other"
+    )
+    repeat_consumption: Repeats = Field(
+        "auto", description="whether consumed items may be recommended again; auto: as the release says"
+    )
+    release: str | None = Field(None, description="release to begin with; default: the live one announced")
+    pin: bool = Field(False, description="stay with this release whatever is announced")
+    slot: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="this worker's place in the group; default: the lowest one free on this machine"
+    )
+    http_host: str = Field("127.0.0.1", description="address the worker's HTTP interface listens on")
+    http_port: Port = Field(8080, description="port of the worker's HTTP interface; 0: any free one")
+
+    broker_port: Port = Field(9092, description="port of the embedded broker; 0: any free one")
+    broker_heap: Annotated[str, StringConstraints(pattern=r"^[0-9]+[kmgKMG]$")] = Field(
+        "192m", description="Java heap of the embedded broker"
+    )
+    broker_data: Path | None = Field(
+        None, description="folder of the embedded broker's data; default: `broker` in the data folder"
+    )
+    broker_jars: Path | None = Field(
+        None, description="folder with Kafka's jars, where they cannot be downloaded"
+    )
+
+    _provenance: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what the caller passes: `load_settings` merges the sources, so that it knows which one won."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _login_is_complete(self) -> Self:
+        if self.security_protocol.startswith("SASL"):
+            if self.sasl_mechanism is None:
+                raise ValueError(f"security_protocol {self.security_protocol} needs sasl_mechanism")
+            if self.sasl_plain_username is None or self.sasl_plain_password is None:
+                raise ValueError(
+                    f"sasl_mechanism {self.sasl_mechanism} needs sasl_plain_username and sasl_plain_password"
+                )
+        return self
+
+    @property
+    def broker_dir(self) -> Path:
+        """Where the embedded broker keeps its data."""
+        return self.broker_data or self.data_dir / "broker"
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """For each setting where its value came from: a flag, a variable, a file or "default"."""
+        return {name: self._provenance.get(name, "default") for name in type(self).model_fields}
+
+    def shown(self) -> dict[str, str]:
+        """Each setting as text, with secrets masked."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: "" if value is None else str(value) for name, value in values.items()}
+
+
+def load_settings(config: Path | None = None, **flags: Any) -> Settings:
+    """Settings in force: `flags` (those that are not None) over environment over file over default.
+
+    Raises SettingsError naming the setting, where the value stands, and what was expected.
+    """
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for values, where in (_from_file(config), _from_environment(), _from_flags(flags)):
+        merged |= values
+        origin |= where
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, origin)) from None
+    settings._provenance.update(origin)
+    return settings
+
+
+def _from_flags(flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    given = {name: value for name, value in flags.items() if value is not None}
+    return given, {name: f"flag --{name.replace('_', '-')}" for name in given}
+
+
+def _from_environment() -> tuple[dict[str, Any], dict[str, str]]:
+    values = EnvSettingsSource(Settings)()
+    return values, {name: f"environment {ENV_PREFIX}{name.upper()}" for name in values}
+
+
+def _from_file(config: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
+    path = config or DEFAULT_FILE
+    if config is None and not path.exists():
+        return {}, {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"settings file {path} is no TOML: {error}") from None
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            values |= {f"{key}_{inner}": entry for inner, entry in value.items()}
+        else:
+            values[key] = value
+    return values, dict.fromkeys(values, f"file {path}")
+
+
+def _explain(error: ValidationError, origin: dict[str, str]) -> str:
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{name} ({origin[name]}) is no setting; `nextclick settings` lists them all")
+        elif name:
+            source = origin.get(name, "default")
+            lines.append(f"{name} ({source}): {problem['msg']}, got {problem['input']!r}")
+        else:
+            lines.append(problem["msg"].removeprefix("Value error, "))
+    return "\n".join(lines)

@@ -1,0 +1,224 @@
+"""The topics: their names, partitions and cleanup, created by whoever starts first.
+
+Owns what each topic of the wire contract is configured to be, and the rule that `clicks`, `requests`
+and `user-states` have equally many partitions (so that a user's records meet on one worker). Knows
+nothing of what the records contain.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from kafka import KafkaAdminClient
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+# A record of a dead letter is the bad record whole, with headers around it; the brokers' default for
+# one batch (1 MiB) would refuse the letter of a record that only just fitted.
+DEAD_LETTER_MAX_BYTES = 2 * 1024 * 1024
+
+# Compaction as soon as a tenth of a log is superseded, in segments small enough to be closed soon:
+# restoring states and signals reads the whole log, and a log of old versions makes every start slow.
+COMPACTION = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.bytes": str(64 * 1024 * 1024),
+    "segment.ms": str(DAY_MS),
+}
+
+
+class TopicsError(Exception):
+    """Topics that do not fit together: says which, how, and the command that mends it."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """Full names of the topics under one prefix."""
+
+    prefix: str
+
+    @property
+    def clicks(self) -> str:
+        """Events, keyed by user."""
+        return self.prefix + "clicks"
+
+    @property
+    def items(self) -> str:
+        """The catalogue, keyed by item."""
+        return self.prefix + "items"
+
+    @property
+    def requests(self) -> str:
+        """Lists asked for without a click, keyed by user."""
+        return self.prefix + "requests"
+
+    @property
+    def recommendations(self) -> str:
+        """Lists, keyed by user."""
+        return self.prefix + "recommendations"
+
+    @property
+    def user_states(self) -> str:
+        """The workers' changelog, keyed by user."""
+        return self.prefix + "user-states"
+
+    @property
+    def signals(self) -> str:
+        """What all users' clicks say about an item, keyed by item."""
+        return self.prefix + "signals"
+
+    @property
+    def releases(self) -> str:
+        """Roles of releases, keyed by release id."""
+        return self.prefix + "releases"
+
+    @property
+    def dead_letters(self) -> str:
+        """Bad records, unchanged, with their original key."""
+        return self.prefix + "dead-letters"
+
+    @property
+    def copartitioned(self) -> tuple[str, str, str]:
+        """The topics that must have equally many partitions."""
+        return self.clicks, self.requests, self.user_states
+
+    def all(self) -> tuple[str, ...]:
+        """All topics in the order of a click's journey."""
+        return (
+            self.clicks, self.items, self.requests, self.recommendations,
+            self.user_states, self.signals, self.releases, self.dead_letters,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What one topic is configured to be."""
+
+    name: str
+    partitions: int
+    configs: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Described:
+    """What one topic is; `partitions` is 0 where the topic does not exist."""
+
+    name: str
+    partitions: int
+    configs: dict[str, str]
+
+
+def plan(settings: Settings, partitions: int | None = None) -> list[Topic]:
+    """The topics as they are created. `partitions` overrides the setting for the topics keyed by user.
+
+    Topics keyed by item or release have one partition: every worker reads them whole, in order.
+    """
+    names = Names(settings.prefix)
+    by_user = partitions or settings.partitions
+    clicks_ms = str(round(settings.retention_days * DAY_MS))
+    return [
+        Topic(names.clicks, by_user, _deleted_after(clicks_ms)),
+        Topic(names.items, 1, COMPACTION),
+        Topic(names.requests, by_user, _deleted_after(str(DAY_MS))),
+        Topic(names.recommendations, by_user, _deleted_after(str(7 * DAY_MS))),
+        Topic(names.user_states, by_user, COMPACTION),
+        Topic(names.signals, 1, COMPACTION),
+        Topic(names.releases, 1, COMPACTION),
+        Topic(names.dead_letters, 1,
+              _deleted_after(clicks_ms) | {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)}),
+    ]  # fmt: skip
+
+
+def create_missing(admin: "KafkaAdminClient", settings: Settings) -> list[str]:
+    """Create the topics that do not exist and wait until they can be used; returns their names.
+
+    Two processes may do this at once: the one that comes second finds the topics made. Where one of
+    the co-partitioned topics exists already, the others follow its number of partitions.
+    """
+    from kafka.errors import TopicAlreadyExistsError, for_code
+
+    existing = partition_counts(admin, [topic.name for topic in plan(settings)])
+    copartitioned = [existing[name] for name in Names(settings.prefix).copartitioned if existing[name]]
+    wanted = plan(settings, partitions=max(copartitioned, default=None))
+    missing = [topic for topic in wanted if not existing[topic.name]]
+    if not missing:
+        return []
+    answer = admin.create_topics(
+        {
+            topic.name: {
+                "num_partitions": topic.partitions,
+                "replication_factor": settings.replication,
+                "configs": topic.configs,
+            }
+            for topic in missing
+        },
+        raise_errors=False,
+    )
+    created = []
+    for result in answer["topics"]:
+        error = for_code(result["error_code"])
+        if result["error_code"] == 0:
+            created.append(result["name"])
+        elif error is not TopicAlreadyExistsError:
+            raise TopicsError(
+                f"cannot create topic {result['name']}: {error.__name__} {result.get('error_message') or ''}; "
+                "create it by hand with the settings that `nextclick topics describe` shows, or ask whoever "
+                "administers the brokers"
+            )
+    admin.wait_for_topics([topic.name for topic in missing])
+    return created
+
+
+def check(admin: "KafkaAdminClient", settings: Settings) -> int:
+    """The number of partitions that clicks, requests and user-states share.
+
+    Raises TopicsError where one is missing or their numbers differ, with the command that mends it.
+    """
+    counts = partition_counts(admin, Names(settings.prefix).copartitioned)
+    absent = [name for name, count in counts.items() if not count]
+    where = f"--bootstrap-servers {settings.bootstrap_servers} --prefix {settings.prefix}"
+    if absent:
+        raise TopicsError(
+            f"missing topics: {', '.join(absent)}; create them with `nextclick topics create {where}`"
+        )
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        raise TopicsError(
+            f"clicks, requests and user-states must have equally many partitions, but {listed}; stop the "
+            f"workers and run `nextclick topics repair {where}`"
+        )
+    return next(iter(counts.values()))
+
+
+def partition_counts(admin: "KafkaAdminClient", names: Iterable[str]) -> dict[str, int]:
+    """For each name its number of partitions, 0 where there is no such topic."""
+    wanted = list(names)
+    found = {topic["name"]: len(topic["partitions"]) for topic in _metadata(admin, wanted)}
+    return {name: found.get(name, 0) for name in wanted}
+
+
+def describe(admin: "KafkaAdminClient", settings: Settings) -> list[Described]:
+    """Each topic of the contract as the brokers have it."""
+    from kafka.admin import ConfigResource, ConfigResourceType
+
+    counts = partition_counts(admin, Names(settings.prefix).all())
+    existing = [name for name, count in counts.items() if count]
+    configs: dict[str, dict[str, str]] = {}
+    if existing:
+        answer: dict[str, Any] = admin.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name) for name in existing], config_filter="all"
+        )
+        for name, entries in answer["topic"].items():
+            configs[name] = {key: str(entry["value"]) for key, entry in entries.items()}
+    return [Described(name, count, configs.get(name, {})) for name, count in counts.items()]
+
+
+def _metadata(admin: "KafkaAdminClient", names: list[str]) -> list[dict[str, Any]]:
+    return [topic for topic in admin.describe_topics(names) if topic["error_code"] == 0]
+
+
+def _deleted_after(retention_ms: str) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": retention_ms}

@@ -1,0 +1,79 @@
+"""Fixtures shared by all tests: the embedded broker, a prefix of topics for each test, recorded data."""
+
+import importlib.util
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.broker import EmbeddedBroker
+from streams.settings import Settings, load_settings
+from streams.topics import Names, create_missing
+
+DATA = Path(os.environ.get("NEXTCLICK_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the broker by its fixtures; skip what needs torch where torch is missing."""
+    torch_is_here = importlib.util.find_spec("torch") is not None
+    for item in items:
+        if "broker" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.broker)
+        if item.get_closest_marker("learner") and not torch_is_here:
+            item.add_marker(pytest.mark.skip(reason="needs torch: pip install 'nextclick[learner]'"))
+
+
+@pytest.fixture(autouse=True)
+def _own_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see neither the variables nor (in the repository's root) the file of whoever runs them."""
+    for name in list(os.environ):
+        if name.startswith("NEXTCLICK_") and name not in ("NEXTCLICK_DATA", "NEXTCLICK_CACHE_DIR"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """A real broker on a free port, one for the whole run (one for each process under xdist)."""
+    cache = load_settings().cache_dir
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker"), port=0, cache=cache) as running:
+        yield running
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix of topics that no other test has used."""
+    return f"t{uuid.uuid4().hex[:10]}."
+
+
+@pytest.fixture
+def settings(broker: EmbeddedBroker, prefix: str, tmp_path: Path) -> Settings:
+    """Settings for the broker, with topics and a data folder of the test's own, and the stream's clock."""
+    return load_settings(
+        bootstrap_servers=broker.bootstrap_servers, prefix=prefix, clock="stream",
+        data_dir=tmp_path / "nextclick", http_port=0, exploration=0.0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def topics(settings: Settings) -> Names:
+    """The test's topics, created."""
+    from streams import kafka_client
+
+    with kafka_client.admin(settings) as admin:
+        create_missing(admin, settings)
+    return Names(settings.prefix)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Callable[[str], Path]:
+    """The folder of a recorded data set by its name; the test is skipped where it is not on this machine."""
+
+    def folder(name: str) -> Path:
+        path = DATA / name
+        if not (path / "interactions.csv.gz").exists():
+            pytest.skip(f"no data set {name} in {DATA}; NEXTCLICK_DATA names the folder that has them")
+        return path
+
+    return folder
