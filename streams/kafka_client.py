@@ -10,6 +10,7 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 from kafka.partitioner import murmur2
+from pydantic import SecretStr
 
 from streams.settings import Settings
 
@@ -53,8 +54,7 @@ def ssl_context(settings: Settings) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=settings.ssl_cafile)
     context.check_hostname = settings.ssl_check_hostname
     if settings.ssl_certfile:
-        password = settings.ssl_password and settings.ssl_password.get_secret_value()
-        context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password)
+        context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, _revealed(settings.ssl_password))
     return context
 
 
@@ -73,6 +73,10 @@ def producer(settings: Settings, **options: Any) -> KafkaProducer:
 def consumer(settings: Settings, *topics: str, **options: Any) -> KafkaConsumer:
     """A consumer; without `group_id` it commits nothing."""
     return _connected(settings, KafkaConsumer, *topics, **{"enable_auto_commit": False, **options})
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 def _connected(settings: Settings, kind: Any, *topics: str, **options: Any) -> Any:

@@ -164,9 +164,9 @@ def create_missing(admin: "KafkaAdminClient", settings: Settings) -> list[str]:
             created.append(result["name"])
         elif error is not TopicAlreadyExistsError:
             raise TopicsError(
-                f"cannot create topic {result['name']}: {error.__name__} {result.get('error_message') or ''}; "
-                "create it by hand with the settings that `nextclick topics describe` shows, or ask whoever "
-                "administers the brokers"
+                f"cannot create topic {result['name']}: {error.__name__} "
+                f"{result.get('error_message') or ''}; create it by hand with the settings that "
+                "`nextclick topics describe` shows, or ask whoever administers the brokers"
             )
     admin.wait_for_topics([topic.name for topic in missing])
     return created
