@@ -1,0 +1,94 @@
+"""Lists as the ranker learns from them: candidates' features and which candidate was clicked.
+
+Owns the shape of training lists and their thinning. The lists are made by the pipeline that serves
+them: `streams.offline.collect` has the type `Collect`. Knows no torch and no models.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from learner.dataset import Interactions
+    from learner.release import LiveRelease
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Answered lists.
+
+    features (n, C, F) float32 or float16; positive (n,) int64: the clicked candidate's place, -1 where
+    it is not among the candidates; mask (n, C) bool: True where there is a candidate.
+    """
+
+    features: NDArray[np.float32]
+    positive: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.positive)
+
+    @staticmethod
+    def join(parts: Sequence["Lists"]) -> "Lists":
+        """All lists of `parts` one after the other; narrower ones are padded."""
+        width = max(part.mask.shape[1] for part in parts)
+        padded = [part.widened(width) for part in parts]
+        return Lists(
+            np.concatenate([part.features for part in padded]),
+            np.concatenate([part.positive for part in padded]),
+            np.concatenate([part.mask for part in padded]),
+        )
+
+    def widened(self, width: int) -> "Lists":
+        """The same lists with `width` places."""
+        more = width - self.mask.shape[1]
+        if more <= 0:
+            return self
+        return Lists(
+            np.pad(self.features, ((0, 0), (0, more), (0, 0))),
+            self.positive,
+            np.pad(self.mask, ((0, 0), (0, more))),
+        )
+
+    def answered(self) -> "Lists":
+        """Only the lists whose positive is among at least two candidates: only they teach anything."""
+        use = (self.positive >= 0) & (self.mask.sum(1) > 1)
+        return Lists(self.features[use], self.positive[use], self.mask[use])
+
+    def thinned(self, negatives: int, rng: np.random.Generator) -> "Lists":
+        """The positive (now in place 0) and at most `negatives` others, drawn uniformly from the list.
+
+        Uniformly, since any preference for hard ones without correction spoils the scores (a ranker
+        trained so fell below the student). Lists must be answered.
+        """
+        n, width = self.mask.shape
+        order = rng.random((n, width))
+        order[~self.mask] = 2.0
+        order[np.arange(n), self.positive] = -1.0
+        places = np.argsort(order, axis=1)[:, : negatives + 1]
+        return Lists(
+            np.take_along_axis(self.features, places[:, :, None], 1),
+            np.zeros(n, np.int64),
+            np.take_along_axis(self.mask, places, 1),
+        )
+
+
+class Collect(Protocol):
+    """Replays the hot path over the events [start, stop) of `data` and keeps the lists it makes.
+
+    Signals and states know everything before each event and nothing after it; `live` must hold models
+    trained on nothing later than `start`. Lists are made for scored events only (interest; no repeats
+    unless the release repeats). `lists` bounds their number (evenly spread) and `negatives` the
+    candidates kept beside the positive (drawn uniformly with `seed`), which bounds memory to
+    lists · (negatives + 1) · F floats. Unanswered lists may be left out or have positive -1.
+    """
+
+    def __call__(
+        self, live: "LiveRelease", data: "Interactions", start: int, stop: int,
+        *, lists: int = 40_000, negatives: int = 100, seed: int = 0,
+    ) -> Lists:  # fmt: skip
+        """Return the lists."""
+        ...

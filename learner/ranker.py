@@ -1,0 +1,277 @@
+"""The ranker: a small MLP that orders the candidates of a list by their features.
+
+Owns its network, listwise training, the warm refresh on newly answered lists and the export to ONNX
+(features (B, C, F) float32 -> scores (B, C) float32, standardisation inside). Does not know what the
+features mean.
+
+The loss is the softmax cross-entropy of the clicked candidate within its list (ListNet's top-one form,
+Cao et al. 2007), with an optional share of softened targets from a teacher (Hinton et al. 2015).
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from learner.lists import Lists
+
+LIMIT = 6.0  # standard deviations at which inputs are cut
+IMPOSSIBLE = -1e9  # score of a padded place
+
+
+@dataclass(frozen=True)
+class RankerConfig:
+    """Settings of network and training (docs/log.md has the measurements)."""
+
+    widths: tuple[int, int] = (64, 32)
+    dropout: float = 0.1
+    learning_rate: float = 3e-3
+    refresh_rate: float = 5e-4
+    weight_decay: float = 0.01
+    epochs: int = 8
+    batch: int = 64  # lists
+    soft_share: float = 0.5  # of the loss, where soft targets are given
+    temperature: float = 1.0
+
+
+class Ranker(nn.Module):
+    """MLP F-64-32-1 with a linear skip over standardised, cut inputs."""
+
+    mean: Tensor
+    inverse: Tensor
+
+    def __init__(self, mean: NDArray[np.float32], deviation: NDArray[np.float32], config: RankerConfig) -> None:
+        super().__init__()
+        first, second = config.widths
+        self.config = config
+        self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))
+        self.register_buffer("inverse", torch.from_numpy((1.0 / deviation).astype(np.float32)))
+        self.wide = nn.Linear(len(mean), first)
+        self.narrow = nn.Linear(first, second)
+        self.out = nn.Linear(second, 1)
+        self.skip = nn.Linear(len(mean), 1, bias=False)
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """(…, F) raw features -> standardised and cut."""
+        return ((features - self.mean) * self.inverse).clamp(-LIMIT, LIMIT)
+
+    def forward(self, standardised: Tensor) -> Tensor:
+        """(…, F) standardised features -> scores (…)."""
+        drop = self.config.dropout
+        x = F.dropout(F.gelu(self.wide(standardised)), drop, self.training)
+        x = F.dropout(F.gelu(self.narrow(x)), drop, self.training)
+        return (self.out(x) + self.skip(standardised))[..., 0]
+
+    @torch.no_grad()
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """features (B, C, F) -> scores (B, C), float32."""
+        self.eval()
+        parts = [
+            self(self.standardise(torch.from_numpy(features[k : k + 256].astype(np.float32))))
+            for k in range(0, len(features), 256)
+        ]
+        return torch.cat(parts).numpy() if parts else np.zeros(features.shape[:2], np.float32)
+
+
+@dataclass(frozen=True)
+class RankerReport:
+    """What happened in one training: lists used, lists dropped for want of a positive, the last loss."""
+
+    lists: int
+    dropped: int
+    loss: float
+    seconds: float
+    epochs: float
+
+
+Progress = Callable[[float, str], None]
+
+
+def moments(lists: Lists, sample: int = 4000) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation (F,) of the features over the candidates of evenly spread lists.
+
+    A feature that (almost) never varies gets deviation 1: dividing by nearly nothing would turn the
+    first unusual value into a huge one.
+    """
+    step = max(1, len(lists) // sample)
+    rows = lists.features[::step][lists.mask[::step]].astype(np.float64)
+    mean, deviation = rows.mean(0), rows.std(0)
+    deviation = np.where(deviation < 1e-3 * (1 + np.abs(mean)), 1.0, deviation)
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def train_ranker(
+    lists: Lists, config: RankerConfig | None = None, *, seed: int = 0, soft: NDArray[np.float32] | None = None,
+    budget_s: float = math.inf, progress: Progress | None = None, clock: Callable[[], float] = time.perf_counter,
+) -> tuple[Ranker, RankerReport]:  # fmt: skip
+    """Train a new ranker. `soft` (n, C) float32 are a teacher's scores of the candidates.
+
+    Lists without a positive are dropped and counted. Without any list the ranker scores by nothing:
+    all zero, so that the order of the candidates stands.
+    """
+    settings = config or RankerConfig()
+    torch.manual_seed(seed)
+    if not len(lists.answered()):
+        width = lists.features.shape[2]
+        ranker = Ranker(np.zeros(width, np.float32), np.ones(width, np.float32), settings)
+        for parameter in ranker.parameters():
+            nn.init.zeros_(parameter)
+        return ranker.eval(), RankerReport(0, len(lists), math.nan, 0.0, 0.0)
+    ranker = Ranker(*moments(lists), settings)
+    report = _fit(ranker, lists, settings.learning_rate, settings.epochs, 50, seed, soft, budget_s, progress, clock)
+    return ranker.eval(), report
+
+
+def refresh(
+    ranker: Ranker, fresh: Lists, replayed: Lists | None = None, *, epochs: int = 1, seed: int = 0,
+    soft: NDArray[np.float32] | None = None,
+) -> tuple[Ranker, RankerReport]:  # fmt: skip
+    """Return a copy of `ranker`, trained a little further on newly answered lists.
+
+    `replayed` older lists keep it from forgetting (as many as fresh ones did well). The standardisation
+    stays, so refreshed and original rankers read the same inputs.
+    """
+    lists = Lists.join([fresh, replayed]) if replayed is not None and len(replayed) else fresh
+    after = copy.deepcopy(ranker)
+    rate = ranker.config.refresh_rate
+    report = _fit(after, lists, rate, epochs, 10, seed, soft, math.inf, None, time.perf_counter)
+    return after.eval(), report
+
+
+def _fit(
+    ranker: Ranker, lists: Lists, rate: float, epochs: int, warmup: int, seed: int,
+    soft: NDArray[np.float32] | None, budget_s: float, progress: Progress | None, clock: Callable[[], float],
+) -> RankerReport:  # fmt: skip
+    begun, config = clock(), ranker.config
+    use = np.flatnonzero((lists.positive >= 0) & (lists.mask.sum(1) > 1))
+    if not len(use):
+        return RankerReport(0, len(lists), math.nan, 0.0, 0.0)
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    optimiser = torch.optim.AdamW(ranker.parameters(), lr=rate, weight_decay=config.weight_decay)
+    steps = -(-len(use) // config.batch)
+    planned, step, cut = steps * epochs, 0, False
+    losses: list[float] = []
+    ranker.train()
+    for _ in range(epochs):
+        order = rng.permutation(use)
+        for k in range(0, len(order), config.batch):
+            elapsed = clock() - begun
+            # time is looked at late and only where the plan would not fit, as in `student.Schedule`
+            cut = cut or (elapsed > 0.2 * budget_s and elapsed * planned > budget_s * step)
+            share = max(step / planned, elapsed / budget_s if cut else 0.0)
+            if share >= 1:
+                break
+            step += 1
+            for group in optimiser.param_groups:
+                group["lr"] = rate * min(1.0, step / warmup) * (1 - share) + rate * 0.003
+            batch = order[k : k + config.batch]
+            mask = torch.from_numpy(lists.mask[batch])
+            with torch.no_grad():
+                inputs = ranker.standardise(torch.from_numpy(lists.features[batch].astype(np.float32, copy=False)))
+            scores = ranker(inputs).masked_fill(~mask, IMPOSSIBLE)
+            loss = F.cross_entropy(scores, torch.from_numpy(lists.positive[batch].astype(np.int64)))
+            if soft is not None:
+                teacher = torch.from_numpy(soft[batch]).masked_fill(~mask, IMPOSSIBLE)
+                loss = (1 - config.soft_share) * loss + config.soft_share * _distance(scores, teacher, config)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            losses.append(float(loss.detach()))
+            if progress and step % 50 == 0:
+                progress(share, f"loss {np.mean(losses[-50:]):.3f}")
+    return RankerReport(
+        len(use), len(lists) - len(use), float(np.mean(losses[-100:])), clock() - begun, step / steps
+    )
+
+
+def _distance(scores: Tensor, teacher: Tensor, config: RankerConfig) -> Tensor:
+    """KL(teacher ‖ ranker) at the temperature, scaled so that its gradient keeps its size."""
+    heat = config.temperature
+    return heat**2 * F.kl_div(
+        torch.log_softmax(scores / heat, -1),
+        torch.log_softmax(teacher / heat, -1),
+        log_target=True,
+        reduction="batchmean",
+    )
+
+
+@torch.no_grad()
+def ranker_model(rankers: Sequence[Ranker]) -> bytes:
+    """Return the mean of the rankers' scores as one serialised ONNX graph.
+
+    Their first layers stand side by side and their second layers block by block, so that several
+    rankers over the same standardisation cost no more nodes than one.
+    """
+    head = rankers[0]
+    for other in rankers[1:]:
+        if not (torch.equal(other.mean, head.mean) and torch.equal(other.inverse, head.inverse)):
+            raise ValueError("rankers can be averaged only over one standardisation: train them on the same lists")
+    share = 1.0 / len(rankers)
+    first = torch.cat([ranker.wide.weight for ranker in rankers]).T
+    second = torch.block_diag(*[ranker.narrow.weight for ranker in rankers]).T  # type: ignore[no-untyped-call]
+    last = torch.cat([ranker.out.weight for ranker in rankers], 1).T * share
+    skip = sum((ranker.skip.weight for ranker in rankers), torch.zeros_like(head.skip.weight)).T * share
+    # (x - mean) · inverse is folded into the weights, the cut into bounds on the raw features: one pass
+    # over (B · C, F) less each. Double precision keeps large means from cancelling badly.
+    scale = head.inverse.double()[:, None]
+    fold = head.mean.double()[None] @ (scale * first.double())
+    fold_skip = head.mean.double()[None] @ (scale * skip.double())
+    first_bias = torch.cat([ranker.wide.bias for ranker in rankers]) - fold[0].float()
+    bias = sum((ranker.out.bias for ranker in rankers), torch.zeros(1)) * share - fold_skip[0].float()
+    width = len(head.mean)
+    constants = {
+        "low": head.mean - LIMIT / head.inverse,
+        "high": head.mean + LIMIT / head.inverse,
+        "first": (scale * first.double()).float(),
+        "first_bias": first_bias,
+        "second": second,
+        "second_bias": torch.cat([ranker.narrow.bias for ranker in rankers]),
+        "last": last,
+        "skip": (scale * skip.double()).float(),
+        "bias": bias,
+        "flat": torch.tensor([-1, width]),
+        "zero": torch.tensor([0]),
+        "two": torch.tensor([2]),
+    }
+    chain = [
+        ("Reshape", ["features", "flat"], "rows"),
+        ("Max", ["rows", "low"], "above"),
+        ("Min", ["above", "high"], "inputs"),
+        ("Gemm", ["inputs", "first", "first_bias"], "a1"),
+        ("Gelu", ["a1"], "a2"),
+        ("Gemm", ["a2", "second", "second_bias"], "b1"),
+        ("Gelu", ["b1"], "b2"),
+        ("Gemm", ["inputs", "skip", "bias"], "c1"),
+        ("Gemm", ["b2", "last", "c1"], "c2"),
+        ("Shape", ["features"], "shape"),
+        ("Slice", ["shape", "zero", "two"], "lists"),
+        ("Reshape", ["c2", "lists"], "scores"),
+    ]
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node(op, inputs, [output]) for op, inputs, output in chain],
+            "ranker",
+            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "C", width])],
+            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["B", "C"])],
+            [
+                numpy_helper.from_array(np.ascontiguousarray(tensor.detach().numpy()), name)
+                for name, tensor in constants.items()
+            ],
+        ),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=9,
+        producer_name="nextclick",
+    )
+    onnx.checker.check_model(model)
+    serialised: bytes = model.SerializeToString()
+    return serialised
