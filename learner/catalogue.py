@@ -4,10 +4,18 @@ Owns the numbering of items (an item keeps its number for the life of the proces
 catalogue's owner says of them. Knows neither models nor signals: their arrays follow the numbering.
 """
 
+import math
+import re
+import math
+import re
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
+
+YEAR_MS = 365.25 * 86_400_000.0
+_TITLE_YEAR = re.compile(r"\((1[89]\d\d|20\d\d)\b[^()]*\)")  # "(1995)", "(2005–2013)"
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 MAX_CATEGORIES = 6  # of an item that the features look at; further ones are kept in the record only
@@ -27,3 +35,266 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     published_at: Annotated[int, msgspec.Meta(ge=0)] | None = None
     price: float | None = None
     v: int = 1
+
+
+_YEAR_MS = 365.25 * 86_400_000.0
+_YEAR_IN_TITLE = re.compile(r"\((\d{4})\)\s*$")
+
+
+class Catalogue:
+    """Items by number: the items of the release, overridden by announcements, plus clicked ones.
+
+    available (cap,) bool; categories (cap, 6) int32, -1 padded; published (cap,) float32, the year with
+    its fraction or NaN; category_weight (cap,) float32, rare categories weigh more. Only the first
+    `size` rows (`len(category_names)` of the last) mean anything.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.index: dict[str, int] = {}
+        self.records: dict[int, Item] = {}
+        self.category_names: list[str] = []
+        self.version = 0  # grows with every change of what is available
+        self.available = np.zeros(64, np.bool_)
+        self.categories = np.full((64, MAX_CATEGORIES), -1, np.int32)
+        self.published = np.full(64, np.nan, np.float32)
+        self.category_weight = np.zeros(16, np.float32)
+        self._withdrawn: set[int] = set()
+        self._category_index: dict[str, int] = {}
+        self._category_items = np.zeros(16, np.int64)
+
+    @property
+    def size(self) -> int:
+        """How many items have a number."""
+        return len(self.ids)
+
+    def intern(self, item_id: str) -> int:
+        """The item's number; an unknown item joins, without content and available."""
+        number = self.index.get(item_id)
+        if number is not None:
+            return number
+        number = len(self.ids)
+        if number == len(self.available):
+            self._grow()
+        self.ids.append(item_id)
+        self.index[item_id] = number
+        self.available[number] = True
+        self.version += 1
+        return number
+
+    def announce(self, item: Item) -> int:
+        """Takes what the owner says of an item now; also brings a withdrawn one back."""
+        number = self.intern(item.item_id)
+        before = self.records.get(number)
+        if before is not None and before == item and self.available[number] == item.available:
+            return number
+        self.records[number] = item
+        self._set_categories(number, item.categories)
+        self.published[number] = _published(item)
+        self._set_available(number, item.available)
+        return number
+
+    def withdraw(self, item_id: str) -> int:
+        """Takes the item out of every list until it is announced again, whatever is clicked."""
+        number = self.intern(item_id)
+        self._set_available(number, False)
+        return number
+
+    def is_withdrawn(self, number: int) -> bool:
+        """Whether the owner took the item out (an older release must not bring it back)."""
+        return number in self._withdrawn
+
+    def category(self, name: str) -> int:
+        """The number of a category, given now if the name is new."""
+        number = self._category_index.get(name)
+        if number is None:
+            number = self._category_index[name] = len(self.category_names)
+            self.category_names.append(name)
+            if number == len(self.category_weight):
+                self.category_weight = np.concatenate([self.category_weight, np.zeros_like(self.category_weight)])
+                self._category_items = np.concatenate([self._category_items, np.zeros_like(self._category_items)])
+            self._weigh(number)
+        return number
+
+    def _set_available(self, number: int, available: bool) -> None:
+        if available:
+            self._withdrawn.discard(number)
+        else:
+            self._withdrawn.add(number)
+        if self.available[number] != available:
+            self.available[number] = available
+            self.version += 1
+
+    def _set_categories(self, number: int, names: list[str]) -> None:
+        new = [self.category(name) for name in dict.fromkeys(names)][:MAX_CATEGORIES]
+        for change, categories in ((-1, self.categories[number]), (1, new)):
+            for category in categories:
+                if category >= 0:
+                    self._category_items[category] += change
+                    self._weigh(int(category))
+        self.categories[number] = -1
+        self.categories[number, : len(new)] = new
+
+    def _weigh(self, category: int) -> None:
+        """Inverse frequency among items, relative to a catalogue's usual size rather than to its present
+        one, so that announcing an item changes the weights of its own categories alone."""
+        self.category_weight[category] = max(0.1, math.log(20_000 / (1 + self._category_items[category])))
+
+    def _grow(self) -> None:
+        room = len(self.available)
+        self.available = np.concatenate([self.available, np.zeros(room, np.bool_)])
+        self.categories = np.concatenate([self.categories, np.full((room, MAX_CATEGORIES), -1, np.int32)])
+        self.published = np.concatenate([self.published, np.full(room, np.nan, np.float32)])
+
+
+def _published(item: Item) -> float:
+    """The year an item came out, by its date or by a title like "Heat (1995)"; NaN if unknown."""
+    if item.published_at is not None:
+        return 1970.0 + item.published_at / _YEAR_MS
+    match = _YEAR_IN_TITLE.search(item.title or "")
+    return float(match.group(1)) if match else math.nan
+
+
+class Catalogue:
+    """Items by number, grown by doubling; a number once given never changes or goes away.
+
+    Arrays have `capacity` rows of which the first `size` are in use; growth replaces them, so read
+    them from the catalogue each time. Not safe for two threads at once.
+
+    ids: item id by number; index: the inverse
+    available (capacity,) bool: may be recommended now
+    categories (capacity, 6) int32: numbers into `category_names`, -1 padded
+    published (capacity,) float64: year with fraction, nan where unknown (float32 would round to hours)
+    records: the last record of each item that has one
+    version: rises whenever the availability of an item changes
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.index: dict[str, int] = {}
+        self.available: NDArray[np.bool_] = np.zeros(16, np.bool_)
+        self.categories: NDArray[np.int32] = np.full((16, MAX_CATEGORIES), -1, np.int32)
+        self.published: NDArray[np.float64] = np.full(16, math.nan, np.float64)
+        self.records: dict[int, Item] = {}
+        self.category_names: list[str] = []
+        self.version = 0
+        self._category_index: dict[str, int] = {}
+        self._category_items: list[int] = []  # items that carry the category
+        self._categorised = 0  # items that carry any
+        self._weight: NDArray[np.float32] | None = None
+        # Numbers the owner has spoken of: neither a release's record nor a click overrides that.
+        self._spoken: set[int] = set()
+
+    @property
+    def size(self) -> int:
+        """How many items have a number."""
+        return len(self.ids)
+
+    @property
+    def capacity(self) -> int:
+        """Rows of the arrays."""
+        return len(self.available)
+
+    @property
+    def category_weight(self) -> NDArray[np.float32]:
+        """Inverse document frequency log(1 + items / items of the category), (categories,) float32."""
+        if self._weight is None:
+            items = np.array(self._category_items, np.float64)
+            self._weight = np.log1p(self._categorised / np.maximum(items, 1.0)).astype(np.float32)
+        return self._weight
+
+    def intern(self, item_id: str) -> int:
+        """Returns the item's number; an unknown item joins, available and without content."""
+        number = self.index.get(item_id)
+        return self._join(item_id, available=True) if number is None else number
+
+    def announce(self, item: Item) -> int:
+        """Takes the owner's record of an item, which replaces all earlier ones; returns its number."""
+        number = self._take(item)
+        self._spoken.add(number)
+        return number
+
+    def withdraw(self, item_id: str) -> int:
+        """Removes an item until the owner announces it again; later clicks do not bring it back.
+
+        The last record stays, since lists and histories may still name the item.
+        """
+        number = self.index.get(item_id)
+        if number is None:
+            number = self._join(item_id, available=False)
+        self._set_available(number, False)
+        self._spoken.add(number)
+        return number
+
+    def admit(self, item: Item) -> int:
+        """Takes a release's record of an item, unless the owner has spoken of it; returns its number."""
+        number = self.index.get(item.item_id)
+        return number if number is not None and number in self._spoken else self._take(item)
+
+    def category(self, name: str) -> int:
+        """Returns the category's number; an unknown one joins."""
+        number = self._category_index.get(name)
+        if number is None:
+            number = self._category_index[name] = len(self.category_names)
+            self.category_names.append(name)
+            self._category_items.append(0)
+            self._weight = None
+        return number
+
+    def _take(self, item: Item) -> int:
+        number = self.index.get(item.item_id)
+        if number is None:
+            number = self._join(item.item_id, available=item.available)
+        self._set_available(number, item.available)
+        self.records[number] = item
+        self.published[number] = _published(item)
+        self._set_categories(number, item.categories)
+        return number
+
+    def _join(self, item_id: str, *, available: bool) -> int:
+        number = len(self.ids)
+        if number == self.capacity:
+            self._grow(2 * number)
+        self.ids.append(item_id)
+        self.index[item_id] = number
+        self.available[number] = available
+        self.version += available
+        return number
+
+    def _grow(self, capacity: int) -> None:
+        size = self.size
+        available = np.zeros(capacity, np.bool_)
+        categories = np.full((capacity, MAX_CATEGORIES), -1, np.int32)
+        published = np.full(capacity, math.nan, np.float64)
+        available[:size] = self.available
+        categories[:size] = self.categories
+        published[:size] = self.published
+        self.available, self.categories, self.published = available, categories, published
+
+    def _set_available(self, number: int, available: bool) -> None:
+        if self.available[number] != available:
+            self.available[number] = available
+            self.version += 1
+
+    def _set_categories(self, number: int, names: list[str]) -> None:
+        row = self.categories[number]
+        old = row[row >= 0].tolist()
+        new = [self.category(name) for name in dict.fromkeys(names)][:MAX_CATEGORIES]
+        if old == new:
+            return
+        for category in old:
+            self._category_items[category] -= 1
+        for category in new:
+            self._category_items[category] += 1
+        self._categorised += bool(new) - bool(old)
+        row[:] = -1
+        row[: len(new)] = new
+        self._weight = None
+
+
+def _published(item: Item) -> float:
+    """Year with fraction: of `published_at`, else the last year in brackets in the title, else nan."""
+    if item.published_at is not None:
+        return 1970.0 + item.published_at / YEAR_MS
+    years = _TITLE_YEAR.findall(item.title) if item.title else ()
+    return float(years[-1]) if years else math.nan

@@ -22,7 +22,7 @@ from learner.signals import Signals
 from streams.contract import Click, ListedItem, Reason, Recommendation, Request, Trigger
 from streams.live import Live
 from streams.policy import Place, Policy, draw_up
-from streams.user_states import HISTORY, Histories, UserStates, event_hash
+from streams.user_states import Histories, UserStates, event_hash
 
 
 @dataclass(slots=True)
@@ -56,6 +56,11 @@ class Outcome:
     slot: int = -1
     recommendation: Recommendation | None = None
 
+    @property
+    def changed(self) -> bool:
+        """Whether the user's state is another one now."""
+        return self.fate is not Fate.REPLAYED and isinstance(self.arrival.message, Click)
+
 
 @dataclass(slots=True)
 class World:
@@ -82,19 +87,20 @@ def recommend(
     world: World,
     now_ms: int,
     rng: np.random.Generator | None,
+    made_ms: int | None = None,
 ) -> list[Outcome]:
     """Folds each arrival into its user's state and draws up the lists that the arrivals call for.
 
     At most one arrival a user (`rounds` sees to it): a user's next click is the next call's. `now_ms`
-    is the clock's time, which clicks are answered at; a request may carry its own. `rng` None switches
-    exploration off. Outcomes stand in the order of the arrivals.
+    is the clock's time, which clicks are answered at; a request may carry its own. `made_ms` is what
+    lists carry as `created_at`, by default the same. `rng` None switches exploration off. Outcomes stand in the order of the arrivals.
     """
     outcomes = [_admit(arrival, states) for arrival in arrivals]
     clicks = [outcome for outcome in outcomes if outcome.fate is Fate.DONE and _is_click(outcome)]
     fold(clicks, states, world)
     asking = [outcome for outcome in outcomes if outcome.fate is Fate.DONE and _calls_for_list(outcome)]
     if asking:
-        _answer(asking, states, world, now_ms, rng)
+        _answer(asking, states, world, now_ms, rng, now_ms if made_ms is None else made_ms)
     return outcomes
 
 
@@ -242,7 +248,7 @@ def _number(item_id: str, world: World) -> int:
     number = world.catalogue.index.get(item_id)
     if number is None:
         number = world.catalogue.intern(item_id)
-        world.live.admit(number)
+        world.live.follow()
     return number
 
 
@@ -271,6 +277,7 @@ def _answer(
     world: World,
     now_ms: int,
     rng: np.random.Generator | None,
+    made_ms: int,
 ) -> None:
     slots = np.array([outcome.slot for outcome in asking], np.int64)
     known = [slot for slot in slots.tolist() if slot >= 0]
@@ -300,7 +307,7 @@ def _answer(
             vectors=world.live.release.model.vectors,
             rng=rng,
         )
-        outcome.recommendation = _compose(outcome.arrival, places, ranked, row, world, int(times[row]), now_ms)
+        outcome.recommendation = _compose(outcome.arrival, places, ranked, row, world, int(times[row]), made_ms)
 
 
 def _compose(
@@ -310,22 +317,23 @@ def _compose(
     row: int,
     world: World,
     at_ms: int,
-    now_ms: int,
+    made_ms: int,
 ) -> Recommendation:
     message = arrival.message
-    letter, kind, trigger_id = (
-        ("c", "click", message.event_id) if isinstance(message, Click) else ("r", "request", message.request_id)
-    )
     timestamp = message.timestamp if message.timestamp is not None else at_ms
+    if isinstance(message, Click):
+        letter, trigger = "c", Trigger("click", message.event_id, timestamp)
+    else:
+        letter, trigger = "r", Trigger("request", message.request_id, timestamp)
     return Recommendation(
         recommendation_id=f"{letter}-{arrival.partition}-{arrival.offset}",
         user_id=message.user_id,
-        trigger=Trigger(kind, trigger_id, timestamp),  # type: ignore[arg-type]
+        trigger=trigger,
         items=[_listed(place, ranked, row, world) for place in places],
         release=world.live.release.id,
         policy=world.policy.name,
         scenario=message.scenario,
-        created_at=now_ms,
+        created_at=made_ms,
     )
 
 
@@ -349,5 +357,3 @@ def _listed(place: Place, ranked: Ranked, row: int, world: World) -> ListedItem:
         propensity=place.propensity,
     )
 
-
-assert HISTORY == 128  # the kernels' width

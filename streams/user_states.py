@@ -31,7 +31,6 @@ class StateRecord(msgspec.Struct, kw_only=True):
 
     user_id: str
     applied: int  # offset in `clicks` up to which this state knows the user's partition
-    epoch: int  # generation of the consumer group that wrote it
     release: str  # whose student the hidden state belongs to
     events: int  # events ever folded
     items: list[str]  # of the history, oldest first
@@ -207,7 +206,8 @@ class UserStates:
             older = older[(older & 1) == 1]
         length = int(histories.length[row])
         kinds = histories.kinds[row, :length]
-        recent = histories.items[row, :length][_BARS[int(consumed) + int(consumed and self.views_consume)][kinds]]
+        bars = _BARS[int(consumed) + int(consumed and self.views_consume)]
+        recent = histories.items[row, :length][bars[kinds]]
         extra = _OUT_OF_HISTORY
         if slot >= 0 and self._length[slot] > HISTORY:
             extra = self._between(slot, consumed)
@@ -232,7 +232,7 @@ class UserStates:
         if self.vector.shape[1] != vector_size:
             self.vector = np.zeros((users, vector_size), np.float32)
 
-    def encode(self, slot: int, catalogue: Catalogue, epoch: int) -> bytes:
+    def encode(self, slot: int, catalogue: Catalogue) -> bytes:
         """The slot as a changelog record, UTF-8 JSON."""
         length = int(self._length[slot])
         flat = self._flat(slot, length)
@@ -242,7 +242,6 @@ class UserStates:
             StateRecord(
                 user_id=self.users[slot],
                 applied=int(self.applied[slot]),
-                epoch=epoch,
                 release=self.releases[self.release[slot]],
                 events=int(self.events[slot]),
                 items=[ids[item] for item in self._items[flat].tolist()],
