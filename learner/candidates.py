@@ -1,0 +1,379 @@
+"""Candidates: a few hundred items for each ask, drawn in turn from seven sources.
+
+Owns the sources and how they are united. Knows no Kafka and no policy: an item that is unavailable or
+excluded never is a candidate, all else is for the ranker to judge. The kernel looks at the user's last
+items, their rows of neighbours and a few short lists, never at the whole catalogue, unless nothing
+else is left to fill a list with.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.neighbours import HEAD, WINDOW
+from learner.signals import Signals, decay
+from learner.toplists import NEWEST
+
+if TYPE_CHECKING:
+    from learner.catalogue import Catalogue
+
+# Nearest by the student, with the popularity prior; popular by a short and by a long half-life;
+# what follows the last 10 items; what goes together with them; the same for the last item alone and
+# decayed; items with at most `FEW_CLICKS`, by content and age.
+SOURCES = ("ann", "popular_now", "popular", "rules", "knn", "together", "fresh")
+ANN, POPULAR_NOW, POPULAR, RULES, KNN, TOGETHER, FRESH = range(len(SOURCES))
+LAST = 10  # items of the history that neighbours are looked up for
+PROFILE = 20  # items whose content makes the user's profile, with weights .9**d
+FEW_CLICKS = 3
+NOT_INTEREST = 5  # kinds from here on (dislike, hide, impression) are no interest: see learner.events
+EPSILON = 0.05  # clicks added to a decayed popularity before its logarithm
+_YEAR_MS = 365.25 * 86_400_000.0
+
+
+@dataclass(slots=True)
+class Asks:
+    """Lists to be made, one a row; rows need not be distinct users."""
+
+    items: NDArray[np.int32]  # (B, 128) oldest first, left-aligned
+    times: NDArray[np.int64]  # (B, 128) Unix ms
+    kinds: NDArray[np.uint8]  # (B, 128) learner.events.Kind
+    values: NDArray[np.float32]  # (B, 128) normalised by kind, 0 where there is none
+    length: NDArray[np.int32]  # (B,) events in the row
+    events: NDArray[np.int64]  # (B,) events of the user ever
+    now_ms: NDArray[np.int64]  # (B,)
+    user_vector: NDArray[np.float32]  # (B, D)
+    excluded_from: NDArray[np.int64]  # (B + 1,) where each row begins in `excluded`
+    excluded: NDArray[np.int32]  # items that a row's list must not hold
+
+
+def _no_items() -> NDArray[np.int32]:
+    return np.full((0, 1), -1, np.int32)
+
+
+def _no_weights() -> NDArray[np.float32]:
+    return np.zeros((0, 1), np.float32)
+
+
+@dataclass(slots=True)
+class ModelArrays:
+    """What candidates and features need of a release, by item number; at least catalogue.size rows."""
+
+    vectors: NDArray[np.float32]  # (cap, D)
+    bias: NDArray[np.float32]  # (cap,)
+    content: NDArray[np.float32]  # (cap, T) unit rows, or 0 where there is no text
+    prior_weight: float = 0.0  # of log popularity in the student's score
+    popular_now: int = 2  # index into the half-lives: what is popular at short notice, and the prior
+    popular: int = 4  # index into the half-lives: what is popular in the long run
+    # Static item-item model: row q lists the items it speaks for, -1 padded. May have fewer rows.
+    ease_item: NDArray[np.int32] = field(default_factory=_no_items)  # (rows, Ke)
+    ease_weight: NDArray[np.float32] = field(default_factory=_no_weights)  # (rows, Ke)
+
+
+@dataclass(slots=True)
+class Candidates:
+    """Candidates of a batch of asks, in the order in which the sources proposed them."""
+
+    items: NDArray[np.int32]  # (B, C) -1 padded
+    source: NDArray[np.uint8]  # (B, C) index into SOURCES of the first source to propose it
+    because: NDArray[np.int32]  # (B, C) the item of the history that speaks for it most, or -1
+    ranks: NDArray[np.int16]  # (B, C, 7) rank from 0 in each source, -1 where it was not looked at
+    count: NDArray[np.int32]  # (B,)
+
+
+def propose(
+    asks: Asks,
+    catalogue: "Catalogue",
+    signals: Signals,
+    model: ModelArrays,
+    ann_items: NDArray[np.int32],
+    size: int = 200,
+) -> Candidates:
+    """At most `size` candidates for each ask: min(size, eligible) of them.
+
+    `ann_items` (B, A) int32, -1 padded: nearest items by the student's score, in any order.
+    """
+    signals.follow()
+    batch = len(asks.length)
+    out = Candidates(
+        np.full((batch, size), -1, np.int32),
+        np.zeros((batch, size), np.uint8),
+        np.full((batch, size), -1, np.int32),
+        np.full((batch, size, len(SOURCES)), -1, np.int16),
+        np.zeros(batch, np.int32),
+    )
+    pairs = signals.neighbours
+    _propose(
+        asks.items, asks.kinds, asks.length, asks.now_ms, asks.user_vector, asks.excluded_from, asks.excluded,
+        ann_items, catalogue.size, catalogue.available,
+        signals.half_lives, signals.reference, signals.popularity, signals.count, signals.first_ms, signals.born,
+        signals.tie, signals.top, signals.top_count, signals.newest, signals.newest_count, signals.marks,
+        pairs.before, pairs.before_item, pairs.before_weight, pairs.after, pairs.after_item, pairs.after_slot,
+        model.vectors, model.bias, model.content, model.prior_weight, model.popular_now, model.popular,
+        out.items, out.source, out.because, out.ranks, out.count,
+    )  # fmt: skip
+    return out
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def dot(a, b):  # type: ignore[no-untyped-def]
+    """Inner product of two float32 vectors, in whatever order is fastest."""
+    total = np.float32(0.0)
+    for k in range(a.shape[0]):
+        total += a[k] * b[k]
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def interest(items, kinds, length, out):  # type: ignore[no-untyped-def]
+    """Places of the last events of interest, newest first, into `out`; returns how many."""
+    found = 0
+    for place in range(length - 1, -1, -1):
+        if kinds[place] < NOT_INTEREST:
+            out[found] = place
+            found += 1
+            if found == out.shape[0]:
+                break
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def content_profile(items, recent, found, content, profile):  # type: ignore[no-untyped-def]
+    """Unit mean of the content of the last items, weights .9**d, into `profile` (T,); or 0."""
+    profile[:] = 0.0
+    weight = 1.0
+    for d in range(min(found, PROFILE)):
+        row = content[items[recent[d]]]
+        for k in range(profile.shape[0]):
+            profile[k] += np.float32(weight) * row[k]
+        weight *= 0.9
+    norm = math.sqrt(dot(profile, profile))
+    if norm > 1e-9:
+        for k in range(profile.shape[0]):
+            profile[k] /= np.float32(norm)
+
+
+@numba.njit(cache=True, nogil=True)
+def _first(i, j, keys, items, tie):  # type: ignore[no-untyped-def]
+    if keys[i] != keys[j]:
+        return keys[i] > keys[j]
+    return tie[items[i]] < tie[items[j]]
+
+
+@numba.njit(cache=True, nogil=True)
+def _sift(keys, items, i, n, tie):  # type: ignore[no-untyped-def]
+    while True:
+        child = 2 * i + 1
+        if child >= n:
+            return
+        if child + 1 < n and _first(child + 1, child, keys, items, tie):
+            child += 1
+        if not _first(child, i, keys, items, tie):
+            return
+        keys[i], keys[child] = keys[child], keys[i]
+        items[i], items[child] = items[child], items[i]
+        i = child
+
+
+@numba.njit(cache=True, nogil=True)
+def _heapify(keys, items, n, tie):  # type: ignore[no-untyped-def]
+    for i in range(n // 2 - 1, -1, -1):
+        _sift(keys, items, i, n, tie)
+
+
+@numba.njit(cache=True, nogil=True)
+def _pop(keys, items, n, tie):  # type: ignore[no-untyped-def]
+    """Best item of a heap of n > 0; the heap then holds n - 1."""
+    best = items[0]
+    keys[0], items[0] = keys[n - 1], items[n - 1]
+    _sift(keys, items, 0, n - 1, tie)
+    return best
+
+
+@numba.njit(cache=True, nogil=True)
+def _touch(j, barred, available, slot, touched, scores, strongest, n):  # type: ignore[no-untyped-def]
+    """Index of item j among the touched ones, taken up now if it is eligible, else -1."""
+    e = slot[j]
+    if e >= 0:
+        return e
+    if barred[j] != -1 or not available[j]:
+        return -1
+    slot[j] = n
+    touched[n] = j
+    scores[:, n] = 0.0
+    strongest[n] = 0.0
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def _propose(  # type: ignore[no-untyped-def]
+    items, kinds, length, now_ms, user_vector, excluded_from, excluded,
+    ann_items, size, available,
+    half_lives, reference, popularity, count, first_ms, born,
+    tie, top, top_count, newest, newest_count, marks,
+    before, before_item, before_weight, after, after_item, after_slot,
+    vectors, bias, content, prior_weight, short, long,
+    out_items, out_source, out_because, out_ranks, out_count,
+):  # fmt: skip
+    wanted = out_items.shape[1]
+    slot, barred = marks[0], marks[1]  # barred: -1 free, -2 not to be listed, else place in the list
+    recent = np.empty(WINDOW, np.int32)
+    profile = np.empty(content.shape[1], np.float32)
+    for b in range(items.shape[0]):
+        now, row = now_ms[b], items[b]
+        for k in range(excluded_from[b], excluded_from[b + 1]):
+            barred[excluded[k]] = -2
+        found = interest(row, kinds[b], length[b], recent)
+
+        # Neighbours of the last items: scores of rules, knn and together by touched item.
+        room = 0
+        for d in range(min(found, LAST)):
+            q = row[recent[d]]
+            room += before[q, 1] + min(after[q, 1], HEAD)
+        touched = np.empty(room, np.int32)
+        because = np.empty(room, np.int32)
+        strongest = np.empty(room, np.float32)
+        scores = np.empty((3, room), np.float32)
+        n = 0
+        for d in range(min(found, LAST)):
+            q = row[recent[d]]
+            share = np.float32(1.0 / math.sqrt(count[q] + 1.0))
+            near = np.float32(1.0 / (d + 1))
+            for k in range(before[q, 0], before[q, 0] + before[q, 1]):
+                e = _touch(before_item[k], barred, available, slot, touched, scores, strongest, n)
+                if e < 0:
+                    continue
+                n = max(n, e + 1)
+                evidence = share * before_weight[k, 0]
+                scores[1, e] += evidence
+                if d == 0:
+                    scores[2, e] += before_weight[k, 1]
+                if evidence > strongest[e]:
+                    strongest[e], because[e] = evidence, q
+            for k in range(after[q, 0], after[q, 0] + min(after[q, 1], HEAD)):
+                j = after_item[k]
+                e = _touch(j, barred, available, slot, touched, scores, strongest, n)
+                if e < 0:
+                    continue
+                n = max(n, e + 1)
+                pair = before_weight[before[j, 0] + after_slot[k]]
+                evidence = share * pair[0]
+                scores[0, e] += near * pair[2]
+                scores[1, e] += evidence
+                if d == 0:
+                    scores[2, e] += pair[1] + np.float32(2.0) * pair[3]
+                evidence += near * share * pair[2]
+                if evidence > strongest[e]:
+                    strongest[e], because[e] = evidence, q
+
+        # One heap a source; the popular ones come from kept lists.
+        widest = max(n, ann_items.shape[1], newest.shape[0])
+        keys = np.empty((7, widest), np.float32)
+        heaps = np.empty((7, widest), np.int32)
+        left = np.zeros(7, np.int64)
+        for e in range(n):
+            j = touched[e]
+            slow = np.float32(1.0 / math.sqrt(count[j] + 5.0))
+            for s in range(3):
+                if scores[s, e] > 0:
+                    keys[RULES + s, left[RULES + s]] = scores[s, e] * slow
+                    heaps[RULES + s, left[RULES + s]] = j
+                    left[RULES + s] += 1
+        factor = decay(now, half_lives[short], reference[short])
+        for a in range(ann_items.shape[1]):
+            j = ann_items[b, a]
+            if j >= 0 and barred[j] == -1 and available[j]:
+                prior = prior_weight * math.log(popularity[j, short] * factor + EPSILON)
+                keys[ANN, left[ANN]] = dot(user_vector[b], vectors[j]) + bias[j] + np.float32(prior)
+                heaps[ANN, left[ANN]] = j
+                left[ANN] += 1
+        content_profile(row, recent, found, content, profile)
+        for part in range(2):
+            begin = 0 if part == 0 else NEWEST
+            for k in range(begin, begin + newest_count[part]):
+                j = newest[k]
+                if count[j] > FEW_CLICKS or barred[j] != -1 or not available[j] or (part == 0 and count[j] > 0):
+                    continue
+                since = born[j] if part == 0 else max(born[j], float(first_ms[j]))
+                weeks = max(now - since, 0.0) / (7 * 86_400_000.0)
+                keys[FRESH, left[FRESH]] = dot(profile, content[j]) - np.float32(0.15 * math.log1p(weeks))
+                heaps[FRESH, left[FRESH]] = j
+                left[FRESH] += 1
+        for s in (ANN, RULES, KNN, TOGETHER, FRESH):
+            _heapify(keys[s], heaps[s], left[s], tie)
+
+        # Round robin: each source in turn names its next item.
+        taken, rank = 0, 0
+        cursor = np.zeros(7, np.int64)
+        busy = True
+        while taken < wanted and busy:
+            busy = False
+            for s in range(7):
+                j = -1
+                if s == POPULAR_NOW or s == POPULAR:
+                    h = short if s == POPULAR_NOW else long
+                    while j < 0 and cursor[s] < top_count[h]:
+                        j = top[h, cursor[s]]
+                        cursor[s] += 1
+                        if barred[j] == -2 or not available[j]:
+                            j = -1
+                elif left[s] > 0:
+                    j = _pop(keys[s], heaps[s], left[s], tie)
+                    left[s] -= 1
+                if j < 0:
+                    continue
+                busy = True
+                place = barred[j]
+                if place == -1 and taken < wanted:
+                    place = taken
+                    barred[j] = place
+                    out_items[b, place] = j
+                    out_source[b, place] = s
+                    taken += 1
+                if place >= 0:
+                    out_ranks[b, place, s] = rank
+            rank += 1
+
+        if taken < wanted:
+            taken = _fill(
+                b, taken, wanted, size, available, barred, popularity[:, long], count, tie, out_items, out_source
+            )
+        for place in range(taken):
+            j = out_items[b, place]
+            barred[j] = -1
+            if slot[j] >= 0 and strongest[slot[j]] > 0:
+                out_because[b, place] = because[slot[j]]
+        out_count[b] = taken
+        for e in range(n):
+            slot[touched[e]] = -1
+        for k in range(excluded_from[b], excluded_from[b + 1]):
+            barred[excluded[k]] = -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill(b, taken, wanted, size, available, barred, popularity, count, tie, out_items, out_source):  # type: ignore[no-untyped-def]
+    """Fills a list from the whole catalogue, most popular first; returns the new length.
+
+    Reached only where every source has run dry: a small catalogue or a user who knows most of it.
+    """
+    keys = np.empty(size, np.float64)
+    heap = np.empty(size, np.int32)
+    n = 0
+    for j in range(size):
+        if available[j] and barred[j] == -1:
+            keys[n] = popularity[j] if popularity[j] > 0 else -1.0 / (1.0 + count[j])
+            heap[n] = j
+            n += 1
+    _heapify(keys, heap, n, tie)
+    while taken < wanted and n > 0:
+        j = _pop(keys, heap, n, tie)
+        n -= 1
+        barred[j] = taken
+        out_items[b, taken] = j
+        out_source[b, taken] = POPULAR
+        taken += 1
+    return taken

@@ -1,0 +1,483 @@
+"""Features: what the ranker knows of each candidate, computed for a whole batch in one kernel.
+
+Owns the meaning and the order of the columns (`FEATURES`). Knows no ranker: columns are raw, with
+logarithms taken; standardising is the ranker's. Everything is computed at the ask's time from signals
+learned so far; nothing is stored for it. `tests/unit/features_reference.py` says the same slowly.
+
+Numbers that mean "none" lie just outside the range of real ones, so that a column stays smooth.
+Distances d count the user's events of interest from the newest, d = 1; dislikes and hides are no
+evidence for anything and appear in `dislike_similarity` alone.
+"""
+
+import math
+
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.candidates import (
+    EPSILON,
+    LAST,
+    NOT_INTEREST,
+    SOURCES,
+    Asks,
+    Candidates,
+    ModelArrays,
+    content_profile,
+    dot,
+    interest,
+)
+from learner.neighbours import WINDOW
+from learner.signals import HALF_LIVES, Signals, decay
+
+if TYPE_CHECKING:
+    from learner.catalogue import Catalogue
+
+_STUDENT = ("student", "student_mean", "student_max", "student_rank", "student_cosine")
+_POPULARITY = (
+    *(f"popularity_{h}" for h in range(HALF_LIVES)),  # log decayed popularity by half-life
+    "popularity_all",
+    *(f"trend_{h}" for h in range(HALF_LIVES - 1)),  # popularity_h - popularity_(h+1)
+    "last_seen",  # log seconds since anyone's last click
+    "age",  # log seconds since the first click
+    "popularity_per_age",
+    "year",  # years since it was published
+    "published_age",  # log days since it was published
+)
+_USER = (
+    "user_events", "user_day", "user_hour", "user_session", "user_gap", "user_tenure", "user_new",
+    "last_view", "last_purchase", "last_rating",
+    "taste_popularity", "taste_popularity_gap", "taste_popularity_distance", "taste_age_gap", "taste_year_gap",
+)  # fmt: skip
+# knn: co-occurrence in either order / sqrt of both counts; rule: the candidate after the item, 1/d.
+_PAIRS = (
+    "knn_1", "knn_3", "knn_10", "knn_50", "jaccard_1", "jaccard_10", "conditional_1", "lift_1",
+    "decayed_1", "decayed_10", "rules", "rules_raw", "rule_1", "rule_2", "rule_3",
+    "decayed_rule_1", "decayed_rules", "nearest_companion", "companions",
+)  # fmt: skip
+_CONTENT = (
+    "content_1", "content_profile", "content_max", "dislike_similarity",
+    "category_profile", "category_last", "category_popularity", "category_share",
+)  # fmt: skip
+_REST = (
+    "value_item", "value_user", "value_last", "own_count", "own_since", "own_distance",
+    "ease_10", "ease_all", *(f"rank_{source}" for source in SOURCES),
+)  # fmt: skip
+RAW = (*_STUDENT, *_POPULARITY, *_USER, *_PAIRS, *_CONTENT, *_REST)
+# Columns whose level differs from list to list while their order within the list is what matters.
+CENTRED = (
+    "student", *(f"popularity_{h}" for h in range(1, HALF_LIVES)), "popularity_all", "last_seen", "age", "year",
+    "knn_1", "knn_3", "knn_10", "knn_50", "jaccard_10", "conditional_1", "decayed_1", "decayed_10",
+    "rules", "rules_raw", "rule_1", "rule_2", "decayed_rules", "student_cosine",
+    "content_1", "content_profile", "content_max", "category_profile", "ease_10", "ease_all",
+)  # fmt: skip
+FEATURES = (*RAW, *(f"{name}_centred" for name in CENTRED))
+
+_CENTRED_COLUMNS = np.array([RAW.index(name) for name in CENTRED])
+_RAW_COLUMNS = len(RAW)
+_POP, _LAST_SEEN = RAW.index("popularity_0"), RAW.index("last_seen")
+_EVENTS, _KNN, _CONTENT_1, _VALUE = (
+    RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
+)
+_AVERSIONS = 5  # latest dislikes that count
+_YEAR_MS = 365.25 * 86_400_000.0
+
+
+def features(
+    asks: Asks, candidates: Candidates, catalogue: "Catalogue", signals: Signals, model: ModelArrays
+) -> NDArray[np.float32]:
+    """Features (B, C, F) float32 of candidates, 0 where there is no candidate."""
+    signals.follow()
+    batch, size = candidates.items.shape
+    out = np.zeros((batch, size, len(FEATURES)), np.float32)
+    pairs = signals.neighbours
+    _features(
+        asks.items, asks.times, asks.kinds, asks.values, asks.length, asks.events, asks.now_ms, asks.user_vector,
+        candidates.items, candidates.ranks, candidates.count,
+        catalogue.categories, catalogue.published, catalogue.category_weight,
+        signals.half_lives, signals.reference, signals.popularity, signals.count, signals.value_sum,
+        signals.first_ms, signals.last_ms, signals.category_popularity, signals.total, signals.tie, signals.marks,
+        pairs.before, pairs.before_item, pairs.before_weight,
+        model.vectors, model.bias, model.content, model.prior_weight, model.popular_now, model.popular,
+        model.ease_item, model.ease_weight, out,
+    )  # fmt: skip
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _age(now, then):  # type: ignore[no-untyped-def]
+    """log(1 + seconds); what lies in the future happens now."""
+    return math.log1p(max(now - then, 0) / 1000.0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_pairs(row, recent, found, items, n, marks, before, before_item, forward, backward, latest, earlier):  # type: ignore[no-untyped-def]
+    """Where the pairs of each candidate with each item of the history stand in the pool, -1 for none.
+
+    `forward` (C, WINDOW) int32: the candidate after the item; `backward`: before it. `latest` (C,):
+    d - 1 of the candidate's own latest event, -1 if none; `earlier` (WINDOW,): next older place of the
+    same item, -1 if none.
+    """
+    in_history, in_list = marks[0], marks[1]
+    for d in range(found - 1, -1, -1):
+        q = row[recent[d]]
+        earlier[d] = in_history[q]
+        in_history[q] = d
+    for c in range(n):
+        j = items[c]
+        in_list[j] = c
+        latest[c] = in_history[j]
+        for d in range(found):
+            forward[c, d] = -1
+            backward[c, d] = -1
+    for c in range(n):
+        j = items[c]
+        for k in range(before[j, 0], before[j, 0] + before[j, 1]):
+            d = in_history[before_item[k]]
+            while d >= 0:
+                forward[c, d] = k
+                d = earlier[d]
+    for d in range(found):
+        q = row[recent[d]]
+        if in_history[q] == d:  # once for each distinct item
+            for k in range(before[q, 0], before[q, 0] + before[q, 1]):
+                c = in_list[before_item[k]]
+                if c >= 0:
+                    e = d
+                    while e >= 0:
+                        backward[c, e] = k
+                        e = earlier[e]
+    for d in range(found):
+        in_history[row[recent[d]]] = -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _user_columns(times, kinds, length, events, now, user):  # type: ignore[no-untyped-def]
+    """Columns from `user_events` to `last_rating` into `user` (10,)."""
+    day, hour, session = 0, 0, 0
+    for place in range(length - 1, -1, -1):
+        since = now - times[place]
+        if since < 86_400_000:
+            day += 1
+        if since < 3_600_000:
+            hour += 1
+    after = now
+    for place in range(length - 1, -1, -1):
+        if after - times[place] > 1_800_000:
+            break
+        session += 1
+        after = times[place]
+    user[0] = math.log1p(float(events))
+    user[1] = math.log1p(float(day))
+    user[2] = math.log1p(float(hour))
+    user[3] = math.log1p(float(session))
+    user[4] = _age(now, times[length - 1]) if length > 0 else 20.0
+    user[5] = _age(now, times[0]) if length > 0 else -1.0
+    user[6] = 0.0 if length > 0 else 1.0
+    last = kinds[length - 1] if length > 0 else 255
+    user[7] = 1.0 if last == 0 else 0.0
+    user[8] = 1.0 if last == 2 else 0.0
+    user[9] = 1.0 if last == 3 else 0.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _features(  # type: ignore[no-untyped-def]
+    asks_items, asks_times, asks_kinds, asks_values, length, events, now_ms, user_vector,
+    candidates, ranks, candidate_count,
+    categories, published, category_weight,
+    half_lives, reference, popularity, count, value_sum,
+    first_ms, last_ms, category_popularity, total, tie, marks,
+    before, before_item, before_weight,
+    vectors, bias, content, prior_weight, short, long,
+    ease_item, ease_weight, out,
+):  # fmt: skip
+    size = candidates.shape[1]
+    places = asks_items.shape[1]
+    whole = np.empty(places, np.int32)
+    forward = np.empty((size, WINDOW), np.int32)
+    backward = np.empty((size, WINDOW), np.int32)
+    latest = np.empty(size, np.int32)
+    earlier = np.empty(WINDOW, np.int32)
+    profile = np.empty(content.shape[1], np.float32)
+    user = np.empty(10)
+    factor = np.empty(HALF_LIVES)
+    student = np.empty(size, np.float32)
+    raw_student = np.empty(size, np.float32)
+    ease = np.empty((2, size), np.float32)
+    root_count = np.empty(WINDOW)
+    cosine_norm = np.empty(6, np.float32)
+    liked = np.zeros(category_weight.shape[0])
+    liked_last = np.zeros(category_weight.shape[0])
+    taste_half_life = (short + long + 1) // 2
+    unseen_rank = math.log1p(float(size))
+    for b in range(candidates.shape[0]):
+        n = candidate_count[b]
+        if n == 0:
+            continue
+        items, row, now = candidates[b], asks_items[b], now_ms[b]
+        found_all = interest(row, asks_kinds[b], length[b], whole)
+        found = min(found_all, WINDOW)
+        recent = whole
+        year_now = 1970.0 + now / _YEAR_MS
+        for h in range(HALF_LIVES):
+            factor[h] = decay(now, half_lives[h], reference[h])
+        pair_factor = decay(now, half_lives[HALF_LIVES], reference[HALF_LIVES])
+        _find_pairs(row, recent, found, items, n, marks, before, before_item, forward, backward, latest, earlier)
+        in_list = marks[1]
+
+        # The static item-item model: rows of the history, looked up among the candidates.
+        for c in range(n):
+            ease[0, c] = 0.0
+            ease[1, c] = 0.0
+        for d in range(found_all):
+            q = row[recent[d]]
+            if q < ease_item.shape[0]:
+                for k in range(ease_item.shape[1]):
+                    j = ease_item[q, k]
+                    if j < 0:
+                        break
+                    c = in_list[j]
+                    if c >= 0:
+                        ease[1, c] += ease_weight[q, k]
+                        if d < LAST:
+                            ease[0, c] += ease_weight[q, k]
+        for c in range(n):
+            in_list[items[c]] = -1
+
+        # The user: pace, taste by the present look of the last own items, categories, values.
+        _user_columns(asks_times[b], asks_kinds[b], length[b], events[b], now, user)
+        content_profile(row, recent, found, content, profile)
+        taste_weight, taste_popularity, taste_age, taste_year, dated = 1e-6, 0.0, 0.0, 0.0, 1e-6
+        weight = 1.0
+        for d in range(min(found, 20)):
+            q = row[recent[d]]
+            taste_weight += weight
+            taste_popularity += weight * math.log(popularity[q, taste_half_life] * factor[taste_half_life] + EPSILON)
+            taste_age += weight * _age(now, first_ms[q]) if count[q] > 0 else 0.0
+            if not math.isnan(published[q]):
+                taste_year += weight * (year_now - published[q])
+                dated += weight
+            for k in range(categories.shape[1]):
+                category = categories[q, k]
+                if category < 0:
+                    break
+                liked[category] += weight
+                if d == 0:
+                    liked_last[category] = 1.0
+            weight *= 0.9
+        taste_popularity /= taste_weight
+        taste_age /= taste_weight
+        taste_year /= dated
+        value_user, value_last = 0.0, 0.0
+        for d in range(min(found, LAST)):
+            value_user += asks_values[b, recent[d]]
+        if found > 0:
+            value_user /= min(found, LAST)
+            value_last = asks_values[b, recent[0]]
+        for d in range(found):
+            root_count[d] = 1.0 / math.sqrt(count[row[recent[d]]] + 1.0)
+        last = row[recent[0]] if found > 0 else -1
+        if last >= 0:
+            cosine_norm[0] = math.sqrt(dot(vectors[last], vectors[last])) + 1e-9
+        averse, aversion_places = 0, np.empty(_AVERSIONS, np.int32)
+        for place in range(length[b] - 1, -1, -1):
+            kind = asks_kinds[b, place]
+            if averse < _AVERSIONS and (kind == 5 or kind == 6):
+                q = row[place]
+                aversion_places[averse] = q
+                cosine_norm[1 + averse] = math.sqrt(dot(vectors[q], vectors[q])) + 1e-9
+                averse += 1
+
+        # The student's scores, and their order in the list.
+        mean, highest = 0.0, -1e30
+        for c in range(n):
+            j = items[c]
+            raw_student[c] = dot(user_vector[b], vectors[j]) + bias[j]
+            student[c] = raw_student[c] + prior_weight * math.log(popularity[j, short] * factor[short] + EPSILON)
+            mean += student[c]
+            highest = max(highest, student[c])
+        mean /= n
+        order = np.argsort(-student[:n])
+        for r in range(n):
+            out[b, order[r], 3] = math.log1p(float(r))
+        for r in range(1, n):  # tied scores share the better rank
+            if student[order[r]] == student[order[r - 1]]:
+                out[b, order[r], 3] = out[b, order[r - 1], 3]
+
+        for c in range(n):
+            j = items[c]
+            x = out[b, c]
+            norm = math.sqrt(dot(vectors[j], vectors[j])) + 1e-9
+            x[0] = raw_student[c]
+            x[1] = student[c] - mean
+            x[2] = student[c] - highest
+            x[4] = dot(vectors[last], vectors[j]) / (norm * cosine_norm[0]) if last >= 0 else 0.0
+
+            # Popularity, age
+            f = _POP
+            for h in range(HALF_LIVES):
+                x[f + h] = math.log(popularity[j, h] * factor[h] + EPSILON)
+                if h > 0:
+                    x[f + HALF_LIVES + h] = x[f + h - 1] - x[f + h]
+            clicked = count[j] > 0
+            everyone = math.log(count[j] + 1.0)
+            age = _age(now, first_ms[j]) if clicked else -1.0
+            dated_item = not math.isnan(published[j])
+            year = year_now - published[j] if dated_item else -5.0
+            x[f + HALF_LIVES] = everyone
+            f = _LAST_SEEN
+            x[f] = _age(now, last_ms[j]) if clicked else 22.0
+            x[f + 1] = age
+            x[f + 2] = everyone - max(age, 0.0)
+            x[f + 3] = year
+            x[f + 4] = math.log1p(max(year, 0.0) * 365.25) if dated_item else -1.0
+
+            # The user
+            f = _EVENTS
+            for k in range(10):
+                x[f + k] = user[k]
+            f += 10
+            if found > 0:
+                x[f] = taste_popularity
+                x[f + 1] = x[_POP + taste_half_life] - taste_popularity
+                x[f + 2] = abs(x[f + 1])
+                x[f + 3] = max(age, 0.0) - taste_age
+                x[f + 4] = year - taste_year if dated_item and dated > 0.5 else 0.0
+            else:
+                x[f] = -1.0
+
+            # Pairs with the history
+            knn_3, knn_10, knn_50, jaccard, decayed, rules, decayed_rules = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            companions, nearest = 0.0, 10.0
+            rule = (0.0, 0.0, 0.0)
+            together_1, decayed_1, decayed_rule_1 = 0.0, 0.0, 0.0
+            for d in range(found):
+                k, e = forward[c, d], backward[c, d]
+                if k < 0 and e < 0:
+                    continue
+                together, recently, following, lately = 0.0, 0.0, 0.0, 0.0
+                if k >= 0:
+                    together = before_weight[k, 0]
+                    recently = pair_factor * before_weight[k, 1]
+                    following = before_weight[k, 2]
+                    lately = pair_factor * before_weight[k, 3]
+                if e >= 0:
+                    together += before_weight[e, 0]
+                    recently += pair_factor * before_weight[e, 1]
+                evidence = together * root_count[d]
+                knn_50 += evidence
+                if d >= LAST:
+                    continue
+                q = row[recent[d]]
+                knn_10 += evidence
+                jaccard += together / (count[q] + count[j] - min(together, count[q], count[j]) + 3.0)
+                companions += 1.0
+                if together > 2.0 and nearest == 10.0:
+                    nearest = float(d)
+                decayed += recently
+                rules += following / (d + 1)
+                decayed_rules += lately / (d + 1)
+                if d < 3:
+                    knn_3 += evidence
+                    if d == 0:
+                        together_1, decayed_1, decayed_rule_1 = together, recently, lately
+                        rule = (following, rule[1], rule[2])
+                    elif d == 1:
+                        rule = (rule[0], following, rule[2])
+                    else:
+                        rule = (rule[0], rule[1], following)
+            slow = 1.0 / math.sqrt(count[j] + 5.0)
+            f = _KNN
+            if last >= 0:
+                own = count[last]
+                x[f] = math.log(together_1 / math.sqrt(own + 1.0) * slow + 1e-3)
+                x[f + 4] = math.log(together_1 / (own + count[j] - min(together_1, own, count[j]) + 3.0) + 1e-3)
+                x[f + 6] = math.log(together_1 / (own + 5.0) + 1e-3)
+                x[f + 7] = math.log((together_1 + 0.05) / ((own + 1.0) * (count[j] + 1.0)) * (total + 1.0))
+            else:
+                x[f] = x[f + 4] = x[f + 6] = math.log(1e-3)
+            x[f + 1] = math.log(knn_3 * slow + 1e-3)
+            x[f + 2] = math.log(knn_10 * slow + 1e-3)
+            x[f + 3] = math.log(knn_50 * slow + 1e-3)
+            x[f + 5] = math.log(jaccard + 1e-3)
+            x[f + 8] = math.log(decayed_1 + 0.02)
+            x[f + 9] = math.log(decayed + 0.02)
+            x[f + 10] = math.log(rules * slow + 1e-3)
+            x[f + 11] = math.log(rules + 0.02)
+            x[f + 12] = math.log(rule[0] + 0.05)
+            x[f + 13] = math.log(rule[1] + 0.05)
+            x[f + 14] = math.log(rule[2] + 0.05)
+            x[f + 15] = math.log(decayed_rule_1 + 0.02)
+            x[f + 16] = math.log(decayed_rules + 0.02)
+            x[f + 17] = nearest
+            x[f + 18] = companions
+
+            # Content and categories
+            f = _CONTENT_1
+            closest = -1.0 if found == 0 else -2.0
+            for d in range(min(found, 5)):
+                similar = dot(content[row[recent[d]]], content[j])
+                if d == 0:
+                    x[f] = similar
+                closest = max(closest, similar)
+            x[f + 1] = dot(profile, content[j])
+            x[f + 2] = closest
+            disliked = 0.0
+            for k in range(averse):
+                q = aversion_places[k]
+                disliked = max(disliked, dot(content[q], content[j]))
+                disliked = max(disliked, dot(vectors[q], vectors[j]) / (norm * cosine_norm[1 + k]))
+            x[f + 3] = disliked
+            match, match_last, warmest, m = 0.0, 0.0, -1.0, 0
+            for k in range(categories.shape[1]):
+                category = categories[j, k]
+                if category < 0:
+                    break
+                match += liked[category] * category_weight[category]
+                match_last += liked_last[category] * category_weight[category]
+                warmest = max(warmest, category_popularity[category, short] * factor[short])
+                m += 1
+            x[f + 4] = match / math.sqrt(m + 0.5)
+            x[f + 5] = match_last / math.sqrt(m + 0.5)
+            x[f + 6] = math.log(warmest + EPSILON) if m > 0 else -9.0
+            x[f + 7] = x[_POP + short] - math.log(warmest + 1.0) if m > 0 else 0.0
+
+            # Values, own consumption, the static model, the sources' ranks
+            f = _VALUE
+            x[f] = value_sum[j] / (count[j] + 3.0)
+            x[f + 1] = value_user
+            x[f + 2] = value_last
+            repeats, d = 0, latest[c]
+            while d >= 0:
+                repeats += 1
+                d = earlier[d]
+            x[f + 3] = math.log1p(float(repeats))
+            if repeats > 0:
+                x[f + 4] = _age(now, asks_times[b, recent[latest[c]]])
+                x[f + 5] = math.log1p(float(latest[c]))
+            else:
+                x[f + 4] = 22.0
+                x[f + 5] = 5.0
+            x[f + 6] = ease[0, c]
+            x[f + 7] = ease[1, c]
+            for s in range(ranks.shape[2]):
+                rank = ranks[b, c, s]
+                x[f + 8 + s] = math.log1p(float(rank)) if rank >= 0 else unseen_rank
+        for d in range(min(found, 20)):
+            q = row[recent[d]]
+            for k in range(categories.shape[1]):
+                category = categories[q, k]
+                if category < 0:
+                    break
+                liked[category] = 0.0
+                liked_last[category] = 0.0
+        for k in range(_CENTRED_COLUMNS.shape[0]):
+            column = _CENTRED_COLUMNS[k]
+            mean = 0.0
+            for c in range(n):
+                mean += out[b, c, column]
+            mean /= n
+            for c in range(n):
+                out[b, c, _RAW_COLUMNS + k] = out[b, c, column] - mean

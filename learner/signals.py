@@ -1,0 +1,515 @@
+"""Signals: what all users' clicks say about items.
+
+Owns decayed popularity, counts, times and values by item, the pairs of items clicked one after the
+other (`neighbours`), and the lists of popular and new items (`toplists`). Knows neither single users
+nor models nor Kafka. The learner folds clicks (`learn`); workers apply the records it sends (`apply`).
+
+Time. A decayed sum holds, for each click at time t, 2**(t / half_life - reference); its value now is
+the sum times 2**(reference - now / half_life). The reference is a whole number of half-lives, so that
+moving it multiplies by a power of two, which loses nothing.
+
+Records. A record holds all that signals know of one item, absolutely: applying it twice, or only the
+last one, leads to the same arrays. A click on y changes the record of y alone. What belongs to no
+single item (category popularity, total, clock) travels with every record and only ever rises.
+
+Threads: one at a time. The kernels of `candidates` and `features` read these arrays and use `marks`.
+"""
+
+import base64
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.events import INTEREST
+from learner.neighbours import Neighbours
+from learner.toplists import BORN, NEWEST, TOP, move_up, top_of
+
+if TYPE_CHECKING:
+    from learner.catalogue import Catalogue
+
+HOUR_MS = 3_600_000.0
+DAY_MS = 24 * HOUR_MS
+HALF_LIVES = 8  # the features' number depends on it
+YEAR_MS = 365.25 * DAY_MS
+# Exponents of two that sums may reach before the reference moves: far from the end of either type
+# (float64 1023, float32 127), rare enough to cost nothing.
+_HIGHEST_POPULARITY, _LOWEST_POPULARITY = 256, -700
+_HIGHEST_PAIR = 40
+FRONTIER = ""  # key of the record that belongs to no item
+
+
+@dataclass(frozen=True)
+class SignalSettings:
+    """How fast signals forget. Part of a release's manifest; learner and workers must agree."""
+
+    half_lives_ms: tuple[float, ...] = tuple(
+        hours * HOUR_MS for hours in (1, 6, 24, 4 * 24, 14 * 24, 60 * 24, 250 * 24, 1000 * 24)
+    )
+    pair_half_life_ms: float = 30 * DAY_MS
+    neighbours: int | None = None  # pairs an item keeps; None: by the catalogue's size
+
+    def __post_init__(self) -> None:
+        if len(self.half_lives_ms) != HALF_LIVES:
+            raise ValueError(f"half_lives_ms needs {HALF_LIVES} half-lives, not {len(self.half_lives_ms)}")
+        if min(*self.half_lives_ms, self.pair_half_life_ms) <= 0:
+            raise ValueError("half-lives must be positive")
+        if self.neighbours is not None and not 1 <= self.neighbours <= 4096:
+            raise ValueError(f"neighbours must lie in 1..4096, not {self.neighbours}")
+
+    def limit(self, items: int) -> int:
+        """Pairs an item keeps: about 2.5 million in all, 32 to 512 for each."""
+        return self.neighbours or int(np.clip(2_500_000 / max(items, 1), 32, 512))
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON types, for a manifest."""
+        return {**asdict(self), "half_lives_ms": list(self.half_lives_ms)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "SignalSettings":
+        """The inverse of `as_dict`."""
+        return cls(**{**fields, "half_lives_ms": tuple(fields["half_lives_ms"])})
+
+
+class SignalError(ValueError):
+    """A record of the topic `signals` that cannot be applied."""
+
+
+class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Topic `signals`: all that is known of one item, or with item_id "" how far the learner is.
+
+    Arrays are base64 of little-endian numbers: exact, and a third of the size of decimal text.
+    """
+
+    item_id: str
+    offsets: dict[str, int]  # by partition of `clicks`: the last offset folded
+    now_ms: int  # the stream's clock
+    total: int  # clicks folded
+    reference: list[int]  # of the half-lives, then of the pairs
+    popularity: str = ""  # (H,) float64
+    count: int = 0
+    first_ms: int = 0
+    last_ms: int = 0
+    value_sum: float = 0.0
+    before: list[str] = []  # items clicked before this one
+    weights: str = ""  # (len(before), 4) float32
+    categories: dict[str, str] = {}  # category -> (H,) float64, its popularity
+    vector: str = ""  # (D,) float32: of an item that is newer than the release
+    content: str = ""  # (T,) float32
+    v: int = 1
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(SignalRecord).decode
+
+
+class Signals:
+    """Arrays by item number (cap rows), grown with the catalogue.
+
+    popularity (cap, H) float64 relative to `reference` (H + 1,) int64 half-lives (the last: the
+    pairs'); count, value_sum (cap,) float64; first_ms (of the click that was folded first), last_ms
+    (cap,) int64; category_popularity (categories, H) float64; top (H, TOP) int32 with top_count (H,);
+    newest (NEWEST + BORN,) int32 with newest_count (2,): announced items, latest first, then those
+    clicked for the first time, latest first.
+
+    `keep_offsets`: remember each item's applied offsets (a learner that resumes needs them).
+    `on_vector(item, vector, content)` is called when a record brings the vector of a new item.
+    """
+
+    def __init__(
+        self,
+        settings: SignalSettings,
+        catalogue: "Catalogue",
+        *,
+        keep_offsets: bool = False,
+        on_vector: Callable[[int, NDArray[np.float32], NDArray[np.float32]], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.catalogue = catalogue
+        self.on_vector = on_vector
+        self.half_lives = np.array([*settings.half_lives_ms, settings.pair_half_life_ms])
+        self.reference = np.zeros(HALF_LIVES + 1, np.int64)
+        self.now_ms = 0
+        self.total = 0
+        self.offsets: dict[int, int] = {}  # how far the clicks have been folded, by partition
+        self.frontier: dict[int, int] = {}  # the same, as of the last frontier record applied
+        self.touched: set[int] = set()  # items whose record has changed since `drain`
+        self._vectors: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        self._category_numbers: dict[str, int] = {}
+        # Popularity of categories that no announced item here has yet (its record is still to be read).
+        self._unnamed: dict[str, NDArray[np.float64]] = {}
+        self._known = 0
+        self._rebase_at_ms = 0.0
+        cap = 64
+        self.popularity = np.zeros((cap, HALF_LIVES))
+        self.count = np.zeros(cap)
+        self.value_sum = np.zeros(cap)
+        self.first_ms = np.zeros(cap, np.int64)
+        self.last_ms = np.zeros(cap, np.int64)
+        self.tie = np.zeros(cap, np.uint32)
+        self.born = np.zeros(cap)  # Unix ms: published, or else when it was announced
+        self.marks = np.full((2, cap), -1, np.int32)  # the kernels' scratch, all -1 between calls
+        self.category_popularity = np.zeros((16, HALF_LIVES))
+        self.top = np.zeros((HALF_LIVES, TOP), np.int32)
+        self.top_count = np.zeros(HALF_LIVES, np.int64)
+        self.newest = np.zeros(NEWEST + BORN, np.int32)
+        self.newest_count = np.zeros(2, np.int64)
+        self._applied = np.full((cap, 8), -1, np.int64) if keep_offsets else None
+        self.neighbours = Neighbours(cap, settings.limit(catalogue.size))
+        self.follow()
+
+    def follow(self) -> None:
+        """Takes in what joined the catalogue since the last call; cheap when nothing did."""
+        size = self.catalogue.size
+        if len(self.catalogue.category_names) > len(self._category_numbers):
+            self._name_categories()
+        if size == self._known:
+            return
+        if size > len(self.count):
+            self._grow(max(2 * len(self.count), size))
+        new = np.arange(self._known, size)
+        ids = self.catalogue.ids
+        self.tie[new] = [zlib.crc32(ids[item].encode()) for item in new.tolist()]
+        self._known = size
+        self.announce(new)
+
+    def announce(self, items: NDArray[np.int64], time_ms: float | None = None) -> None:
+        """Notes when items (n,) were born: published, else `time_ms`, else now.
+
+        `follow` does so for items that join; again is only needed for one whose date has changed.
+        """
+        years = self.catalogue.published[items].astype(np.float64)
+        now = self.now_ms if time_ms is None else time_ms
+        self.born[items] = np.where(np.isnan(years), now, (years - 1970.0) * YEAR_MS)
+        listed = np.unique(np.concatenate([self.newest[: self.newest_count[0]], items]))
+        order = np.lexsort((listed, self.tie[listed], -self.born[listed]))[:NEWEST]
+        self.newest[: len(order)] = listed[order]
+        self.newest_count[0] = len(order)
+
+    def learn(self, item: int, time_ms: int, kind: int, value: float, history: NDArray[np.int32]) -> None:
+        """Folds one click on `item`.
+
+        `value`: normalised by kind, 0 where there is none. `history` (n,) int32: the user's earlier
+        events of interest, newest last (the last 50 count). Events without interest change nothing.
+        A time far ahead of all others must not come here: it would age everything else.
+        """
+        if kind not in INTEREST:
+            return
+        if self.catalogue.size != self._known:
+            self.follow()
+        if time_ms > self._rebase_at_ms:
+            self._rebase(self._reference_at(time_ms))
+        scale = _fold(
+            item, time_ms, value, self.half_lives, self.reference, self.popularity, self.count, self.value_sum,
+            self.first_ms, self.last_ms, self.catalogue.categories, self.category_popularity,
+            self.tie, self.top, self.top_count, self.newest[NEWEST:], self.newest_count,
+        )  # fmt: skip
+        if len(history):
+            self.neighbours.learn(item, history, scale, self.tie, self.marks[0])
+        self.total += 1
+        self.now_ms = max(self.now_ms, time_ms)
+        self.touched.add(item)
+
+    def drain(self) -> list[int]:
+        """Items whose record has changed since the last call, in order of their numbers."""
+        items = sorted(self.touched)
+        self.touched.clear()
+        return items
+
+    def set_vector(self, item: int, vector: NDArray[np.float32], content: NDArray[np.float32]) -> None:
+        """Gives an item newer than the release a vector (D,) and content (T,), sent with its record."""
+        self._vectors[item] = (vector.astype("<f4"), content.astype("<f4"))
+        self.touched.add(item)
+
+    def forget_vectors(self) -> None:
+        """Drops the vectors that records carry: a new release holds them now."""
+        self._vectors.clear()
+
+    def applied(self, item: int) -> dict[int, int]:
+        """By partition, the last offset of `clicks` that the item's restored record has counted."""
+        if self._applied is None or item >= len(self._applied):
+            return {}
+        row = self._applied[item]
+        return {int(partition): int(row[partition]) for partition in np.flatnonzero(row >= 0)}
+
+    def record(self, item: int) -> bytes:
+        """The item's record as UTF-8 JSON."""
+        sources, weights = self.neighbours.row(item)
+        ids, names = self.catalogue.ids, self.catalogue.category_names
+        numbers = self.catalogue.categories[item]
+        vector, content = self._vectors.get(item, (_NO_VECTOR, _NO_VECTOR))
+        return _encode(
+            SignalRecord(
+                item_id=ids[item],
+                offsets=_named(_later(self.offsets, self.applied(item))),
+                now_ms=self.now_ms,
+                total=self.total,
+                reference=self.reference.tolist(),
+                popularity=_pack(self.popularity[item]),
+                count=int(self.count[item]),
+                first_ms=int(self.first_ms[item]),
+                last_ms=int(self.last_ms[item]),
+                value_sum=float(self.value_sum[item]),
+                before=[ids[source] for source in sources.tolist()],
+                weights=_pack(weights),
+                categories={
+                    names[number]: _pack(self.category_popularity[number])
+                    for number in numbers.tolist()
+                    if number >= 0
+                },
+                vector=_pack(vector),
+                content=_pack(content),
+            )
+        )
+
+    def frontier_record(self) -> bytes:
+        """How far the clicks have been folded, to be sent under the key `FRONTIER` after the items'."""
+        return _encode(
+            SignalRecord(
+                item_id=FRONTIER,
+                offsets=_named(self.offsets),
+                now_ms=self.now_ms,
+                total=self.total,
+                reference=self.reference.tolist(),
+            )
+        )
+
+    def apply(self, item_id: str, value: bytes) -> int:
+        """Applies a record of the topic `signals`; returns the item's number, -1 for the frontier.
+
+        Raises `SignalError` for a record that is broken or belongs to another item.
+        """
+        try:
+            record = _decode(value)
+        except msgspec.DecodeError as error:
+            raise SignalError(f"signals record of {item_id!r}: {error}") from None
+        if record.item_id != item_id:
+            raise SignalError(f"signals record of {item_id!r} speaks of {record.item_id!r}")
+        if len(record.reference) != HALF_LIVES + 1:
+            raise SignalError(f"signals record of {item_id!r}: reference needs {HALF_LIVES + 1} numbers")
+        item, offsets = -1, {int(partition): at for partition, at in record.offsets.items()}
+        if item_id == FRONTIER:
+            self.frontier = offsets
+        else:
+            item = self._apply_item(record, offsets)
+        self.total = max(self.total, record.total)
+        self.now_ms = max(self.now_ms, record.now_ms)
+        self.offsets = _later(self.offsets, offsets)
+        return item
+
+    def memory_bytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = [value for value in vars(self).values() if isinstance(value, np.ndarray)]
+        return sum(array.nbytes for array in arrays) + self.neighbours.memory_bytes()
+
+    def _apply_item(self, record: SignalRecord, offsets: dict[int, int]) -> int:
+        popularity = _unpack(record.popularity, np.float64, record)
+        weights = _unpack(record.weights, np.float32, record)
+        if len(popularity) != HALF_LIVES or len(weights) != 4 * len(record.before):
+            raise SignalError(f"signals record of {record.item_id!r}: arrays of the wrong length")
+        intern = self.catalogue.intern
+        item = intern(record.item_id)
+        sources = np.array([intern(source) for source in record.before], np.int32)
+        if len(set(record.before)) != len(sources) or record.item_id in record.before:
+            raise SignalError(f"signals record of {record.item_id!r}: an item is its own neighbour or twice one")
+        categories = {
+            name: _unpack(packed, np.float64, record) for name, packed in record.categories.items()
+        }
+        self.follow()
+        reference = np.array(record.reference, np.int64)
+        if (reference > self.reference).any():
+            self._rebase(np.maximum(reference, self.reference))
+        shift = reference - self.reference  # <= 0: the record may be older than the reference
+        popularity = _flushed(np.ldexp(popularity, shift[:-1]))
+        weights = weights.reshape(-1, 4)
+        if shift[-1]:
+            weights = Neighbours.rescaled(weights, int(-shift[-1]))
+        fell = bool((popularity < self.popularity[item]).any())
+        self.popularity[item] = popularity
+        self.count[item] = record.count
+        self.value_sum[item] = record.value_sum
+        if record.count:
+            self.first_ms[item], self.last_ms[item] = record.first_ms, record.last_ms
+            _rank_born(item, self.first_ms, self.tie, self.newest[NEWEST:], self.newest_count)
+        if fell:  # a learner that began anew: its sums may be smaller
+            self._rebuild_top(range(HALF_LIVES))
+        else:
+            _rank(item, self.popularity, self.tie, self.top, self.top_count)
+        self.neighbours.replace(item, sources, weights, self.tie, self.marks[0])
+        self._apply_categories(categories, shift)
+        if self._applied is not None:
+            self._note_applied(item, offsets)
+        if record.vector:
+            self.set_vector(
+                item, _unpack(record.vector, np.float32, record), _unpack(record.content, np.float32, record)
+            )
+            self.touched.discard(item)
+            if self.on_vector is not None:
+                self.on_vector(item, *self._vectors[item])
+        return item
+
+    def _apply_categories(self, categories: dict[str, NDArray[np.float64]], shift: NDArray[np.int64]) -> None:
+        for name, packed in categories.items():
+            sums = _flushed(np.ldexp(packed, shift[:-1]))
+            row = self._category_row(name)
+            np.maximum(row, sums, out=row)
+
+    def _category_row(self, name: str) -> NDArray[np.float64]:
+        number = self._category_numbers.get(name)
+        if number is not None:
+            row: NDArray[np.float64] = self.category_popularity[number]
+            return row
+        return self._unnamed.setdefault(name, np.zeros(HALF_LIVES))
+
+    def _name_categories(self) -> None:
+        names = self.catalogue.category_names
+        if len(names) > len(self.category_popularity):
+            self.category_popularity = _resized(self.category_popularity, 2 * len(names))
+        for number in range(len(self._category_numbers), len(names)):
+            self._category_numbers[names[number]] = number
+            waiting = self._unnamed.pop(names[number], None)
+            if waiting is not None:
+                self.category_popularity[number] = waiting
+
+    def _note_applied(self, item: int, offsets: dict[int, int]) -> None:
+        assert self._applied is not None
+        if offsets and max(offsets) >= self._applied.shape[1]:
+            wider = np.full((len(self._applied), 2 * max(offsets)), -1, np.int64)
+            wider[:, : self._applied.shape[1]] = self._applied
+            self._applied = wider
+        for partition, offset in offsets.items():
+            self._applied[item, partition] = offset
+
+    def _reference_at(self, time_ms: int) -> NDArray[np.int64]:
+        """The references after a click at `time_ms`: moved where its exponent would grow too high."""
+        at = np.floor(time_ms / self.half_lives).astype(np.int64)
+        highest = np.full(HALF_LIVES + 1, _HIGHEST_POPULARITY)
+        highest[-1] = _HIGHEST_PAIR
+        return np.where(at - self.reference >= highest, at, self.reference)
+
+    def _rebase(self, reference: NDArray[np.int64]) -> None:
+        """Moves the references on to `reference`, element by element at or above the present ones."""
+        shift = reference - self.reference
+        moved = np.flatnonzero(shift[:-1])
+        for column in moved.tolist():
+            for sums in (self.popularity, self.category_popularity):
+                sums[:, column] = _flushed(np.ldexp(sums[:, column], -shift[column]))
+            for waiting in self._unnamed.values():
+                waiting[column : column + 1] = _flushed(np.ldexp(waiting[column : column + 1], -shift[column]))
+        if shift[-1]:
+            self.neighbours.rescale(int(shift[-1]), self.tie)
+        self.reference[:] = reference
+        self._rebuild_top(moved.tolist())
+        highest = np.full(HALF_LIVES + 1, _HIGHEST_POPULARITY)
+        highest[-1] = _HIGHEST_PAIR
+        self._rebase_at_ms = float(((self.reference + highest) * self.half_lives).min()) - 1.0
+
+    def _rebuild_top(self, columns: range | list[int]) -> None:
+        for column in columns:
+            best = top_of(self.popularity[: self._known, column], self.tie, TOP)
+            self.top[column, : len(best)] = best
+            self.top_count[column] = len(best)
+
+    def _grow(self, capacity: int) -> None:
+        for name in ("popularity", "count", "value_sum", "first_ms", "last_ms", "tie", "born"):
+            setattr(self, name, _resized(getattr(self, name), capacity))
+        self.marks = np.full((2, capacity), -1, np.int32)
+        self.neighbours.grow(capacity)
+        if self._applied is not None:
+            wider = np.full((capacity, self._applied.shape[1]), -1, np.int64)
+            wider[: len(self._applied)] = self._applied
+            self._applied = wider
+
+
+_NO_VECTOR = np.zeros(0, np.float32)
+
+
+def _resized(array: NDArray[Any], length: int) -> NDArray[Any]:
+    resized = np.zeros((length, *array.shape[1:]), array.dtype)
+    resized[: len(array)] = array
+    return resized
+
+
+def _flushed(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sets to 0 what would soon lose bits: the same however many steps the reference took."""
+    sums[sums < 2.0**_LOWEST_POPULARITY] = 0.0
+    return sums
+
+
+def _named(offsets: Mapping[int, int]) -> dict[str, int]:
+    return {str(partition): offset for partition, offset in sorted(offsets.items())}
+
+
+def _later(offsets: Mapping[int, int], others: Mapping[int, int]) -> dict[int, int]:
+    later = dict(offsets)
+    for partition, offset in others.items():
+        later[partition] = max(offset, later.get(partition, -1))
+    return later
+
+
+def _pack(array: NDArray[Any]) -> str:
+    return base64.b64encode(array.tobytes()).decode()
+
+
+def _unpack(text: str, dtype: Any, record: SignalRecord) -> NDArray[Any]:
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), dtype).copy()
+    except ValueError as error:
+        raise SignalError(f"signals record of {record.item_id!r}: {error}") from None
+
+
+@numba.njit(cache=True, nogil=True)
+def growth(time_ms, half_life_ms, reference):  # type: ignore[no-untyped-def]
+    """2**(time / half_life - reference), the same to the last bit but for the exponent at any reference."""
+    at = time_ms / half_life_ms
+    whole = math.floor(at)
+    return math.ldexp(2.0 ** (at - whole), int(whole) - reference)
+
+
+@numba.njit(cache=True, nogil=True)
+def decay(now_ms, half_life_ms, reference):  # type: ignore[no-untyped-def]
+    """2**(reference - now / half_life): what a sum relative to the reference is to be multiplied by."""
+    at = now_ms / half_life_ms
+    whole = math.floor(at)
+    return math.ldexp(2.0 ** (whole - at), reference - int(whole))
+
+
+@numba.njit(cache=True, nogil=True)
+def _rank(item, popularity, tie, top, top_count):  # type: ignore[no-untyped-def]
+    for h in range(top.shape[0]):
+        top_count[h] = move_up(item, popularity[:, h], tie, top[h], top_count[h])
+
+
+@numba.njit(cache=True, nogil=True)
+def _rank_born(item, first_ms, tie, born, newest_count):  # type: ignore[no-untyped-def]
+    newest_count[1] = move_up(item, first_ms, tie, born, newest_count[1])
+
+
+@numba.njit(cache=True, nogil=True)
+def _fold(  # type: ignore[no-untyped-def]
+    item, time_ms, value, half_lives, reference, popularity, count, value_sum, first_ms, last_ms,
+    categories, category_popularity, tie, top, top_count, born, newest_count,
+):  # fmt: skip
+    """Folds a click on an item but for its pairs; returns what a click now adds to a decayed pair."""
+    for h in range(popularity.shape[1]):
+        weight = growth(time_ms, half_lives[h], reference[h])
+        popularity[item, h] += weight
+        for c in range(categories.shape[1]):
+            category = categories[item, c]
+            if category < 0:
+                break
+            category_popularity[category, h] += weight
+    _rank(item, popularity, tie, top, top_count)
+    if count[item] == 0:
+        first_ms[item] = last_ms[item] = time_ms
+        _rank_born(item, first_ms, tie, born, newest_count)
+    count[item] += 1
+    last_ms[item] = max(last_ms[item], time_ms)
+    value_sum[item] += value
+    return growth(time_ms, half_lives[-1], reference[-1])
