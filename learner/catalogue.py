@@ -6,8 +6,6 @@ catalogue's owner says of them. Knows neither models nor signals: their arrays f
 
 import math
 import re
-import math
-import re
 from typing import Annotated, Any
 
 import msgspec
@@ -18,6 +16,7 @@ YEAR_MS = 365.25 * 86_400_000.0
 _TITLE_YEAR = re.compile(r"\((1[89]\d\d|20\d\d)\b[^()]*\)")  # "(1995)", "(2005–2013)"
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+_USUAL_ITEMS = 20_000  # what category weights are relative to
 MAX_CATEGORIES = 6  # of an item that the features look at; further ones are kept in the record only
 
 
@@ -35,124 +34,6 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     published_at: Annotated[int, msgspec.Meta(ge=0)] | None = None
     price: float | None = None
     v: int = 1
-
-
-_YEAR_MS = 365.25 * 86_400_000.0
-_YEAR_IN_TITLE = re.compile(r"\((\d{4})\)\s*$")
-
-
-class Catalogue:
-    """Items by number: the items of the release, overridden by announcements, plus clicked ones.
-
-    available (cap,) bool; categories (cap, 6) int32, -1 padded; published (cap,) float32, the year with
-    its fraction or NaN; category_weight (cap,) float32, rare categories weigh more. Only the first
-    `size` rows (`len(category_names)` of the last) mean anything.
-    """
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-        self.index: dict[str, int] = {}
-        self.records: dict[int, Item] = {}
-        self.category_names: list[str] = []
-        self.version = 0  # grows with every change of what is available
-        self.available = np.zeros(64, np.bool_)
-        self.categories = np.full((64, MAX_CATEGORIES), -1, np.int32)
-        self.published = np.full(64, np.nan, np.float32)
-        self.category_weight = np.zeros(16, np.float32)
-        self._withdrawn: set[int] = set()
-        self._category_index: dict[str, int] = {}
-        self._category_items = np.zeros(16, np.int64)
-
-    @property
-    def size(self) -> int:
-        """How many items have a number."""
-        return len(self.ids)
-
-    def intern(self, item_id: str) -> int:
-        """The item's number; an unknown item joins, without content and available."""
-        number = self.index.get(item_id)
-        if number is not None:
-            return number
-        number = len(self.ids)
-        if number == len(self.available):
-            self._grow()
-        self.ids.append(item_id)
-        self.index[item_id] = number
-        self.available[number] = True
-        self.version += 1
-        return number
-
-    def announce(self, item: Item) -> int:
-        """Takes what the owner says of an item now; also brings a withdrawn one back."""
-        number = self.intern(item.item_id)
-        before = self.records.get(number)
-        if before is not None and before == item and self.available[number] == item.available:
-            return number
-        self.records[number] = item
-        self._set_categories(number, item.categories)
-        self.published[number] = _published(item)
-        self._set_available(number, item.available)
-        return number
-
-    def withdraw(self, item_id: str) -> int:
-        """Takes the item out of every list until it is announced again, whatever is clicked."""
-        number = self.intern(item_id)
-        self._set_available(number, False)
-        return number
-
-    def is_withdrawn(self, number: int) -> bool:
-        """Whether the owner took the item out (an older release must not bring it back)."""
-        return number in self._withdrawn
-
-    def category(self, name: str) -> int:
-        """The number of a category, given now if the name is new."""
-        number = self._category_index.get(name)
-        if number is None:
-            number = self._category_index[name] = len(self.category_names)
-            self.category_names.append(name)
-            if number == len(self.category_weight):
-                self.category_weight = np.concatenate([self.category_weight, np.zeros_like(self.category_weight)])
-                self._category_items = np.concatenate([self._category_items, np.zeros_like(self._category_items)])
-            self._weigh(number)
-        return number
-
-    def _set_available(self, number: int, available: bool) -> None:
-        if available:
-            self._withdrawn.discard(number)
-        else:
-            self._withdrawn.add(number)
-        if self.available[number] != available:
-            self.available[number] = available
-            self.version += 1
-
-    def _set_categories(self, number: int, names: list[str]) -> None:
-        new = [self.category(name) for name in dict.fromkeys(names)][:MAX_CATEGORIES]
-        for change, categories in ((-1, self.categories[number]), (1, new)):
-            for category in categories:
-                if category >= 0:
-                    self._category_items[category] += change
-                    self._weigh(int(category))
-        self.categories[number] = -1
-        self.categories[number, : len(new)] = new
-
-    def _weigh(self, category: int) -> None:
-        """Inverse frequency among items, relative to a catalogue's usual size rather than to its present
-        one, so that announcing an item changes the weights of its own categories alone."""
-        self.category_weight[category] = max(0.1, math.log(20_000 / (1 + self._category_items[category])))
-
-    def _grow(self) -> None:
-        room = len(self.available)
-        self.available = np.concatenate([self.available, np.zeros(room, np.bool_)])
-        self.categories = np.concatenate([self.categories, np.full((room, MAX_CATEGORIES), -1, np.int32)])
-        self.published = np.concatenate([self.published, np.full(room, np.nan, np.float32)])
-
-
-def _published(item: Item) -> float:
-    """The year an item came out, by its date or by a title like "Heat (1995)"; NaN if unknown."""
-    if item.published_at is not None:
-        return 1970.0 + item.published_at / _YEAR_MS
-    match = _YEAR_IN_TITLE.search(item.title or "")
-    return float(match.group(1)) if match else math.nan
 
 
 class Catalogue:
@@ -180,8 +61,7 @@ class Catalogue:
         self.version = 0
         self._category_index: dict[str, int] = {}
         self._category_items: list[int] = []  # items that carry the category
-        self._categorised = 0  # items that carry any
-        self._weight: NDArray[np.float32] | None = None
+        self._category_weight: NDArray[np.float32] = np.zeros(16, np.float32)
         # Numbers the owner has spoken of: neither a release's record nor a click overrides that.
         self._spoken: set[int] = set()
 
@@ -197,11 +77,12 @@ class Catalogue:
 
     @property
     def category_weight(self) -> NDArray[np.float32]:
-        """Inverse document frequency log(1 + items / items of the category), (categories,) float32."""
-        if self._weight is None:
-            items = np.array(self._category_items, np.float64)
-            self._weight = np.log1p(self._categorised / np.maximum(items, 1.0)).astype(np.float32)
-        return self._weight
+        """How telling a category is: log(20,000 / (1 + items that carry it)), (categories,) float32.
+
+        Relative to a usual size of catalogue instead of the present one, so that an announcement
+        changes the weights of the item's own categories alone.
+        """
+        return self._category_weight[: len(self.category_names)]
 
     def intern(self, item_id: str) -> int:
         """Returns the item's number; an unknown item joins, available and without content."""
@@ -238,7 +119,9 @@ class Catalogue:
             number = self._category_index[name] = len(self.category_names)
             self.category_names.append(name)
             self._category_items.append(0)
-            self._weight = None
+            if number == len(self._category_weight):
+                self._category_weight = np.concatenate([self._category_weight, np.zeros(number, np.float32)])
+            self._weigh(number)
         return number
 
     def _take(self, item: Item) -> int:
@@ -282,14 +165,16 @@ class Catalogue:
         new = [self.category(name) for name in dict.fromkeys(names)][:MAX_CATEGORIES]
         if old == new:
             return
-        for category in old:
-            self._category_items[category] -= 1
-        for category in new:
-            self._category_items[category] += 1
-        self._categorised += bool(new) - bool(old)
+        for change, categories in ((-1, old), (1, new)):
+            for category in categories:
+                self._category_items[category] += change
+                self._weigh(category)
         row[:] = -1
         row[: len(new)] = new
-        self._weight = None
+
+    def _weigh(self, category: int) -> None:
+        weight = math.log(_USUAL_ITEMS / (1 + self._category_items[category]))
+        self._category_weight[category] = max(weight, 0.1)  # what nearly all items have still counts a little
 
 
 def _published(item: Item) -> float:

@@ -1,0 +1,105 @@
+"""The catalogue: numbers that last, and who has the last word on availability."""
+
+import math
+
+import numpy as np
+import pytest
+
+from learner.catalogue import Catalogue, Item
+
+
+def test_numbers_never_change_while_the_arrays_grow() -> None:
+    catalogue = Catalogue()
+    numbers = [catalogue.intern(f"i{n}") for n in range(100)]
+    assert numbers == list(range(100)) == [catalogue.intern(f"i{n}") for n in range(100)]
+    assert catalogue.size == 100
+    assert catalogue.capacity >= 100
+    assert catalogue.available[:100].all()
+    assert not catalogue.available[100:].any()
+    assert np.isnan(catalogue.published).all()
+    assert (catalogue.categories == -1).all()
+
+
+def test_a_withdrawal_beats_clicks_and_releases_until_a_new_announcement() -> None:
+    catalogue = Catalogue()
+    number = catalogue.withdraw("gone")
+    assert catalogue.intern("gone") == number
+    assert catalogue.admit(Item(item_id="gone", title="from the release")) == number
+    assert not catalogue.available[number]
+    assert number not in catalogue.records
+    catalogue.announce(Item(item_id="gone", title="back"))
+    assert catalogue.available[number]
+    assert catalogue.records[number].title == "back"
+
+
+def test_available_false_is_a_withdrawal() -> None:
+    catalogue = Catalogue()
+    number = catalogue.announce(Item(item_id="a", available=False))
+    assert not catalogue.available[catalogue.intern("a")]
+    assert catalogue.records[number].item_id == "a"
+
+
+def test_a_newer_release_overrides_an_older_one_but_not_the_owner() -> None:
+    catalogue = Catalogue()
+    first, second = (catalogue.admit(Item(item_id=i, title="old")) for i in "ab")
+    catalogue.announce(Item(item_id="b", title="owner"))
+    for item_id in "ab":
+        catalogue.admit(Item(item_id=item_id, title="new"))
+    assert catalogue.records[first].title == "new"
+    assert catalogue.records[second].title == "owner"
+
+
+def test_the_version_rises_exactly_when_availability_changes() -> None:
+    catalogue = Catalogue()
+    versions = [catalogue.version]
+    for step in (
+        lambda: catalogue.intern("a"),
+        lambda: catalogue.announce(Item(item_id="a", title="A")),
+        lambda: catalogue.withdraw("a"),
+        lambda: catalogue.withdraw("a"),
+        lambda: catalogue.withdraw("never seen"),
+        lambda: catalogue.announce(Item(item_id="a")),
+    ):
+        step()
+        versions.append(catalogue.version)
+    assert np.diff(versions).tolist() == [1, 0, 1, 0, 0, 1]
+
+
+def test_categories_are_numbered_weighted_and_replaced() -> None:
+    catalogue = Catalogue()
+    one = catalogue.announce(Item(item_id="1", categories=["drama", "crime", "drama"]))
+    catalogue.announce(Item(item_id="2", categories=["drama"]))
+    assert catalogue.category_names == ["drama", "crime"]
+    assert catalogue.categories[one].tolist() == [0, 1, -1, -1, -1, -1]
+    np.testing.assert_allclose(catalogue.category_weight, np.log([20_000 / 3, 20_000 / 2]), rtol=1e-6)
+    catalogue.announce(Item(item_id="1", categories=["war"]))
+    assert catalogue.categories[one].tolist() == [2, -1, -1, -1, -1, -1]
+    np.testing.assert_allclose(
+        catalogue.category_weight, np.log([20_000 / 2, 20_000 / 1, 20_000 / 2]), rtol=1e-6
+    )
+    catalogue.announce(Item(item_id="1"))
+    assert (catalogue.categories[one] == -1).all()
+
+
+def test_an_item_with_many_categories_keeps_the_first_six() -> None:
+    catalogue = Catalogue()
+    number = catalogue.announce(Item(item_id="1", categories=[f"c{n}" for n in range(9)]))
+    assert catalogue.categories[number].tolist() == [0, 1, 2, 3, 4, 5]
+    assert len(catalogue.records[number].categories) == 9
+
+
+@pytest.mark.parametrize(
+    ("item", "year"),
+    [
+        (Item(item_id="a", title="Toy Story (1995)"), 1995.0),
+        (Item(item_id="a", title="(500) Days of Summer (2009)"), 2009.0),
+        (Item(item_id="a", title="Breaking Bad (2008–2013)"), 2008.0),
+        (Item(item_id="a", title="2001: A Space Odyssey"), math.nan),
+        (Item(item_id="a", title="Lamp (9999)"), math.nan),
+        (Item(item_id="a", title="Film (1995)", published_at=0), 1970.0),
+        (Item(item_id="a"), math.nan),
+    ],
+)
+def test_the_year_of_publication(item: Item, year: float) -> None:
+    catalogue = Catalogue()
+    assert catalogue.published[catalogue.announce(item)] == pytest.approx(year, nan_ok=True)
