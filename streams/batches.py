@@ -106,6 +106,7 @@ class BatchSource:
         self._in_flight: dict[Any, deque[Batch]] = defaultdict(deque)
         self._opening: asyncio.Task[None] | None = None
         self._open = asyncio.Event()
+        self._crashing: asyncio.Future[None] | None = None  # kept, or it might be collected
         app.transport.Consumer = BatchConsumer
         app.transport.batch_source = self
         self.topic = BatchTopic(
@@ -159,6 +160,20 @@ class BatchSource:
                 raise
 
         return run
+
+    def then(self, durable: "asyncio.Future[None]", action: Callable[[], None]) -> None:
+        """Calls `action` when `durable` is done; stops the worker when it fails: nothing is marked."""
+
+        def ended(future: "asyncio.Future[None]") -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                action()
+            else:
+                self._crashing = asyncio.ensure_future(self.app.crash(error))
+
+        durable.add_done_callback(ended)
 
     def unfinished(self) -> int:
         """Records handed to the agent whose batch is not finished."""

@@ -6,9 +6,10 @@ at) and the memory of what has been sent, which is the topic itself. Does not ju
 
 from collections.abc import Callable
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from streams.delivery import Acknowledgement, Delivery, Outgoing
+from streams.feeds import partitions
 
 # What a crashed worker sent without marking it done stands among the last letters of each partition.
 LOOK_BACK = 10_000
@@ -18,7 +19,7 @@ Source = tuple[str, int, int]  # topic, partition, offset of the bad record
 class DeadLetters:
     """Letters to topic `topic`. Call `refresh()` before the first `send` and after each rebalance."""
 
-    def __init__(self, topic: str, delivery: Delivery, consumer: Callable[[], AIOKafkaConsumer]) -> None:
+    def __init__(self, topic: str, delivery: Delivery, consumer: Callable[[str], AIOKafkaConsumer]) -> None:
         self.topic = topic
         self.sent = 0
         self._delivery = delivery
@@ -28,19 +29,15 @@ class DeadLetters:
 
     async def refresh(self) -> None:
         """Learns which letters other workers, or this one before a crash, have sent."""
-        consumer = self._consumer()
+        consumer = self._consumer(self.topic)
         await consumer.start()
         try:
-            await consumer.topics()
-            numbers = consumer.partitions_for_topic(self.topic) or ()
-            partitions = [TopicPartition(self.topic, number) for number in sorted(numbers)]
-            consumer.assign(partitions)
-            starts = await consumer.beginning_offsets(partitions)
-            ends = await consumer.end_offsets(partitions)
-            for tp in partitions:
+            letters = partitions(consumer, self.topic)
+            starts, ends = await consumer.beginning_offsets(letters), await consumer.end_offsets(letters)
+            for tp in letters:
                 earliest = max(starts[tp], ends[tp] - LOOK_BACK)
                 consumer.seek(tp, max(self._read.get(tp.partition, 0), earliest))
-            for tp in partitions:
+            for tp in letters:
                 while await consumer.position(tp) < ends[tp]:
                     fetched = await consumer.getmany(timeout_ms=200)
                     self._known.update(

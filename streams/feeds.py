@@ -15,10 +15,26 @@ _STRETCH = 256  # records applied in one go: a few ms at most without a turn for
 _FETCH_BYTES = 4 * 1024 * 1024
 
 
-def new_reader(connection: Mapping[str, Any], **settings: Any) -> AIOKafkaConsumer:
-    """A consumer without a group, not started; reads what it is assigned, from the beginning."""
-    options = {"enable_auto_commit": False, "auto_offset_reset": "earliest", **settings}
-    return AIOKafkaConsumer(max_partition_fetch_bytes=_FETCH_BYTES, **connection, **options)
+def new_reader(connection: Mapping[str, Any], *topics: str) -> AIOKafkaConsumer:
+    """A consumer without a group, not started: reads all partitions of `topics` from their beginning.
+
+    Without topics it reads what it is assigned.
+    """
+    return AIOKafkaConsumer(
+        *topics,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=_FETCH_BYTES,
+        **connection,
+    )
+
+
+def partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    """The partitions of a topic that a started reader of it has. Raises LookupError where it has none."""
+    assigned = sorted(tp for tp in consumer.assignment() if tp.topic == topic)
+    if not assigned:
+        raise LookupError(f"there is no topic {topic}; create it with `nextclick topics create`")
+    return assigned
 
 
 class Feed(Service):  # type: ignore[misc]
@@ -62,20 +78,17 @@ class Feed(Service):  # type: ignore[misc]
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _read(self) -> None:
-        consumer = new_reader(self.connection)
+        consumer = new_reader(self.connection, self.topic)
         await consumer.start()
         try:
-            partitions = await _partitions(consumer, self.topic)
-            consumer.assign(partitions)
-            await consumer.seek_to_beginning(*partitions)
-            ends = await consumer.end_offsets(partitions)
+            ends = await consumer.end_offsets(partitions(consumer, self.topic))
             self.ends = {tp.partition: end for tp, end in ends.items()}
-            await self._note_positions(consumer, partitions)
+            await self._note_positions(consumer)
             while not self.should_stop:
                 fetched = await consumer.getmany(timeout_ms=100, max_records=4 * _STRETCH)
                 await self._apply([record for records in fetched.values() for record in records])
                 if fetched or not self.caught_up.is_set():
-                    await self._note_positions(consumer, partitions)
+                    await self._note_positions(consumer)
         finally:
             await consumer.stop()
 
@@ -89,16 +102,8 @@ class Feed(Service):  # type: ignore[misc]
                     self._on_stretch()
             await asyncio.sleep(0)
 
-    async def _note_positions(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
-        for tp in partitions:
+    async def _note_positions(self, consumer: AIOKafkaConsumer) -> None:
+        for tp in partitions(consumer, self.topic):
             self.positions[tp.partition] = await consumer.position(tp)
         if all(self.positions[partition] >= end for partition, end in self.ends.items()):
             self.caught_up.set()
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    await consumer.topics()  # fetches metadata of all topics
-    numbers = consumer.partitions_for_topic(topic)
-    if not numbers:
-        raise LookupError(f"no topic {topic}; create the topics with `nextclick topics create`")
-    return [TopicPartition(topic, number) for number in sorted(numbers)]

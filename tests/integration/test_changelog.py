@@ -1,0 +1,163 @@
+"""Delivery, changelog, feeds and dead letters against a real broker."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from streams.changelog import Changelog
+from streams.dead_letters import DeadLetters, source_of
+from streams.delivery import Delivery, Fenced, Outgoing, acknowledged, new_producer
+from streams.feeds import Feed, new_reader
+from streams.kafka_client import async_connection
+from streams.partitioner import partition_of
+from streams.settings import Settings
+from streams.topics import Names
+
+
+def with_producer(settings: Settings, test: Callable[[AIOKafkaProducer], Awaitable[None]]) -> None:
+    async def run() -> None:
+        producer = new_producer(async_connection(settings))
+        await producer.start()
+        try:
+            await test(producer)
+        finally:
+            await producer.stop()
+
+    asyncio.run(run())
+
+
+async def read(settings: Settings, topic: str) -> list[Any]:
+    """All records of a topic, through a `Feed`."""
+    records: list[Any] = []
+    feed = Feed(topic, async_connection(settings), records.append)
+    await feed.start()
+    await asyncio.wait_for(feed.caught_up.wait(), 30)
+    await feed.stop()
+    return records
+
+
+def test_twenty_thousand_users_come_back_as_they_were(settings: Settings, topics: Names) -> None:
+    users = [f"user-{n}" for n in range(20_000)]
+    home = {user: partition_of(user.encode(), settings.partitions) for user in users}
+
+    async def test(producer: AIOKafkaProducer) -> None:
+        changelog = Changelog(
+            topics.user_states, Delivery(producer), lambda: new_reader(async_connection(settings))
+        )
+        async for restored in changelog.restore(range(settings.partitions), generation=1):
+            assert restored.states == {}
+        for version in (b"1", b"2"):
+            for partition in range(settings.partitions):
+                states = {user.encode(): version * 500 for user in users if home[user] == partition}
+                changelog.commit(partition, [], states, len(states))
+        await changelog.commit(home["user-7"], [], {b"user-7": None})
+        started = time.perf_counter()
+        found = {}
+        async for restored in changelog.restore(range(settings.partitions), generation=1):
+            assert {home[key.decode()] for key in restored.states} == {restored.partition}
+            found |= restored.states
+        print(f"restored {len(found)} users in {time.perf_counter() - started:.2f} s")
+        assert found == {user.encode(): b"2" * 500 for user in users if user != "user-7"}
+        assert set(changelog.epochs.values()) == {2}
+
+    with_producer(settings, test)
+
+
+def test_records_go_where_javas_client_puts_them_with_the_time_of_sending(
+    settings: Settings, topics: Names
+) -> None:
+    async def test(producer: AIOKafkaProducer) -> None:
+        delivery = Delivery(producer)
+        before = time.time_ns() // 1_000_000
+        sent = [Outgoing(f"u{n}".encode(), b"x" * 600) for n in range(3_000)]  # several batches a partition
+        futures = await delivery.send(topics.recommendations, sent)
+        await acknowledged(futures)
+        after = time.time_ns() // 1_000_000
+        assert settings.partitions < len(futures) < 30
+        records = await read(settings, topics.recommendations)
+        assert sorted(record.key for record in records) == sorted(record.key for record in sent)
+        for record in records:
+            assert record.partition == partition_of(record.key, settings.partitions)
+            assert before <= record.timestamp <= after
+        order = [int(record.key[1:]) for record in records if record.partition == 0]
+        assert order == sorted(order)
+
+    with_producer(settings, test)
+
+
+def test_a_fenced_worker_sends_nothing(settings: Settings, topics: Names) -> None:
+    def fence() -> None:
+        raise Fenced("no heartbeat")
+
+    async def test(producer: AIOKafkaProducer) -> None:
+        with pytest.raises(Fenced):
+            await Delivery(producer, fence).send(topics.recommendations, [Outgoing(b"u", b"1")])
+        assert await read(settings, topics.recommendations) == []
+
+    with_producer(settings, test)
+
+
+def test_a_feed_reads_from_the_beginning_and_then_follows(settings: Settings, topics: Names) -> None:
+    async def test(producer: AIOKafkaProducer) -> None:
+        delivery = Delivery(producer)
+        await acknowledged(await delivery.send(topics.items, [Outgoing(b"i1", b"1"), Outgoing(b"i1", None)]))
+        seen: list[Any] = []
+        stretches: list[int] = []
+        lock = asyncio.Lock()
+        feed = Feed(
+            topics.items, async_connection(settings), seen.append, lock=lock,
+            on_stretch=lambda: stretches.append(len(seen)),
+        )  # fmt: skip
+        await feed.start()
+        await asyncio.wait_for(feed.caught_up.wait(), 30)
+        assert [(record.key, record.value) for record in seen] == [(b"i1", b"1"), (b"i1", None)]
+        assert feed.ends == {0: 2}
+        async with lock:  # a round is being worked on
+            await acknowledged(await delivery.send(topics.items, [Outgoing(b"i2", b"2")]))
+            await asyncio.sleep(0.3)
+            assert len(seen) == 2
+        await asyncio.sleep(0.3)
+        assert seen[-1].key == b"i2"
+        assert stretches == [2, 3]
+        await feed.stop()
+
+    with_producer(settings, test)
+
+
+def test_an_empty_topic_is_caught_up_with_at_once(settings: Settings, topics: Names) -> None:
+    assert asyncio.run(read(settings, topics.releases)) == []
+
+
+def test_a_dead_letter_is_sent_unchanged_and_once_whoever_tries(settings: Settings, topics: Names) -> None:
+    bad = SimpleNamespace(topic=topics.clicks, partition=3, offset=17, key=b"u1", value=b"{not json")
+    keyless = SimpleNamespace(topic=topics.clicks, partition=3, offset=18, key=None, value=b"")
+
+    async def test(producer: AIOKafkaProducer) -> None:
+        def letters() -> DeadLetters:
+            return DeadLetters(
+                topics.dead_letters,
+                Delivery(producer),
+                lambda topic: new_reader(async_connection(settings), topic),
+            )
+
+        first, second = letters(), letters()
+        await first.refresh()
+        await second.refresh()
+        await acknowledged(await first.send(bad, "no JSON", 5))
+        assert await first.send(bad, "no JSON", 6) == []
+        await second.refresh()  # the partition came to the second worker
+        assert await second.send(bad, "no JSON", 7) == []
+        await acknowledged(await second.send(keyless, "empty", 8))
+        records = await read(settings, topics.dead_letters)
+        assert [(record.key, record.value) for record in records] == [(b"u1", b"{not json"), (None, b"")]
+        assert dict(records[0].headers) == {
+            "error": b"no JSON", "topic": topics.clicks.encode(), "partition": b"3", "offset": b"17", "at": b"5",
+        }  # fmt: skip
+        assert source_of(records[1]) == (topics.clicks, 3, 18)
+
+    with_producer(settings, test)

@@ -1,0 +1,172 @@
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from streams.changelog import EPOCH_HEADER, Changelog, Restored
+from streams.delivery import Outgoing
+
+
+class Producer:
+    """Stands in for `Delivery`: acknowledges when told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[Outgoing]] = []
+        self.futures: list[asyncio.Future[Any]] = []
+
+    async def send(self, topic: str, records: Iterable[Outgoing]) -> list[asyncio.Future[Any]]:
+        assert topic == "user-states"
+        self.sent.append(list(records))
+        self.futures.append(future())
+        return [self.futures[-1]]
+
+
+class Log:
+    """Stands in for a consumer of one partition whose records lie at the given offsets."""
+
+    def __init__(self, records: list[tuple[int, bytes, bytes | None, int]], end: int) -> None:
+        self.records, self.end, self.at, self.stopped = records, end, 0, False
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self.tp = partitions[0]
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self.at = offset
+
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return {self.tp: 0}
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return {self.tp: self.end}
+
+    async def position(self, tp: TopicPartition) -> int:
+        return self.at
+
+    async def getmany(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        fetched = [record for record in self.records if record[0] >= self.at][:2]
+        self.at = fetched[-1][0] + 1 if len(fetched) == 2 else self.end
+        return {
+            self.tp: [
+                SimpleNamespace(key=key, value=value, headers=[(EPOCH_HEADER, str(epoch).encode())])
+                for _, key, value, epoch in fetched
+            ]
+        }
+
+
+def future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(test())  # type: ignore[arg-type]
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def changelog(producer: Producer) -> Changelog:
+    log = Changelog("user-states", producer, lambda: None)  # type: ignore[arg-type, return-value]
+    log.epochs = {0: 7, 1: 9}
+    return log
+
+
+def test_a_state_is_sent_only_after_its_recommendations_and_done_only_when_kept() -> None:
+    async def test() -> None:
+        producer = Producer()
+        log = changelog(producer)
+        recommendation = future()
+        durable = log.commit(0, [recommendation], {b"u": b"1"}, records=3)
+        await settle()
+        assert producer.sent == []
+        assert log.pending == 3
+        recommendation.set_result(None)
+        await settle()
+        assert producer.sent == [[Outgoing(b"u", b"1", 0, [(EPOCH_HEADER, b"7")])]]
+        assert not durable.done()
+        producer.futures[0].set_result(None)
+        await durable
+        assert log.pending == 0
+        assert log.written == 1
+
+    run(test)
+
+
+def test_a_group_commit_writes_each_users_last_acknowledged_value_once() -> None:
+    async def test() -> None:
+        producer = Producer()
+        log = changelog(producer)
+        acks = [future() for _ in range(4)]
+        durables = [
+            log.commit(0, [acks[0]], {b"u": b"1", b"w": b"1"}),
+            log.commit(0, [acks[1]], {b"u": b"2"}),
+            log.commit(1, [acks[2]], {b"x": b"1"}),
+            log.commit(0, [acks[3]], {b"u": b"3"}),
+        ]
+        for ack in acks[:3]:
+            ack.set_result(None)
+        await settle()
+        # The fourth commit's recommendations are not acknowledged: its value must not be seen.
+        assert [(record.key, record.value, record.partition) for record in producer.sent[0]] == [
+            (b"u", b"2", 0), (b"w", b"1", 0), (b"x", b"1", 1),
+        ]  # fmt: skip
+        producer.futures[0].set_result(None)
+        await settle()
+        assert [durable.done() for durable in durables] == [True, True, True, False]
+        acks[3].set_result(None)
+        await settle()
+        assert [record.value for record in producer.sent[1]] == [b"3"]
+
+    run(test)
+
+
+def test_a_lost_recommendation_fails_it_and_everything_later() -> None:
+    async def test() -> None:
+        producer = Producer()
+        log = changelog(producer)
+        acks = [future(), future()]
+        durables = [log.commit(0, [ack], {b"u": b"1"}) for ack in acks]
+        acks[0].set_exception(OSError("no broker"))
+        acks[1].set_result(None)
+        await log.drain()
+        durables.append(log.commit(0, [], {b"u": b"2"}))
+        for durable in durables:
+            with pytest.raises(OSError, match="no broker"):
+                await durable
+        assert producer.sent == []
+
+    run(test)
+
+
+def test_restore_reads_up_to_the_end_over_holes_and_passes_over_fenced_workers() -> None:
+    async def test() -> None:
+        log = Log(
+            [
+                (0, b"a", b"1", 2),
+                (3, b"b", b"1", 2),
+                (4, b"a", b"2", 3),
+                (5, b"a", b"stale", 2),  # by a worker that had lost the partition
+                (9, b"c", b"1", 3),
+                (12, b"c", None, 3),
+            ],
+            end=15,
+        )
+        restoring = Changelog("user-states", Producer(), lambda: log)  # type: ignore[arg-type, return-value]
+        restored = [each async for each in restoring.restore([5], generation=1)]
+        assert restored == [Restored(5, {b"a": b"2", b"b": b"1"}, 15, 1)]
+        assert restoring.epochs == {5: 4}
+        assert log.stopped
+        async for _ in restoring.restore([5], generation=8):
+            pass
+        assert restoring.epochs == {5: 8}
+
+    run(test)

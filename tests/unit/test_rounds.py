@@ -1,0 +1,110 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.rounds import Rounds
+
+
+class Slice:
+    """A batch that remembers when it was finished."""
+
+    def __init__(self) -> None:
+        self.abandoned = False
+        self.finished = 0
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(test())  # type: ignore[arg-type]
+
+
+def test_a_burst_of_one_user_holds_nobody_up() -> None:
+    async def test() -> None:
+        rounds: Rounds[int] = Rounds()
+        await rounds.put(Slice(), [("burst", n) for n in range(1000)])
+        await rounds.put(Slice(), [(f"u{n}", n) for n in range(100)])
+        first, second = rounds.take(64), rounds.take(64)
+        assert [pending.user for pending in first] == ["burst"] + [f"u{n}" for n in range(63)]
+        assert [pending.user for pending in second] == [f"u{n}" for n in range(63, 100)] + ["burst"]
+        assert [pending.payload for pending in second if pending.user == "burst"] == [1]
+        assert rounds.pending == 998
+
+    run(test)
+
+
+@given(st.lists(st.lists(st.integers(0, 9)), max_size=8), st.integers(1, 12))
+def test_rounds_keep_each_users_order_and_finish_each_batch_once(
+    batches: list[list[int]], limit: int
+) -> None:
+    async def test() -> None:
+        rounds: Rounds[int] = Rounds()
+        slices = [Slice() for _ in batches]
+        numbered: dict[str, list[int]] = {}
+        number = 0
+        for batch, users in zip(slices, batches, strict=True):
+            records = []
+            for user in users:
+                records.append((f"u{user}", number))
+                numbered.setdefault(f"u{user}", []).append(number)
+                number += 1
+            await rounds.put(batch, records)
+        assert [batch.finished for batch in slices] == [int(not users) for users in batches]
+        taken: dict[str, list[int]] = {}
+        while rounds.pending:
+            one = rounds.take(limit)
+            assert len({pending.user for pending in one}) == len(one) <= limit
+            for pending in one:
+                taken.setdefault(pending.user, []).append(pending.payload)
+                pending.done()
+        assert taken == numbered
+        assert all(batch.finished == 1 for batch in slices)
+
+    run(test)
+
+
+def test_put_waits_for_room_and_drops_what_was_abandoned_meanwhile() -> None:
+    async def test() -> None:
+        rounds: Rounds[int] = Rounds(capacity=10)
+        await rounds.put(Slice(), [("a", n) for n in range(10)])
+        late = Slice()
+        waiting = asyncio.create_task(rounds.put(late, [("b", 0)]))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        late.abandoned = True
+        rounds.take()
+        await waiting
+        assert rounds.pending == 9
+
+    run(test)
+
+
+def test_take_passes_over_abandoned_batches() -> None:
+    async def test() -> None:
+        rounds: Rounds[int] = Rounds()
+        gone, kept = Slice(), Slice()
+        await rounds.put(gone, [("a", 1), ("a", 2), ("b", 3)])
+        await rounds.put(kept, [("a", 4)])
+        gone.abandoned = True
+        assert [(pending.user, pending.payload) for pending in rounds.take()] == [("a", 4)]
+        assert rounds.pending == 0
+
+    run(test)
+
+
+def test_wait_returns_when_something_comes_and_not_after_clear() -> None:
+    async def test() -> None:
+        rounds: Rounds[int] = Rounds()
+        waiting = asyncio.create_task(rounds.wait())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await rounds.put(Slice(), [("a", 1)])
+        await waiting
+        rounds.clear()
+        assert rounds.pending == 0
+        assert rounds.take() == []
+
+    run(test)
