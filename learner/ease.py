@@ -71,12 +71,16 @@ def ease_rows(
     if not failed:
         inverse, failed = scipy.linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
     if failed:
-        raise ArithmeticError(f"EASE^R: the Gram matrix is not positive definite at penalty {penalty}: raise it")
+        raise ArithmeticError(
+            f"EASE^R: the Gram matrix is not positive definite at penalty {penalty}: raise it"
+        )
     width = min(keep, n - 1)
     diagonal = np.diag(inverse).copy()
     found_item = np.full((items, width), -1, np.int32)
     found_weight = np.zeros((items, width), np.float32)
-    for begin in range(0, n, 256):  # the inverse holds its lower triangle only: rows are put together in strips
+    for begin in range(
+        0, n, 256
+    ):  # the inverse holds its lower triangle only: rows are put together in strips
         rows = np.arange(begin, min(begin + 256, n))
         strip = np.where(rows[:, None] >= np.arange(n)[None], inverse[rows], inverse[:, rows].T)
         strip = -strip / diagonal[None]

@@ -8,6 +8,7 @@ exported trace has three times as many. Knows nothing of release folders.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from learner.events import Kind
-from learner.student import _AVERSION_KINDS, AVERSION_KEEP, GAP_SCALE, Layer, Student
+from learner.student import AVERSION_KEEP, AVERSION_KINDS, GAP_SCALE, Layer, Student
 
 OPSET = 20  # the first with Gelu; ONNX Runtime reads it since 1.17
 IR_VERSION = 9
@@ -121,16 +122,15 @@ def step_model(student: Student) -> bytes:
     reads = graph.add("Gather", graph.weight(student.reads[:kinds, None]), "kind")
     after = []
     for layer, state in zip(student.layers, states, strict=True):
-        assert isinstance(layer, Layer)
-        x, state = _layer(graph, layer, x, reads, state)
+        x, state = _layer(graph, cast(Layer, layer), x, reads, state)
         after.append(state)
-    averse = torch.from_numpy(_AVERSION_KINDS[:kinds, None].astype(np.float32))
+    averse = torch.from_numpy(AVERSION_KINDS[:kinds, None].astype(np.float32))
     push = graph.add("Gather", graph.weight(averse * F.softplus(student.push)), "kind")
     length = graph.add("ReduceL2", "item_vector", axis, keepdims=1)
-    length = graph.add("Max", length, graph.constant(np.float32([1e-6])))
+    length = graph.add("Max", length, graph.constant(np.array([1e-6], np.float32)))
     pushed = graph.add("Mul", "item_vector", graph.add("Div", push, length))
     # START never comes here, so the memory always decays
-    kept = graph.add("Mul", memory, graph.constant(np.float32([AVERSION_KEEP])))
+    kept = graph.add("Mul", memory, graph.constant(np.array([AVERSION_KEEP], np.float32)))
     memory = graph.add("Add", kept, pushed)
     graph.add("Sub", x, memory, out="user_vector")
     graph.add("Concat", *after, memory, out="hidden_after", axis=1)

@@ -58,7 +58,7 @@ def tune(log: EventLog, stop: int, items: int, half_lives_ms: tuple[float, ...],
     tail = slice(from_event, n)
     pair_rank = _pair_trial(user[tail], item[tail], time[tail], items, scored[tail], repeats)
     by_pair = _ndcg(pair_rank)
-    best = PAIR_HALF_LIVES_MS[int(np.argmax(by_pair))]
+    best = PAIR_HALF_LIVES_MS[len(by_pair) - 1 - int(np.argmax(by_pair[::-1]))]  # of equals the longest
     return Tuning(first, second, best, tuple(by_popularity.tolist()), tuple(by_pair.tolist()))
 
 
@@ -89,16 +89,25 @@ def _popularity_trial(
     history = item[np.argsort(user, kind="stable")]
     rank = np.full((int(scored.sum()), len(half_lives_ms)), np.inf)
     used = _walk_popularity(
-        item, time.astype(np.float64), place, start, history, items, 1.0 / half_lives_ms, scored, repeats, rank
+        item,
+        time.astype(np.float64),
+        place,
+        start,
+        history,
+        items,
+        1.0 / half_lives_ms,
+        scored,
+        repeats,
+        rank,
     )
     return rank[:used]
 
 
-@numba.njit(cache=True)  # type: ignore[misc]
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _walk_popularity(
     item: NDArray[np.int32], time: NDArray[np.float64], place: NDArray[np.int64], start: NDArray[np.int64],
-    history: NDArray[np.int32], items: int, rate: NDArray[np.float64], scored: NDArray[np.bool_], repeats: bool,
-    rank: NDArray[np.float64],
+    history: NDArray[np.int32], items: int, rate: NDArray[np.float64], scored: NDArray[np.bool_],
+    repeats: bool, rank: NDArray[np.float64],
 ) -> int:  # fmt: skip
     settings = rate.shape[0]
     weight = np.zeros((items, settings))
@@ -160,11 +169,11 @@ def _pair_trial(
     return rank[:used]
 
 
-@numba.njit(cache=True)  # type: ignore[misc]
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _walk_pairs(
     item: NDArray[np.int32], time: NDArray[np.float64], place: NDArray[np.int64], start: NDArray[np.int64],
-    history: NDArray[np.int32], items: int, rate: NDArray[np.float64], scored: NDArray[np.bool_], repeats: bool,
-    rank: NDArray[np.float64], row: NDArray[np.int64], neighbour: NDArray[np.int32], begin: NDArray[np.int64],
+    history: NDArray[np.int32], items: int, rate: NDArray[np.float64], scored: NDArray[np.bool_],
+    repeats: bool, rank: NDArray[np.float64], row: NDArray[np.int64], neighbour: NDArray[np.int32], begin: NDArray[np.int64],
     forth: NDArray[np.int64], back: NDArray[np.int64], closeness: NDArray[np.float64],
 ) -> int:  # fmt: skip
     settings = rate.shape[0]

@@ -1,0 +1,140 @@
+"""Worlds in which one feature is the answer, and parity of the exported ranker."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from learner.lists import Lists  # noqa: E402
+from learner.ranker import Ranker, RankerConfig, moments, ranker_model, refresh, train_ranker  # noqa: E402
+
+pytestmark = pytest.mark.learner
+QUICK = RankerConfig(epochs=20, batch=32)
+
+
+def world(n: int = 600, width: int = 12, features: int = 6, answer: int = 2, seed: int = 0) -> Lists:
+    """Features at odd scales; the clicked candidate is the one with the largest feature `answer`."""
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=(n, width, features)) * [1, 100, 3, 0.01, 1, 1] + [0, 5000, -7, 0, 20, 0]).astype(
+        np.float32
+    )
+    length = rng.integers(3, width + 1, size=n)
+    mask = np.arange(width)[None] < length[:, None]
+    positive = np.where(mask, x[..., answer], -np.inf).argmax(1)
+    return Lists(x, positive, mask)
+
+
+def accuracy(ranker: Ranker, lists: Lists) -> float:
+    scores = np.where(lists.mask, ranker.scores(lists.features), -np.inf)
+    return float((scores.argmax(1) == lists.positive).mean())
+
+
+def run(model: bytes, features: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return session.run(None, {"features": features})[0]
+
+
+def test_finds_the_feature_that_is_the_answer() -> None:
+    ranker, report = train_ranker(world(), QUICK)
+    assert (report.lists, report.dropped) == (600, 0)
+    assert accuracy(ranker, world(seed=1)) > 0.9
+
+
+def test_lists_without_positive_are_dropped_and_counted() -> None:
+    lists = world()
+    positive = lists.positive.copy()
+    positive[::3] = -1
+    _, report = train_ranker(Lists(lists.features, positive, lists.mask), replace(QUICK, epochs=1))
+    assert (report.lists, report.dropped) == (400, 200)
+
+
+def test_no_list_at_all_leaves_the_order_alone() -> None:
+    empty = Lists(np.zeros((0, 5, 6), np.float32), np.zeros(0, np.int64), np.zeros((0, 5), bool))
+    ranker, report = train_ranker(empty, QUICK)
+    assert report.lists == 0
+    assert not ranker.scores(world().features).any()
+    assert run(ranker_model([ranker]), world().features).shape == (600, 12)
+
+
+def test_same_seed_same_ranker() -> None:
+    first, again, other = (train_ranker(world(), replace(QUICK, epochs=1), seed=s)[0] for s in (1, 1, 2))
+    x = world().features
+    np.testing.assert_array_equal(first.scores(x), again.scores(x))
+    assert np.abs(first.scores(x) - other.scores(x)).max() > 1e-3
+
+
+def test_onnx_equals_torch_even_far_outside() -> None:
+    ranker, _ = train_ranker(world(), QUICK)
+    x = world(seed=2).features
+    x[0, 0] = [1e9, -1e9, 1e9, 1e9, -1e9, 0]
+    np.testing.assert_allclose(run(ranker_model([ranker]), x), ranker.scores(x), atol=1e-4)
+
+
+def test_onnx_of_two_is_their_mean() -> None:
+    pair = [train_ranker(world(), replace(QUICK, epochs=1), seed=seed)[0] for seed in (0, 1)]
+    x = world(seed=2).features
+    mean = (pair[0].scores(x) + pair[1].scores(x)) / 2
+    np.testing.assert_allclose(run(ranker_model(pair), x), mean, atol=1e-4)
+
+
+def test_rankers_of_other_inputs_are_not_averaged() -> None:
+    pair = [train_ranker(world(seed=seed), replace(QUICK, epochs=1))[0] for seed in (0, 1)]
+    with pytest.raises(ValueError, match="one standardisation"):
+        ranker_model(pair)
+
+
+def test_refresh_follows_a_changed_world_and_leaves_the_original() -> None:
+    ranker, _ = train_ranker(world(), QUICK)
+    changed = world(answer=4, seed=3)
+    before = ranker.scores(changed.features)
+    after, _ = refresh(ranker, changed, world(seed=4), epochs=10)
+    assert accuracy(after, world(answer=4, seed=5)) > accuracy(ranker, world(answer=4, seed=5)) + 0.1
+    np.testing.assert_array_equal(ranker.scores(changed.features), before)
+
+
+def test_soft_targets_pull_towards_the_teacher() -> None:
+    """Positives are noise; only the teacher knows that feature 2 matters."""
+    lists = world()
+    rng = np.random.default_rng(0)
+    noise = Lists(lists.features, rng.integers(0, 3, size=600), lists.mask)
+    soft = lists.features[..., 2] * 2
+    alone, _ = train_ranker(noise, QUICK)
+    taught, _ = train_ranker(noise, QUICK, soft=soft)
+    assert accuracy(taught, world(seed=1)) > 0.8 > accuracy(alone, world(seed=1))
+
+
+def test_a_feature_that_never_varies_stays_harmless() -> None:
+    lists = world()
+    lists.features[..., 3] = 1234.5
+    _, deviation = moments(lists)
+    assert deviation[3] == 1.0
+    ranker, _ = train_ranker(lists, QUICK)
+    x = world(seed=1).features
+    x[..., 3] = 1234.5
+    np.testing.assert_allclose(run(ranker_model([ranker]), x), ranker.scores(x), atol=1e-4)
+
+
+def test_half_precision_lists_train_as_well() -> None:
+    lists = world()
+    half = Lists(lists.features.astype(np.float16), lists.positive, lists.mask)
+    assert accuracy(train_ranker(half, QUICK)[0], world(seed=1)) > 0.85
+
+
+def test_thinning_keeps_the_positive_first_and_real_candidates_only() -> None:
+    lists = world()
+    thin = lists.thinned(4, np.random.default_rng(0))
+    assert thin.features.shape == (600, 5, 6)
+    np.testing.assert_array_equal(thin.positive, 0)
+    rows = np.arange(600)
+    np.testing.assert_array_equal(thin.features[:, 0], lists.features[rows, lists.positive])
+    np.testing.assert_array_equal(thin.mask.sum(1), np.minimum(lists.mask.sum(1), 5))
+
+
+def test_joining_pads_the_narrower() -> None:
+    wide, narrow = world(n=5), world(n=4).thinned(2, np.random.default_rng(0))
+    both = Lists.join([wide, narrow])
+    assert both.features.shape == (9, 12, 6)
+    assert both.mask[5:, 3:].sum() == 0
