@@ -1,0 +1,430 @@
+"""The demo: everything on one machine, live traffic, and the figures as they come.
+
+Owns the order of events (broker, training, processes, history, traffic, summary) and the screen. Each
+part runs as the command a user would type, in a process of its own with a log file; this process only
+watches the topics. Knows no models.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+import msgspec
+from rich.console import Console, Group
+from rich.live import Live as Screen
+from rich.panel import Panel
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from learner.catalogue import Item
+from learner.dataset import Interactions, load_interactions, load_items
+from learner.events import Kind
+from learner.ml100k import fetch_ml100k
+from learner.repeats import data_repeats
+from streams import kafka_client
+from streams.broker import EmbeddedBroker
+from streams.contract import Click, Recommendation, decode_click
+from streams.scoreboard import DecayedPopularity, Scoreboard, best_half_life
+from streams.settings import Settings
+from streams.topic_reader import follow
+from streams.topics import Names
+
+SPLIT = 0.8
+TRAFFIC_SECONDS = 75  # what the rest of the clicks is played in, unless told otherwise
+SUMMARY_WAIT_SECONDS = 20
+_decode_list = msgspec.json.Decoder(Recommendation).decode
+
+
+class DemoError(Exception):
+    """A part of the demo failed: names it, its log and the last lines of it."""
+
+
+@dataclass
+class Part:
+    """A process of the demo."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def check(self) -> None:
+        """Raises DemoError if the process has ended by itself."""
+        code = self.process.poll()
+        if code is not None:
+            lines = self.log.read_text(errors="replace").splitlines()[-15:]
+            raise DemoError(
+                f"`nextclick {self.name}` ended with exit code {code}; its log is {self.log}, and ends:\n"
+                + "\n".join(f"  {line}" for line in lines)
+            )
+
+
+@dataclass
+class Follower:
+    """One user, followed by title."""
+
+    titles: dict[str, str]
+    user: str | None = None
+    clicked: str = ""
+    listed: list[tuple[str, str]] = field(default_factory=list)
+    before: set[str] = field(default_factory=set)
+    _item: str = ""
+
+    def see_click(self, click: Click) -> None:
+        """Follows the first live user; moves to another when the user falls silent is the caller's part."""
+        if self.user is None:
+            self.user = click.user_id
+        if click.user_id == self.user:
+            self._item = self.titles.get(click.item_id, click.item_id)
+
+    def see_list(self, recommendation: Recommendation) -> None:
+        """Takes the followed user's newest list."""
+        if recommendation.user_id != self.user:
+            return
+        self.before = {title for title, _ in self.listed}
+        self.clicked = self._item
+        self.listed = [
+            (self.titles.get(place.item_id, place.item_id), self._because(place.reason.kind, place.reason.items))
+            for place in recommendation.items[:5]
+        ]
+
+    def _because(self, kind: str, items: list[str]) -> str:
+        if kind == "because_clicked" and items:
+            return "because of " + self.titles.get(items[0], items[0])
+        return {"for_you": "for this taste", "popular": "popular now", "new": "new", "explore": "a try"}.get(kind, kind)
+
+
+class Demo:
+    """A run of the demo; `run` does all of it."""
+
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self.settings = settings
+        self.console = console
+        self.folder = settings.data_dir / "demo"
+        self.parts: list[Part] = []
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self.ready = threading.Event()
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """One line of progress with its time."""
+        started = time.monotonic()
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            progress.add_task(title, total=None)
+            yield
+        self.console.print(f"[green]✓[/] {title} [dim]{time.monotonic() - started:.1f} s[/]")
+
+    def start(self, name: str, *arguments: str) -> Part:
+        """Starts `nextclick NAME ARGUMENTS` with a log of its own."""
+        log = self.folder / "logs" / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "streams", name, *arguments],
+                stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        part = Part(name, process, log)
+        self.parts.append(part)
+        return part
+
+    def finish(self, part: Part) -> None:
+        """Waits for a command that ends by itself."""
+        while part.process.poll() is None:
+            time.sleep(0.1)
+        self.parts.remove(part)
+        if part.process.returncode:
+            part.check()
+
+    def stop(self) -> None:
+        """Stops every process, the last started first."""
+        self._stop.set()
+        for part in reversed(self.parts):
+            part.process.terminate()
+        for part in reversed(self.parts):
+            try:
+                part.process.wait(20)
+            except subprocess.TimeoutExpired:
+                part.process.kill()
+
+    def check(self) -> None:
+        """Raises DemoError if a part that should run has ended, or the watching failed."""
+        for part in self.parts:
+            part.check()
+        if self._failure is not None:
+            raise DemoError(f"watching the topics failed: {self._failure}")
+
+
+def run(
+    settings: Settings,
+    *,
+    data: Path | None,
+    speed: float | None,
+    rate: float | None,
+    time_budget: float,
+    once: bool,
+    report: Path | None,
+    seed: int,
+) -> None:
+    """Runs the demo; without `once` everything stays up until Ctrl-C. Raises DemoError, with what to do."""
+    console = Console()
+    demo = Demo(settings, console)
+    shutil.rmtree(demo.folder / "broker", ignore_errors=True)
+    shutil.rmtree(demo.folder / "nextclick", ignore_errors=True)
+    demo.folder.mkdir(parents=True, exist_ok=True)
+    with demo.step("Data"):
+        source = data or fetch_ml100k(settings.cache_dir / "ml-100k")
+        interactions = load_interactions(_existing(source, "interactions")).in_order(seed)
+        items_file = _existing(source, "items")
+        items = load_items(items_file)
+        first, rest = _split(interactions, demo.folder)
+    console.print(
+        f"  {len(interactions):,} events, {len(items):,} items from {source}; the first {SPLIT:.0%} are the past"
+    )
+    with demo.step("Broker: a real Apache Kafka on this machine"):
+        broker = EmbeddedBroker(
+            demo.folder / "broker", port=settings.broker_port, heap=settings.broker_heap, cache=settings.cache_dir
+        )
+        broker.start()
+    try:
+        _play(demo, broker, interactions, items, items_file, first, rest, speed, rate, time_budget, once, report, seed)
+    except KeyboardInterrupt:
+        console.print("\nstopping …")
+    finally:
+        demo.stop()
+        broker.stop()
+
+
+def _play(  # noqa: PLR0913
+    demo: Demo,
+    broker: EmbeddedBroker,
+    interactions: Interactions,
+    items: list[Item],
+    items_file: Path,
+    first: Path,
+    rest: Path,
+    speed: float | None,
+    rate: float | None,
+    time_budget: float,
+    once: bool,
+    report: Path | None,
+    seed: int,
+) -> None:
+    console, settings = demo.console, demo.settings
+    prefix = f"demo{int(time.time())}."
+    at = ("--bootstrap-servers", broker.bootstrap_servers, "--prefix", prefix, "--clock", "stream")
+    folder = ("--data-dir", str(demo.folder / "nextclick"))
+    release = demo.folder / "release"
+    shutil.rmtree(release, ignore_errors=True)
+    with demo.step(f"Training on the past ({time_budget:g} minutes at most)"):
+        demo.finish(
+            demo.start(
+                "train", "--interactions", str(first), "--items", str(items_file), "--out", str(release),
+                "--time-budget", str(time_budget), "--seed", str(seed),
+            )
+        )  # fmt: skip
+    watched = settings.model_copy(
+        update={"bootstrap_servers": broker.bootstrap_servers, "prefix": prefix, "clock": "stream"}
+    )
+    with demo.step("Worker and learner"):
+        demo.start("learner", *at, *folder, "--release", str(release))
+        demo.start("worker", *at, *folder, "--release", str(release), "--http-port", "0")
+        _wait_for_topics(demo, watched)
+    split = int(len(interactions) * SPLIT)
+    with demo.step(f"Loading the past: {split:,} clicks"):
+        demo.finish(
+            demo.start("load", *at, *folder, "--interactions", str(first), "--items", str(items_file))
+        )
+        _wait_until_folded(demo, watched)
+    with demo.step("Tuning popularity, the list to compare with"):
+        board = _board(interactions, split)
+    follower = Follower({item.item_id: item.title for item in items if item.title})
+    watcher = threading.Thread(target=_watch, args=(demo, watched, board, follower), daemon=True)
+    watcher.start()
+    if rate is None and speed is None:
+        rate = min(max((len(interactions) - split) / TRAFFIC_SECONDS, 20.0), 1000.0)
+    pace = ("--speed", str(speed)) if speed is not None else ("--rate", str(rate))
+    console.print(f"[bold]Live[/]: {len(interactions) - split:,} clicks, {' '.join(pace)}\n")
+    demo.ready.wait(30)
+    started = time.monotonic()
+    player = demo.start("play", *at, *folder, "--interactions", str(rest), *pace)
+    _show(demo, board, follower, player, len(interactions) - split)
+    seconds = time.monotonic() - started
+    figures = {
+        "clicks": board.clicks,
+        "recommendations": board.lists,
+        "freshness_ms": {"p50": board.freshness(0.5), "p99": board.freshness(0.99)},
+        "hit_rate@10": {"nextclick": board.hit_rate, "popularity": board.popular_hit_rate},
+        "release": json.loads((release / "manifest.json").read_text())["release"],
+        "seconds": round(seconds, 1),
+    }
+    console.print(_summary(board, seconds))
+    if report is not None:
+        report.write_text(json.dumps(figures, indent=2) + "\n")
+        console.print(f"figures written to {report}")
+    if once:
+        return
+    where = f"--bootstrap-servers {broker.bootstrap_servers} --prefix {prefix}"
+    user = follower.user or "1"
+    console.print(
+        f"Everything stays up. In another terminal:\n"
+        f"  .venv/bin/nextclick watch {where}\n"
+        f"  .venv/bin/nextclick recommend {user} {where} --clock stream\n"
+        f"  .venv/bin/nextclick user {user} {where} --json\n"
+        "Ctrl-C ends it."
+    )
+    while True:
+        demo.check()
+        time.sleep(0.5)
+
+
+def _existing(folder: Path, name: str) -> Path:
+    for ending in (".csv.gz", ".csv", ".parquet"):
+        if (folder / f"{name}{ending}").exists():
+            return folder / f"{name}{ending}"
+    raise DemoError(f"{folder} has no {name}.csv or {name}.csv.gz; --data names a folder that has both files")
+
+
+def _split(interactions: Interactions, folder: Path) -> tuple[Path, Path]:
+    """Writes the past and the rest as files of their own, in replay order."""
+    split = int(len(interactions) * SPLIT)
+    first, rest = folder / "first.csv.gz", folder / "rest.csv.gz"
+    interactions.write_csv(first, 0, split)
+    interactions.write_csv(rest, split, len(interactions))
+    return first, rest
+
+
+def _board(interactions: Interactions, split: int) -> Scoreboard:
+    """The scoreboard, with popularity tuned on the past and taught with it."""
+    users = [interactions.user_ids[n] for n in interactions.user[:split]]
+    items = [interactions.item_ids[n] for n in interactions.item[:split]]
+    times = interactions.time_ms[:split].tolist()
+    repeats = data_repeats(interactions.user[:split], interactions.item[:split], interactions.kind[:split])
+    board = Scoreboard(DecayedPopularity(best_half_life(items, users, times)), repeats=repeats)
+    for n in range(split):
+        past = Click(
+            event_id=str(n), user_id=users[n], item_id=items[n], event=Kind(int(interactions.kind[n])).word,  # type: ignore[arg-type]
+            timestamp=times[n], history=True,
+        )  # fmt: skip
+        board.see_click(past, 0)
+    return board
+
+
+def _wait_for_topics(demo: Demo, settings: Settings) -> None:
+    from streams.topics import partition_counts
+
+    names = Names(settings.prefix).all()
+    with kafka_client.admin(settings) as admin:
+        while not all(partition_counts(admin, names).values()):
+            demo.check()
+            time.sleep(0.2)
+
+
+def _wait_until_folded(demo: Demo, settings: Settings) -> None:
+    """Returns when worker and learner have taken in every click that is in the topic now."""
+    from kafka import TopicPartition
+
+    names = Names(settings.prefix)
+    with kafka_client.consumer(settings) as consumer, kafka_client.admin(settings) as admin:
+        places = [TopicPartition(names.clicks, p) for p in consumer.partitions_for_topic(names.clicks)]
+        ends = {place: end for place, end in consumer.end_offsets(places).items() if end}
+        group = f"{settings.prefix}worker"
+        while True:
+            demo.check()
+            committed = admin.list_group_offsets([group])[group]
+            if all(place in committed and committed[place].offset >= end for place, end in ends.items()):
+                break
+            time.sleep(0.3)
+    for record in follow(settings, {names.signals: "end"}):
+        demo.check()
+        if record is None or record.key != b"" or record.value is None:
+            continue
+        offsets = json.loads(record.value)["offsets"]
+        if all(offsets.get(str(place.partition), -1) >= end - 1 for place, end in ends.items()):
+            return
+
+
+def _watch(demo: Demo, settings: Settings, board: Scoreboard, follower: Follower) -> None:
+    """Reads clicks and lists as they come, until the demo stops."""
+    names = Names(settings.prefix)
+    try:
+        for record in follow(settings, {names.clicks: "end", names.recommendations: "end"}):
+            demo.ready.set()
+            if demo._stop.is_set():
+                return
+            if record is None:
+                continue
+            if record.topic == names.clicks:
+                click = decode_click(record.value)
+                board.see_click(click, record.timestamp)
+                follower.see_click(click)
+            else:
+                recommendation = _decode_list(record.value)
+                board.see_list(recommendation, record.timestamp)
+                follower.see_list(recommendation)
+    except Exception as error:
+        demo._failure = error
+
+
+def _show(demo: Demo, board: Scoreboard, follower: Follower, player: Part, expected: int) -> None:
+    """Draws the screen until the last click has been answered."""
+    started, shown_at, shown_clicks, speed = time.monotonic(), time.monotonic(), 0, 0.0
+    deadline: float | None = None
+    with Screen(console=demo.console, refresh_per_second=4, transient=False) as screen:
+        while True:
+            if player in demo.parts and player.process.poll() is not None:
+                demo.finish(player)
+                deadline = time.monotonic() + SUMMARY_WAIT_SECONDS
+            demo.check()
+            now = time.monotonic()
+            if now - shown_at >= 1.0:
+                speed = (board.clicks - shown_clicks) / (now - shown_at)
+                shown_at, shown_clicks = now, board.clicks
+            screen.update(_screen(board, follower, speed, expected, now - started))
+            if deadline is not None and (board.lists >= board.clicks >= expected or now > deadline):
+                return
+            time.sleep(0.2)
+
+
+def _screen(board: Scoreboard, follower: Follower, speed: float, expected: int, seconds: float) -> Group:
+    figures = Table.grid(padding=(0, 3))
+    figures.add_row(
+        f"[bold]{board.clicks:,}[/] of {expected:,} clicks", f"[bold]{speed:,.0f}[/] clicks/s",
+        f"freshness p50 [bold]{board.freshness(0.5, 5000):.0f}[/] ms, p99 [bold]{board.freshness(0.99, 5000):.0f}[/] ms",
+        f"[dim]{seconds:.0f} s[/]",
+    )  # fmt: skip
+    hits = Table.grid(padding=(0, 3))
+    recent = list(board.recent)
+    for name, rate, column in (
+        ("Nextclick", board.hit_rate, 0), ("popularity", board.popular_hit_rate, 1),
+    ):  # fmt: skip
+        lately = sum(pair[column] for pair in recent) / max(len(recent), 1)
+        bar = "█" * round(100 * rate) if board.scored else ""
+        style = "green" if column == 0 else "yellow"
+        hits.add_row(name, Text(bar, style), f"[bold]{rate:.1%}[/]", f"[dim]last {len(recent):,}: {lately:.1%}[/]")
+    lines = [Text.assemble("user ", (follower.user or "…", "bold"), " clicked ", (follower.clicked or "…", "bold"))]
+    for title, because in follower.listed:
+        mark = "  " if title in follower.before else "→ "
+        lines.append(Text.assemble((mark, "green"), title, ("  " + because, "dim")))
+    return Group(
+        Panel(Group(figures, Text(), Text("the next click was among the ten items before it:"), hits), title="live"),
+        Panel(Group(*lines), title="now recommends"),
+    )
+
+
+def _summary(board: Scoreboard, seconds: float) -> Panel:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("clicks answered", f"{board.lists:,} of {board.clicks:,} in {seconds:.0f} s")
+    table.add_row("freshness", f"p50 {board.freshness(0.5):.0f} ms, p99 {board.freshness(0.99):.0f} ms")
+    table.add_row("hit rate@10", f"{board.hit_rate:.1%} over {board.scored:,} clicks")
+    table.add_row("popularity", f"{board.popular_hit_rate:.1%} at the same moments")
+    return Panel(table, title="summary")
