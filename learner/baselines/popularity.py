@@ -1,0 +1,122 @@
+"""Popularity with decay: every user sees the items clicked most, older clicks counting less.
+
+Score of item j at time t: the sum of 2 ** -((t - t_i) / half-life) over its clicks i. The order within one
+half-life does not change with time, only by clicks.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from learner.baselines.memory import DAY_MS, HOUR_MS, Doubles, Memory
+from learner.baselines.scoring import Sums, popularity_ranking, try_half_lives
+from learner.baselines.tuning import Budget, Stopwatch, rehearse
+from learner.catalogue import Item
+from learner.metrics import LIST
+from learner.system import Ask, Event, FirstPart, Ints, Ranking
+
+# From an hour to none, about twice as long each: news live for hours, films for years.
+HALF_LIVES_MS = tuple(
+    [hours * HOUR_MS for hours in (1, 3, 6, 12)]
+    + [days * DAY_MS for days in (1, 2, 4, 7, 14, 30, 60, 90, 180, 365, 1000)]
+    + [math.inf]
+)
+
+
+def half_life_in_words(half_life_ms: float) -> str:
+    """As settings are reported: 12h, 14d or none."""
+    if math.isinf(half_life_ms):
+        return "none"
+    if half_life_ms < DAY_MS:
+        return f"{half_life_ms / HOUR_MS:g}h"
+    return f"{half_life_ms / DAY_MS:g}d"
+
+
+def best_half_life(first: FirstPart, budget: Budget) -> int:
+    """Place in HALF_LIVES_MS of the half-life that does best on the last fifth."""
+    gains = np.zeros(len(HALF_LIVES_MS))
+    with Stopwatch(budget):
+        memory = Memory(first, HALF_LIVES_MS)
+
+        def answer(event: Event) -> None:
+            _, stamp = memory.recall(event.user)
+            try_half_lives(event.item, memory.popularity, memory.mark, stamp, memory.known, gains)
+
+        events = rehearse(first, memory, answer)
+    budget.settings += len(HALF_LIVES_MS)
+    budget.events = events
+    best = int(np.argmax(gains))
+    budget.ndcg = float(gains[best] / max(events, 1))
+    return best
+
+
+class Popularity:
+    """Decayed popularity, and the frame of every other memory-based baseline.
+
+    Subclasses choose their settings in `tune`, say what memory they need in `remember`, and rank users
+    with a history in `rank_known`; users without one get decayed popularity.
+    """
+
+    name = "popularity"
+
+    def __init__(self) -> None:
+        self.budget = Budget()
+        self.half_life = 0  # place in HALF_LIVES_MS, tuned; also breaks ties and serves unknown users
+
+    def fit(self, first: FirstPart) -> None:
+        """Tunes on the last fifth of the first part, then begins with an empty memory."""
+        self.budget = Budget()
+        self.half_life = best_half_life(first, self.budget)
+        self.budget.chosen["popularity_half_life"] = half_life_in_words(HALF_LIVES_MS[self.half_life])
+        self.tune(first)
+        self.memory = self.remember(first)
+        self.sums = Sums(len(first.item_ids), 1)
+        self.id_rank = first.id_rank
+
+    def tune(self, first: FirstPart) -> None:
+        """Chooses further settings; the half-life of popularity is chosen already."""
+
+    def remember(self, first: FirstPart) -> Memory:
+        """An empty memory for what the ranking needs, its first half-life the chosen one."""
+        return Memory(first, [HALF_LIVES_MS[self.half_life]])
+
+    def rank_known(self, ask: Ask, recent: Ints, stamp: int) -> Ranking:
+        """Ranks for a user with items of interest, `recent` newest first."""
+        del ask, recent
+        return self.rank_unknown(stamp)
+
+    def rank_unknown(self, stamp: int) -> Ranking:
+        """Decayed popularity."""
+        memory = self.memory
+        return popularity_ranking(self.sums, memory.mark, stamp, memory.known, self.tie)
+
+    @property
+    def tie(self) -> Doubles:
+        """(V,): log2 of decayed popularity."""
+        return np.asarray(self.memory.popularity[0])
+
+    def announce(self, item: int, record: Item | None, time_ms: int) -> None:
+        """The item may be listed from now on."""
+        del record, time_ms
+        self.memory.announce(item)
+
+    def rank(self, ask: Ask) -> Ranking:
+        """Ranks every known item that the user has not consumed."""
+        recent, stamp = self.memory.recall(ask.user)
+        if len(recent) == 0:
+            return self.rank_unknown(stamp)
+        return self.rank_known(ask, recent, stamp)
+
+    def learn(self, event: Event, listed: bool) -> Ints | None:
+        """Folds one event; the list that a click triggers is a ranking right after it."""
+        self.memory.learn(event)
+        return self.listed(event) if listed else None
+
+    def listed(self, event: Event) -> Ints:
+        """The list that a click triggers, once it is learned."""
+        return self.rank(Ask(event.user, event.time_ms, event.scenario)).top(LIST, self.id_rank)
+
+    def describe(self) -> dict[str, Any]:
+        """The tuning budget and the settings it chose."""
+        return {"tuning": self.budget.as_dict()}

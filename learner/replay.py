@@ -1,0 +1,157 @@
+"""Prequential replay: each later event is ranked before it is learned from, by one system after another.
+
+Owns the walk over the stream and the moment of scoring. Knows systems by their protocol only; what is
+scored is decided in `plan`, what the figures mean in `metrics`, how they are told in `replay_report`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from learner.metrics import LIST, novelty
+from learner.plan import Plan
+from learner.system import Ask, Event, Ints, Ranking, System
+
+PROPOSALS = 200  # candidates are recalled at this depth, by source and in union
+Progress = Callable[[str, int, int], None]  # system, events done, events in all
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a system did, by scored event (A,): everything the report needs.
+
+    `position` inf where not found; `last_list` 1 or 0 for a hit in the list that the user's previous
+    click had triggered, nan where there was none; `novelty` bits; `recalled` (A,) bool by source.
+    """
+
+    name: str
+    position: npt.NDArray[np.float64]
+    last_list: npt.NDArray[np.float64]
+    novelty: npt.NDArray[np.float64]
+    listed: npt.NDArray[np.bool_]
+    recalled: dict[str, npt.NDArray[np.bool_]]
+    catalogue: int
+    fit_seconds: float = 0.0
+    seconds: float = 0.0
+    events: int = 0
+    description: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ms_per_click(self) -> float:
+        """Mean time of ranking and learning one event of the later part."""
+        return 1000.0 * self.seconds / max(self.events, 1)
+
+
+def play(system: System, plan: Plan, progress: Progress | None = None) -> Outcome:
+    """Fits `system` on the first part and walks the stream once.
+
+    At each event: items published by now enter; if the event is scored the system ranks; an item that
+    enters by this click is announced; the system learns the event. The answer goes to the system only
+    with `learn`.
+    """
+    began = perf_counter()
+    system.fit(plan.first_part())
+    outcome = _blank(system.name, plan)
+    outcome.fit_seconds = perf_counter() - began
+    scoreboard = _Scoreboard(plan, outcome)
+    for number in range(plan.stream.size):
+        event = plan.stream.event(number)
+        _enter(system, plan, plan.entries_before.get(number, ()), event.time_ms)
+        if number >= plan.split and plan.scored[number]:
+            started = perf_counter()
+            ranking = system.rank(Ask(event.user, event.time_ms, event.scenario))
+            shown = ranking.top(LIST, plan.id_rank)
+            outcome.seconds += perf_counter() - started
+            scoreboard.score(event, ranking, shown)
+        _enter(system, plan, plan.entries_after.get(number, ()), event.time_ms)
+        started = perf_counter()
+        triggered = system.learn(event, bool(plan.lists[number]))
+        if number >= plan.split:
+            outcome.seconds += perf_counter() - started
+        scoreboard.learn(event, triggered)
+        if progress is not None and number % 1000 == 0:
+            progress(system.name, number, plan.stream.size)
+    outcome.events = plan.stream.size - plan.split
+    outcome.description = system.describe()
+    return outcome
+
+
+def replay(
+    systems: Sequence[Callable[[], System]], plans: Sequence[Plan], progress: Progress | None = None
+) -> list[list[Outcome]]:
+    """Every system over every plan (one a seed), each from scratch: outcomes[plan][system]."""
+    return [[play(make(), plan, progress) for make in systems] for plan in plans]
+
+
+def ranking_at(system: System, plan: Plan, number: int) -> Ranking:
+    """What `system` answers just before event `number` (at or after the split), for leak tests."""
+    system.fit(plan.first_part())
+    for earlier in range(number):
+        event = plan.stream.event(earlier)
+        _enter(system, plan, plan.entries_before.get(earlier, ()), event.time_ms)
+        if earlier >= plan.split and plan.scored[earlier]:
+            system.rank(Ask(event.user, event.time_ms, event.scenario))
+        _enter(system, plan, plan.entries_after.get(earlier, ()), event.time_ms)
+        system.learn(event, bool(plan.lists[earlier]))
+    event = plan.stream.event(number)
+    _enter(system, plan, plan.entries_before.get(number, ()), event.time_ms)
+    return system.rank(Ask(event.user, event.time_ms, event.scenario))
+
+
+class _Scoreboard:
+    """Fills an outcome; keeps the clicks so far and each user's last triggered list."""
+
+    def __init__(self, plan: Plan, outcome: Outcome) -> None:
+        self.plan, self.outcome = plan, outcome
+        self.clicks = np.zeros(len(plan.stream.item_ids), np.int64)
+        self.total, self.known = 0, 0
+        self.last: dict[int, Ints] = {}
+        self.row = 0
+
+    def score(self, event: Event, ranking: Ranking, shown: Ints) -> None:
+        """Notes how the ranking fared against the event's item."""
+        outcome, row = self.outcome, self.row
+        outcome.position[row] = ranking.position(event.item)
+        outcome.novelty[row] = novelty(self.clicks[shown], self.total, self.known)
+        outcome.listed[shown] = True
+        if event.user in self.last:
+            outcome.last_list[row] = float(event.item in self.last[event.user])
+        for source, items in ranking.proposals.items():
+            found = outcome.recalled.setdefault(source, np.zeros(len(outcome.position), np.bool_))
+            found[row] = event.item in items[:PROPOSALS]
+        if ranking.proposals:
+            union = outcome.recalled.setdefault("union", np.zeros(len(outcome.position), np.bool_))
+            union[row] = event.item in ranking.items[:PROPOSALS]
+        self.row += 1
+
+    def learn(self, event: Event, triggered: Ints | None) -> None:
+        """Counts a click and keeps the list that it triggered."""
+        if not self.plan.interest[event.number]:
+            return
+        self.total += 1
+        self.known += int(self.clicks[event.item] == 0)
+        self.clicks[event.item] += 1
+        if triggered is not None:
+            self.last[event.user] = triggered[:LIST]
+
+
+def _blank(name: str, plan: Plan) -> Outcome:
+    asked = len(plan.asked)
+    return Outcome(
+        name=name,
+        position=np.full(asked, np.inf),
+        last_list=np.full(asked, np.nan),
+        novelty=np.full(asked, np.nan),
+        listed=np.zeros(len(plan.stream.item_ids), np.bool_),
+        recalled={},
+        catalogue=int((plan.entry < plan.stream.size).sum()),
+    )
+
+
+def _enter(system: System, plan: Plan, items: Sequence[int], time_ms: int) -> None:
+    for item in items:
+        system.announce(item, plan.stream.records[item], time_ms)
