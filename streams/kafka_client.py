@@ -1,4 +1,4 @@
-"""Clients for the configured brokers, and the partition a key belongs to.
+"""Clients for the configured brokers.
 
 Owns how settings become arguments of kafka-python and aiokafka, and the error that says a broker
 cannot be reached. Knows no topics and no messages.
@@ -9,7 +9,6 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
-from kafka.partitioner import murmur2
 from pydantic import SecretStr
 
 from streams.settings import Settings
@@ -20,11 +19,6 @@ BOOTSTRAP_TIMEOUT_MS = 10_000
 
 class BrokerUnreachable(Exception):  # noqa: N818 (read aloud in messages: "broker unreachable")
     """No configured broker answers: the message names them and what to do."""
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a key, as Kafka's Java client chooses it (murmur2)."""
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def connection(settings: Settings) -> dict[str, Any]:

@@ -81,6 +81,11 @@ class Names:
         return self.prefix + "dead-letters"
 
     @property
+    def worker_group(self) -> str:
+        """The consumer group in which workers share clicks and requests."""
+        return self.prefix + "worker"
+
+    @property
     def copartitioned(self) -> tuple[str, str, str]:
         """The topics that must have equally many partitions."""
         return self.clicks, self.requests, self.user_states

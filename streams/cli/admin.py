@@ -1,0 +1,237 @@
+"""Commands that look after an installation: topics, settings, the contract's schema, doctor, dead letters."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.options import takes_settings
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+topics = typer.Typer(help="The topics: create, describe, repair.", no_args_is_help=True)
+dead_letters = typer.Typer(help="Records that could not be used: list, retry.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@topics.command("create")
+@takes_settings("partitions")
+def create_topics(settings: "Settings") -> None:
+    """Create the topics that do not exist yet.
+
+    Safe to repeat; the first worker or learner does the same.
+    """
+    from streams import kafka_client
+    from streams.topics import check, create_missing
+
+    with kafka_client.admin(settings) as admin:
+        created = create_missing(admin, settings)
+        shared = check(admin, settings)
+    for name in created:
+        typer.echo(f"created {name}")
+    typer.echo(f"all topics are there; {shared} partitions of clicks, requests and user-states")
+
+
+@topics.command("describe")
+@takes_settings()
+def describe_topics(settings: "Settings", as_json: AsJson = False) -> None:
+    """Show partitions, cleanup and retention."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from streams import kafka_client
+    from streams.topics import describe, plan
+
+    with kafka_client.admin(settings) as admin:
+        described = describe(admin, settings)
+    planned = {topic.name: topic for topic in plan(settings)}
+    if as_json:
+        shown = [
+            {"topic": each.name, "partitions": each.partitions}
+            | {key: each.configs.get(key) for key in planned[each.name].configs}
+            for each in described
+        ]
+        typer.echo(json.dumps(shown, indent=2))
+        return
+    table = Table("topic", "partitions", "settings (as planned where there is no topic)", box=None)
+    for each in described:
+        values = {key: each.configs.get(key, value) for key, value in planned[each.name].configs.items()}
+        table.add_row(
+            each.name,
+            str(each.partitions or "missing"),
+            ", ".join(f"{key}={value}" for key, value in values.items()),
+        )
+    Console().print(table)
+
+
+@topics.command("repair")
+@takes_settings()
+def repair_topics(settings: "Settings") -> None:
+    """Make numbers of partitions equal again.
+
+    Grows clicks, requests and user-states to the largest of them and moves the states of users who then
+    belong elsewhere. Stop the workers first.
+    """
+    from streams import kafka_client
+    from streams.topics_repair import repair
+
+    with kafka_client.admin(settings) as admin:
+        for line in repair(admin, settings):
+            typer.echo(line)
+
+
+def schema(
+    topic: Annotated[
+        str | None, typer.Option(help="Only the records of this topic, such as clicks", show_default=False)
+    ] = None,
+) -> None:
+    """Print the wire contract as JSON Schema.
+
+    One document with a property for each topic, whose value is a record's value.
+    """
+    from streams import schema as contract
+
+    if topic is None:
+        typer.echo(json.dumps(contract.document(), indent=2))
+    elif topic in contract.TOPICS:
+        typer.echo(json.dumps(contract.of_topic(topic), indent=2))
+    else:
+        raise typer.BadParameter(
+            f"expected one of {', '.join(contract.TOPICS)}, got {topic!r}", param_hint="--topic"
+        )
+
+
+@takes_settings("data_dir")
+def show_settings(settings: "Settings", as_json: AsJson = False) -> None:
+    """Print the settings in force and their origin.
+
+    Secrets are masked.
+    """
+    shown, origins = settings.shown(), settings.provenance
+    if as_json:
+        both = {name: {"value": value, "from": origins[name]} for name, value in shown.items()}
+        typer.echo(json.dumps(both, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("setting", "value", "from", "what it is", box=None)
+    for name, value in shown.items():
+        origin = origins[name]
+        style = "dim" if origin == "default" else "bold"
+        table.add_row(name, value, origin, type(settings).model_fields[name].description or "", style=style)
+    Console().print(table)
+
+
+@takes_settings("release", "data_dir")
+def doctor(settings: "Settings", as_json: AsJson = False) -> None:
+    """Check that all is in order, and say what to do.
+
+    Looks at versions, brokers, topics, release, workers, signals, disk and clock. The exit code is 1 when something fails, else 0.
+    """
+    from rich.console import Console
+
+    from streams.doctor import examine
+
+    console = Console(highlight=False)
+    style = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+    failed = False
+    for finding in examine(settings):
+        failed |= finding.status == "fail"
+        if as_json:
+            typer.echo(json.dumps(vars(finding)))
+            continue
+        console.print(
+            f"[{style[finding.status]}]{finding.status:>4}[/]  [bold]{finding.subject:<12}[/] ", end=""
+        )
+        console.print(finding.detail, markup=False, soft_wrap=True)
+        if finding.remedy:
+            console.print(f"{'':19}→ {finding.remedy}", markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@dead_letters.command("list")
+@takes_settings()
+def list_letters(
+    settings: "Settings",
+    as_json: AsJson = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that were retried.")] = False,
+    topic: Annotated[
+        str | None, typer.Option(help="Only those from this topic, such as clicks", show_default=False)
+    ] = None,
+) -> None:
+    """Show the records that could not be used.
+
+    Oldest first, with the reason and where each came from.
+    """
+    from rich.console import Console
+
+    from streams.letters import Retried, read_letters
+
+    console = Console(highlight=False)
+    count = 0
+    for letter in read_letters(settings, Retried(settings)):
+        if (letter.retried and not everything) or (topic and letter.topic != settings.prefix + topic):
+            continue
+        count += 1
+        if as_json:
+            typer.echo(json.dumps(letter.shown(), ensure_ascii=False))
+            continue
+        value = letter.shown()["value"]
+        mark = "  (retried)" if letter.retried else ""
+        console.print(
+            f"{letter.place[1]:>6}  {letter.at}  {letter.topic}[{letter.source[0]}]@{letter.source[1]}{mark}",
+            markup=False, style="bold",
+        )  # fmt: skip
+        console.print(f"        {letter.error}", markup=False, style="red", soft_wrap=True)
+        console.print(f"        {_short(value)}", markup=False, style="dim", soft_wrap=True)
+    if not as_json:
+        typer.echo(f"{count:,} letters" if count else "no dead letters")
+
+
+@dead_letters.command("retry")
+@takes_settings()
+def retry_letters(
+    settings: "Settings",
+    offset: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Only the letter with this number in `dead-letters list`; may be given several times",
+            show_default=False,
+        ),
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Only those from this topic, such as clicks", show_default=False)
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also those that were retried before.")] = False,
+) -> None:
+    """Send refused records to where they came from.
+
+    Unchanged, and each once, unless --again.
+    """
+    from streams.letters import LettersError, Retried, read_letters, retry
+
+    retried = Retried(settings)
+    chosen = [
+        letter
+        for letter in read_letters(settings, retried)
+        if (again or not letter.retried)
+        and (offset is None or letter.place[1] in offset)
+        and (topic is None or letter.topic == settings.prefix + topic)
+    ]
+    if missing := set(offset or ()) - {letter.place[1] for letter in chosen}:
+        raise LettersError(
+            f"no letter {min(missing)} waits to be retried; see `nextclick dead-letters list --all`, "
+            "and --again for those that were retried before"
+        )
+    count = retry(settings, chosen, retried)
+    typer.echo(f"sent {count:,} records again" if count else "nothing to retry")
+
+
+def _short(text: str | None, limit: int = 300) -> str:
+    if text is None:
+        return "(empty value)"
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"

@@ -1,0 +1,101 @@
+"""Flags that many commands share, and how they become settings.
+
+Owns the text of `--help` for settings that have a flag. A command takes `settings` as its first
+argument and is decorated with `takes_settings`, which adds `--bootstrap-servers`, `--prefix`, `--clock`,
+`--config` and `--set`, and a flag for each further setting it names. Imports nothing heavy: `--help` must
+be instant, so the settings themselves are loaded when the command runs.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+EVERYWHERE = ("bootstrap_servers", "prefix", "clock")
+
+
+def _flag(kind: Any, text: str, *names: str, **options: Any) -> Any:
+    return Annotated[kind | None, typer.Option(*names, help=text, show_default=False, **options)]
+
+
+FLAGS: dict[str, Any] = {
+    "bootstrap_servers": _flag(str, "Kafka brokers, HOST:PORT[,HOST:PORT…]", "--bootstrap-servers"),
+    "prefix": _flag(str, "What every topic's name begins with", "--prefix"),
+    "clock": _flag(
+        Literal["wall", "stream"], "What now is: the wall clock, or the newest event time", "--clock"
+    ),
+    "data_dir": _flag(Path, "Folder of everything kept on this machine", "--data-dir"),
+    "log_level": _flag(Literal["debug", "info", "warning", "error"], "Least level logged", "--log-level"),
+    "partitions": _flag(int, "Partitions of the topics keyed by user, when created", "--partitions"),
+    "release": _flag(str, "Release to begin with [default: the live one announced]", "--release"),
+    "pin": _flag(bool, "Stay with this release whatever is announced", "--pin/--no-pin"),
+    "slot": _flag(int, "This worker's place in the group [default: the lowest free here]", "--slot"),
+    "http_host": _flag(str, "Address of the HTTP interface", "--http-host"),
+    "http_port": _flag(int, "Port of the HTTP interface, 0 for any", "--http-port"),
+    "k": _flag(int, "Items in a list", "--k"),
+    "exploration": _flag(float, "Share of places given to little-known items", "--exploration"),
+    "diversity": _flag(float, "How much a list avoids items that resemble each other", "--diversity"),
+    "repeat_consumption": _flag(
+        Literal["yes", "no", "auto"], "Whether consumed items may come again", "--repeat-consumption"
+    ),
+    "signals_interval_ms": _flag(
+        int, "Longest wait between a click and its signals, ms", "--signals-interval-ms"
+    ),
+    "broker_port": _flag(int, "Port to listen on, 0 for any", "--port"),
+    "broker_heap": _flag(str, "Java heap, such as 192m", "--heap"),
+    "broker_data": _flag(Path, "Folder of the broker's data [default: .nextclick/broker]", "--data"),
+}
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="Settings file [default: nextclick.toml]", show_default=False),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any other setting, such as sasl_mechanism=PLAIN",
+        show_default=False,
+    ),
+]
+
+
+def takes_settings(*names: str, kafka: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command `settings`, built from the flags of `names` and those every command has.
+
+    `kafka=False` leaves out the flags of commands that talk to Kafka.
+    """
+    flagged = (*(EVERYWHERE if kafka else ()), *names)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        def run(**given: Any) -> Any:
+            from streams.settings import load_settings
+
+            flags = {name: given.pop(name) for name in flagged}
+            config, sets = given.pop("config"), given.pop("sets") or []
+            settings = load_settings(config, **(_pairs(sets) | flags))
+            return command(settings, **given)
+
+        functools.update_wrapper(run, command)
+        own = list(inspect.signature(command).parameters.values())[1:]
+        shared = [*((name, FLAGS[name]) for name in flagged), ("config", Config), ("sets", Sets)]
+        added = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in shared
+        ]
+        run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
+        return run
+
+    return decorate
+
+
+def _pairs(sets: list[str]) -> dict[str, str]:
+    pairs = dict(each.partition("=")[::2] for each in sets)
+    if wrong := [each for each in sets if "=" not in each]:
+        raise typer.BadParameter(f"expected NAME=VALUE, got {wrong[0]!r}", param_hint="--set")
+    return pairs

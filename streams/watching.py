@@ -1,0 +1,198 @@
+"""What a person sees of recommendations: lists by title, and what is known of one user.
+
+Owns reading `recommendations`, `items` and `user-states` for a terminal, and asking through `requests`.
+Knows nothing of how lists come about.
+"""
+
+import contextlib
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from streams import kafka_client
+from streams.contract import Click, Item, Recommendation, Request, encode
+from streams.partitioner import partition_of
+from streams.settings import Settings
+from streams.topic_reader import Record, TopicMissing, ends_of, follow, read_to_end
+from streams.topics import Names, TopicsError, check
+
+_decode_item = msgspec.json.Decoder(Item).decode
+_decode_click = msgspec.json.Decoder(Click).decode
+_decode_list = msgspec.json.Decoder(Recommendation).decode
+
+# Lists come milliseconds after their clicks; a click this much older is not shown any more.
+CLICKS_REMEMBERED = 10_000
+# Two topics are fetched side by side, so a list may arrive before the click it answers.
+CLICK_WAIT_S = 0.6
+
+
+class NoAnswer(Exception):  # noqa: N818
+    """Nobody answered a request in time: says what to look at."""
+
+
+class UserUnknown(Exception):  # noqa: N818
+    """No state is kept of a user."""
+
+
+@dataclass
+class Titles:
+    """Titles of items as far as the topic `items` tells them; an id stands for itself otherwise."""
+
+    names: dict[str, str] = field(default_factory=dict)
+
+    def learn(self, record: Record) -> None:
+        """Take one record of the topic."""
+        if record.value is None:
+            return
+        try:
+            item = _decode_item(record.value)
+        except msgspec.DecodeError:
+            return
+        if item.title:
+            self.names[item.item_id] = item.title
+
+    def of(self, item_id: str) -> str:
+        """The title, or the id where there is none."""
+        return self.names.get(item_id, item_id)
+
+    @classmethod
+    def read(cls, settings: Settings) -> "Titles":
+        """All titles announced so far."""
+        titles = cls()
+        for record in read_to_end(settings, Names(settings.prefix).items):
+            titles.learn(record)
+        return titles
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One list with what is needed to read it. `clicked`: the item whose click triggered it, if known."""
+
+    recommendation: Recommendation
+    raw: bytes
+    clicked: str | None
+    freshness_ms: int | None
+
+
+def lists(
+    settings: Settings, titles: Titles, *, user: str | None = None, from_beginning: bool = False
+) -> Iterator[Shown]:
+    """Lists as they are made, for ever; `titles` follows the topic `items` meanwhile."""
+    names = Names(settings.prefix)
+    start = "beginning" if from_beginning else "end"
+    clicks: dict[str, tuple[str, int]] = {}
+    held: deque[tuple[float, Record, Recommendation]] = deque()
+    topics = {names.items: "end", names.clicks: start, names.recommendations: start}
+    for record in follow(settings, topics):
+        if record is None:
+            pass
+        elif record.topic == names.items:
+            titles.learn(record)
+        elif record.topic == names.clicks:
+            _remember(clicks, record)
+        elif user is None or record.key == user.encode():
+            with contextlib.suppress(msgspec.DecodeError):
+                held.append((time.monotonic() + CLICK_WAIT_S, record, _decode_list(record.value)))
+        while held:
+            give_up, waiting, made = held[0]
+            known = clicks.pop(made.trigger.id, None)
+            if known is None and made.trigger.kind == "click" and time.monotonic() < give_up:
+                break
+            held.popleft()
+            clicked, sent_ms = known or (None, None)
+            yield Shown(
+                made, waiting.value, clicked, None if sent_ms is None else waiting.timestamp - sent_ms
+            )
+
+
+def ask(
+    settings: Settings,
+    user: str,
+    *,
+    k: int | None = None,
+    query: str | None = None,
+    exclude: list[str] | None = None,
+    timeout_s: float = 10.0,
+) -> Shown:
+    """Send a request for a list and wait for the answer. Raises NoAnswer after `timeout_s`."""
+    names = Names(settings.prefix)
+    with kafka_client.admin(settings) as admin:
+        count = check(admin, settings)
+    request = Request(
+        request_id=f"q-{uuid.uuid4().hex}", user_id=user, k=k, query=query, exclude=exclude or []
+    )
+    answers = follow(settings, {names.recommendations: "end"})
+    next(answers)  # places the reader at the end before anything is asked
+    with kafka_client.producer(settings, linger_ms=0) as sender:
+        key = user.encode()
+        asked = sender.send(
+            names.requests, key=key, value=encode(request), partition=partition_of(key, count)
+        )
+        asked_ms = asked.get(timeout=10).timestamp
+    deadline = time.monotonic() + timeout_s
+    for record in answers:
+        if record is not None and record.key == key:
+            made = _decode_list(record.value)
+            if made.trigger.id == request.request_id:
+                return Shown(made, record.value, None, record.timestamp - asked_ms)
+        if time.monotonic() > deadline:
+            break
+    raise NoAnswer(
+        f"no answer within {timeout_s:g} s: is a worker running on prefix {settings.prefix!r}? "
+        "`nextclick doctor` looks at all of it; --timeout waits longer"
+    )
+
+
+def known_of(settings: Settings, user: str) -> dict[str, Any]:
+    """What is kept of a user: history, consumed items, applied offset, release, hidden state.
+
+    Raises UserUnknown where nothing is.
+    """
+    from streams.changelog import EPOCH_HEADER
+    from streams.user_states import decode_state
+
+    names = Names(settings.prefix)
+    try:
+        count = len(ends_of(settings, names.user_states))
+    except TopicMissing as error:
+        raise TopicsError(str(error)) from error
+    key = user.encode()
+    partition = partition_of(key, count)
+    newest, epoch = None, -1
+    for record in read_to_end(settings, names.user_states, partitions=[partition]):
+        if record.key != key:
+            continue
+        written = int(dict(record.headers).get(EPOCH_HEADER, b"0"))
+        if written >= epoch:  # a lower one is a worker's that had lost the partition
+            newest, epoch = record, written
+    if newest is None or newest.value is None:
+        raise UserUnknown(
+            f"nothing is known of user {user!r} under prefix {settings.prefix!r}; a worker keeps a state "
+            "from the first click on"
+        )
+    state = decode_state(newest.value)
+    return {
+        "user_id": state.user_id,
+        "events": state.events,
+        "history": state.history(),
+        "consumed": state.consumed(views_consume=False),
+        "applied": {"partition": partition, "offset": state.applied},
+        "release": state.release,
+        "hidden": [round(float(value), 7) for value in state.hidden_state()],
+        "updated_at": newest.timestamp,
+    }
+
+
+def _remember(clicks: dict[str, tuple[str, int]], record: Record) -> None:
+    try:
+        click = _decode_click(record.value)
+    except (msgspec.DecodeError, TypeError):
+        return
+    clicks[click.event_id] = click.item_id, record.timestamp
+    if len(clicks) > CLICKS_REMEMBERED:
+        del clicks[next(iter(clicks))]
