@@ -1,0 +1,273 @@
+"""Recorded interactions and items: what a file's columns mean.
+
+Owns the columns of `interactions` and `items` files, the numbering of their users and items, replay
+order and the ids of recorded events. Does not know Kafka, models or the process's catalogue, whose
+numbers are others than the ones here.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from learner.catalogue import Item
+from learner.events import KIND_OF_WORD, Kind
+from learner.inputs import value_scale
+from learner.repeats import data_repeats
+from learner.tables import DataError, Table, read_table
+
+__all__ = ["DataError", "Interactions", "load_interactions", "load_items"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_WORDS = {**KIND_OF_WORD, "": Kind.CLICK, "review": Kind.RATING}
+_YES, _NO = frozenset({"true", "1", "yes", "t", "y"}), frozenset({"false", "0", "no", "f", "n"})
+_ITEM_COLUMNS = (
+    "title", "description", "categories", "tags", "attributes", "keywords", "price", "image",
+    "published_at", "available",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interactions:
+    """Recorded events as parallel arrays (n,), in the file's order or in time order (`in_order`).
+
+    user, item: int32, numbers into `user_ids` and `item_ids` (order of first appearance in the file)
+    time_ms: int64, Unix milliseconds; kind: uint8, codes of `learner.events.Kind`
+    value: float32, rating, dwell seconds or price, nan where there is none
+    place: int32, numbers into `scenarios`, whose first entry is None
+    occurrence: int32, how many equal rows stand before this one in the file
+    """
+
+    user: NDArray[np.int32]
+    item: NDArray[np.int32]
+    time_ms: NDArray[np.int64]
+    kind: NDArray[np.uint8]
+    value: NDArray[np.float32]
+    place: NDArray[np.int32]
+    occurrence: NDArray[np.int32]
+    user_ids: list[str]
+    item_ids: list[str]
+    scenarios: list[str | None]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    @property
+    def scenario(self) -> list[str | None]:
+        """The scenario of each event, None where the file names none."""
+        return [self.scenarios[place] for place in self.place.tolist()]
+
+    def in_order(self, seed: int) -> "Interactions":
+        """The same events in global time order, ties broken by a permutation drawn with `seed`."""
+        shuffled = np.random.default_rng(seed).permutation(len(self))
+        return self.at(shuffled[np.argsort(self.time_ms[shuffled], kind="stable")])
+
+    def at(self, places: NDArray[np.integer] | slice) -> "Interactions":
+        """The events at some places, numbered as before."""
+        return replace(
+            self, user=self.user[places], item=self.item[places], time_ms=self.time_ms[places],
+            kind=self.kind[places], value=self.value[places], place=self.place[places],
+            occurrence=self.occurrence[places],
+        )  # fmt: skip
+
+    def split(self, fraction: float) -> tuple["Interactions", "Interactions"]:
+        """The first `fraction` of the events as they stand, and the rest."""
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"expected a fraction from 0 to 1, got {fraction}")
+        end = int(fraction * len(self))
+        return self.at(slice(0, end)), self.at(slice(end, None))
+
+    def repeats(self) -> bool:
+        """Whether consumed items may be recommended again, decided from these events in this order."""
+        return data_repeats(self.user, self.item, self.kind)
+
+    def value_scale(self) -> dict[str, tuple[float, float]]:
+        """Mean and standard deviation of the values of each kind that has any, by the kind's word."""
+        return value_scale(self.kind, self.value)
+
+    def event_ids(self) -> list[str]:
+        """An id for each event: 24 hexadecimal digits, a hash of its fields and its occurrence number.
+
+        The same row of the same file always gets the same id, whatever order or part it stands in.
+        """
+        columns = zip(
+            self.user.tolist(), self.item.tolist(), self.time_ms.tolist(), self.kind.tolist(),
+            self.value.tolist(), self.place.tolist(), self.occurrence.tolist(), strict=True,
+        )  # fmt: skip
+        users, items, scenarios = self.user_ids, self.item_ids, self.scenarios
+        # Lengths come first, so that no two different rows spell the same text.
+        rows = (
+            f"{len(users[u])} {len(items[i])} {users[u]}{items[i]} {t} {k} {v:.9g} {n} {scenarios[s]}"
+            for u, i, t, k, v, s, n in columns
+        )
+        return [blake2b(row.encode(), digest_size=12).hexdigest() for row in rows]
+
+
+def load_interactions(path: Path | str) -> Interactions:
+    """Reads an interactions file (.csv, .csv.gz or .parquet), in the file's order.
+
+    Columns: user_id, item_id, timestamp (seconds or milliseconds), and optionally event, value or
+    rating, scenario. Raises DataError, which names line and column.
+    """
+    table = read_table(
+        Path(path), ("user_id", "item_id", "timestamp"), ("event", "value", "rating", "scenario")
+    )
+    if not table.rows:
+        raise DataError(
+            f"{path}: expected at least one row below the header, got none; check how it was written"
+        )
+    user, user_ids = table.ids("user_id")
+    item, item_ids = table.ids("item_id")
+    times = table.times_ms("timestamp", strict=True)
+    if (missing := np.isnan(times)).any():
+        table.fail("timestamp", int(np.argmax(missing)), "a time", "", "give every row a time")
+    place, scenarios = _scenarios(table)
+    columns = (user, item, times.astype(np.int64), _kinds(table), _values(table), place)
+    return Interactions(*columns, _occurrences(*columns), user_ids, item_ids, scenarios)
+
+
+def load_items(path: Path | str) -> list[Item]:
+    """Reads an items file (.csv, .csv.gz or .parquet). Of several rows for one item the last one counts.
+
+    Columns: item_id and any of title, description, categories, tags, keywords (more tags), attributes,
+    price, image, published_at, available; lists are split by "|". Raises DataError, which names line
+    and column.
+    """
+    table = read_table(Path(path), ("item_id",), _ITEM_COLUMNS)
+    numbers, ids = table.ids("item_id")
+    tags = [
+        first + [tag for tag in more if tag not in first]
+        for first, more in zip(_lists(table, "tags"), _lists(table, "keywords"), strict=True)
+    ]
+    rows = zip(
+        numbers.tolist(), _texts(table, "title"), _texts(table, "description"), _lists(table, "categories"),
+        tags, _attributes(table), _texts(table, "image"), _prices(table), _dates(table), _available(table),
+        strict=True,
+    )  # fmt: skip
+    found = {
+        number: Item(
+            item_id=ids[number], title=title, description=description, categories=categories, tags=tagged,
+            attributes=attributes, image=image, price=price, published_at=date, available=available,
+        )
+        for number, title, description, categories, tagged, attributes, image, price, date, available in rows
+    }  # fmt: skip
+    if len(found) < table.rows:
+        log.warning("%s: %d rows repeat an item; the last one of each counts", path, table.rows - len(found))
+    return list(found.values())
+
+
+def _kinds(table: Table) -> NDArray[np.uint8]:
+    if "event" not in table:
+        return np.full(table.rows, Kind.CLICK, np.uint8)
+    codes, words = table.words("event")
+    words = [word.lower() for word in words]
+    if unknown := [word for word in words if word not in _WORDS]:
+        known = ", ".join(KIND_OF_WORD)
+        log.warning(
+            "%s: unknown events %s are read as click (known: %s)", table.path, sorted(set(unknown)), known
+        )
+    return np.array([_WORDS.get(word, Kind.CLICK) for word in words], np.uint8)[codes]
+
+
+def _values(table: Table) -> NDArray[np.float32]:
+    """The column `value`, and `rating` where that has nothing."""
+    values = np.full(table.rows, np.nan)
+    for name in ("value", "rating"):
+        if name in table:
+            column = table.numbers(name, "write a number or leave it empty")
+            values = np.where(np.isnan(values), column, values)
+    return values.astype(np.float32)
+
+
+def _scenarios(table: Table) -> tuple[NDArray[np.int32], list[str | None]]:
+    if "scenario" not in table:
+        return np.zeros(table.rows, np.int32), [None]
+    codes, words = table.words("scenario")
+    names: list[str | None] = [None, *(word for word in words if word)]
+    numbers = {word or "": number for number, word in enumerate(names)}
+    return np.array([numbers[word] for word in words], np.int32)[codes], names
+
+
+def _occurrences(*columns: NDArray[Any]) -> NDArray[np.int32]:
+    """How many equal rows stand before each: (n,) int32.
+
+    Rows are compared by 64 bits of hash. Should two different rows ever share them, one of them counts
+    as a second occurrence, which is as unique and as lasting as a first.
+    """
+    key = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        bits = column.view(np.uint32) if column.dtype == np.float32 else column
+        key = (key ^ bits.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio
+        key ^= key >> np.uint64(29)
+    order = np.argsort(key, kind="stable")
+    first = np.r_[True, key[order][1:] != key[order][:-1]]
+    run = np.arange(len(key)) - np.maximum.accumulate(np.where(first, np.arange(len(key)), 0))
+    occurrence = np.empty(len(key), np.int32)
+    occurrence[order] = run
+    return occurrence
+
+
+def _texts(table: Table, name: str) -> list[str | None]:
+    return [text or None for text in table.text(name).to_pylist()] if name in table else [None] * table.rows
+
+
+def _lists(table: Table, name: str) -> list[list[str]]:
+    """Lists of a column, split by "|"; of Parquet also true lists."""
+    if name not in table:
+        return [[] for _ in range(table.rows)]
+    if _is_list(table.columns[name].type):
+        return [[str(part) for part in row or [] if part] for row in table.columns[name].to_pylist()]
+    return [
+        [part for part in map(str.strip, text.split("|")) if part] for text in table.text(name).to_pylist()
+    ]
+
+
+def _attributes(table: Table) -> list[dict[str, Any]]:
+    """A "|" list becomes {"values": [...]}; structs and maps of Parquet stay what they are."""
+    if "attributes" in table:
+        column = table.columns["attributes"]
+        if pa.types.is_struct(column.type) or pa.types.is_map(column.type):
+            rows = [dict(row or {}) for row in column.to_pylist()]
+            return [{name: value for name, value in row.items() if value is not None} for row in rows]
+    return [{"values": values} if values else {} for values in _lists(table, "attributes")]
+
+
+def _prices(table: Table) -> list[float | None]:
+    if "price" not in table:
+        return [None] * table.rows
+    return _or_none(table.numbers("price", "write a number without currency, or leave it empty"), float)
+
+
+def _dates(table: Table) -> list[int | None]:
+    if "published_at" not in table:
+        return [None] * table.rows
+    return _or_none(table.times_ms("published_at", strict=False), int)
+
+
+def _or_none(values: NDArray[np.float64], convert: Callable[[float], T]) -> list[T | None]:
+    return [None if value != value else convert(value) for value in values.tolist()]
+
+
+def _available(table: Table) -> list[bool]:
+    if "available" not in table:
+        return [True] * table.rows
+    if pa.types.is_boolean(table.columns["available"].type):
+        return [value is not False for value in table.columns["available"].to_pylist()]
+    codes, words = table.words("available")
+    for code, word in enumerate(words):
+        if word and word.lower() not in _YES | _NO:
+            table.fail("available", int(np.argmax(codes == code)), "true or false", word, "or leave it empty")
+    verdict = [word.lower() not in _NO for word in words]
+    return [verdict[code] for code in codes.tolist()]
+
+
+def _is_list(kind: Any) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
