@@ -6,10 +6,9 @@ at) and the memory of what has been sent, which is the topic itself. Does not ju
 
 from collections.abc import Callable
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from streams.delivery import Acknowledgement, Delivery, Outgoing
-from streams.feeds import partitions
 
 # What a crashed worker sent without marking it done stands among the last letters of each partition.
 LOOK_BACK = 10_000
@@ -19,7 +18,7 @@ Source = tuple[str, int, int]  # topic, partition, offset of the bad record
 class DeadLetters:
     """Letters to topic `topic`. Call `refresh()` before the first `send` and after each rebalance."""
 
-    def __init__(self, topic: str, delivery: Delivery, consumer: Callable[[str], AIOKafkaConsumer]) -> None:
+    def __init__(self, topic: str, delivery: Delivery, consumer: Callable[[], AIOKafkaConsumer]) -> None:
         self.topic = topic
         self.sent = 0
         self._delivery = delivery
@@ -29,10 +28,12 @@ class DeadLetters:
 
     async def refresh(self) -> None:
         """Learns which letters other workers, or this one before a crash, have sent."""
-        consumer = self._consumer(self.topic)
+        consumer = self._consumer()
         await consumer.start()
         try:
-            letters = partitions(consumer, self.topic)
+            count = await self._delivery.partitions(self.topic)
+            letters = [TopicPartition(self.topic, number) for number in range(count)]
+            consumer.assign(letters)
             starts, ends = await consumer.beginning_offsets(letters), await consumer.end_offsets(letters)
             for tp in letters:
                 earliest = max(starts[tp], ends[tp] - LOOK_BACK)

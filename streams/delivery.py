@@ -57,6 +57,10 @@ class Delivery:
         self._fence = fence
         self.sent = 0  # records handed to the producer
 
+    async def partitions(self, topic: str) -> int:
+        """How many partitions the topic has."""
+        return len(await self._producer.partitions_for(topic))
+
     async def send(self, topic: str, records: Iterable[Outgoing]) -> list[Acknowledgement]:
         """Queues the records, in their order within a partition; one future for each batch made.
 
@@ -65,7 +69,7 @@ class Delivery:
         does not exist or a record over its limits.
         """
         partitions: dict[int, list[Outgoing]] = {}
-        count = len(await self._producer.partitions_for(topic))
+        count = await self.partitions(topic)
         for record in records:
             partition = record.partition
             if partition is None:

@@ -140,9 +140,7 @@ def test_a_dead_letter_is_sent_unchanged_and_once_whoever_tries(settings: Settin
     async def test(producer: AIOKafkaProducer) -> None:
         def letters() -> DeadLetters:
             return DeadLetters(
-                topics.dead_letters,
-                Delivery(producer),
-                lambda topic: new_reader(async_connection(settings), topic),
+                topics.dead_letters, Delivery(producer), lambda: new_reader(async_connection(settings))
             )
 
         first, second = letters(), letters()
@@ -156,7 +154,8 @@ def test_a_dead_letter_is_sent_unchanged_and_once_whoever_tries(settings: Settin
         records = await read(settings, topics.dead_letters)
         assert [(record.key, record.value) for record in records] == [(b"u1", b"{not json"), (None, b"")]
         assert dict(records[0].headers) == {
-            "error": b"no JSON", "topic": topics.clicks.encode(), "partition": b"3", "offset": b"17", "at": b"5",
+            "error": b"no JSON", "topic": topics.clicks.encode(),
+            "partition": b"3", "offset": b"17", "at": b"5",
         }  # fmt: skip
         assert source_of(records[1]) == (topics.clicks, 3, 18)
 
