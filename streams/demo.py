@@ -13,26 +13,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-
 import msgspec
-from rich.console import Console, Group
+from learner.ml100k import fetch_ml100k
+from rich.console import Console
 from rich.live import Live as Screen
-from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from learner.catalogue import Item
 from learner.dataset import Interactions, load_interactions, load_items
 from learner.events import Kind
-from learner.ml100k import fetch_ml100k
 from learner.repeats import data_repeats
 from streams import kafka_client
 from streams.broker import EmbeddedBroker
 from streams.contract import Click, Recommendation, decode_click
+from streams.demo_screen import Follower, draw, summary
 from streams.scoreboard import DecayedPopularity, Scoreboard, best_half_life
 from streams.settings import Settings
 from streams.topic_reader import follow
@@ -65,41 +62,6 @@ class Part:
                 f"`nextclick {self.name}` ended with exit code {code}; its log is {self.log}, and ends:\n"
                 + "\n".join(f"  {line}" for line in lines)
             )
-
-
-@dataclass
-class Follower:
-    """One user, followed by title."""
-
-    titles: dict[str, str]
-    user: str | None = None
-    clicked: str = ""
-    listed: list[tuple[str, str]] = field(default_factory=list)
-    before: set[str] = field(default_factory=set)
-    _item: str = ""
-
-    def see_click(self, click: Click) -> None:
-        """Follows the first live user; moves to another when the user falls silent is the caller's part."""
-        if self.user is None:
-            self.user = click.user_id
-        if click.user_id == self.user:
-            self._item = self.titles.get(click.item_id, click.item_id)
-
-    def see_list(self, recommendation: Recommendation) -> None:
-        """Takes the followed user's newest list."""
-        if recommendation.user_id != self.user:
-            return
-        self.before = {title for title, _ in self.listed}
-        self.clicked = self._item
-        self.listed = [
-            (self.titles.get(place.item_id, place.item_id), self._because(place.reason.kind, place.reason.items))
-            for place in recommendation.items[:5]
-        ]
-
-    def _because(self, kind: str, items: list[str]) -> str:
-        if kind == "because_clicked" and items:
-            return "because of " + self.titles.get(items[0], items[0])
-        return {"for_you": "for this taste", "popular": "popular now", "new": "new", "explore": "a try"}.get(kind, kind)
 
 
 class Demo:
@@ -164,39 +126,57 @@ class Demo:
             raise DemoError(f"watching the topics failed: {self._failure}")
 
 
-def run(
-    settings: Settings,
-    *,
-    data: Path | None,
-    speed: float | None,
-    rate: float | None,
-    time_budget: float,
-    once: bool,
-    report: Path | None,
-    seed: int,
-) -> None:
-    """Runs the demo; without `once` everything stays up until Ctrl-C. Raises DemoError, with what to do."""
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asked for on the command line."""
+
+    data: Path | None = None
+    speed: float | None = None
+    rate: float | None = None
+    time_budget: float = 2.0
+    once: bool = False
+    report: Path | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The data set, and the files it stands in."""
+
+    file: Path
+    items_file: Path
+    interactions: Interactions
+    items: list[Item]
+
+    @property
+    def split(self) -> int:
+        """How many clicks are the past."""
+        return int(len(self.interactions) * SPLIT)
+
+
+def run(settings: Settings, wishes: Wishes) -> None:
+    """Runs the demo; unless `once`, everything stays up until Ctrl-C. Raises DemoError, with what to do."""
     console = Console()
     demo = Demo(settings, console)
     shutil.rmtree(demo.folder / "broker", ignore_errors=True)
     shutil.rmtree(demo.folder / "nextclick", ignore_errors=True)
     demo.folder.mkdir(parents=True, exist_ok=True)
     with demo.step("Data"):
-        source = data or fetch_ml100k(settings.cache_dir / "ml-100k")
-        interactions = load_interactions(_existing(source, "interactions")).in_order(seed)
-        items_file = _existing(source, "items")
-        items = load_items(items_file)
-        first, rest = _split(interactions, demo.folder)
+        recording = _recording(wishes.data or fetch_ml100k(settings.cache_dir / "ml-100k"))
     console.print(
-        f"  {len(interactions):,} events, {len(items):,} items from {source}; the first {SPLIT:.0%} are the past"
+        f"  {len(recording.interactions):,} events, {len(recording.items):,} items from "
+        f"{recording.file.parent}; the first {SPLIT:.0%} are the past"
     )
     with demo.step("Broker: a real Apache Kafka on this machine"):
         broker = EmbeddedBroker(
-            demo.folder / "broker", port=settings.broker_port, heap=settings.broker_heap, cache=settings.cache_dir
+            demo.folder / "broker",
+            port=settings.broker_port,
+            heap=settings.broker_heap,
+            cache=settings.cache_dir,
         )
         broker.start()
     try:
-        _play(demo, broker, interactions, items, items_file, first, rest, speed, rate, time_budget, once, report, seed)
+        _play(demo, broker, recording, wishes)
     except KeyboardInterrupt:
         console.print("\nstopping …")
     finally:
@@ -204,32 +184,21 @@ def run(
         broker.stop()
 
 
-def _play(  # noqa: PLR0913
-    demo: Demo,
-    broker: EmbeddedBroker,
-    interactions: Interactions,
-    items: list[Item],
-    items_file: Path,
-    first: Path,
-    rest: Path,
-    speed: float | None,
-    rate: float | None,
-    time_budget: float,
-    once: bool,
-    report: Path | None,
-    seed: int,
-) -> None:
+def _play(demo: Demo, broker: EmbeddedBroker, recording: Recording, wishes: Wishes) -> None:
     console, settings = demo.console, demo.settings
+    interactions, split = recording.interactions, recording.split
+    clicks = ("--interactions", str(recording.file))
+    items = ("--items", str(recording.items_file))
     prefix = f"demo{int(time.time())}."
     at = ("--bootstrap-servers", broker.bootstrap_servers, "--prefix", prefix, "--clock", "stream")
     folder = ("--data-dir", str(demo.folder / "nextclick"))
     release = demo.folder / "release"
     shutil.rmtree(release, ignore_errors=True)
-    with demo.step(f"Training on the past ({time_budget:g} minutes at most)"):
+    with demo.step(f"Training on the past ({wishes.time_budget:g} minutes at most)"):
         demo.finish(
             demo.start(
-                "train", "--interactions", str(first), "--items", str(items_file), "--out", str(release),
-                "--time-budget", str(time_budget), "--seed", str(seed),
+                "train", *clicks, "--to", str(SPLIT), *items, "--out", str(release),
+                "--time-budget", str(wishes.time_budget), "--seed", str(wishes.seed),
             )
         )  # fmt: skip
     watched = settings.model_copy(
@@ -239,24 +208,22 @@ def _play(  # noqa: PLR0913
         demo.start("learner", *at, *folder, "--release", str(release))
         demo.start("worker", *at, *folder, "--release", str(release), "--http-port", "0")
         _wait_for_topics(demo, watched)
-    split = int(len(interactions) * SPLIT)
     with demo.step(f"Loading the past: {split:,} clicks"):
-        demo.finish(
-            demo.start("load", *at, *folder, "--interactions", str(first), "--items", str(items_file))
-        )
+        demo.finish(demo.start("load", *at, *folder, *clicks, "--to", str(SPLIT), *items))
         _wait_until_folded(demo, watched)
     with demo.step("Tuning popularity, the list to compare with"):
         board = _board(interactions, split)
-    follower = Follower({item.item_id: item.title for item in items if item.title})
+    follower = Follower({item.item_id: item.title for item in recording.items if item.title})
     watcher = threading.Thread(target=_watch, args=(demo, watched, board, follower), daemon=True)
     watcher.start()
-    if rate is None and speed is None:
-        rate = min(max((len(interactions) - split) / TRAFFIC_SECONDS, 20.0), 1000.0)
-    pace = ("--speed", str(speed)) if speed is not None else ("--rate", str(rate))
+    usual = min(max((len(interactions) - split) / TRAFFIC_SECONDS, 20.0), 1000.0)
+    pace = ("--rate", f"{usual if wishes.rate is None else wishes.rate:g}")
+    if wishes.speed is not None:
+        pace = ("--speed", f"{wishes.speed:g}")
     console.print(f"[bold]Live[/]: {len(interactions) - split:,} clicks, {' '.join(pace)}\n")
     demo.ready.wait(30)
     started = time.monotonic()
-    player = demo.start("play", *at, *folder, "--interactions", str(rest), *pace)
+    player = demo.start("play", *at, *folder, *clicks, "--from", str(SPLIT), *pace)
     _show(demo, board, follower, player, len(interactions) - split)
     seconds = time.monotonic() - started
     figures = {
@@ -267,11 +234,11 @@ def _play(  # noqa: PLR0913
         "release": json.loads((release / "manifest.json").read_text())["release"],
         "seconds": round(seconds, 1),
     }
-    console.print(_summary(board, seconds))
-    if report is not None:
-        report.write_text(json.dumps(figures, indent=2) + "\n")
-        console.print(f"figures written to {report}")
-    if once:
+    console.print(summary(board, seconds))
+    if wishes.report is not None:
+        wishes.report.write_text(json.dumps(figures, indent=2) + "\n")
+        console.print(f"figures written to {wishes.report}")
+    if wishes.once:
         return
     where = f"--bootstrap-servers {broker.bootstrap_servers} --prefix {prefix}"
     user = follower.user or "1"
@@ -287,20 +254,17 @@ def _play(  # noqa: PLR0913
         time.sleep(0.5)
 
 
+def _recording(folder: Path) -> Recording:
+    file, items_file = _existing(folder, "interactions"), _existing(folder, "items")
+    interactions = load_interactions(file).in_order(0)  # the order in which `load` and `play` send
+    return Recording(file, items_file, interactions, load_items(items_file))
+
+
 def _existing(folder: Path, name: str) -> Path:
     for ending in (".csv.gz", ".csv", ".parquet"):
         if (folder / f"{name}{ending}").exists():
             return folder / f"{name}{ending}"
     raise DemoError(f"{folder} has no {name}.csv or {name}.csv.gz; --data names a folder that has both files")
-
-
-def _split(interactions: Interactions, folder: Path) -> tuple[Path, Path]:
-    """Writes the past and the rest as files of their own, in replay order."""
-    split = int(len(interactions) * SPLIT)
-    first, rest = folder / "first.csv.gz", folder / "rest.csv.gz"
-    interactions.write_csv(first, 0, split)
-    interactions.write_csv(rest, split, len(interactions))
-    return first, rest
 
 
 def _board(interactions: Interactions, split: int) -> Scoreboard:
@@ -389,42 +353,7 @@ def _show(demo: Demo, board: Scoreboard, follower: Follower, player: Part, expec
             if now - shown_at >= 1.0:
                 speed = (board.clicks - shown_clicks) / (now - shown_at)
                 shown_at, shown_clicks = now, board.clicks
-            screen.update(_screen(board, follower, speed, expected, now - started))
+            screen.update(draw(board, follower, speed, expected, now - started))
             if deadline is not None and (board.lists >= board.clicks >= expected or now > deadline):
                 return
             time.sleep(0.2)
-
-
-def _screen(board: Scoreboard, follower: Follower, speed: float, expected: int, seconds: float) -> Group:
-    figures = Table.grid(padding=(0, 3))
-    figures.add_row(
-        f"[bold]{board.clicks:,}[/] of {expected:,} clicks", f"[bold]{speed:,.0f}[/] clicks/s",
-        f"freshness p50 [bold]{board.freshness(0.5, 5000):.0f}[/] ms, p99 [bold]{board.freshness(0.99, 5000):.0f}[/] ms",
-        f"[dim]{seconds:.0f} s[/]",
-    )  # fmt: skip
-    hits = Table.grid(padding=(0, 3))
-    recent = list(board.recent)
-    for name, rate, column in (
-        ("Nextclick", board.hit_rate, 0), ("popularity", board.popular_hit_rate, 1),
-    ):  # fmt: skip
-        lately = sum(pair[column] for pair in recent) / max(len(recent), 1)
-        bar = "█" * round(100 * rate) if board.scored else ""
-        style = "green" if column == 0 else "yellow"
-        hits.add_row(name, Text(bar, style), f"[bold]{rate:.1%}[/]", f"[dim]last {len(recent):,}: {lately:.1%}[/]")
-    lines = [Text.assemble("user ", (follower.user or "…", "bold"), " clicked ", (follower.clicked or "…", "bold"))]
-    for title, because in follower.listed:
-        mark = "  " if title in follower.before else "→ "
-        lines.append(Text.assemble((mark, "green"), title, ("  " + because, "dim")))
-    return Group(
-        Panel(Group(figures, Text(), Text("the next click was among the ten items before it:"), hits), title="live"),
-        Panel(Group(*lines), title="now recommends"),
-    )
-
-
-def _summary(board: Scoreboard, seconds: float) -> Panel:
-    table = Table.grid(padding=(0, 2))
-    table.add_row("clicks answered", f"{board.lists:,} of {board.clicks:,} in {seconds:.0f} s")
-    table.add_row("freshness", f"p50 {board.freshness(0.5):.0f} ms, p99 {board.freshness(0.99):.0f} ms")
-    table.add_row("hit rate@10", f"{board.hit_rate:.1%} over {board.scored:,} clicks")
-    table.add_row("popularity", f"{board.popular_hit_rate:.1%} at the same moments")
-    return Panel(table, title="summary")

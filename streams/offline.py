@@ -9,15 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from learner.dataset import Interactions
+from learner.release import LiveRelease
 from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue, Item
 from learner.candidates import SOURCES
-from learner.dataset import Interactions
+from learner.catalogue import Catalogue, Item
 from learner.events import INTEREST, Kind
 from learner.features import FEATURES
 from learner.lists import Lists
-from learner.release import LiveRelease
 from learner.repeats import had_before
 from learner.signals import Signals, SignalSettings
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
@@ -118,9 +118,9 @@ class NextclickSystem:
         ranked = rank(slots, np.array([ask.time_ms], np.int64), offline.states, offline.world)
         count = int(ranked.candidates.count[0])
         numbers = ranked.candidates.items[0, :count]
-        source = ranked.candidates.source[0, :count]
+        ranks = ranked.candidates.ranks[0, :count]
         items = self._translated(numbers)
-        proposals = {name: items[source == at] for at, name in enumerate(SOURCES)}
+        proposals = {name: items[ranks[:, at] >= 0] for at, name in enumerate(SOURCES)}
         return Ranking(items, ranked.scores[0, :count].astype(np.float64), None, proposals)
 
     def learn(self, event: Event, listed: bool) -> Ints | None:
@@ -142,7 +142,11 @@ class NextclickSystem:
     def describe(self) -> dict[str, Any]:
         """The release and its settings."""
         manifest = self._running.world.live.release.manifest
-        return {"release": manifest.release, "metrics": manifest.metrics, "candidates": self.policy.candidates}
+        return {
+            "release": manifest.release,
+            "metrics": manifest.metrics,
+            "candidates": self.policy.candidates,
+        }
 
     @property
     def _running(self) -> Offline:

@@ -50,7 +50,7 @@ def draw_up(
     """
     order = _by_score(scores, items, ids, max(2 * k, k + 20))
     if policy.diversity > 0 and vectors is not None:
-        order = _diversify(order, scores, vectors[items], k, policy.diversity)
+        order = _diversify(order, vectors[items], k, policy.diversity)
     places = [Place(int(column), 1.0) for column in order[:k]]
     below = order[k : k + 20]
     if rng is not None and not known_user and policy.exploration > 0 and len(below) and places:
@@ -76,7 +76,6 @@ def _by_score(
 
 def _diversify(
     order: NDArray[np.int64],
-    scores: NDArray[np.float32],
     vectors: NDArray[np.float32],
     k: int,
     weight: float,

@@ -100,7 +100,8 @@ def recommend(
     fold(clicks, states, world)
     asking = [outcome for outcome in outcomes if outcome.fate is Fate.DONE and _calls_for_list(outcome)]
     if asking:
-        _answer(asking, states, world, now_ms, rng, now_ms if made_ms is None else made_ms)
+        made_ms = now_ms if made_ms is None else made_ms
+        _answer(asking, states, world, now_ms, rng, made_ms)
     return outcomes
 
 
@@ -177,6 +178,8 @@ def rank(
     world: World,
     excluded: Sequence[Sequence[str]] = (),
     size: int | None = None,
+    *,
+    score: bool = True,
 ) -> Ranked:
     """Candidates and scores for a batch of asks; changes nothing.
 
@@ -207,6 +210,8 @@ def rank(
     nearest = live.nearest(vectors, max(depth, 1))
     candidates = propose(asks, world.catalogue, world.signals, live.release.model, nearest, size=wanted)
     columns = features(asks, candidates, world.catalogue, world.signals, live.release.model)
+    if not score:
+        return Ranked(candidates, columns, np.zeros(candidates.items.shape, np.float32))
     scores = live.release.rank(columns)
     return Ranked(candidates, columns, np.where(candidates.items >= 0, scores, -np.inf).astype(np.float32))
 
@@ -260,9 +265,7 @@ def _barred(
     excluded: Sequence[Sequence[str]],
 ) -> list[NDArray[np.int32]]:
     consumed = not world.live.repeat_consumption
-    rows = [
-        states.barred(slot, histories, row, consumed=consumed) for row, slot in enumerate(slots.tolist())
-    ]
+    rows = [states.barred(slot, histories, row, consumed=consumed) for row, slot in enumerate(slots.tolist())]
     for row, ids in enumerate(excluded):
         if ids:
             index = world.catalogue.index
@@ -307,7 +310,9 @@ def _answer(
             vectors=world.live.release.model.vectors,
             rng=rng,
         )
-        outcome.recommendation = _compose(outcome.arrival, places, ranked, row, world, int(times[row]), made_ms)
+        outcome.recommendation = _compose(
+            outcome.arrival, places, ranked, row, world, int(times[row]), made_ms
+        )
 
 
 def _compose(
@@ -356,4 +361,3 @@ def _listed(place: Place, ranked: Ranked, row: int, world: World) -> ListedItem:
         reason=reason,
         propensity=place.propensity,
     )
-

@@ -118,9 +118,7 @@ class Worker:
         await producer.start()
         self.delivery = Delivery(producer, self.source.fence)
         self.producer = producer
-        self.changelog = Changelog(
-            self.names.user_states, self.delivery, lambda: new_reader(self.connection)
-        )
+        self.changelog = Changelog(self.names.user_states, self.delivery, lambda: new_reader(self.connection))
         self.letters = DeadLetters(
             self.names.dead_letters, self.delivery, lambda: new_reader(self.connection)
         )

@@ -129,7 +129,8 @@ def show_settings(settings: "Settings", as_json: AsJson = False) -> None:
 def doctor(settings: "Settings", as_json: AsJson = False) -> None:
     """Check that all is in order, and say what to do.
 
-    Looks at versions, brokers, topics, release, workers, signals, disk and clock. The exit code is 1 when something fails, else 0.
+    Looks at versions, brokers, topics, release, workers, signals, disk and clock. The exit
+    code is 1 when something fails, else 0.
     """
     from rich.console import Console
 

@@ -25,7 +25,10 @@ def train(
     interactions: Interactions,
     out: Annotated[Path, typer.Option(help="Folder to write the release to", file_okay=False)],
     items: Items = None,
-    time_budget: Annotated[float, typer.Option(help="Minutes that training may take", min=0.05)] = 10.0,
+    to: Annotated[
+        float, typer.Option(help="Share of the events, oldest first, to train on", min=0.001, max=1.0)
+    ] = 1.0,
+    time_budget: Annotated[float, typer.Option(help="Minutes that training may take", min=0.05)] = 6.0,
     seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
 ) -> None:
     """Make a release from recorded clicks.
@@ -35,7 +38,7 @@ def train(
     from streams import train_command
 
     train_command.run(
-        settings, interactions=interactions, items=items, out=out, time_budget=time_budget, seed=seed
+        settings, interactions=interactions, items=items, out=out, to=to, time_budget=time_budget, seed=seed
     )
 
 
@@ -55,7 +58,7 @@ def replay(
     report: Annotated[
         Path | None, typer.Option(help="Write the figures to this file as JSON", show_default=False)
     ] = None,
-    time_budget: Annotated[float, typer.Option(help="Minutes that training may take", min=0.05)] = 10.0,
+    time_budget: Annotated[float, typer.Option(help="Minutes that training may take", min=0.05)] = 6.0,
 ) -> None:
     """Judge the system on recorded clicks.
 

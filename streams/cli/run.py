@@ -20,7 +20,8 @@ def broker(
 ) -> None:
     """Run a real Apache Kafka on this machine.
 
-    One node on 127.0.0.1 only; needs no Java. Stops on SIGTERM and Ctrl-C. Its data survive that, and kill -9.
+    One node on 127.0.0.1 only; needs no Java. Stops on SIGTERM and Ctrl-C. Its data survive
+    that, and kill -9.
     """
     import time
 
@@ -95,9 +96,9 @@ def demo(
     Starts a broker, trains a release, starts worker and learner, loads the past, plays the rest as live
     traffic and shows the figures as they come. Runs until Ctrl-C, or with --once to the end of the clicks.
     """
-    from streams import demo as play_all
+    from streams import demo as show
 
-    play_all.run(
-        settings, data=data, speed=speed, rate=rate, time_budget=time_budget, once=once, report=report,
-        seed=seed,
-    )  # fmt: skip
+    wishes = show.Wishes(
+        data=data, speed=speed, rate=rate, time_budget=time_budget, once=once, report=report, seed=seed
+    )
+    show.run(settings, wishes)

@@ -38,7 +38,8 @@ def load(
 ) -> None:
     """Send the past: a file's clicks as history.
 
-    History changes states and signals as any click and triggers no list. Goes on where an interrupted run ended, and refuses to send a complete file twice.
+    History changes states and signals as any click and triggers no list. Goes on where an
+    interrupted run ended, and refuses to send a complete file twice.
     """
     from streams import loading
     from streams.recorded import RecordedClicks

@@ -1,0 +1,98 @@
+"""What the demo shows: the figures as they come, one user followed by title, and a summary.
+
+Owns the look of the demo. Knows the scoreboard and messages, no processes and no Kafka.
+"""
+
+from dataclasses import dataclass, field
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from streams.contract import Click, Recommendation
+from streams.scoreboard import Scoreboard
+
+
+@dataclass
+class Follower:
+    """One user, followed by title."""
+
+    titles: dict[str, str]
+    user: str | None = None
+    clicked: str = ""
+    listed: list[tuple[str, str]] = field(default_factory=list)
+    before: set[str] = field(default_factory=set)
+    _item: str = ""
+
+    def see_click(self, click: Click) -> None:
+        """Follows the first live user; moves to another when the user falls silent is the caller's part."""
+        if self.user is None:
+            self.user = click.user_id
+        if click.user_id == self.user:
+            self._item = self.titles.get(click.item_id, click.item_id)
+
+    def see_list(self, recommendation: Recommendation) -> None:
+        """Takes the followed user's newest list."""
+        if recommendation.user_id != self.user:
+            return
+        self.before = {title for title, _ in self.listed}
+        self.clicked = self._item
+        self.listed = [
+            (
+                self.titles.get(place.item_id, place.item_id),
+                self._because(place.reason.kind, place.reason.items),
+            )
+            for place in recommendation.items[:5]
+        ]
+
+    def _because(self, kind: str, items: list[str]) -> str:
+        if kind == "because_clicked" and items:
+            return "because of " + self.titles.get(items[0], items[0])
+        return {"for_you": "for this taste", "popular": "popular now", "new": "new", "explore": "a try"}.get(
+            kind, kind
+        )
+
+
+def draw(board: Scoreboard, follower: Follower, speed: float, expected: int, seconds: float) -> Group:
+    """The screen: `speed` in clicks/s, `expected` clicks in all, `seconds` since the first."""
+    figures = Table.grid(padding=(0, 3))
+    figures.add_row(
+        f"[bold]{board.clicks:,}[/] of {expected:,} clicks", f"[bold]{speed:,.0f}[/] clicks/s",
+        f"freshness p50 [bold]{board.freshness(0.5, 5000):.0f}[/] ms, p99 [bold]{board.freshness(0.99, 5000):.0f}[/] ms",
+        f"[dim]{seconds:.0f} s[/]",
+    )  # fmt: skip
+    hits = Table.grid(padding=(0, 3))
+    recent = list(board.recent)
+    for name, rate, column in (
+        ("Nextclick", board.hit_rate, 0), ("popularity", board.popular_hit_rate, 1),
+    ):  # fmt: skip
+        lately = sum(pair[column] for pair in recent) / max(len(recent), 1)
+        bar = "█" * round(100 * rate) if board.scored else ""
+        style = "green" if column == 0 else "yellow"
+        hits.add_row(
+            name, Text(bar, style), f"[bold]{rate:.1%}[/]", f"[dim]last {len(recent):,}: {lately:.1%}[/]"
+        )
+    lines = [
+        Text.assemble("user ", (follower.user or "…", "bold"), " clicked ", (follower.clicked or "…", "bold"))
+    ]
+    for title, because in follower.listed:
+        mark = "  " if title in follower.before else "→ "
+        lines.append(Text.assemble((mark, "green"), title, ("  " + because, "dim")))
+    return Group(
+        Panel(
+            Group(figures, Text(), Text("the next click was among the ten items before it:"), hits),
+            title="live",
+        ),
+        Panel(Group(*lines), title="now recommends"),
+    )
+
+
+def summary(board: Scoreboard, seconds: float) -> Panel:
+    """The figures of a whole run."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("clicks answered", f"{board.lists:,} of {board.clicks:,} in {seconds:.0f} s")
+    table.add_row("freshness", f"p50 {board.freshness(0.5):.0f} ms, p99 {board.freshness(0.99):.0f} ms")
+    table.add_row("hit rate@10", f"{board.hit_rate:.1%} over {board.scored:,} clicks")
+    table.add_row("popularity", f"{board.popular_hit_rate:.1%} at the same moments")
+    return Panel(table, title="summary")
