@@ -196,9 +196,8 @@ def _live_release(settings: Settings) -> Finding:
 
 def _workers(admin: "KafkaAdminClient", settings: Settings) -> Finding:
     names = Names(settings.prefix)
-    group = admin.describe_groups([names.worker_group])[names.worker_group]
-    members = len(group.get("members") or ())
-    if not members:
+    running = kafka_client.members(admin, names.worker_group)
+    if not running:
         return Finding(
             "warn", "workers", "none is running: clicks wait and requests go unanswered", "nextclick worker"
         )
@@ -208,7 +207,7 @@ def _workers(admin: "KafkaAdminClient", settings: Settings) -> Finding:
         for partition, end in ends_of(settings, names.clicks).items()
         if (place := TopicPartition(names.clicks, partition)) in committed
     )
-    return Finding("ok", "workers", f"{members} running, {behind:,} clicks behind")
+    return Finding("ok", "workers", f"{running} running, {behind:,} clicks behind")
 
 
 def _signals(settings: Settings) -> Finding:
@@ -217,7 +216,7 @@ def _signals(settings: Settings) -> Finding:
     if clicked is None:
         return Finding("ok", "signals", "no clicks yet")
     if signalled is None:
-        return Finding("fail", "signals", "there are clicks and no signals", "nextclick learner")
+        return Finding("warn", "signals", "there are clicks and no signals", "nextclick learner")
     behind_s = (clicked - signalled) / 1000
     if behind_s > SIGNALS_STALE_S:
         return Finding(

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from streams.settings import Settings
 
 # Enough for a laptop that starts a JVM beside the command, short enough not to look hung.
-BOOTSTRAP_TIMEOUT_MS = 10_000
+BOOTSTRAP_TIMEOUT_MS = 5_000
 
 
 class BrokerUnreachable(Exception):  # noqa: N818 (read aloud in messages: "broker unreachable")
@@ -67,6 +67,14 @@ def producer(settings: Settings, **options: Any) -> KafkaProducer:
 def consumer(settings: Settings, *topics: str, **options: Any) -> KafkaConsumer:
     """A consumer; without `group_id` it commits nothing."""
     return _connected(settings, KafkaConsumer, *topics, **{"enable_auto_commit": False, **options})
+
+
+def members(client: KafkaAdminClient, group: str) -> int:
+    """How many members a consumer group has now; 0 where there is no such group."""
+    # Asked first, because describing a group makes a new broker create its topic of offsets, and fail.
+    if group not in {each["group_id"] for each in client.list_groups()}:
+        return 0
+    return len(client.describe_groups([group])[group].get("members") or ())
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

@@ -26,11 +26,10 @@ class RecordedClicks:
     def __init__(self, file: Path, seed: int = 0) -> None:
         self.file = file
         self._data = load_interactions(file).in_order(seed)
-        self._event_ids = self._data.event_ids()
         self._words = [kind.word for kind in Kind]
 
     def __len__(self) -> int:
-        return len(self._data.time_ms)
+        return len(self._data)
 
     @property
     def time_ms(self) -> NDArray[np.int64]:
@@ -50,15 +49,12 @@ class RecordedClicks:
 
     def clicks(self, places: range, *, history: bool) -> Iterator[Click]:
         """The clicks at these places, in order."""
-        data, words = self._data, self._words
-        part = slice(places.start, places.stop)
+        part, words = self._data.at(slice(places.start, places.stop)), self._words
         columns = zip(
-            self._event_ids[part], data.user[part].tolist(), data.item[part].tolist(),
-            data.time_ms[part].tolist(), data.kind[part].tolist(), data.value[part].tolist(),
-            data.scenario[part],
-            strict=True,
+            part.event_ids(), part.user.tolist(), part.item.tolist(), part.time_ms.tolist(),
+            part.kind.tolist(), part.value.tolist(), part.scenario, strict=True,
         )  # fmt: skip
-        users, items = data.user_ids, data.item_ids
+        users, items = part.user_ids, part.item_ids
         for event_id, user, item, time_ms, kind, value, scenario in columns:
             yield Click(
                 event_id=event_id, user_id=users[user], item_id=items[item], event=words[kind],  # type: ignore[arg-type]

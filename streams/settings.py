@@ -144,7 +144,7 @@ class Settings(BaseSettings):
 
     @property
     def provenance(self) -> dict[str, str]:
-        """For each setting where its value came from: a flag, a variable, a file or "default"."""
+        """For each setting where its value came from: "command line", a variable, a file or "default"."""
         return {name: self._provenance.get(name, "default") for name in type(self).model_fields}
 
     def shown(self) -> dict[str, str]:
@@ -173,7 +173,7 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
 
 def _from_flags(flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     given = {name: value for name, value in flags.items() if value is not None}
-    return given, {name: f"flag --{name.replace('_', '-')}" for name in given}
+    return given, dict.fromkeys(given, "command line")
 
 
 def _from_environment() -> tuple[dict[str, Any], dict[str, str]]:

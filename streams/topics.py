@@ -5,6 +5,7 @@ and `user-states` have equally many partitions (so that a user's records meet on
 nothing of what the records contain.
 """
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -174,6 +175,7 @@ def create_missing(admin: "KafkaAdminClient", settings: Settings) -> list[str]:
                 "`nextclick topics describe` shows, or ask whoever administers the brokers"
             )
     admin.wait_for_topics([topic.name for topic in missing])
+    _await_leaders(admin, missing)
     return created
 
 
@@ -223,6 +225,24 @@ def describe(admin: "KafkaAdminClient", settings: Settings) -> list[Described]:
 
 def _metadata(admin: "KafkaAdminClient", names: list[str]) -> list[dict[str, Any]]:
     return [topic for topic in admin.describe_topics(names) if topic["error_code"] == 0]
+
+
+def _await_leaders(admin: "KafkaAdminClient", created: list[Topic]) -> None:
+    """Wait until each partition's leader serves it, which is a little later than the metadata say so.
+
+    Producers would find out by themselves, with a retry and a line in the log for each partition.
+    """
+    from kafka import TopicPartition
+    from kafka.errors import KafkaError
+    from kafka.protocol.consumer import OffsetSpec
+
+    everywhere = {
+        TopicPartition(topic.name, number): OffsetSpec.LATEST
+        for topic in created
+        for number in range(topic.partitions)
+    }
+    with contextlib.suppress(KafkaError):
+        admin.list_partition_offsets(everywhere, timeout_ms=10_000)
 
 
 def _deleted_after(retention_ms: str) -> dict[str, str]:

@@ -26,9 +26,8 @@ def repair(admin: "KafkaAdminClient", settings: Settings) -> Iterator[str]:
     Raises TopicsError while workers run: they would go on writing states where nobody looks for them.
     """
     names = Names(settings.prefix)
-    group = admin.describe_groups([names.worker_group])[names.worker_group]
-    if members := len(group.get("members") or ()):
-        raise TopicsError(f"{members} workers are running; stop them first (kill -TERM), then repeat this")
+    if running := kafka_client.members(admin, names.worker_group):
+        raise TopicsError(f"{running} workers are running; stop them first, then repeat this")
     counts = partition_counts(admin, names.copartitioned)
     if absent := [name for name, count in counts.items() if not count]:
         raise TopicsError(f"missing topics: {', '.join(absent)}; create them with `nextclick topics create`")

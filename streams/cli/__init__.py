@@ -4,6 +4,7 @@ Owns the list of commands. What a command does lives outside this package; here 
 and what it prints. Anything heavy is imported inside the commands, so that `--help` is instant.
 """
 
+import logging
 import os
 import sys
 
@@ -58,6 +59,8 @@ def _main(
 
 def main() -> None:
     """Run the command line; an error that the project itself defines is a message, not a traceback."""
+    for client in ("aiokafka", "kafka"):  # their warnings tell of retries, which is what retries are for
+        logging.getLogger(client).setLevel(logging.ERROR)
     try:
         app()
     except KeyboardInterrupt:

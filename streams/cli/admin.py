@@ -55,14 +55,13 @@ def describe_topics(settings: "Settings", as_json: AsJson = False) -> None:
         ]
         typer.echo(json.dumps(shown, indent=2))
         return
-    table = Table("topic", "partitions", "settings (as planned where there is no topic)", box=None)
+    table = Table("topic", "partitions", "cleanup", "kept", box=None)
     for each in described:
-        values = {key: each.configs.get(key, value) for key, value in planned[each.name].configs.items()}
-        table.add_row(
-            each.name,
-            str(each.partitions or "missing"),
-            ", ".join(f"{key}={value}" for key, value in values.items()),
-        )
+        configs = planned[each.name].configs | each.configs
+        cleanup = configs["cleanup.policy"]
+        kept = "the latest of each key" if cleanup == "compact" else _days(configs["retention.ms"])
+        partitions = str(each.partitions) if each.partitions else f"missing ({planned[each.name].partitions})"
+        table.add_row(each.name, partitions, cleanup, kept, style="" if each.partitions else "yellow")
     Console().print(table)
 
 
@@ -104,7 +103,11 @@ def schema(
 
 
 @takes_settings("data_dir")
-def show_settings(settings: "Settings", as_json: AsJson = False) -> None:
+def show_settings(
+    settings: "Settings",
+    as_json: AsJson = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Also say what each setting is.")] = False,
+) -> None:
     """Print the settings in force and their origin.
 
     Secrets are masked.
@@ -115,14 +118,13 @@ def show_settings(settings: "Settings", as_json: AsJson = False) -> None:
         typer.echo(json.dumps(both, indent=2))
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("setting", "value", "from", "what it is", box=None)
+    console = Console(highlight=False, soft_wrap=True)
+    width = max(map(len, shown.values()))
     for name, value in shown.items():
-        origin = origins[name]
-        style = "dim" if origin == "default" else "bold"
-        table.add_row(name, value, origin, type(settings).model_fields[name].description or "", style=style)
-    Console().print(table)
+        style = "dim" if origins[name] == "default" else "bold"
+        what = f"  # {type(settings).model_fields[name].description}" if explain else ""
+        console.print(f"{name:<22}{value:<{width}}  {origins[name]}{what}", style=style, markup=False)
 
 
 @takes_settings("release", "data_dir")
@@ -230,6 +232,11 @@ def retry_letters(
         )
     count = retry(settings, chosen, retried)
     typer.echo(f"sent {count:,} records again" if count else "nothing to retry")
+
+
+def _days(retention_ms: str) -> str:
+    days = int(retention_ms) / 86_400_000
+    return "for ever" if days < 0 else f"{days:g} days"
 
 
 def _short(text: str | None, limit: int = 300) -> str:
