@@ -10,7 +10,6 @@ Overrides private methods of Faust 0.15.3, whose version is pinned; tests/integr
 
 import asyncio
 import functools
-import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
@@ -23,15 +22,10 @@ from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.types.tuples import TP, ConsumerMessage
 from mode.utils.futures import notify
 
-from streams.delivery import Fenced
+from streams.fence import Fence
 
 SLICE = 1024  # records; slices of 512 capped the agent at 40 k/s
 QUEUED_SLICES = 64  # waiting for the agent; Faust stops fetching from a partition above 80 % of it
-
-
-def alive_clock() -> float:
-    """Seconds that also pass while the machine sleeps, as a session at the broker does."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Batch:
@@ -100,7 +94,7 @@ class BatchSource:
         self.app = app
         self.topics = frozenset(topics)
         self.partitions: frozenset[Any] = frozenset()
-        self.last_heartbeat = alive_clock()
+        self._fence = Fence(app.conf.broker_session_timeout)
         self._assigned = assigned
         self._revoking = revoking
         self._in_flight: dict[Any, deque[Batch]] = defaultdict(deque)
@@ -123,17 +117,8 @@ class BatchSource:
         return int(self.app.consumer_generation_id)
 
     def fence(self) -> None:
-        """Raises `Fenced` where another worker may own the partitions by now.
-
-        A process that was paused past its session must not send what it computed before.
-        """
-        silent = alive_clock() - self.last_heartbeat
-        if silent > self.app.conf.broker_session_timeout:
-            raise Fenced(
-                f"no heartbeat for {silent:.1f} s, longer than the session of "
-                f"{self.app.conf.broker_session_timeout:.0f} s: another worker may own the partitions. "
-                "Restart this worker; nothing is lost."
-            )
+        """Raises `Fenced` where another worker may own the partitions by now."""
+        self._fence.check()
 
     async def batches(self, stream: Any) -> AsyncIterator[Batch]:
         """The agent's batches; an exception in the loop's body leaves its batch unmarked."""
@@ -188,7 +173,7 @@ class BatchSource:
 
     def _start_opening(self, assigned: frozenset[Any], generation: int) -> None:
         self.partitions = assigned
-        self.last_heartbeat = alive_clock()
+        self._fence.renew()
 
         async def opening() -> None:
             try:
@@ -360,20 +345,9 @@ class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
     async def on_start(self) -> None:
-        """Wraps the heartbeat of the group's coordinator."""
+        """Notes the heartbeats of the group's member."""
         await super().on_start()
-        coordinator = self._consumer._coordinator
-        source: BatchSource = self.transport.batch_source
-        beat = coordinator._do_heartbeat
-
-        async def heartbeat() -> bool:
-            sent = alive_clock()
-            success = bool(await beat())
-            if success:
-                source.last_heartbeat = sent
-            return success
-
-        coordinator._do_heartbeat = heartbeat
+        self.transport.batch_source._fence.watch(self._consumer)
 
 
-__all__ = ["SLICE", "TP", "Batch", "BatchSource", "alive_clock"]
+__all__ = ["SLICE", "TP", "Batch", "BatchSource"]

@@ -20,10 +20,6 @@ MAX_REQUEST_BYTES = 8 * 1024 * 1024
 BATCH_BYTES = 128 * 1024
 
 
-class Fenced(RuntimeError):  # noqa: N818 (a state of the worker, and read aloud so)
-    """The worker may no longer own its partitions and must not write for them."""
-
-
 class Outgoing(NamedTuple):
     """A record to send. Without `partition` the key decides, as with Kafka's Java client."""
 

@@ -59,7 +59,8 @@ def draw(board: Scoreboard, follower: Follower, speed: float, expected: int, sec
     figures = Table.grid(padding=(0, 3))
     figures.add_row(
         f"[bold]{board.clicks:,}[/] of {expected:,} clicks", f"[bold]{speed:,.0f}[/] clicks/s",
-        f"freshness p50 [bold]{board.freshness(0.5, 5000):.0f}[/] ms, p99 [bold]{board.freshness(0.99, 5000):.0f}[/] ms",
+        f"freshness p50 [bold]{board.freshness(0.5, 5000):.0f}[/] ms, "
+        f"p99 [bold]{board.freshness(0.99, 5000):.0f}[/] ms",
         f"[dim]{seconds:.0f} s[/]",
     )  # fmt: skip
     hits = Table.grid(padding=(0, 3))

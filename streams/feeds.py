@@ -41,10 +41,11 @@ class Feed(Service):  # type: ignore[misc]
     """A service that calls `on_record` for every record of `topic`, in order within a partition.
 
     `on_record(record)` gets an aiokafka record: key, value (None: a tombstone), partition, offset,
-    timestamp (CreateTime, ms), headers. What it raises crashes the service, and with `beacon=app.beacon`
-    the app: a callback handles bad records itself. With `lock` each stretch of up to 256 records is applied while holding it, so that a
-    worker which holds it during a round is not surprised in the middle of one. `on_stretch()`, still
-    under the lock, follows each stretch: for work worth doing once for many records.
+    timestamp (CreateTime, ms), headers. What it raises crashes the service, and with
+    `beacon=app.beacon` the app: a callback handles bad records itself. With `lock` each stretch of up
+    to 256 records is applied while holding it, so that a worker which holds it during a round is not
+    surprised in the middle of one. `on_stretch()`, still under the lock, follows each
+    stretch: for work worth doing once for many records.
     """
 
     def __init__(

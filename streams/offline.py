@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from learner.dataset import Interactions
 from learner.release import LiveRelease
 from numpy.typing import NDArray
 
 from learner.candidates import SOURCES
 from learner.catalogue import Catalogue, Item
+from learner.dataset import Interactions
 from learner.events import INTEREST, Kind
 from learner.features import FEATURES
 from learner.lists import Lists

@@ -70,7 +70,7 @@ def _by_score(
     order = np.argsort(-scores, kind="stable")
     head = order[: top + 1]
     if np.any(scores[head][1:] == scores[head][:-1]):
-        order = np.array(sorted(order.tolist(), key=lambda c: (-scores[c], ids[items[c]])), np.int64)
+        order = np.array(sorted(order.tolist(), key=lambda c: (-scores[c], ids[int(items[c])])), np.int64)
     return order[:top]
 
 
@@ -89,4 +89,5 @@ def _diversify(
         similarity = (unit[order[rest]] @ unit[order[chosen]].T).max(axis=1)
         best = int(np.argmax((1 - weight) * relevance[rest] - weight * similarity))
         chosen.append(rest.pop(best))
-    return order[np.array(chosen + rest)]
+    reordered: NDArray[np.int64] = order[np.array(chosen + rest)]
+    return reordered

@@ -93,7 +93,8 @@ def recommend(
 
     At most one arrival a user (`rounds` sees to it): a user's next click is the next call's. `now_ms`
     is the clock's time, which clicks are answered at; a request may carry its own. `made_ms` is what
-    lists carry as `created_at`, by default the same. `rng` None switches exploration off. Outcomes stand in the order of the arrivals.
+    lists carry as `created_at`, by default the same. `rng` None switches exploration off. Outcomes
+    stand in the order of the arrivals.
     """
     outcomes = [_admit(arrival, states) for arrival in arrivals]
     clicks = [outcome for outcome in outcomes if outcome.fate is Fate.DONE and _is_click(outcome)]

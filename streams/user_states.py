@@ -342,7 +342,7 @@ def _doubled(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _pack(array: NDArray[Any]) -> str:
-    return base64.b64encode(np.ascontiguousarray(array)).decode()
+    return base64.b64encode(array.tobytes()).decode()
 
 
 def _unpack(text: str, dtype: Any) -> NDArray[Any]:

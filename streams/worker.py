@@ -6,6 +6,7 @@ states they rest on, and the slice's offset is marked.
 """
 
 import asyncio
+import functools
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -253,7 +254,7 @@ class Worker:
         for partition, records in _by_partition(pending, outcomes).items():
             sent = await self.delivery.send(self.names.recommendations, lists.get(partition, []))
             durable = self.changelog.commit(partition, sent, states.get(partition, {}), len(records))
-            durable.add_done_callback(lambda future, done=records: self._finish(future, done))
+            durable.add_done_callback(functools.partial(self._finish, records))
 
     def _recommend(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         assert self.states is not None
@@ -282,7 +283,7 @@ class Worker:
             self.counts["duplicates"] += outcome.fate is Fate.DUPLICATE
         return lists, states
 
-    def _finish(self, durable: asyncio.Future[None], records: Sequence[Pending[Arrival]]) -> None:
+    def _finish(self, records: Sequence[Pending[Arrival]], durable: asyncio.Future[None]) -> None:
         if durable.cancelled():
             return
         error = durable.exception()

@@ -1,0 +1,420 @@
+"""The worker against a real broker: crashes, hand-overs, and every list within the contract."""
+
+import base64
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streams.recorded import RecordedClicks
+
+START_MS = 893_000_000_000  # in the middle of ml-100k's second half
+
+
+def ready(system: Any, name: str = "worker") -> None:
+    system.wait_for(lambda: "partitions assigned" in system.said(name), f"{name} has its partitions")
+
+
+def send_recorded(
+    system: Any, recorded: Path, count: int, start: float = 0.5, pace_s: float = 0.0
+) -> list[str]:
+    """Sends real clicks in time order; returns their event ids."""
+    clicks = RecordedClicks(recorded / "interactions.csv.gz")
+    first = int(start * len(clicks))
+    ids = []
+    for click in clicks.clicks(range(first, first + count), history=False):
+        system.producer.send(
+            system.topic("clicks"), key=click.user_id.encode(),
+            value=json.dumps({f: v for f, v in _fields(click).items() if v is not None}).encode(),
+        )  # fmt: skip
+        ids.append(click.event_id)
+        if pace_s:
+            time.sleep(pace_s)
+    system.producer.flush()
+    return ids
+
+
+def _fields(click: Any) -> dict[str, Any]:
+    return {name: getattr(click, name) for name in click.__struct_fields__ if name != "v"}
+
+
+def wait_answered(system: Any, ids: list[str], seconds: float = 90) -> dict[str, Any]:
+    def all_there() -> dict[str, Any] | None:
+        lists = system.lists()
+        return lists if set(ids) <= set(lists) else None
+
+    found: dict[str, Any] = system.wait_for(all_there, f"{len(ids)} lists", seconds)
+    return found
+
+
+def same_state(first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Discrete parts exactly, the hidden state to 1e-4."""
+    for name in ("user_id", "items", "times", "kinds", "values", "event_ids", "applied", "events"):
+        assert first[name] == second[name], name
+    for name in ("older", "refused"):
+        assert sorted(first[name]) == sorted(second[name])
+    for name in ("hidden", "vector"):
+        one, other = (np.frombuffer(base64.b64decode(state[name]), np.float32) for state in (first, second))
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_state_after_a_restart_equals_state_before(system: Any, recorded: Path) -> None:
+    system.start("worker")
+    ids = send_recorded(system, recorded, 300)
+    wait_answered(system, ids)
+    assert system.stop("worker") == 0
+    before = system.states()
+    user = max(before, key=lambda name: before[name]["events"])
+    system.start("worker", name="again")
+    ready(system, "again")
+    item = before[user]["items"][0]
+    timestamp = 1_000_000_000_000
+    trigger = system.click(user, item, timestamp, event="view")
+    system.answer(trigger)
+    after = system.states()
+    assert after.keys() == before.keys()
+    for name in set(before) - {user}:
+        same_state(before[name], after[name])
+    assert after[user]["items"] == [*before[user]["items"], item][-144:]
+    assert after[user]["events"] == before[user]["events"] + 1
+
+
+def test_kill_9_loses_nothing_and_changes_no_state(system: Any, recorded: Path, tmp_path: Path) -> None:
+    """The same clicks once in peace and once with two kills: every list made, every state equal."""
+    from streams import kafka_client
+    from streams.settings import load_settings
+    from streams.topics import create_missing
+    from tests.integration.conftest import System
+
+    quiet_settings = load_settings(
+        bootstrap_servers=system.bootstrap,
+        prefix=f"q{system.prefix}",
+        clock="stream",
+        data_dir=tmp_path / "q",
+    )
+    (tmp_path / "q").mkdir()
+    with kafka_client.admin(quiet_settings) as admin:
+        create_missing(admin, quiet_settings)
+    quiet = System(quiet_settings, tmp_path / "q", system.release)
+    try:
+        count = 1200
+        quiet.start("worker")
+        wait_answered(quiet, send_recorded(quiet, recorded, count))
+        system.start("worker", name="first")
+        ready(system, "first")
+        ids = send_recorded(system, recorded, count)
+        system.wait_for(lambda: len(system.lists()) > 100, "some lists")
+        system.kill("first")
+        done = len(system.lists())
+        system.start("worker", name="second")
+        system.wait_for(lambda: len(system.lists()) > min(done + 200, count - 200), "more lists")
+        system.kill("second")
+        system.start("worker", name="third")
+        wait_answered(system, ids)
+        assert system.stop("third") == 0
+        assert quiet.stop("worker") == 0
+        peaceful, stormy = quiet.states(), system.states()
+        assert peaceful.keys() == stormy.keys()
+        for user in peaceful:
+            same_state(peaceful[user], stormy[user])
+        # Delivered at least once, under exactly one id.
+        names: dict[str, set[str]] = {}
+        for record in system.read("recommendations"):
+            answer = json.loads(record.value)
+            names.setdefault(answer["trigger"]["id"], set()).add(answer["recommendation_id"])
+        assert {len(found) for found in names.values()} == {1}
+        assert set(names) == set(ids)
+    finally:
+        quiet.close()
+
+
+def test_two_workers_share_and_one_hands_over(system: Any, recorded: Path) -> None:
+    one, two = system.start("worker", name="one"), system.start("worker", name="two")
+    for name in (one, two):
+        ready(system, name)
+    assert "slot=0" in system.said(one) + system.said(two)
+    assert "slot=1" in system.said(one) + system.said(two)
+    ids = send_recorded(system, recorded, 400)
+    wait_answered(system, ids)
+    system.kill(one)
+    more = send_recorded(system, recorded, 400, start=0.51)
+    # The dead worker's session has to end first: about ten seconds.
+    lists = wait_answered(system, ids + more, seconds=120)
+    assert {answer["recommendation_id"].split("-")[1] for answer in lists.values()} == {
+        str(n) for n in range(8)
+    }
+    states = system.states()
+    clicked: dict[str, list[str]] = {}
+    for record in system.read("clicks"):
+        click = json.loads(record.value)
+        clicked.setdefault(click["user_id"], []).append(click["item_id"])
+    assert {user: state["items"] for user, state in states.items()} == clicked
+
+
+POISON: list[tuple[str, Any, str]] = [
+    ("no JSON", b"\x00\xff not json", ""),
+    ("an empty value", None, "empty"),
+    ("no object", [1, 2], "object"),
+    ("a missing field", {"event_id": "x", "user_id": "u", "event": "click", "timestamp": 1}, "item_id"),
+    ("a wrong type", {"event_id": "x", "user_id": "u", "item_id": 3, "event": "click", "timestamp": 1}, "item_id"),
+    ("an unknown event", {"event_id": "x", "user_id": "u", "item_id": "i", "event": "sneeze", "timestamp": 1}, "sneeze"),
+    ("an empty id", {"event_id": "", "user_id": "u", "item_id": "i", "event": "click", "timestamp": 1}, "event_id"),
+    ("a long id", {"event_id": "x", "user_id": "u", "item_id": "é" * 200, "event": "click", "timestamp": 1}, "256"),
+    ("too large", {"event_id": "x", "user_id": "u", "item_id": "i", "event": "click", "timestamp": 1, "pad": "x" * 70_000}, "65536"),
+    ("before 1970", {"event_id": "x", "user_id": "u", "item_id": "i", "event": "click", "timestamp": -5}, "timestamp"),
+    ("from the future", {"event_id": "x", "user_id": "u", "item_id": "i", "event": "click", "timestamp": 99_999_999_999_999}, "ahead"),
+    ("nested to death", b"[" * 50_000, ""),
+]  # fmt: skip
+
+
+def test_poison_goes_to_the_dead_letters_and_the_next_click_is_served(system: Any) -> None:
+    system.start("worker")
+    ready(system)
+    served = []
+    for n, (_, value, _) in enumerate(POISON):
+        system.send("clicks", "u", value)
+        served.append(system.click("u", str(n + 1), START_MS + n))
+    wait_answered(system, served)
+    letters = system.wait_for(
+        lambda: (found := system.read("dead-letters")) and len(found) >= len(POISON) and found, "the letters"
+    )
+    assert len(letters) == len(POISON)
+    for letter, (what, value, word) in zip(sorted(letters, key=_offset), POISON, strict=True):
+        headers = {name: raw.decode() for name, raw in letter.headers}
+        raw = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
+        assert letter.value == raw, what
+        assert letter.key == b"u"
+        assert headers.keys() == {"error", "topic", "partition", "offset", "at"}
+        assert headers["topic"] == system.topic("clicks")
+        assert word in headers["error"], (what, headers["error"])
+        assert abs(int(headers["at"]) - time.time() * 1000) < 120_000
+    # A restart sends none of them again.
+    system.stop("worker")
+    system.start("worker", name="again")
+    ready(system, "again")
+    wait_answered(system, [system.click("u", "40", START_MS + 100)])
+    assert len(system.read("dead-letters")) == len(POISON)
+
+
+def _offset(letter: Any) -> int:
+    return int(dict(letter.headers)["offset"])
+
+
+def test_bad_items_requests_and_releases_are_refused_once(system: Any) -> None:
+    for topic, key in (("items", "i"), ("requests", "u"), ("releases", "r"), ("signals", "i")):
+        system.send(topic, key, b"{broken")
+    system.start("worker")
+    system.wait_for(lambda: len(system.read("dead-letters")) >= 4, "four letters")
+    wait_answered(system, [system.click("u", "1", START_MS)])
+    topics = sorted(dict(letter.headers)["topic"].decode() for letter in system.read("dead-letters"))
+    assert topics == sorted(system.topic(name) for name in ("items", "requests", "releases", "signals"))
+
+
+def test_misplaced_records_are_forwarded(system: Any) -> None:
+    system.start("worker")
+    ready(system)
+    for n in range(4):
+        value = {
+            "event_id": f"m{n}",
+            "user_id": f"user{n}",
+            "item_id": "1",
+            "event": "click",
+            "timestamp": START_MS + n,
+        }
+        system.send("clicks", f"user{n}", value, partition=n) if n % 2 else system.send("clicks", None, value)
+    lists = wait_answered(system, [f"m{n}" for n in range(4)])
+    placed = {json.loads(r.value)["event_id"]: (r.partition, r.offset) for r in system.read("clicks")}
+    for n in range(4):
+        partition, offset = placed[f"m{n}"]
+        # Of the record as finally processed: the last one of this event in the topic's right partition.
+        assert lists[f"m{n}"]["recommendation_id"].startswith("c-")
+        assert (partition, offset) is not None
+    assert len(system.states()) == 4
+
+
+def test_lists_hold_min_k_eligible_distinct_items(system: Any, recorded: Path) -> None:
+    """Down to the last item of the catalogue: withdrawn, consumed, hidden and excluded ones never appear."""
+    import csv
+    import gzip
+
+    with gzip.open(recorded / "items.csv.gz", "rt") as file:
+        items = sorted(row["item_id"] for row in csv.DictReader(file))
+    keep = set(items[:30])
+    for item in items:
+        if item not in keep:
+            system.send("items", item, None if int(item) % 2 else {"item_id": item, "available": False})
+    system.start("worker")
+    ready(system)
+    eligible = set(keep)
+    answer = system.request("nobody", k=1000)
+    assert {entry["item_id"] for entry in answer["items"]} == eligible
+    assert len(answer["items"]) == len(eligible)
+    for n, item in enumerate(sorted(keep)[:25]):
+        event = ("click", "purchase", "rating", "like", "hide", "dislike")[n % 6]
+        trigger = system.click("u", item, START_MS + n, event=event)
+        eligible.discard(item)
+        if event not in ("hide", "dislike"):
+            listed = [entry["item_id"] for entry in system.answer(trigger)["items"]]
+            assert len(listed) == len(set(listed)) == min(10, len(eligible))
+            assert set(listed) <= eligible
+    system.click("u", sorted(eligible)[0], START_MS + 90, event="impression")
+    some = sorted(eligible)[:2]
+    answer = system.request("u", exclude=some)
+    assert {entry["item_id"] for entry in answer["items"]} == eligible - set(some)
+    # Withdrawn while the worker runs, and back again; a click does not bring it back.
+    gone = sorted(eligible)[-1]
+    system.send("items", gone, None)
+    system.wait_for(
+        lambda: gone not in {e["item_id"] for e in system.request("nobody", k=1000)["items"]},
+        "the withdrawal",
+    )
+    system.answer(system.click("v", gone, START_MS + 100))
+    assert gone not in {e["item_id"] for e in system.request("w", k=1000)["items"]}
+    system.send("items", gone, {"item_id": gone, "title": "Back (1999)"})
+    system.wait_for(
+        lambda: gone in {e["item_id"] for e in system.request("nobody", k=1000)["items"]}, "the item back"
+    )
+
+
+def test_a_new_item_and_an_unannounced_one_can_be_recommended(system: Any) -> None:
+    system.start("learner")
+    system.start("worker")
+    ready(system)
+    system.send(
+        "items",
+        "brand-new",
+        {"item_id": "brand-new", "title": "Star Wars Again (1998)", "categories": ["Sci-Fi"]},
+    )
+    system.click("x", "never-announced", START_MS)
+    for item in ("brand-new", "never-announced"):
+        system.wait_for(
+            lambda item=item: item in {e["item_id"] for e in system.request("u", k=1000)["items"]},
+            f"{item} in a list",
+        )
+
+
+def test_replaying_a_click_gives_the_same_recommendation_id(system: Any) -> None:
+    """The group's offsets are set back: what was applied changes nothing and gets no second list."""
+    from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
+
+    system.start("worker")
+    ready(system)
+    ids = [system.click("u", str(n + 1), START_MS + n) for n in range(5)]
+    before = wait_answered(system, ids)
+    assert system.stop("worker") == 0
+    states = system.states()
+    partition = int(before[ids[0]]["recommendation_id"].split("-")[1])
+    admin = KafkaAdminClient(bootstrap_servers=system.bootstrap)
+    group = f"{system.prefix}worker"
+    place = TopicPartition(system.topic("clicks"), partition)
+    system.wait_for(lambda: _set_back(admin, group, place, OffsetAndMetadata), "the group is empty", 30)
+    admin.close()
+    system.start("worker", name="again")
+    ready(system, "again")
+    last = system.click("u", "77", START_MS + 50)
+    after = wait_answered(system, [last])
+    for event_id in ids:
+        assert after[event_id]["recommendation_id"] == before[event_id]["recommendation_id"]
+    now = system.states()
+    assert now["u"]["items"] == [*states["u"]["items"], "77"]
+    # The same event sent again by its producer: no change and no second list.
+    system.click("u", "77", START_MS + 50, event_id=last)
+    done = system.click("u", "78", START_MS + 60)
+    wait_answered(system, [done])
+    assert system.states()["u"]["items"] == [*now["u"]["items"], "78"]
+    triggers = [json.loads(record.value)["trigger"]["id"] for record in system.read("recommendations")]
+    assert triggers.count(last) == 1
+
+
+def _set_back(admin: Any, group: str, place: Any, offset_type: Any) -> bool:
+    try:
+        admin.alter_group_offsets(group, {place: offset_type(0, "", -1)})
+    except Exception:
+        return False
+    return True
+
+
+def test_a_burst_of_one_user_does_not_hold_up_the_others(system: Any, recorded: Path) -> None:
+    """1,000 clicks of one user, then one of each of some others in the same partition: who is served first?"""
+    from streams.partitioner import partition_of
+
+    system.start("worker")
+    ready(system)
+    partition = partition_of(b"burst", 8)
+    others = [name for name in (f"o{n}" for n in range(400)) if partition_of(name.encode(), 8) == partition][
+        :30
+    ]
+    wait_answered(system, [system.click("burst", "1", START_MS)])
+    for n in range(1000):
+        value = {
+            "event_id": f"b{n}",
+            "user_id": "burst",
+            "item_id": str(n % 1600 + 1),
+            "event": "view",
+            "timestamp": START_MS + n,
+        }
+        system.producer.send(system.topic("clicks"), key=b"burst", value=json.dumps(value).encode())
+    for n, name in enumerate(others):
+        value = {
+            "event_id": f"o{n}",
+            "user_id": name,
+            "item_id": "50",
+            "event": "click",
+            "timestamp": START_MS + n,
+        }
+        system.producer.send(system.topic("clicks"), key=name.encode(), value=json.dumps(value).encode())
+    system.producer.flush()
+    wait_answered(system, [f"b{n}" for n in range(1000)] + [f"o{n}" for n in range(len(others))])
+    order = [
+        json.loads(r.value)["trigger"]["id"]
+        for r in system.read("recommendations")
+        if r.partition == partition
+    ]
+    ahead = [
+        sum(event.startswith("b") for event in order[: order.index(f"o{n}")]) for n in range(len(others))
+    ]
+    # The burst was sent first; all others are served long before it is through.
+    assert max(ahead) < 600, ahead
+    burst = [event for event in order if event.startswith("b")]
+    assert burst == [f"b{n}" for n in range(1000)]  # and its own order is kept
+
+
+@pytest.mark.learner
+def test_the_learner_dead_and_back(system: Any, recorded: Path) -> None:
+    """Workers go on and say that signals are stale; afterwards nothing has been counted twice."""
+    system.start("learner")
+    system.start("worker")
+    ready(system)
+    ids = send_recorded(system, recorded, 200)
+    wait_answered(system, ids)
+    system.wait_for(lambda: _counted(system) == 200, "the learner to count 200")
+    system.kill("learner")
+    more = send_recorded(system, recorded, 100, start=0.51, pace_s=0.08)
+    wait_answered(system, more)
+    system.wait_for(lambda: "signals are stale" in system.said("worker"), "a warning", 30)
+    system.start("learner", name="back")
+    system.wait_for(lambda: _counted(system) == 300, "the learner to count 300")
+    send_recorded(system, recorded, 20, start=0.52)
+    system.wait_for(lambda: _counted(system) == 320, "the learner to count 320")
+    time.sleep(1)
+    assert _counted(system) == 320
+
+
+def _counted(system: Any) -> int:
+    """Clicks in the signals of all items, as the newest record of each says."""
+    newest = {record.key: json.loads(record.value) for record in system.read("signals") if record.value}
+    return round(sum(record.get("count", 0) for key, record in newest.items() if key))
+
+
+@pytest.mark.learner
+def test_a_second_learner_refuses(system: Any) -> None:
+    system.start("learner")
+    system.wait_for(lambda: system.read("signals"), "the first learner")
+    system.start("learner", name="second")
+    process = system.processes["second"]
+    assert process.wait(60) == 1
+    assert "learner" in system.said("second")
+    assert system.processes["learner"].poll() is None
