@@ -9,18 +9,14 @@ else is left to fill a list with.
 import math
 from dataclasses import dataclass, field
 
-from typing import TYPE_CHECKING
-
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from learner.catalogue import Catalogue
 from learner.neighbours import HEAD, WINDOW
 from learner.signals import Signals, decay
 from learner.toplists import NEWEST
-
-if TYPE_CHECKING:
-    from learner.catalogue import Catalogue
 
 # Nearest by the student, with the popularity prior; popular by a short and by a long half-life;
 # what follows the last 10 items; what goes together with them; the same for the last item alone and
@@ -87,7 +83,7 @@ class Candidates:
 
 def propose(
     asks: Asks,
-    catalogue: "Catalogue",
+    catalogue: Catalogue,
     signals: Signals,
     model: ModelArrays,
     ann_items: NDArray[np.int32],
@@ -195,21 +191,6 @@ def _pop(keys, items, n, tie):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _touch(j, barred, available, slot, touched, scores, strongest, n):  # type: ignore[no-untyped-def]
-    """Index of item j among the touched ones, taken up now if it is eligible, else -1."""
-    e = slot[j]
-    if e >= 0:
-        return e
-    if barred[j] != -1 or not available[j]:
-        return -1
-    slot[j] = n
-    touched[n] = j
-    scores[:, n] = 0.0
-    strongest[n] = 0.0
-    return n
-
-
-@numba.njit(cache=True, nogil=True)
 def _propose(  # type: ignore[no-untyped-def]
     items, kinds, length, now_ms, user_vector, excluded_from, excluded,
     ann_items, size, available,
@@ -237,36 +218,45 @@ def _propose(  # type: ignore[no-untyped-def]
         touched = np.empty(room, np.int32)
         because = np.empty(room, np.int32)
         strongest = np.empty(room, np.float32)
-        scores = np.empty((3, room), np.float32)
+        rules, knn, together = (np.empty(room, np.float32), np.empty(room, np.float32), np.empty(room, np.float32))
         n = 0
         for d in range(min(found, LAST)):
             q = row[recent[d]]
             share = np.float32(1.0 / math.sqrt(count[q] + 1.0))
             near = np.float32(1.0 / (d + 1))
             for k in range(before[q, 0], before[q, 0] + before[q, 1]):
-                e = _touch(before_item[k], barred, available, slot, touched, scores, strongest, n)
+                j = before_item[k]
+                e = slot[j]
                 if e < 0:
-                    continue
-                n = max(n, e + 1)
+                    if barred[j] != -1 or not available[j]:
+                        continue
+                    e = slot[j] = n
+                    touched[e] = j
+                    rules[e] = knn[e] = together[e] = strongest[e] = 0.0
+                    n += 1
                 evidence = share * before_weight[k, 0]
-                scores[1, e] += evidence
+                knn[e] += evidence
                 if d == 0:
-                    scores[2, e] += before_weight[k, 1]
+                    together[e] += before_weight[k, 1]
                 if evidence > strongest[e]:
                     strongest[e], because[e] = evidence, q
             for k in range(after[q, 0], after[q, 0] + min(after[q, 1], HEAD)):
                 j = after_item[k]
-                e = _touch(j, barred, available, slot, touched, scores, strongest, n)
+                e = slot[j]
                 if e < 0:
-                    continue
-                n = max(n, e + 1)
-                pair = before_weight[before[j, 0] + after_slot[k]]
-                evidence = share * pair[0]
-                scores[0, e] += near * pair[2]
-                scores[1, e] += evidence
+                    if barred[j] != -1 or not available[j]:
+                        continue
+                    e = slot[j] = n
+                    touched[e] = j
+                    rules[e] = knn[e] = together[e] = strongest[e] = 0.0
+                    n += 1
+                p = before[j, 0] + after_slot[k]
+                evidence = share * before_weight[p, 0]
+                rules[e] += near * before_weight[p, 2]
+                knn[e] += evidence
                 if d == 0:
-                    scores[2, e] += pair[1] + np.float32(2.0) * pair[3]
-                evidence += near * share * pair[2]
+                    together[e] += before_weight[p, 1] + np.float32(2.0) * before_weight[p, 3]
+                evidence += near * share * before_weight[p, 2]
                 if evidence > strongest[e]:
                     strongest[e], because[e] = evidence, q
 
@@ -278,11 +268,11 @@ def _propose(  # type: ignore[no-untyped-def]
         for e in range(n):
             j = touched[e]
             slow = np.float32(1.0 / math.sqrt(count[j] + 5.0))
-            for s in range(3):
-                if scores[s, e] > 0:
-                    keys[RULES + s, left[RULES + s]] = scores[s, e] * slow
-                    heaps[RULES + s, left[RULES + s]] = j
-                    left[RULES + s] += 1
+            for s, score in ((RULES, rules[e]), (KNN, knn[e]), (TOGETHER, together[e])):
+                if score > 0:
+                    keys[s, left[s]] = score * slow
+                    heaps[s, left[s]] = j
+                    left[s] += 1
         factor = decay(now, half_lives[short], reference[short])
         for a in range(ann_items.shape[1]):
             j = ann_items[b, a]

@@ -2,7 +2,7 @@
 
 Owns the meaning and the order of the columns (`FEATURES`). Knows no ranker: columns are raw, with
 logarithms taken; standardising is the ranker's. Everything is computed at the ask's time from signals
-learned so far; nothing is stored for it. `tests/unit/features_reference.py` says the same slowly.
+learned so far; nothing is stored for it. `tests/unit/plain_signals.py` says the same slowly.
 
 Numbers that mean "none" lie just outside the range of real ones, so that a column stays smooth.
 Distances d count the user's events of interest from the newest, d = 1; dislikes and hides are no
@@ -11,8 +11,6 @@ evidence for anything and appear in `dislike_similarity` alone.
 
 import math
 
-from typing import TYPE_CHECKING
-
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +18,6 @@ from numpy.typing import NDArray
 from learner.candidates import (
     EPSILON,
     LAST,
-    NOT_INTEREST,
     SOURCES,
     Asks,
     Candidates,
@@ -29,11 +26,9 @@ from learner.candidates import (
     dot,
     interest,
 )
+from learner.catalogue import Catalogue
 from learner.neighbours import WINDOW
 from learner.signals import HALF_LIVES, Signals, decay
-
-if TYPE_CHECKING:
-    from learner.catalogue import Catalogue
 
 _STUDENT = ("student", "student_mean", "student_max", "student_rank", "student_cosine")
 _POPULARITY = (
@@ -86,7 +81,7 @@ _YEAR_MS = 365.25 * 86_400_000.0
 
 
 def features(
-    asks: Asks, candidates: Candidates, catalogue: "Catalogue", signals: Signals, model: ModelArrays
+    asks: Asks, candidates: Candidates, catalogue: Catalogue, signals: Signals, model: ModelArrays
 ) -> NDArray[np.float32]:
     """Features (B, C, F) float32 of candidates, 0 where there is no candidate."""
     signals.follow()
@@ -98,7 +93,8 @@ def features(
         candidates.items, candidates.ranks, candidates.count,
         catalogue.categories, catalogue.published, catalogue.category_weight,
         signals.half_lives, signals.reference, signals.popularity, signals.count, signals.value_sum,
-        signals.first_ms, signals.last_ms, signals.category_popularity, signals.total, signals.tie, signals.marks,
+        signals.first_ms, signals.last_ms, signals.total,
+        signals.top, signals.top_count, signals.marks, signals.category_scratch,
         pairs.before, pairs.before_item, pairs.before_weight,
         model.vectors, model.bias, model.content, model.prior_weight, model.popular_now, model.popular,
         model.ease_item, model.ease_weight, out,
@@ -154,6 +150,22 @@ def _find_pairs(row, recent, found, items, n, marks, before, before_item, forwar
 
 
 @numba.njit(cache=True, nogil=True)
+def _add_to_categories(sums, categories, weight):  # type: ignore[no-untyped-def]
+    for category in categories:
+        if category < 0:
+            break
+        sums[category] += weight
+
+
+@numba.njit(cache=True, nogil=True)
+def _clear_categories(sums, categories):  # type: ignore[no-untyped-def]
+    for category in categories:
+        if category < 0:
+            break
+        sums[category] = 0.0
+
+
+@numba.njit(cache=True, nogil=True)
 def _user_columns(times, kinds, length, events, now, user):  # type: ignore[no-untyped-def]
     """Columns from `user_events` to `last_rating` into `user` (10,)."""
     day, hour, session = 0, 0, 0
@@ -188,7 +200,8 @@ def _features(  # type: ignore[no-untyped-def]
     candidates, ranks, candidate_count,
     categories, published, category_weight,
     half_lives, reference, popularity, count, value_sum,
-    first_ms, last_ms, category_popularity, total, tie, marks,
+    first_ms, last_ms, total,
+    top, top_count, marks, category_scratch,
     before, before_item, before_weight,
     vectors, bias, content, prior_weight, short, long,
     ease_item, ease_weight, out,
@@ -208,8 +221,10 @@ def _features(  # type: ignore[no-untyped-def]
     ease = np.empty((2, size), np.float32)
     root_count = np.empty(WINDOW)
     cosine_norm = np.empty(6, np.float32)
-    liked = np.zeros(category_weight.shape[0])
-    liked_last = np.zeros(category_weight.shape[0])
+    liked, liked_last, warmth = category_scratch[0], category_scratch[1], category_scratch[2]
+    # How popular categories are now: by the top list alone, whose order is the same in every process.
+    for r in range(top_count[short]):
+        _add_to_categories(warmth, categories[top[short, r]], popularity[top[short, r], short])
     taste_half_life = (short + long + 1) // 2
     unseen_rank = math.log1p(float(size))
     for b in range(candidates.shape[0]):
@@ -259,13 +274,9 @@ def _features(  # type: ignore[no-untyped-def]
             if not math.isnan(published[q]):
                 taste_year += weight * (year_now - published[q])
                 dated += weight
-            for k in range(categories.shape[1]):
-                category = categories[q, k]
-                if category < 0:
-                    break
-                liked[category] += weight
-                if d == 0:
-                    liked_last[category] = 1.0
+            _add_to_categories(liked, categories[q], weight)
+            if d == 0:
+                _add_to_categories(liked_last, categories[q], 1.0)
             weight *= 0.9
         taste_popularity /= taste_weight
         taste_age /= taste_weight
@@ -437,7 +448,7 @@ def _features(  # type: ignore[no-untyped-def]
                     break
                 match += liked[category] * category_weight[category]
                 match_last += liked_last[category] * category_weight[category]
-                warmest = max(warmest, category_popularity[category, short] * factor[short])
+                warmest = max(warmest, warmth[category] * factor[short])
                 m += 1
             x[f + 4] = match / math.sqrt(m + 0.5)
             x[f + 5] = match_last / math.sqrt(m + 0.5)
@@ -467,12 +478,8 @@ def _features(  # type: ignore[no-untyped-def]
                 x[f + 8 + s] = math.log1p(float(rank)) if rank >= 0 else unseen_rank
         for d in range(min(found, 20)):
             q = row[recent[d]]
-            for k in range(categories.shape[1]):
-                category = categories[q, k]
-                if category < 0:
-                    break
-                liked[category] = 0.0
-                liked_last[category] = 0.0
+            _clear_categories(liked, categories[q])
+            _clear_categories(liked_last, categories[q])
         for k in range(_CENTRED_COLUMNS.shape[0]):
             column = _CENTRED_COLUMNS[k]
             mean = 0.0
@@ -481,3 +488,5 @@ def _features(  # type: ignore[no-untyped-def]
             mean /= n
             for c in range(n):
                 out[b, c, _RAW_COLUMNS + k] = out[b, c, column] - mean
+    for r in range(top_count[short]):
+        _clear_categories(warmth, categories[top[short, r]])

@@ -9,8 +9,8 @@ the sum times 2**(reference - now / half_life). The reference is a whole number 
 moving it multiplies by a power of two, which loses nothing.
 
 Records. A record holds all that signals know of one item, absolutely: applying it twice, or only the
-last one, leads to the same arrays. A click on y changes the record of y alone. What belongs to no
-single item (category popularity, total, clock) travels with every record and only ever rises.
+last one, leads to the same arrays. A click on y changes the record of y alone; what belongs to no single
+item follows from the items (the total) or only ever rises (the clock, the reference).
 
 Threads: one at a time. The kernels of `candidates` and `features` read these arrays and use `marks`.
 """
@@ -20,19 +20,17 @@ import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from learner.catalogue import Catalogue
 from learner.events import INTEREST
 from learner.neighbours import Neighbours
 from learner.toplists import BORN, NEWEST, TOP, move_up, top_of
-
-if TYPE_CHECKING:
-    from learner.catalogue import Catalogue
 
 HOUR_MS = 3_600_000.0
 DAY_MS = 24 * HOUR_MS
@@ -90,7 +88,6 @@ class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     item_id: str
     offsets: dict[str, int]  # by partition of `clicks`: the last offset folded
     now_ms: int  # the stream's clock
-    total: int  # clicks folded
     reference: list[int]  # of the half-lives, then of the pairs
     popularity: str = ""  # (H,) float64
     count: int = 0
@@ -99,7 +96,6 @@ class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     value_sum: float = 0.0
     before: list[str] = []  # items clicked before this one
     weights: str = ""  # (len(before), 4) float32
-    categories: dict[str, str] = {}  # category -> (H,) float64, its popularity
     vector: str = ""  # (D,) float32: of an item that is newer than the release
     content: str = ""  # (T,) float32
     v: int = 1
@@ -114,7 +110,7 @@ class Signals:
 
     popularity (cap, H) float64 relative to `reference` (H + 1,) int64 half-lives (the last: the
     pairs'); count, value_sum (cap,) float64; first_ms (of the click that was folded first), last_ms
-    (cap,) int64; category_popularity (categories, H) float64; top (H, TOP) int32 with top_count (H,);
+    (cap,) int64; top (H, TOP) int32 with top_count (H,);
     newest (NEWEST + BORN,) int32 with newest_count (2,): announced items, latest first, then those
     clicked for the first time, latest first.
 
@@ -125,7 +121,7 @@ class Signals:
     def __init__(
         self,
         settings: SignalSettings,
-        catalogue: "Catalogue",
+        catalogue: Catalogue,
         *,
         keep_offsets: bool = False,
         on_vector: Callable[[int, NDArray[np.float32], NDArray[np.float32]], None] | None = None,
@@ -141,9 +137,6 @@ class Signals:
         self.frontier: dict[int, int] = {}  # the same, as of the last frontier record applied
         self.touched: set[int] = set()  # items whose record has changed since `drain`
         self._vectors: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
-        self._category_numbers: dict[str, int] = {}
-        # Popularity of categories that no announced item here has yet (its record is still to be read).
-        self._unnamed: dict[str, NDArray[np.float64]] = {}
         self._known = 0
         self._rebase_at_ms = 0.0
         cap = 64
@@ -155,7 +148,7 @@ class Signals:
         self.tie = np.zeros(cap, np.uint32)
         self.born = np.zeros(cap)  # Unix ms: published, or else when it was announced
         self.marks = np.full((2, cap), -1, np.int32)  # the kernels' scratch, all -1 between calls
-        self.category_popularity = np.zeros((16, HALF_LIVES))
+        self.category_scratch = np.zeros((3, 16))  # the kernels', all 0 between calls
         self.top = np.zeros((HALF_LIVES, TOP), np.int32)
         self.top_count = np.zeros(HALF_LIVES, np.int64)
         self.newest = np.zeros(NEWEST + BORN, np.int32)
@@ -167,8 +160,9 @@ class Signals:
     def follow(self) -> None:
         """Takes in what joined the catalogue since the last call; cheap when nothing did."""
         size = self.catalogue.size
-        if len(self.catalogue.category_names) > len(self._category_numbers):
-            self._name_categories()
+        categories = len(self.catalogue.category_names)
+        if categories > self.category_scratch.shape[1]:
+            self.category_scratch = np.zeros((3, 2 * categories))
         if size == self._known:
             return
         if size > len(self.count):
@@ -207,8 +201,7 @@ class Signals:
             self._rebase(self._reference_at(time_ms))
         scale = _fold(
             item, time_ms, value, self.half_lives, self.reference, self.popularity, self.count, self.value_sum,
-            self.first_ms, self.last_ms, self.catalogue.categories, self.category_popularity,
-            self.tie, self.top, self.top_count, self.newest[NEWEST:], self.newest_count,
+            self.first_ms, self.last_ms, self.tie, self.top, self.top_count, self.newest[NEWEST:], self.newest_count,
         )  # fmt: skip
         if len(history):
             self.neighbours.learn(item, history, scale, self.tie, self.marks[0])
@@ -241,15 +234,13 @@ class Signals:
     def record(self, item: int) -> bytes:
         """The item's record as UTF-8 JSON."""
         sources, weights = self.neighbours.row(item)
-        ids, names = self.catalogue.ids, self.catalogue.category_names
-        numbers = self.catalogue.categories[item]
+        ids = self.catalogue.ids
         vector, content = self._vectors.get(item, (_NO_VECTOR, _NO_VECTOR))
         return _encode(
             SignalRecord(
                 item_id=ids[item],
                 offsets=_named(_later(self.offsets, self.applied(item))),
                 now_ms=self.now_ms,
-                total=self.total,
                 reference=self.reference.tolist(),
                 popularity=_pack(self.popularity[item]),
                 count=int(self.count[item]),
@@ -258,11 +249,6 @@ class Signals:
                 value_sum=float(self.value_sum[item]),
                 before=[ids[source] for source in sources.tolist()],
                 weights=_pack(weights),
-                categories={
-                    names[number]: _pack(self.category_popularity[number])
-                    for number in numbers.tolist()
-                    if number >= 0
-                },
                 vector=_pack(vector),
                 content=_pack(content),
             )
@@ -275,7 +261,6 @@ class Signals:
                 item_id=FRONTIER,
                 offsets=_named(self.offsets),
                 now_ms=self.now_ms,
-                total=self.total,
                 reference=self.reference.tolist(),
             )
         )
@@ -298,7 +283,6 @@ class Signals:
             self.frontier = offsets
         else:
             item = self._apply_item(record, offsets)
-        self.total = max(self.total, record.total)
         self.now_ms = max(self.now_ms, record.now_ms)
         self.offsets = _later(self.offsets, offsets)
         return item
@@ -318,9 +302,6 @@ class Signals:
         sources = np.array([intern(source) for source in record.before], np.int32)
         if len(set(record.before)) != len(sources) or record.item_id in record.before:
             raise SignalError(f"signals record of {record.item_id!r}: an item is its own neighbour or twice one")
-        categories = {
-            name: _unpack(packed, np.float64, record) for name, packed in record.categories.items()
-        }
         self.follow()
         reference = np.array(record.reference, np.int64)
         if (reference > self.reference).any():
@@ -332,6 +313,7 @@ class Signals:
             weights = Neighbours.rescaled(weights, int(-shift[-1]))
         fell = bool((popularity < self.popularity[item]).any())
         self.popularity[item] = popularity
+        self.total += record.count - int(self.count[item])
         self.count[item] = record.count
         self.value_sum[item] = record.value_sum
         if record.count:
@@ -342,7 +324,6 @@ class Signals:
         else:
             _rank(item, self.popularity, self.tie, self.top, self.top_count)
         self.neighbours.replace(item, sources, weights, self.tie, self.marks[0])
-        self._apply_categories(categories, shift)
         if self._applied is not None:
             self._note_applied(item, offsets)
         if record.vector:
@@ -353,29 +334,6 @@ class Signals:
             if self.on_vector is not None:
                 self.on_vector(item, *self._vectors[item])
         return item
-
-    def _apply_categories(self, categories: dict[str, NDArray[np.float64]], shift: NDArray[np.int64]) -> None:
-        for name, packed in categories.items():
-            sums = _flushed(np.ldexp(packed, shift[:-1]))
-            row = self._category_row(name)
-            np.maximum(row, sums, out=row)
-
-    def _category_row(self, name: str) -> NDArray[np.float64]:
-        number = self._category_numbers.get(name)
-        if number is not None:
-            row: NDArray[np.float64] = self.category_popularity[number]
-            return row
-        return self._unnamed.setdefault(name, np.zeros(HALF_LIVES))
-
-    def _name_categories(self) -> None:
-        names = self.catalogue.category_names
-        if len(names) > len(self.category_popularity):
-            self.category_popularity = _resized(self.category_popularity, 2 * len(names))
-        for number in range(len(self._category_numbers), len(names)):
-            self._category_numbers[names[number]] = number
-            waiting = self._unnamed.pop(names[number], None)
-            if waiting is not None:
-                self.category_popularity[number] = waiting
 
     def _note_applied(self, item: int, offsets: dict[int, int]) -> None:
         assert self._applied is not None
@@ -398,10 +356,7 @@ class Signals:
         shift = reference - self.reference
         moved = np.flatnonzero(shift[:-1])
         for column in moved.tolist():
-            for sums in (self.popularity, self.category_popularity):
-                sums[:, column] = _flushed(np.ldexp(sums[:, column], -shift[column]))
-            for waiting in self._unnamed.values():
-                waiting[column : column + 1] = _flushed(np.ldexp(waiting[column : column + 1], -shift[column]))
+            self.popularity[:, column] = _flushed(np.ldexp(self.popularity[:, column], -shift[column]))
         if shift[-1]:
             self.neighbours.rescale(int(shift[-1]), self.tie)
         self.reference[:] = reference
@@ -494,17 +449,11 @@ def _rank_born(item, first_ms, tie, born, newest_count):  # type: ignore[no-unty
 @numba.njit(cache=True, nogil=True)
 def _fold(  # type: ignore[no-untyped-def]
     item, time_ms, value, half_lives, reference, popularity, count, value_sum, first_ms, last_ms,
-    categories, category_popularity, tie, top, top_count, born, newest_count,
+    tie, top, top_count, born, newest_count,
 ):  # fmt: skip
     """Folds a click on an item but for its pairs; returns what a click now adds to a decayed pair."""
     for h in range(popularity.shape[1]):
-        weight = growth(time_ms, half_lives[h], reference[h])
-        popularity[item, h] += weight
-        for c in range(categories.shape[1]):
-            category = categories[item, c]
-            if category < 0:
-                break
-            category_popularity[category, h] += weight
+        popularity[item, h] += growth(time_ms, half_lives[h], reference[h])
     _rank(item, popularity, tie, top, top_count)
     if count[item] == 0:
         first_ms[item] = last_ms[item] = time_ms

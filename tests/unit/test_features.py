@@ -1,0 +1,94 @@
+"""The feature kernel answers to the plain definition, column by column."""
+
+import numpy as np
+import pytest
+from plain_signals import Event, PlainSignals, a_world, asks_of, plain_features
+
+from learner.candidates import Candidates, propose
+from learner.events import INTEREST, Kind
+from learner.features import CENTRED, FEATURES, RAW, features
+from learner.signals import DAY_MS, Signals, SignalSettings
+
+SETTINGS = SignalSettings(pair_half_life_ms=5 * DAY_MS, neighbours=200)
+
+
+def fold(events, *signals):
+    """Folds events into signals and plain signals alike; returns everyone's history."""
+    histories: dict[str, list[Event]] = {}
+    for event in events:
+        history = histories.setdefault(event.user, [])
+        for each in signals:
+            if isinstance(each, Signals):
+                liked = [e.item for e in history if e.kind in INTEREST]
+                each.learn(event.item, event.time_ms, event.kind, event.value, np.array(liked, np.int32))
+            else:
+                each.learn(event)
+        if event.kind is not Kind.IMPRESSION:
+            history.append(event)
+    return histories
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kernel_agrees_with_the_plain_definition(seed):
+    catalogue, events, model = a_world(seed)
+    signals, plain = Signals(SETTINGS, catalogue), PlainSignals(SETTINGS, catalogue)
+    histories = [*fold(events, signals, plain).values(), []]
+    rng = np.random.default_rng(seed)
+    asks = asks_of(histories, events[-1].time_ms + 3_600_000, rng, barred=seed % 2 == 0)
+    ann = np.array([rng.permutation(40)[:10] for _ in histories], np.int32)
+    candidates = propose(asks, catalogue, signals, model, ann, size=25)
+    got = features(asks, candidates, catalogue, signals, model)
+    assert got.shape == (len(histories), 25, len(FEATURES))
+    for row in range(len(histories)):
+        n = int(candidates.count[row])
+        want = plain_features(
+            asks, row, candidates.items[row, :n].tolist(), candidates.ranks[row], plain, model
+        )
+        for column, name in enumerate(FEATURES):
+            np.testing.assert_allclose(
+                got[row, :n, column], want[:, column], rtol=2e-4, atol=3e-4, err_msg=f"{name}, row {row}"
+            )
+        assert not got[row, n:].any()
+
+
+def test_names_are_distinct_and_centred_columns_exist():
+    assert len(set(FEATURES)) == len(FEATURES)
+    assert set(CENTRED) <= set(RAW)
+
+
+def test_later_events_change_nothing():
+    catalogue, events, model = a_world(5)
+    seen = []
+    for order in (np.arange(100), np.random.default_rng(1).permutation(100)):
+        signals = Signals(SETTINGS, catalogue)
+        later = [events[200 + k] for k in order]
+        histories = fold(events[:200], signals)
+        asks = asks_of(list(histories.values()), events[199].time_ms, np.random.default_rng(0))
+        candidates = propose(asks, catalogue, signals, model, np.full((len(histories), 1), -1, np.int32), 20)
+        columns = features(asks, candidates, catalogue, signals, model)
+        fold(later, signals)
+        seen.append((candidates.items, columns))
+    np.testing.assert_array_equal(seen[0][0], seen[1][0])
+    np.testing.assert_array_equal(seen[0][1], seen[1][1])
+
+
+def test_a_dislike_is_no_evidence_but_is_remembered():
+    catalogue, events, model = a_world(6)
+    signals = Signals(SETTINGS, catalogue)
+    fold(events, signals)
+    now = events[-1].time_ms
+    liked = [Event("x", 3, now - 5000, Kind.CLICK, 0.0), Event("x", 4, now - 4000, Kind.CLICK, 0.0)]
+    averse = [*liked, Event("x", 7, now - 3000, Kind.DISLIKE, 0.0)]
+    asks = asks_of([liked, averse], now, np.random.default_rng(0), barred=False)
+    asks.user_vector[1] = asks.user_vector[0]
+    items = np.tile(np.arange(20, dtype=np.int32), (2, 1))
+    candidates = Candidates(
+        items, np.zeros((2, 20), np.uint8), items, np.zeros((2, 20, 7), np.int16), np.full(2, 20, np.int32)
+    )
+    columns = features(asks, candidates, catalogue, signals, model)
+    changed = {FEATURES[c] for c in np.flatnonzero((columns[0] != columns[1]).any(0))}
+    # The user's pace counts every event; no pair, taste, category or profile does.
+    assert changed <= {"dislike_similarity", "user_events", "user_day", "user_hour", "user_session", "user_gap"}
+    dislike = columns[1, :, FEATURES.index("dislike_similarity")]
+    assert dislike[7] == pytest.approx(1.0, abs=1e-5)
+    assert not columns[0, :, FEATURES.index("dislike_similarity")].any()
