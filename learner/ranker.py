@@ -50,8 +50,9 @@ class Ranker(nn.Module):
     inverse: Tensor
 
     def __init__(
-        self, mean: NDArray[np.float32], deviation: NDArray[np.float32], config: RankerConfig
-    ) -> None:
+        self, mean: NDArray[np.float32], deviation: NDArray[np.float32], config: RankerConfig,
+        start: NDArray[np.float32] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         first, second = config.widths
         self.config = config
@@ -61,6 +62,12 @@ class Ranker(nn.Module):
         self.narrow = nn.Linear(first, second)
         self.out = nn.Linear(second, 1)
         self.skip = nn.Linear(len(mean), 1, bias=False)
+        with torch.no_grad():  # begins as the linear blend `start`, nothing by default
+            self.out.weight.zero_()
+            self.out.bias.zero_()
+            self.skip.weight.zero_()
+            if start is not None:
+                self.skip.weight.copy_(torch.from_numpy(start[None]))
 
     def standardise(self, features: Tensor) -> Tensor:
         """(…, F) raw features -> standardised and cut."""
@@ -114,23 +121,23 @@ def moments(lists: Lists, sample: int = 4000) -> tuple[NDArray[np.float32], NDAr
 
 def train_ranker(
     lists: Lists, config: RankerConfig | None = None, *, seed: int = 0,
-    soft: NDArray[np.float32] | None = None, budget_s: float = math.inf, progress: Progress | None = None,
+    soft: NDArray[np.float32] | None = None, start: NDArray[np.float32] | None = None,
+    budget_s: float = math.inf, progress: Progress | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Ranker, RankerReport]:  # fmt: skip
     """Train a new ranker. `soft` (n, C) float32 are a teacher's scores of the candidates.
 
-    Lists without a positive are dropped and counted. Without any list the ranker scores by nothing:
-    all zero, so that the order of the candidates stands.
+    `start` (F,) float32 are the weights of the linear blend that training begins with and that stands
+    where there are few lists to learn from (over raw features where there is none at all). Lists
+    without a positive are dropped and counted.
     """
     settings = config or RankerConfig()
     torch.manual_seed(seed)
     if not len(lists.answered()):
         width = lists.features.shape[2]
-        ranker = Ranker(np.zeros(width, np.float32), np.ones(width, np.float32), settings)
-        for parameter in ranker.parameters():
-            nn.init.zeros_(parameter)
+        ranker = Ranker(np.zeros(width, np.float32), np.ones(width, np.float32), settings, start)
         return ranker.eval(), RankerReport(0, len(lists), math.nan, 0.0, 0.0)
-    ranker = Ranker(*moments(lists), settings)
+    ranker = Ranker(*moments(lists), settings, start)
     report = _fit(
         ranker, lists, settings.learning_rate, settings.epochs, 50, seed, soft, budget_s, progress, clock
     )

@@ -173,7 +173,8 @@ def _pair_trial(
 def _walk_pairs(
     item: NDArray[np.int32], time: NDArray[np.float64], place: NDArray[np.int64], start: NDArray[np.int64],
     history: NDArray[np.int32], items: int, rate: NDArray[np.float64], scored: NDArray[np.bool_],
-    repeats: bool, rank: NDArray[np.float64], row: NDArray[np.int64], neighbour: NDArray[np.int32], begin: NDArray[np.int64],
+    repeats: bool, rank: NDArray[np.float64], row: NDArray[np.int64], neighbour: NDArray[np.int32],
+    begin: NDArray[np.int64],
     forth: NDArray[np.int64], back: NDArray[np.int64], closeness: NDArray[np.float64],
 ) -> int:  # fmt: skip
     settings = rate.shape[0]

@@ -59,6 +59,14 @@ def test_no_list_at_all_leaves_the_order_alone() -> None:
     assert run(ranker_model([ranker]), world().features).shape == (600, 12)
 
 
+def test_few_lists_leave_the_blend_it_starts_with() -> None:
+    start = np.zeros(6, np.float32)
+    start[2] = 1.0
+    few = world(n=5)
+    ranker, _ = train_ranker(few, RankerConfig(), start=start)
+    assert accuracy(ranker, world(seed=1)) > 0.95
+
+
 def test_same_seed_same_ranker() -> None:
     first, again, other = (train_ranker(world(), replace(QUICK, epochs=1), seed=s)[0] for s in (1, 1, 2))
     x = world().features
@@ -90,8 +98,10 @@ def test_refresh_follows_a_changed_world_and_leaves_the_original() -> None:
     ranker, _ = train_ranker(world(), QUICK)
     changed = world(answer=4, seed=3)
     before = ranker.scores(changed.features)
-    after, _ = refresh(ranker, changed, world(seed=4), epochs=10)
+    after, _ = refresh(ranker, changed, epochs=10)
     assert accuracy(after, world(answer=4, seed=5)) > accuracy(ranker, world(answer=4, seed=5)) + 0.1
+    _, report = refresh(ranker, changed, world(seed=4))
+    assert report.lists == 1200
     np.testing.assert_array_equal(ranker.scores(changed.features), before)
 
 
