@@ -1,0 +1,53 @@
+# Everything a newcomer types. Needs make and Python 3.11 or later, and nothing else: no Java, no Docker.
+
+# The first Python on the PATH that is new enough; `make demo PYTHON=/path/to/python` chooses another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+EXTRAS := .[learner,dev]
+# Given to the installer: INSTALL_ARGS="--extra-index-url …" takes torch from another index.
+INSTALL_ARGS ?=
+# Given to the command behind the target: make demo ARGS="--once", make test ARGS="-k broker".
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s%s\n", $$1, $$2 }' Makefile
+
+setup: $(INSTALLED) ## install into .venv, and do nothing else
+
+# pip itself takes minutes over what uv does in seconds; it remains for machines where only pip is set up
+# to reach a package index.
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or later on the PATH; install one, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"error: {sys.executable} is Python {v[0]}.{v[1]}, 3.11 or later is needed: make PYTHON=/path/to/python")'
+	@echo "installing into $(VENV) with $$($(PYTHON) --version); the learner's torch is large"
+	@$(PYTHON) -m venv $(VENV) || { echo "error: cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet uv || true
+	@if test -x $(BIN)/uv && $(BIN)/uv pip install --python $(BIN)/python $(INSTALL_ARGS) -e '$(EXTRAS)'; then :; else \
+		echo "uv could not install it; trying pip"; \
+		$(BIN)/python -m pip install $(INSTALL_ARGS) -e '$(EXTRAS)'; fi
+	@touch $(INSTALLED)
+
+demo: $(INSTALLED) ## watch recommendations change with live clicks (ARGS="--once --report out.json")
+	$(BIN)/nextclick demo $(ARGS)
+
+test: $(INSTALLED) ## run every test, with a real broker (ARGS="-k …" for some)
+	$(BIN)/python -m pytest --ignore=tests/bench $(ARGS)
+
+lint: $(INSTALLED) ## check style, types and which package may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED) ## measure latency and throughput beside a reference run
+	$(BIN)/python -m pytest tests/bench -s $(ARGS)
+
+clean: ## remove what was installed and what runs have left here
+	rm -rf $(VENV) .nextclick build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
