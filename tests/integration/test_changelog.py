@@ -11,8 +11,9 @@ from aiokafka import AIOKafkaProducer
 
 from streams.changelog import Changelog
 from streams.dead_letters import DeadLetters, source_of
-from streams.delivery import Delivery, Fenced, Outgoing, acknowledged, new_producer
+from streams.delivery import Delivery, Outgoing, acknowledged, new_producer
 from streams.feeds import Feed, new_reader
+from streams.fence import Fenced
 from streams.kafka_client import async_connection
 from streams.partitioner import partition_of
 from streams.settings import Settings
