@@ -98,7 +98,7 @@ def test_refresh_follows_a_changed_world_and_leaves_the_original() -> None:
     ranker, _ = train_ranker(world(), QUICK)
     changed = world(answer=4, seed=3)
     before = ranker.scores(changed.features)
-    after, _ = refresh(ranker, changed, epochs=10)
+    after, _ = refresh(ranker, changed, epochs=20)
     assert accuracy(after, world(answer=4, seed=5)) > accuracy(ranker, world(answer=4, seed=5)) + 0.1
     _, report = refresh(ranker, changed, world(seed=4))
     assert report.lists == 1200
