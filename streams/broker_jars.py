@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (a coordinate and its checksum stand on one line)
+
 """The jars of the embedded broker: Apache Kafka and all that it needs, each with its checksum.
 
 Owns which files the broker runs and how they come onto this machine: from a folder, from the local

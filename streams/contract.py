@@ -12,7 +12,7 @@ import msgspec
 from learner.catalogue import Id, Item
 
 __all__ = [
-    "MAX_RECORD_BYTES", "Click", "Id", "Item", "ListedItem", "Reason", "Recommendation",
+    "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Id", "Item", "ListedItem", "Reason", "Recommendation",
     "ReleaseRecord", "Request", "Trigger", "decode_click", "decode_item", "decode_release",
     "decode_request", "encode",
 ]  # fmt: skip
@@ -103,6 +103,9 @@ class ReleaseRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     reason: str = ""
     v: Literal[1] = 1
 
+
+# What decoding raises for a record that is no message: no JSON, no UTF-8, nested without end, off the schema.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 encode = msgspec.json.Encoder().encode
 decode_click = msgspec.json.Decoder(Click).decode

@@ -6,13 +6,24 @@ Owns what counts as bad input in `clicks` and `requests`. Knows no broker: `work
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
-
-from streams.contract import MAX_RECORD_BYTES, Click, Request, decode_click, decode_request
+from streams.contract import MAX_RECORD_BYTES, UNREADABLE, Click, Request, decode_click, decode_request
 from streams.partitioner import partition_of
-from streams.recommend import Arrival
 
 MAX_ID_BYTES = 256
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A decoded record, with where it stands in its topic."""
+
+    message: Click | Request
+    partition: int
+    offset: int
+
+    @property
+    def user_id(self) -> str:
+        """Whose state the arrival concerns."""
+        return self.message.user_id
 
 
 @dataclass(frozen=True)
@@ -49,10 +60,8 @@ def admit(
         return Refused(f"{len(value)} bytes; at most {MAX_RECORD_BYTES} are taken")
     try:
         message: Click | Request = decode_request(value) if requests else decode_click(value)
-    except msgspec.DecodeError as error:  # ValidationError is one too
+    except UNREADABLE as error:
         return Refused(str(error))
-    except RecursionError:
-        return Refused("nested too deeply")
     overlong = _overlong(message)
     if overlong is not None:
         return Refused(overlong)

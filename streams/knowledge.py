@@ -11,7 +11,6 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 from aiokafka import ConsumerRecord
 from learner.release import ReleaseError
@@ -19,7 +18,7 @@ from learner.release import ReleaseError
 from learner.catalogue import Catalogue
 from learner.signals import FRONTIER, SignalError, Signals, SignalSettings
 from streams.clock import Clock
-from streams.contract import MAX_RECORD_BYTES, ReleaseRecord, decode_item, decode_release
+from streams.contract import MAX_RECORD_BYTES, UNREADABLE, ReleaseRecord, decode_item, decode_release
 from streams.feeds import Feed
 from streams.live import Live
 from streams.policy import Policy
@@ -169,7 +168,7 @@ class Knowledge:
             return
         try:
             decoded = decode_release(record.value)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             self._refuse(record, str(error))
             return
         if decoded.role == "live":
@@ -186,7 +185,7 @@ class Knowledge:
             return
         try:
             item = decode_item(record.value)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             self._refuse(record, str(error))
             return
         number = self.catalogue.announce(item) if item.available else self.catalogue.withdraw(item.item_id)
@@ -199,7 +198,7 @@ class Knowledge:
         item_id = record.key.decode(errors="replace") if record.key else FRONTIER
         try:
             self.world.signals.apply(item_id, record.value)
-        except SignalError as error:
+        except (SignalError, *UNREADABLE) as error:
             self._refuse(record, str(error))
             return
         if item_id == FRONTIER:

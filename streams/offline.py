@@ -22,9 +22,10 @@ from learner.repeats import had_before
 from learner.signals import Signals, SignalSettings
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 from streams.contract import Click
+from streams.intake import Arrival
 from streams.live import Live
 from streams.policy import Policy
-from streams.recommend import Arrival, World, rank, recommend
+from streams.recommend import World, rank, recommend
 from streams.user_states import UserStates
 
 WINDOW = 50  # a user's earlier events that a click pairs with, as in the learner

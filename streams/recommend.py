@@ -20,23 +20,10 @@ from learner.events import INTEREST, KIND_OF_WORD, Kind
 from learner.features import features
 from learner.signals import Signals
 from streams.contract import Click, ListedItem, Reason, Recommendation, Request, Trigger
+from streams.intake import Arrival
 from streams.live import Live
 from streams.policy import Place, Policy, draw_up
 from streams.user_states import Histories, UserStates, event_hash
-
-
-@dataclass(slots=True)
-class Arrival:
-    """A decoded record, with where it stands in its topic."""
-
-    message: Click | Request
-    partition: int
-    offset: int
-
-    @property
-    def user_id(self) -> str:
-        """Whose state the arrival concerns."""
-        return self.message.user_id
 
 
 class Fate(Enum):

@@ -26,10 +26,10 @@ from streams.dead_letters import DeadLetters
 from streams.delivery import Delivery, Outgoing, new_producer
 from streams.faust_app import new_app
 from streams.feeds import new_reader
-from streams.intake import Misplaced, Refused, admit
+from streams.intake import Arrival, Misplaced, Refused, admit
 from streams.knowledge import Knowledge
 from streams.partitioner import partition_of
-from streams.recommend import Arrival, Fate, Outcome, World, recommend
+from streams.recommend import Fate, Outcome, World, recommend
 from streams.rounds import Pending, Rounds
 from streams.settings import Settings
 from streams.slots import take_slot

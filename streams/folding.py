@@ -1,0 +1,151 @@
+"""Folds the clicks of all users into the signals: each click of interest once, whatever is read again.
+
+Owns the learner's small memory of each user (the last items of interest, the last event ids) and what
+has been counted. The signals' records say which clicks they know, so after a restart the clicks are
+read from the beginning: those already counted only rebuild the users' histories. Knows no broker.
+"""
+
+from array import array
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from learner.catalogue import Catalogue
+from learner.events import INTEREST, KIND_OF_WORD, Kind
+from learner.signals import Signals
+from streams.clock import Clock
+from streams.contract import Click
+from streams.intake import Misplaced, Refused, admit
+from streams.user_states import DEDUPLICATED, event_hash
+
+HISTORY = 50  # items of interest that pairs are counted with
+
+Normalised = Callable[[int, float], float]  # kind, value -> value on a common scale
+
+
+class FoldingError(Exception):
+    """Clicks and signals do not belong together."""
+
+
+class _User:
+    """The last 50 items of interest and the last 64 event ids of a user, oldest first."""
+
+    __slots__ = ("history", "seen")
+
+    def __init__(self) -> None:
+        self.history = array("i")
+        self.seen = array("Q")
+
+
+class Folding:
+    """Clicks in, signals changed.
+
+    `partitions` of topic `clicks`; `normalised` puts ratings, dwell times and prices on one scale. Call
+    `begin()` when the signals' records are read and before the first click.
+    """
+
+    def __init__(
+        self,
+        signals: Signals,
+        catalogue: Catalogue,
+        clock: Clock,
+        partitions: int,
+        normalised: Normalised = lambda _kind, _value: 0.0,
+    ) -> None:
+        self.signals = signals
+        self.catalogue = catalogue
+        self.clock = clock
+        self.partitions = partitions
+        self.normalised = normalised
+        self.counts = dict.fromkeys(("counted", "known", "refused", "misplaced", "duplicates"), 0)
+        self._users: dict[str, _User] = {}
+        self._restored: Mapping[int, int] = {}  # by partition, offsets that signals may have counted
+
+    def begin(self) -> None:
+        """The signals are as their records say; clicks follow, from the beginning of the topic."""
+        self._restored = dict(self.signals.offsets)
+        self.clock.hear(self.signals.now_ms)
+
+    def check(self, ends: Mapping[int, int]) -> None:
+        """Raises FoldingError where the signals know clicks that the topic, with these ends, has not had."""
+        for partition, offset in self._restored.items():
+            if offset >= ends.get(partition, 0):
+                raise FoldingError(
+                    f"the signals have counted partition {partition} of clicks up to offset {offset}, but it "
+                    f"ends at {ends.get(partition, 0)}: the topic clicks was made anew. Delete the topics "
+                    "signals and user-states too, or use another --prefix"
+                )
+
+    def rebuilt(self, next_offsets: Mapping[int, int]) -> bool:
+        """Whether everything restored has been passed, so that records may be sent.
+
+        Before that a record would claim clicks that are not counted again yet.
+        """
+        return all(
+            next_offsets.get(partition, 0) > offset for partition, offset in self._restored.items()
+        )
+
+    def fold(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
+        """Takes one record of `clicks`; bad and misplaced ones are only counted (workers look after them)."""
+        self._fold(value, partition, offset, wall_ms)
+        offsets = self.signals.offsets
+        if offset > offsets.get(partition, -1):
+            offsets[partition] = offset
+
+    def history(self, user_id: str) -> list[int]:
+        """Numbers of the user's last items of interest, oldest first."""
+        user = self._users.get(user_id)
+        return [] if user is None else user.history.tolist()
+
+    def __len__(self) -> int:
+        """Users known."""
+        return len(self._users)
+
+    def _fold(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
+        verdict = admit(
+            value, partition, offset, requests=False, partitions=self.partitions,
+            refuses=lambda timestamp: self.clock.refuses(timestamp, wall_ms),
+        )  # fmt: skip
+        if isinstance(verdict, Refused):
+            self.counts["refused"] += 1
+            return
+        if isinstance(verdict, Misplaced):
+            self.counts["misplaced"] += 1  # its forwarded copy counts
+            return
+        click = verdict.message
+        assert isinstance(click, Click)
+        self.clock.observe(click.timestamp, click.user_id)
+        kind = KIND_OF_WORD[click.event]
+        if kind is Kind.IMPRESSION:
+            return
+        user = self._users.get(click.user_id)
+        if user is None:
+            user = self._users[click.user_id] = _User()
+        digest = event_hash(click.event_id)
+        if digest in user.seen:
+            self.counts["duplicates"] += 1
+            return
+        _remember(user.seen, digest, DEDUPLICATED)
+        if kind not in INTEREST:
+            return
+        item = self.catalogue.intern(click.item_id)
+        if self._is_counted(item, partition, offset):
+            self.counts["known"] += 1
+        else:
+            self.counts["counted"] += 1
+            scaled = 0.0 if click.value is None else self.normalised(int(kind), click.value)
+            # A time that may not move the clock may not age everything else either.
+            time_ms = self.clock.bounded(click.timestamp)
+            self.signals.learn(item, time_ms, int(kind), scaled, np.array(user.history, np.int32))
+        _remember(user.history, item, HISTORY)
+
+    def _is_counted(self, item: int, partition: int, offset: int) -> bool:
+        if offset > self._restored.get(partition, -1):
+            return False
+        return offset <= self.signals.applied(item).get(partition, -1)
+
+
+def _remember(values: "array[int]", value: int, limit: int) -> None:
+    values.append(value)
+    if len(values) > limit:
+        del values[0]

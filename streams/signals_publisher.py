@@ -1,0 +1,72 @@
+"""Sends what has changed in the signals to topic `signals`, at most every interval.
+
+Owns the order in which workers may rely on: items' records first, then the record under the key ""
+that says up to which clicks everything has been sent. Knows nothing of clicks.
+"""
+
+import asyncio
+
+from learner.signals import FRONTIER, Signals
+from streams.delivery import Acknowledgement, Delivery, Outgoing, acknowledged
+
+_ENCODED_AT_ONCE = 64  # records between two turns for heartbeats
+_SHARE = 4  # sending may take a fifth of the learner's time: a load of history goes on beside it
+
+
+class SignalsPublisher:
+    """`interval_ms` 0: after every stretch of clicks, as soon as the one before has been acknowledged."""
+
+    def __init__(self, signals: Signals, delivery: Delivery, topic: str, interval_ms: int) -> None:
+        self.signals = signals
+        self.published = 0  # records of items acknowledged
+        self._delivery = delivery
+        self._topic = topic
+        self._interval = interval_ms / 1000
+        self._changed = asyncio.Event()
+        self._sent_offsets: dict[int, int] = {}
+
+    def changed(self) -> None:
+        """Clicks have been folded, or an item has got a vector."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Publishes until cancelled; raises what sending raises."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._changed.wait()
+            started = loop.time()
+            await self.publish()
+            took = loop.time() - started
+            if self._interval:
+                await asyncio.sleep(max(self._interval - took, _SHARE * took))
+
+    async def publish(self) -> int:
+        """Sends the records of all items that changed, then the frontier; returns how many items.
+
+        Clicks may be folded meanwhile: an item's record then knows more than the frontier says, which
+        is sent as it was before the first of them was encoded.
+        """
+        self._changed.clear()
+        items, frontier = self.signals.drain(), self.signals.frontier_record()
+        offsets = dict(self.signals.offsets)
+        if not items and offsets == self._sent_offsets:
+            return 0
+        end = [Outgoing(FRONTIER.encode(), frontier)]
+        # Within one partition the order of sending is the order of reading: no need to wait in between.
+        one_partition = await self._delivery.partitions(self._topic) == 1
+        futures: list[Acknowledgement] = []
+        ids = self.signals.catalogue.ids
+        for start in range(0, len(items), _ENCODED_AT_ONCE):
+            records = [
+                Outgoing(ids[item].encode(), self.signals.record(item))
+                for item in items[start : start + _ENCODED_AT_ONCE]
+            ]
+            if one_partition and start + _ENCODED_AT_ONCE >= len(items):
+                records, end = records + end, []
+            futures += await self._delivery.send(self._topic, records)
+            await asyncio.sleep(0)
+        await acknowledged(futures)
+        await acknowledged(await self._delivery.send(self._topic, end))
+        self._sent_offsets = offsets
+        self.published += len(items)
+        return len(items)
