@@ -168,7 +168,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         version = json.loads(raw).get("format")
     except (ValueError, AttributeError):
-        raise ReleaseError(f"{path} is no JSON object; the bundle is damaged, copy or train it again") from None
+        raise ReleaseError(
+            f"{path} is no JSON object; the bundle is damaged, copy or train it again"
+        ) from None
     if version != FORMAT:
         raise ReleaseError(
             f"{path} has format {version!r}, this version reads format {FORMAT}; "
@@ -185,20 +187,23 @@ def bundle_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
+def verify_release(folder: Path) -> Manifest:
+    """Checks every file against the manifest. Raises ReleaseError, which names the one that does not fit."""
+    return _verified_files(folder)[0]
+
+
 def load_release(folder: Path, catalogue: Catalogue) -> "LiveRelease":
     """Verifies every file, then loads the bundle onto the catalogue's numbering.
 
     The bundle's items join the catalogue, unless their owner has spoken of them since. Raises
     ReleaseError, which names the file that is damaged or missing.
     """
-    manifest = read_manifest(folder)
-    contents = {name: _verified(folder / name, digest) for name, digest in manifest.files.items()}
-    for name in (STUDENT, RANKER, ARRAYS, ITEMS):
-        if name not in contents:
-            raise ReleaseError(f"{folder / MANIFEST} does not list {name}; the bundle is damaged")
+    manifest, contents = _verified_files(folder)
     try:
         arrays = load_arrays(contents[ARRAYS])
-        items = [msgspec.json.decode(line, type=Item) for line in gzip.decompress(contents[ITEMS]).splitlines()]
+        items = [
+            msgspec.json.decode(line, type=Item) for line in gzip.decompress(contents[ITEMS]).splitlines()
+        ]
         student, ranker = _session(contents[STUDENT]), _session(contents[RANKER])
     except (SafetensorError, msgspec.DecodeError, OSError, RuntimeError) as error:
         raise ReleaseError(f"{folder}: {error}; the bundle is damaged, copy or train it again") from None
@@ -277,7 +282,11 @@ class LiveRelease:
         if self._known[item]:
             return
         record = self.catalogue.records.get(item)
-        rows = [self._category_rows[name] for name in (record.categories if record else ()) if name in self._category_rows]
+        rows = [
+            self._category_rows[name]
+            for name in (record.categories if record else ())
+            if name in self._category_rows
+        ]
         vectors: Floats = self.arrays["category_vectors"]
         self.model.vectors[item] = vectors[rows].mean(axis=0) if rows else 0.0
         self.model.bias[item] = self.manifest.cold_bias
@@ -357,11 +366,22 @@ def _contents(bundle: Bundle) -> dict[str, bytes]:
     }
 
 
+def _verified_files(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
+    manifest = read_manifest(folder)
+    contents = {name: _verified(folder / name, digest) for name, digest in manifest.files.items()}
+    for name in (STUDENT, RANKER, ARRAYS, ITEMS):
+        if name not in contents:
+            raise ReleaseError(f"{folder / MANIFEST} does not list {name}; the bundle is damaged")
+    return manifest, contents
+
+
 def _verified(path: Path, digest: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ReleaseError(f"{path} cannot be read ({error.strerror}); copy or train the bundle again") from None
+        raise ReleaseError(
+            f"{path} cannot be read ({error.strerror}); copy or train the bundle again"
+        ) from None
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
         raise ReleaseError(

@@ -18,6 +18,7 @@ from learner.candidates import SOURCES, Asks, Candidates, propose
 from learner.catalogue import Catalogue
 from learner.events import INTEREST, KIND_OF_WORD, Kind
 from learner.features import features
+from learner.inputs import log_gap
 from learner.signals import Signals
 from streams.contract import Click, ListedItem, Reason, Recommendation, Request, Trigger
 from streams.intake import Arrival
@@ -118,8 +119,7 @@ def fold(outcomes: Sequence[Outcome], states: UserStates, world: World) -> None:
         times[row], kinds[row] = click.timestamp, KIND_OF_WORD[click.event]
         if click.value is not None:
             values[row] = click.value
-    fresh = states.events[slots] == 0
-    gaps = log_gap(times, np.where(fresh, times, states.last_ms[slots]))
+    gaps = log_gap(times, np.where(states.events[slots] == 0, -1, states.last_ms[slots]))
     hidden, vector = release.step(
         release.model.vectors[items], kinds, gaps, release.normalised(kinds, values), states.hidden[slots]
     )
@@ -146,7 +146,7 @@ def reencode(slots: Sequence[int], states: UserStates, live: Live) -> None:
     for step in range(int(histories.length.max(initial=0))):
         alive = np.flatnonzero(histories.length > step)
         items, kinds = histories.items[alive, step], histories.kinds[alive, step].astype(np.int64)
-        before = histories.times[alive, max(step - 1, 0)]
+        before = histories.times[alive, step - 1] if step else np.full(len(alive), -1)
         hidden, vector = release.step(
             release.model.vectors[items],
             kinds,
@@ -176,9 +176,9 @@ def rank(
     """
     live = world.live
     histories = states.gather(slots)
-    vectors = np.where(
+    vectors: NDArray[np.float32] = np.where(
         (histories.length > 0)[:, None], states.vector[slots], live.release.initial_vector
-    ).astype(np.float32)
+    )
     barred = _barred(slots, histories, states, world, excluded)
     asks = Asks(
         items=histories.items,
@@ -202,11 +202,6 @@ def rank(
         return Ranked(candidates, columns, np.zeros(candidates.items.shape, np.float32))
     scores = live.release.rank(columns)
     return Ranked(candidates, columns, np.where(candidates.items >= 0, scores, -np.inf).astype(np.float32))
-
-
-def log_gap(times_ms: NDArray[np.int64], before_ms: NDArray[np.int64]) -> NDArray[np.float32]:
-    """log(1 + seconds) between events; a late event counts as no gap."""
-    return np.log1p(np.maximum(times_ms - before_ms, 0) / 1000.0).astype(np.float32)
 
 
 def _admit(arrival: Arrival, states: UserStates) -> Outcome:
@@ -233,7 +228,7 @@ def _calls_for_list(outcome: Outcome) -> bool:
 
 
 def _is_current(slot: int, states: UserStates, live: Live) -> bool:
-    return states.events[slot] == 0 or states.releases[states.release[slot]] == live.release.id
+    return bool(states.events[slot] == 0) or states.releases[states.release[slot]] == live.release.id
 
 
 def _number(item_id: str, world: World) -> int:
