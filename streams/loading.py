@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from streams.contract import encode
 from streams.delivery import Acknowledgement, Delivery, Outgoing, new_producer
 from streams.recorded import RecordedClicks
 from streams.settings import Settings
-from streams.topic_reader import read_to_end
+from streams.topic_reader import ends_of, read_to_end
 from streams.topics import Names, create_missing
 
 # A chunk is in flight while the next is encoded; a second's worth at the least speed asked of it.
@@ -37,12 +37,15 @@ class AlreadyLoaded(Exception):  # noqa: N818 (a state, and read as one)
 
 @dataclass
 class Checkpoint:
-    """How far one file's part has been sent. `tail`: by partition an offset not after the last chunk's."""
+    """How far one file's part has been sent.
+
+    `tail`: by partition an offset after which whatever a crash left unmentioned stands.
+    """
 
     file: str
     total: int
+    tail: dict[int, int]
     sent: int = 0
-    tail: dict[int, int] = field(default_factory=dict)
     completed_at: str | None = None
 
 
@@ -67,18 +70,23 @@ def load(
     `progress` is called with the number of clicks acknowledged so far, those of earlier runs included.
     Raises AlreadyLoaded where all were sent before, unless `again`.
     """
-    cluster = _prepare(settings)
+    cluster, names = _prepare(settings), Names(settings.prefix)
     path = _checkpoint_path(settings, clicks.file, part, cluster)
-    checkpoint = _read(path, clicks.file, part)
-    if checkpoint.completed_at is not None:
+    checkpoint = _read(path)
+    if checkpoint is not None and checkpoint.completed_at is not None:
         if not again:
             raise AlreadyLoaded(
                 f"{clicks.file} was loaded completely at {checkpoint.completed_at} "
                 f"({checkpoint.total:,} clicks into {settings.prefix}clicks); --again sends them once more, "
                 "and most of them would count twice"
             )
-        checkpoint = Checkpoint(str(clicks.file), len(part))
-    already = _ids_after(settings, checkpoint) if checkpoint.sent or path.exists() else set()
+        checkpoint = None
+    if checkpoint is None:
+        already: set[str] = set()
+        checkpoint = Checkpoint(str(clicks.file), len(part), tail=ends_of(settings, names.clicks))
+        _write(path, checkpoint)
+    else:
+        already = _ids_after(settings, checkpoint)
     return asyncio.run(_load(settings, clicks, part, checkpoint, path, already, progress))
 
 
@@ -110,7 +118,6 @@ async def _load(
     try:
         delivery, topic = Delivery(producer), Names(settings.prefix).clicks
         in_flight: tuple[int, list[Acknowledgement]] | None = None
-        _write(path, checkpoint)
         for start in range(part.start + checkpoint.sent, part.stop, CHUNK):
             places = range(start, min(start + CHUNK, part.stop))
             records = [
@@ -175,9 +182,9 @@ def _checkpoint_path(settings: Settings, file: Path, part: range, cluster: str) 
     return settings.data_dir / "loads" / f"{hashlib.sha256(what.encode()).hexdigest()[:24]}.json"
 
 
-def _read(path: Path, file: Path, part: range) -> Checkpoint:
+def _read(path: Path) -> Checkpoint | None:
     if not path.exists():
-        return Checkpoint(str(file), len(part))
+        return None
     stored = json.loads(path.read_text())
     stored["tail"] = {int(partition): offset for partition, offset in stored["tail"].items()}
     return Checkpoint(**stored)

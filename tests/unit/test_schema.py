@@ -1,0 +1,82 @@
+"""The published schema: valid itself, takes the contract's own examples, and refuses what workers refuse."""
+
+import copy
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+
+from streams import contract, schema
+
+EXAMPLES: dict[str, Any] = {
+    "clicks": {
+        "event_id": "c-81", "user_id": "u1", "item_id": "i9", "event": "click", "timestamp": 1763856000000,
+        "value": 4.0, "scenario": "home", "recommendation_id": "c-3-1208", "position": 2,
+    },
+    "items": {
+        "item_id": "i9", "title": "…", "description": "…", "categories": ["…"], "tags": ["…"], "image": "…",
+        "attributes": {"brand": "…"}, "available": True, "published_at": 1763856000000,
+    },
+    "requests": {"request_id": "q1", "user_id": "u1", "k": 5, "query": "a funny film", "exclude": ["i9"]},
+    "recommendations": {
+        "recommendation_id": "c-3-1208", "user_id": "u1",
+        "trigger": {"kind": "click", "id": "c-81", "timestamp": 1763856000000},
+        "items": [{"item_id": "i4", "score": 2.31, "source": "ann",
+                   "reason": {"kind": "because_clicked", "items": ["i9"]}, "propensity": 1.0}],
+        "release": "r-20261123-0412", "policy": "default", "scenario": "home", "created_at": 1763856000004,
+    },
+    "releases": {
+        "release": "r-1", "url": "/releases/r-1", "sha256": "0" * 64, "role": "live", "decision": "promote",
+        "reason": "first", "at": 1763856000000,
+    },
+}  # fmt: skip
+DECODERS = {
+    "clicks": contract.decode_click, "items": contract.decode_item, "requests": contract.decode_request,
+    "releases": contract.decode_release,
+}  # fmt: skip
+
+
+def _problems(topic: str, value: Any) -> list[str]:
+    validator = jsonschema.Draft202012Validator(schema.of_topic(topic))
+    return [error.message for error in validator.iter_errors(value)]
+
+
+def test_the_documents_are_schemas() -> None:
+    for document in (schema.document(), *map(schema.of_topic, schema.TOPICS)):
+        jsonschema.Draft202012Validator.check_schema(document)
+
+
+@pytest.mark.parametrize("topic", schema.TOPICS)
+def test_examples_pass_alone_and_in_the_whole_document(topic: str) -> None:
+    assert _problems(topic, EXAMPLES[topic]) == []
+    jsonschema.validate(EXAMPLES, schema.document())
+
+
+@pytest.mark.parametrize("topic", schema.TOPICS)
+def test_unknown_fields_pass(topic: str) -> None:
+    assert _problems(topic, EXAMPLES[topic] | {"shoe_size": 43}) == []
+
+
+def test_a_tombstone_passes_where_it_means_something() -> None:
+    assert _problems("items", None) == []
+    assert _problems("clicks", None) != []
+
+
+@pytest.mark.parametrize("topic", DECODERS)
+def test_what_the_schema_refuses_the_decoder_refuses_and_the_other_way_round(topic: str) -> None:
+    example = EXAMPLES[topic]
+    changes: list[Any] = [{}, [], "text", 3]
+    for field in example:
+        changes.append({name: value for name, value in example.items() if name != field})
+        for wrong in (None, 5, "", "x" * 300, -1, [1], {"a": 1}):
+            changed = copy.deepcopy(example)
+            changed[field] = wrong
+            changes.append(changed)
+    for change in changes:
+        try:
+            DECODERS[topic](msgspec.json.encode(change))
+            decoded = True
+        except msgspec.DecodeError:
+            decoded = False
+        assert decoded == (_problems(topic, change) == []), change
