@@ -81,9 +81,7 @@ class Folding:
 
         Before that a record would claim clicks that are not counted again yet.
         """
-        return all(
-            next_offsets.get(partition, 0) > offset for partition, offset in self._restored.items()
-        )
+        return all(next_offsets.get(partition, 0) > offset for partition, offset in self._restored.items())
 
     def fold(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
         """Takes one record of `clicks`; bad and misplaced ones are only counted (workers look after them)."""
