@@ -53,6 +53,7 @@ class Live:
         items = np.array(sorted(changed), np.int64)
         if not len(items):
             return
+        self.release.refresh(items)
         available = self.catalogue.available[items]
         self.index.remove(items[~available])
         if available.any():
