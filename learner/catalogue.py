@@ -6,6 +6,7 @@ catalogue's owner says of them. Knows neither models nor signals: their arrays f
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -111,6 +112,20 @@ class Catalogue:
         """Takes a release's record of an item, unless the owner has spoken of it; returns its number."""
         number = self.index.get(item.item_id)
         return number if number is not None and number in self._spoken else self._take(item)
+
+    def admit_all(self, items: Sequence[Item]) -> NDArray[np.int64]:
+        """Takes a release's records, as `admit` does; returns their numbers (n,) int64.
+
+        What the catalogue already says is skipped quickly: most items of a new release are known.
+        """
+        index, records, admit = self.index, self.records, self.admit
+        numbers = np.empty(len(items), np.int64)
+        for place, item in enumerate(items):
+            number = index.get(item.item_id)
+            if number is None or records.get(number) != item:
+                number = admit(item)
+            numbers[place] = number
+        return numbers
 
     def category(self, name: str) -> int:
         """Returns the category's number; an unknown one joins."""

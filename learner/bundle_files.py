@@ -1,0 +1,236 @@
+"""Release bundles on the disk: written whole or not at all, read only if every byte is as written.
+
+Owns checksums, atomic writing, verification and the wording of refusals. What the files hold is
+`learner.bundle`'s.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from learner.bundle import (
+    FORMAT,
+    ITEMS,
+    MANIFEST,
+    RANKER,
+    REQUIRED,
+    STUDENT,
+    VECTORS,
+    Arrays,
+    Bundle,
+    FileEntry,
+    Manifest,
+    ReleaseError,
+)
+from learner.catalogue import Item
+
+_ENCODER = "encoder."  # prefix of the text encoder's arrays in vectors.safetensors
+_NEEDED = ("vectors", "bias", "content", "initial", "tail_mean", "cold_bias")
+
+
+def write_release(
+    folder: Path, bundle: Bundle, attach: Mapping[str, Callable[[Path], None]] | None = None
+) -> Path:
+    """Writes a bundle so that `folder` either does not exist or is whole, also after a crash.
+
+    `attach` writes further files, for instance {"index.faiss": index.save}. Raises ReleaseError where
+    the folder exists or the bundle contradicts itself.
+    """
+    if folder.exists():
+        raise ReleaseError(f"{folder}: expected no such folder, found one; a release is never overwritten")
+    if bundle.ranker is None:
+        raise ReleaseError(f"{folder}: expected a ranker, got none; a release needs one")
+    _check(bundle, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
+    partial.mkdir()
+    try:
+        _write(partial / STUDENT, bundle.student)
+        _write(partial / RANKER, bundle.ranker)
+        _write(partial / VECTORS, safetensors.numpy.save(_tensors(bundle.arrays)))
+        _write(partial / ITEMS, _pack_items(bundle.items))
+        for name, save in (attach or {}).items():
+            save(partial / name)
+            _sync(partial / name)
+        listed = {path.name: _entry(path) for path in sorted(partial.iterdir())}
+        manifest = msgspec.structs.replace(bundle.manifest, files=listed, format=FORMAT)
+        _write(partial / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        _sync(partial)
+        partial.rename(folder)
+        _sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return folder
+
+
+def read_release(folder: Path) -> Bundle:
+    """Reads and verifies a bundle. Raises ReleaseError, which names the damaged file."""
+    manifest = read_manifest(folder)
+    for name in REQUIRED:
+        if name not in manifest.files:
+            _refuse(folder / MANIFEST, f"an entry for {name}", "none")
+    for name, entry in manifest.files.items():
+        if Path(name).name != name:
+            _refuse(folder / MANIFEST, "names of files in this folder", name)
+        _verify(folder / name, entry)
+    bundle = Bundle(
+        manifest,
+        (folder / STUDENT).read_bytes(),
+        (folder / RANKER).read_bytes(),
+        _read_arrays(folder / VECTORS),
+        _read_items(folder / ITEMS),
+    )
+    _check(bundle, folder)
+    return bundle
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads the manifest alone; the other files are not looked at."""
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise ReleaseError(f"{folder}: expected a release folder, found none; check the path or URL")
+    if not path.is_file():
+        _refuse(path, "a manifest", "no such file")
+    data = path.read_bytes()
+    try:
+        version = msgspec.json.decode(data, type=_Version).format
+    except msgspec.DecodeError as error:
+        _refuse(path, "a manifest", f"{error}")
+    if version != FORMAT:
+        mend = "update nextclick" if version > FORMAT else "train a new release"
+        _refuse(path, f"format {FORMAT}", f"format {version}", mend)
+    try:
+        return msgspec.json.decode(data, type=Manifest)
+    except msgspec.DecodeError as error:
+        _refuse(path, f"a manifest of format {FORMAT}", f"{error}")
+
+
+def bundle_sha256(folder: Path) -> str:
+    """SHA-256 of the manifest, which holds the checksums of all other files: it stands for the bundle."""
+    try:
+        return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    except OSError as error:
+        _refuse(folder / MANIFEST, "a manifest", error.strerror or str(error))
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+def _check(bundle: Bundle, folder: Path) -> None:
+    """Manifest, items and arrays must speak of the same things."""
+    manifest, arrays = bundle.manifest, bundle.arrays
+    dims, count = manifest.dims, manifest.items
+    if len(bundle.items) != count:
+        _refuse(folder / ITEMS, f"{count} items as the manifest says", f"{len(bundle.items)}")
+    categories = len(manifest.categories)
+    shapes = {
+        "vectors": (count, dims.vector),
+        "bias": (count,),
+        "content": (count, dims.content),
+        "initial": (dims.vector,),
+        "tail_mean": (dims.vector,),
+        "cold_bias": (1,),
+        "category_means": (categories, dims.vector),
+        "category_parts": (categories, dims.vector),
+        "projection": (dims.content, dims.vector),
+    }
+    may_be_empty = ("category_means", "category_parts", "projection")
+    for name, shape in shapes.items():
+        array = getattr(arrays, name)
+        if name in may_be_empty and not array.size:
+            continue
+        if array.shape != shape or array.dtype != np.float32:
+            _refuse(folder / VECTORS, f"{name} {shape} float32", f"{array.shape} {array.dtype}")
+    if arrays.ease_item.shape != arrays.ease_weight.shape or len(arrays.ease_item) > count:
+        _refuse(
+            folder / VECTORS, f"ease_item and ease_weight alike, ≤ {count} rows", f"{arrays.ease_item.shape}"
+        )
+    if arrays.ease_item.size and not -1 <= arrays.ease_item.min() <= arrays.ease_item.max() < count:
+        _refuse(folder / VECTORS, f"ease_item from -1 to {count - 1}", f"up to {arrays.ease_item.max()}")
+    if len(manifest.features) != dims.features:
+        _refuse(folder / MANIFEST, f"{dims.features} names of features", f"{len(manifest.features)}")
+    if not all(np.isfinite(getattr(arrays, name)).all() for name in _NEEDED):
+        _refuse(folder / VECTORS, "finite numbers", "nan or infinity", "train again: training has diverged")
+
+
+def _tensors(arrays: Arrays) -> dict[str, NDArray[Any]]:
+    named = {f.name: getattr(arrays, f.name) for f in fields(Arrays) if f.name != "encoder"}
+    named |= {_ENCODER + name: array for name, array in arrays.encoder.items()}
+    return {name: np.ascontiguousarray(array) for name, array in named.items()}
+
+
+def _read_arrays(path: Path) -> Arrays:
+    try:
+        tensors = safetensors.numpy.load_file(path)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        _refuse(path, "arrays", f"{error}")
+    encoder = {name.removeprefix(_ENCODER): a for name, a in tensors.items() if name.startswith(_ENCODER)}
+    named = {f.name: tensors[f.name] for f in fields(Arrays) if f.name in tensors}
+    if missing := [name for name in _NEEDED if name not in named]:
+        _refuse(path, f"the arrays {', '.join(missing)}", "none of that name")
+    return Arrays(**named, encoder=encoder)
+
+
+def _pack_items(items: Iterable[Item]) -> bytes:
+    # Without a time in the header, equal items make equal bytes.
+    return gzip.compress(msgspec.json.Encoder().encode_lines(items), compresslevel=5, mtime=0)
+
+
+def _read_items(path: Path) -> list[Item]:
+    try:
+        with gzip.open(path) as file:
+            return msgspec.json.Decoder(Item).decode_lines(file.read())
+    except (OSError, EOFError, msgspec.DecodeError) as error:
+        _refuse(path, "one item a line", f"{error}")
+
+
+def _entry(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
+
+
+def _verify(path: Path, entry: FileEntry) -> None:
+    if not path.is_file():
+        _refuse(path, f"a file of {entry.bytes} bytes", "no such file")
+    if (size := path.stat().st_size) != entry.bytes:
+        _refuse(path, f"{entry.bytes} bytes", f"{size}")
+    if (came := _entry(path).sha256) != entry.sha256:
+        _refuse(path, f"SHA-256 {entry.sha256[:16]}…", f"{came[:16]}…")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    """Brings a file or folder to the disk; folders cannot be synced on every system."""
+    with contextlib.suppress(PermissionError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _refuse(
+    path: Path, expected: str, came: str, mend: str = "copy the release again or train a new one"
+) -> NoReturn:
+    raise ReleaseError(f"{path}: expected {expected}, got {came}; {mend}")
