@@ -20,12 +20,12 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from streams.broker_jars import KAFKA_VERSION, JarsError, find_jars
+from streams.broker_jars import KAFKA_VERSION, JarsError, are_here, find_jars
 from streams.settings import Settings
 
 HOST = "127.0.0.1"
@@ -90,13 +90,26 @@ class Runtime:
         ]  # fmt: skip
 
 
-def prepare(cache: Path, jars: Path | None = None, report: Callable[[str], None] = print) -> Runtime:
-    """All that a start needs, fetched and built where it is not there yet. Raises BrokerError."""
+def prepare(
+    cache: Path,
+    jars: Path | None = None,
+    report: Callable[[str], None] = print,
+    *,
+    thoroughly: bool = False,
+) -> Runtime:
+    """All that a start needs, fetched where it is not there yet. Raises BrokerError.
+
+    Whoever has just waited for the download shall not wait for the start cache too: that is built on
+    the second start, or now if `thoroughly`.
+    """
+    first = not are_here(cache)
     try:
         runtime = Runtime(_find_java(), find_jars(cache, jars, report), None)
     except JarsError as error:
         raise BrokerError(str(error)) from error
-    return Runtime(runtime.java, runtime.jars, _start_cache(runtime, cache, report) if jars is None else None)
+    if jars is not None or (first and not thoroughly):
+        return runtime
+    return replace(runtime, aot_cache=_start_cache(runtime, cache, report))
 
 
 class EmbeddedBroker:
@@ -197,7 +210,7 @@ class EmbeddedBroker:
         self.stop()
 
     def _take_folder(self) -> None:
-        """Hold the data folder for this process. Raises BrokerError where another has it, or the disk is full."""
+        """Hold the data folder for this process. Raises BrokerError if another has it or the disk is full."""
         try:
             self.data.mkdir(parents=True, exist_ok=True)
             self._lock = (self.data / "broker.lock").open("a+")

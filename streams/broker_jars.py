@@ -1,4 +1,4 @@
-
+# ruff: noqa: E501
 """The jars of the embedded broker: Apache Kafka and all that it needs, each with its checksum.
 
 Owns which files the broker runs and how they come onto this machine: from a folder, from the local
@@ -87,7 +87,7 @@ def find_jars(cache: Path, folder: Path | None = None, report: Callable[[str], N
                 f"no Kafka in {folder} (expected kafka-clients-*.jar and the others of its libs folder)"
             )
         return jars
-    target = cache / f"kafka-{KAFKA_VERSION}"
+    target = _folder(cache)
     if not target.is_dir():
         _install(target, report)
     jars = [target / _file_name(coordinate) for coordinate in JARS]
@@ -97,6 +97,15 @@ def find_jars(cache: Path, folder: Path | None = None, report: Callable[[str], N
             f"{missing[0]} is missing from {target}; remove that folder and start again to download it"
         )
     return jars
+
+
+def are_here(cache: Path) -> bool:
+    """Whether nothing needs to be downloaded."""
+    return _folder(cache).is_dir()
+
+
+def _folder(cache: Path) -> Path:
+    return cache / f"kafka-{KAFKA_VERSION}"
 
 
 def _install(target: Path, report: Callable[[str], None]) -> None:

@@ -28,7 +28,7 @@ def broker(
     from streams import broker as embedded
 
     if prepare:
-        embedded.prepare(settings.cache_dir, settings.broker_jars, typer.echo)
+        embedded.prepare(settings.cache_dir, settings.broker_jars, typer.echo, thoroughly=True)
         return
     started = time.monotonic()
     node = embedded.EmbeddedBroker.from_settings(settings, typer.echo)
