@@ -4,7 +4,6 @@ Owns the checks of `nextclick doctor`. Leaves everything as it is, apart from a 
 moment to ask for the broker's time; a check that makes no sense because an earlier one failed is left out.
 """
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -16,15 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from streams import kafka_client
-from streams.contract import decode_release
+from streams.announced import live
 from streams.letters import Retried, read_letters
 from streams.settings import Settings
-from streams.topic_reader import ends_of, newest_ms, read_to_end
+from streams.topic_reader import ends_of, newest_ms
 from streams.topics import Names, TopicsError, check, describe, plan
 
 if TYPE_CHECKING:
@@ -122,17 +120,21 @@ def _disk(folder: Path) -> Finding:
 
 
 def _release(place: str) -> Finding:
+    # Imported here, so that a missing package is a finding of its own and not the end of the others.
+    from learner.catalogue import Catalogue
+    from learner.release import ReleaseError, load_release
+
     try:
-        from learner.release import verify_release
-    except ImportError as error:
-        return Finding("warn", "release", f"cannot be checked: {error}")
-    try:
-        manifest = verify_release(Path(place))
-    except Exception as error:
+        release = load_release(Path(place), Catalogue())
+    except (ReleaseError, OSError) as error:
+        detail, _, remedy = str(error).partition("; ")
         return Finding(
-            "fail", "release", str(error), "train one with `nextclick train`, or name another folder"
+            "fail", "release", detail, remedy or "name a folder that `nextclick train` has written"
         )
-    return Finding("ok", "release", f"{place}: {manifest}")
+    manifest = release.manifest
+    return Finding(
+        "ok", "release", f"{release.id}: {manifest.items:,} items, {manifest.data.events:,} events"
+    )
 
 
 def _brokers(admin: "KafkaAdminClient", settings: Settings) -> Iterator[Finding]:
@@ -180,18 +182,13 @@ def _topics(admin: "KafkaAdminClient", settings: Settings) -> Finding:
 
 
 def _live_release(settings: Settings) -> Finding:
-    live = None
-    for record in read_to_end(settings, Names(settings.prefix).releases):
-        if record.value is not None:
-            with contextlib.suppress(msgspec.DecodeError):
-                announced = decode_release(record.value)
-                live = announced if announced.role == "live" else live
-    if live is None:
+    announced = live(settings)
+    if announced is None:
         return Finding(
             "warn", "release", "none is live: workers without --release wait for one",
             "`nextclick train`, then start the learner with --release DIR",
         )  # fmt: skip
-    return _release(live.url)
+    return _release(announced.url)
 
 
 def _workers(admin: "KafkaAdminClient", settings: Settings) -> Finding:
@@ -268,8 +265,8 @@ def _broker_skew_s(admin: "KafkaAdminClient", settings: Settings) -> float | Non
         with kafka_client.producer(settings, linger_ms=0) as sender:
             sender.send(topic, value=b"").get(timeout=10)  # the first one also finds the way
             before = time.time()
-            stamped = sender.send(topic, value=b"").get(timeout=10).timestamp / 1000
+            stamped_ms: int = sender.send(topic, value=b"").get(timeout=10).timestamp
             after = time.time()
     finally:
         admin.delete_topics([topic])
-    return (before + after) / 2 - stamped
+    return (before + after) / 2 - stamped_ms / 1000

@@ -10,11 +10,15 @@ import uuid
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from learner.bundle import ReleaseError
+from learner.bundle_files import read_manifest, read_release
 from streams import kafka_client
+from streams.announced import announced, live
 from streams.contract import Click, Item, Recommendation, Request, encode
 from streams.partitioner import partition_of
 from streams.settings import Settings
@@ -41,7 +45,7 @@ class UserUnknown(Exception):  # noqa: N818
 
 @dataclass
 class Titles:
-    """Titles of items as far as the topic `items` tells them; an id stands for itself otherwise."""
+    """Titles of items, from the live release and the topic `items`; an id stands for itself otherwise."""
 
     names: dict[str, str] = field(default_factory=dict)
 
@@ -62,8 +66,13 @@ class Titles:
 
     @classmethod
     def read(cls, settings: Settings) -> "Titles":
-        """All titles announced so far."""
+        """All titles known now."""
         titles = cls()
+        release = live(settings)
+        if release is not None:
+            with contextlib.suppress(ReleaseError, OSError):  # it may lie on another machine
+                items = read_release(Path(release.url)).items
+                titles.names.update({item.item_id: item.title for item in items if item.title})
         for record in read_to_end(settings, Names(settings.prefix).items):
             titles.learn(record)
         return titles
@@ -180,12 +189,23 @@ def known_of(settings: Settings, user: str) -> dict[str, Any]:
         "user_id": state.user_id,
         "events": state.events,
         "history": state.history(),
-        "consumed": state.consumed(views_consume=False),
+        "consumed": state.consumed(_views_consume(settings, state.release)),
         "applied": {"partition": partition, "offset": state.applied},
         "release": state.release,
         "hidden": [round(float(value), 7) for value in state.hidden_state()],
         "updated_at": newest.timestamp,
     }
+
+
+def _views_consume(settings: Settings, release: str) -> bool:
+    """Whether a view makes an item consumed, as the release says that the state was made with."""
+    known = announced(settings).get(release)
+    if known is None:
+        return False
+    try:
+        return read_manifest(Path(known.url)).views_consume
+    except (ReleaseError, OSError):
+        return False
 
 
 def _remember(clicks: dict[str, tuple[str, int]], record: Record) -> None:

@@ -1,0 +1,32 @@
+"""Which releases have been announced, and which one is live, as the topic `releases` tells it now.
+
+For commands that look once; workers and the learner follow the topic. Knows nothing of what a release holds.
+"""
+
+import msgspec
+
+from streams.contract import ReleaseRecord, decode_release
+from streams.settings import Settings
+from streams.topic_reader import read_to_end
+from streams.topics import Names
+
+
+def announced(settings: Settings) -> dict[str, ReleaseRecord]:
+    """The latest record of each release, in the order of these records; bad ones are left out."""
+    latest: dict[str, ReleaseRecord] = {}
+    for record in read_to_end(settings, Names(settings.prefix).releases):
+        if record.value is None:
+            continue
+        try:
+            release = decode_release(record.value)
+        except msgspec.DecodeError:
+            continue
+        latest.pop(release.release, None)
+        latest[release.release] = release
+    return latest
+
+
+def live(settings: Settings) -> ReleaseRecord | None:
+    """The release that was made live last."""
+    candidates = [release for release in announced(settings).values() if release.role == "live"]
+    return candidates[-1] if candidates else None
