@@ -44,13 +44,16 @@ _NEEDED = ("vectors", "bias", "content", "initial", "tail_mean", "cold_bias")
 def write_release(
     folder: Path, bundle: Bundle, attach: Mapping[str, Callable[[Path], None]] | None = None
 ) -> Path:
-    """Writes a bundle so that `folder` either does not exist or is whole, also after a crash.
+    """Writes a bundle so that it is there whole or not at all, also after a crash.
 
-    `attach` writes further files, for instance {"index.faiss": index.save}. Raises ReleaseError where
-    the folder exists or the bundle contradicts itself.
+    An empty folder or a release of before at the same place is replaced; anything else is left alone.
+    `attach` writes further files, for instance {"index.faiss": index.save}. Raises ReleaseError where the
+    place is taken or the bundle contradicts itself.
     """
-    if folder.exists():
-        raise ReleaseError(f"{folder}: expected no such folder, found one; a release is never overwritten")
+    if folder.exists() and not (folder / MANIFEST).is_file() and not _is_empty(folder):
+        raise ReleaseError(
+            f"{folder}: expected a new or empty folder, found other files; name another folder"
+        )
     if bundle.ranker is None:
         raise ReleaseError(f"{folder}: expected a ranker, got none; a release needs one")
     _check(bundle, folder)
@@ -69,12 +72,31 @@ def write_release(
         manifest = msgspec.structs.replace(bundle.manifest, files=listed, format=FORMAT)
         _write(partial / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
         _sync(partial)
-        partial.rename(folder)
-        _sync(folder.parent)
+        _put(partial, folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return folder
+
+
+def _put(partial: Path, folder: Path) -> None:
+    """Renames; a release of before steps aside first, since no system exchanges folders everywhere."""
+    before = partial.with_suffix(".before")
+    if folder.exists():
+        folder.rename(before)
+    partial.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def verify_release(folder: Path) -> str:
+    """Verifies a bundle as `read_release` does; returns what it is in a few words."""
+    manifest = read_release(folder).manifest
+    return f"{manifest.release}, {manifest.items:,} items, trained on {manifest.data.events:,} events"
 
 
 def read_release(folder: Path) -> Bundle:

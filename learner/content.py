@@ -81,7 +81,7 @@ class ContentEncoder:
             raise LookupError(
                 f"the release's texts were read by {MINILM}, which is not installed: pip install 'nextclick[learner]'"
             )
-        return cls(info["name"], arrays["encoder.mean"], arrays["encoder.components"])
+        return cls(info["name"], arrays["mean"], arrays["components"])
 
     @property
     def info(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from learner.release import (
     read_manifest,
     read_release,
     release_id,
+    verify_release,
     write_release,
 )
 
@@ -186,9 +187,23 @@ def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
         live(Catalogue(), write_release(tmp_path / "r", bundle))
 
 
-def test_writing_is_refused_where_it_would_harm(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match="never overwritten"):
-        write_release(folder, tiny.tiny_bundle())
+def test_an_empty_folder_or_a_release_is_replaced_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    write_release(folder, tiny.tiny_bundle("r-newer"))
+    assert read_manifest(folder).release == "r-newer"
+    (tmp_path / "empty").mkdir()
+    write_release(tmp_path / "empty", tiny.tiny_bundle())
+    assert verify_release(tmp_path / "empty") == "r-20261123-041200-gold, 3 items, trained on 3 events"
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("dear")
+    with pytest.raises(ReleaseError, match="found other files; name another folder"):
+        write_release(tmp_path / "letters", tiny.tiny_bundle())
+    with pytest.raises(ReleaseError, match="found other files"):
+        write_release(tmp_path / "letters" / "a.txt", tiny.tiny_bundle())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "letters", "store"]
+    assert [path.name for path in folder.parent.iterdir()] == ["r-1"]
+
+
+def test_a_bundle_that_would_harm_is_not_written(tmp_path: Path) -> None:
     bundle = tiny.tiny_bundle()
     bundle.arrays.vectors[1, 2] = np.nan
     with pytest.raises(ReleaseError, match="training has diverged"):
