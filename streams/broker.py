@@ -302,7 +302,9 @@ def serve(broker: EmbeddedBroker, on_ready: Callable[[], None]) -> None:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+        signals.append(signal.SIGHUP)
     before = {each: signal.signal(each, end) for each in signals}
     try:
         broker.start()
