@@ -121,6 +121,12 @@ class FlatRows:
         """The item of each row."""
         return self.items()
 
+    def renumber(self, numbers: Ints) -> None:
+        """Item i becomes numbers[i] (m,), all different; those that become -1 go."""
+        held = self.items()
+        self.drop(held[numbers[held] < 0])
+        self._slots = self._slots.renumbered(numbers)
+
     def _map(self) -> Floats:
         """The index's own memory as an array (n, D); valid until FAISS appends."""
         size = int(self._index.ntotal)

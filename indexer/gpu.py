@@ -133,3 +133,8 @@ class GpuRows:
     def stored_items(self) -> Ints:
         """The item of each host row."""
         return self._host.stored_items()
+
+    def renumber(self, numbers: Ints) -> None:
+        """Item i becomes numbers[i] (m,), all different; those that become -1 go."""
+        self._host.renumber(numbers)
+        self._synchronize()

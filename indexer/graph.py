@@ -2,8 +2,9 @@
 
 A graph over inner products finds little, since a few long vectors attract all edges: recall@100 of 0.85
 at 10,000 vectors where 0.98 is possible. So every row gets one dimension more that makes all rows equally
-long, and nearest by distance is then largest by inner product (Bachrach et al. 2014, section 3). Scores
-are computed afresh from the rows.
+long, and nearest by distance is then largest by inner product (Bachrach et al. 2014, section 3). Rows that
+come later and are longer still cannot be placed so, and are compared with every query. Scores are computed
+afresh from the rows.
 """
 
 from typing import Any
@@ -19,6 +20,8 @@ NEIGHBOURS = 32  # edges of a row, twice as many in the lowest layer; 16 lose .0
 BUILD_EFFORT = 100  # candidates kept while a row finds its edges
 SEARCH_EFFORT = 200  # candidates kept while searching, at least k
 DEAD_SHARE = 0.2  # removed rows stay as way marks; at this share of the living they are worth a rebuild
+LONG_ROWS = 1000  # overlong rows cost some 20 µs a query then, and are worth a rebuild too
+ROUNDING = 1e-4  # relative difference of squared lengths that are the same
 
 
 class GraphRows:
@@ -33,8 +36,9 @@ class GraphRows:
         self._slots = Slots()
         self._slots.append(items)
         self._selector: Any = None
-        rows = self._rows()
-        self._radius2 = float((rows**2).sum(1).max(initial=0.0)) if radius2 is None else radius2
+        length2 = (self._rows() ** 2).sum(1)
+        self._radius2 = float(np.median(length2)) if radius2 is None else radius2  # of all but overlong ones
+        self._long = np.flatnonzero(length2 > self._radius2 * (1 + ROUNDING))
 
     @classmethod
     def build(cls, items: Ints, vectors: Floats) -> "GraphRows":
@@ -56,15 +60,16 @@ class GraphRows:
         if len(known):
             self.drop(known)
         length2 = (vectors**2).sum(1)
-        # a later row may be longer than all at the building: it is placed as if it were as long
         rest = np.sqrt(np.maximum(self._radius2 - length2, 0.0))
         self._index.add(np.concatenate([vectors, rest[:, None]], axis=1, dtype=np.float32))
-        self._slots.append(items)
+        rows = self._slots.append(items)
+        self._long = np.append(self._long, rows[length2 > self._radius2 * (1 + ROUNDING)])
         self._selector = None
 
     def drop(self, items: Ints) -> None:
         """Rows become way marks."""
         self._slots.release(items)
+        self._long = self._long[self._slots.item_of[self._long] >= 0]
         self._selector = None
 
     def holds(self, items: Ints) -> NDArray[np.bool_]:
@@ -82,7 +87,12 @@ class GraphRows:
             effort.sel = self._selector[0]
         _, rows = self._index.search(longer, k, params=effort)
         items = np.where(rows >= 0, self._slots.item_of[rows], np.int32(-1))
-        scores = np.einsum("bkd,bd->bk", self._rows()[rows], queries)
+        scores = np.einsum("bkd,bd->bk", self._vectors()[rows], queries)
+        if len(self._long):
+            items[np.isin(rows, self._long)] = -1
+            own = np.broadcast_to(self._slots.item_of[self._long], (len(queries), len(self._long)))
+            items = np.concatenate([items, own], axis=1)
+            scores = np.concatenate([scores, queries @ self._vectors()[self._long].T], axis=1)
         found = merged(items, scores, k)
         short = np.flatnonzero((found[0] >= 0).sum(1) < min(k, len(self)))
         if len(short):
@@ -91,7 +101,7 @@ class GraphRows:
 
     def _search_all(self, queries: Floats, k: int) -> Found:
         alive = np.flatnonzero(self._slots.item_of >= 0)
-        return best(queries @ self._rows()[alive].T, self._slots.item_of[alive], k)
+        return best(queries @ self._vectors()[alive].T, self._slots.item_of[alive], k)
 
     def items(self) -> Ints:
         """Items (n,) in the order of rows."""
@@ -101,14 +111,17 @@ class GraphRows:
 
     def vectors(self, items: Ints) -> Floats:
         """Vectors (n, D) as they were put."""
-        taken: Floats = self._rows()[self._slots.rows(items)]
+        taken: Floats = self._vectors()[self._slots.rows(items)]
         return taken
 
     @property
     def waste(self) -> float:
-        """1 when removed rows are a fifth of the living: they cost time and memory in proportion."""
+        """1 when removed rows are a fifth of the living, or overlong rows too many.
+
+        Removed rows cost time and memory in proportion.
+        """
         dead = self._slots.count - self._slots.live
-        return dead / max(DEAD_SHARE * self._slots.live, 1.0)
+        return max(dead / max(DEAD_SHARE * self._slots.live, 1.0), len(self._long) / LONG_ROWS)
 
     @property
     def memory_bytes(self) -> int:
@@ -126,11 +139,21 @@ class GraphRows:
         """The item of each row, -1 for way marks."""
         return self._slots.item_of.copy()
 
+    def renumber(self, numbers: Ints) -> None:
+        """Item i becomes numbers[i] (m,), all different; those that become -1 go."""
+        held = self.items()
+        self.drop(held[numbers[held] < 0])
+        self._slots = self._slots.renumbered(numbers)
+
+    def _vectors(self) -> Floats:
+        """The rows (n, D) without their last dimension; valid until FAISS appends."""
+        return self._rows()[:, : self.dimension]
+
     def _rows(self) -> Floats:
-        """The rows (n, D) in the graph's own memory; valid until FAISS appends."""
+        """The rows (n, D + 1) in the graph's own memory; valid until FAISS appends."""
         size = int(self._index.ntotal)
         if size == 0:
-            return np.zeros((0, self.dimension), np.float32)
+            return np.zeros((0, self.dimension + 1), np.float32)
         storage = faiss.downcast_index(self._index.storage)
         view: Floats = faiss.rev_swig_ptr(storage.get_xb(), size * (self.dimension + 1))
-        return view.reshape(size, self.dimension + 1)[:, : self.dimension]
+        return view.reshape(size, self.dimension + 1)

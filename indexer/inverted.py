@@ -58,14 +58,14 @@ class InvertedRows:
             max_points_per_centroid=TRAINED_A_LIST,
         )  # fmt: skip
         clusters.train(vectors[shuffled[: TRAINED_A_LIST * lists]])
-        width = dimension if kind == "ivf" else 2 * _codes(dimension)
+        width = dimension if kind == "ivf" else 2 * _code_bytes(dimension)
         quantizer = faiss.IndexFlatL2(width)
         quantizer.add(_padded(clusters.centroids, width))
         if kind == "ivf":
             index = faiss.IndexIVFFlat(quantizer, width, lists, faiss.METRIC_INNER_PRODUCT)
         else:
             index = faiss.IndexIVFPQ(
-                quantizer, width, lists, _codes(dimension), 8, faiss.METRIC_INNER_PRODUCT
+                quantizer, width, lists, _code_bytes(dimension), 8, faiss.METRIC_INNER_PRODUCT
             )
             index.pq.cp.niter = TRAINING_ROUNDS
             index.pq.cp.min_points_per_centroid = 1
@@ -165,7 +165,7 @@ class InvertedRows:
         return self._index
 
     def stored_items(self) -> Ints:
-        """Item i for each id i: none needs another number."""
+        """Nothing: the ids are the items."""
         return np.zeros(0, np.int32)
 
     def renumber(self, numbers: Ints) -> None:
@@ -223,7 +223,7 @@ class InvertedRows:
         return view.reshape(size, width)
 
 
-def _codes(dimension: int) -> int:
+def _code_bytes(dimension: int) -> int:
     """Code bytes of a row: one for two dimensions, recall@100 of .97 where four a byte give .88."""
     return -(-dimension // 2)
 

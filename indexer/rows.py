@@ -54,7 +54,10 @@ class Rows(Protocol):
         """The FAISS index on the CPU, whose ids are rows; to store it."""
 
     def stored_items(self) -> Ints:
-        """The item of each id of `faiss_index`, -1 for none."""
+        """The item of each id of `faiss_index`, -1 for none; empty where ids are items."""
+
+    def renumber(self, numbers: Ints) -> None:
+        """Item i becomes numbers[i] (m,), all different; those that become -1 go."""
 
 
 class Slots:
@@ -78,12 +81,20 @@ class Slots:
         return rows
 
     def append(self, items: Ints) -> Ints:
-        """New rows (n,) at the end for items (n,)."""
+        """New rows (n,) at the end for items (n,), -1 for a row without one."""
         rows = np.arange(self.count, self.count + len(items), dtype=np.int32)
         self._item_of = _grown(self._item_of, self.count + len(items))
         self.count += len(items)
-        self.assign(rows, items)
+        named = items >= 0
+        self.assign(rows[named], items[named])
         return rows
+
+    def renumbered(self, numbers: Ints) -> "Slots":
+        """The same rows with item numbers[i] in place of item i."""
+        named = self.item_of >= 0
+        slots = Slots()
+        slots.append(np.where(named, numbers[np.where(named, self.item_of, 0)], np.int32(-1)))
+        return slots
 
     def assign(self, rows: Ints, items: Ints) -> None:
         """Rows (n,) without an item get items (n,) without a row."""
