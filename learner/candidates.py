@@ -105,9 +105,9 @@ def propose(
     pairs = signals.neighbours
     _propose(
         asks.items, asks.kinds, asks.length, asks.now_ms, asks.user_vector, asks.excluded_from, asks.excluded,
-        ann_items, catalogue.size, catalogue.available,
-        signals.half_lives, signals.reference, signals.popularity, signals.count, signals.first_ms, signals.born,
-        signals.tie, signals.top, signals.top_count, signals.newest, signals.newest_count, signals.marks,
+        ann_items, catalogue.size, catalogue.available, signals.half_lives, signals.reference,
+        signals.popularity, signals.count, signals.first_ms, signals.born, signals.tie, signals.top,
+        signals.top_count, signals.newest, signals.newest_count, signals.marks,
         pairs.before, pairs.before_item, pairs.before_weight, pairs.after, pairs.after_item, pairs.after_slot,
         model.vectors, model.bias, model.content, model.prior_weight, model.popular_now, model.popular,
         out.items, out.source, out.because, out.ranks, out.count,
@@ -125,7 +125,7 @@ def dot(a, b):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def interest(items, kinds, length, out):  # type: ignore[no-untyped-def]
+def interest(kinds, length, out):  # type: ignore[no-untyped-def]
     """Places of the last events of interest, newest first, into `out`; returns how many."""
     found = 0
     for place in range(length - 1, -1, -1):
@@ -208,7 +208,7 @@ def _propose(  # type: ignore[no-untyped-def]
         now, row = now_ms[b], items[b]
         for k in range(excluded_from[b], excluded_from[b + 1]):
             barred[excluded[k]] = -2
-        found = interest(row, kinds[b], length[b], recent)
+        found = interest(kinds[b], length[b], recent)
 
         # Neighbours of the last items: scores of rules, knn and together by touched item.
         room = 0
@@ -218,7 +218,9 @@ def _propose(  # type: ignore[no-untyped-def]
         touched = np.empty(room, np.int32)
         because = np.empty(room, np.int32)
         strongest = np.empty(room, np.float32)
-        rules, knn, together = (np.empty(room, np.float32), np.empty(room, np.float32), np.empty(room, np.float32))
+        rules = np.empty(room, np.float32)
+        knn = np.empty(room, np.float32)
+        together = np.empty(room, np.float32)
         n = 0
         for d in range(min(found, LAST)):
             q = row[recent[d]]
@@ -286,7 +288,7 @@ def _propose(  # type: ignore[no-untyped-def]
             begin = 0 if part == 0 else NEWEST
             for k in range(begin, begin + newest_count[part]):
                 j = newest[k]
-                if count[j] > FEW_CLICKS or barred[j] != -1 or not available[j] or (part == 0 and count[j] > 0):
+                if count[j] > (0 if part == 0 else FEW_CLICKS) or barred[j] != -1 or not available[j]:
                     continue
                 since = born[j] if part == 0 else max(born[j], float(first_ms[j]))
                 weeks = max(now - since, 0.0) / (7 * 86_400_000.0)
@@ -304,7 +306,7 @@ def _propose(  # type: ignore[no-untyped-def]
             busy = False
             for s in range(7):
                 j = -1
-                if s == POPULAR_NOW or s == POPULAR:
+                if s in (POPULAR_NOW, POPULAR):
                     h = short if s == POPULAR_NOW else long
                     while j < 0 and cursor[s] < top_count[h]:
                         j = top[h, cursor[s]]
@@ -330,8 +332,9 @@ def _propose(  # type: ignore[no-untyped-def]
 
         if taken < wanted:
             taken = _fill(
-                b, taken, wanted, size, available, barred, popularity[:, long], count, tie, out_items, out_source
-            )
+                taken, wanted, size, available, barred, popularity[:, long], count, tie,
+                out_items[b], out_source[b],
+            )  # fmt: skip
         for place in range(taken):
             j = out_items[b, place]
             barred[j] = -1
@@ -345,7 +348,7 @@ def _propose(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill(b, taken, wanted, size, available, barred, popularity, count, tie, out_items, out_source):  # type: ignore[no-untyped-def]
+def _fill(taken, wanted, size, available, barred, popularity, count, tie, items, source):  # type: ignore[no-untyped-def]
     """Fills a list from the whole catalogue, most popular first; returns the new length.
 
     Reached only where every source has run dry: a small catalogue or a user who knows most of it.
@@ -363,7 +366,7 @@ def _fill(b, taken, wanted, size, available, barred, popularity, count, tie, out
         j = _pop(keys, heap, n, tie)
         n -= 1
         barred[j] = taken
-        out_items[b, taken] = j
-        out_source[b, taken] = POPULAR
+        items[taken] = j
+        source[taken] = POPULAR
         taken += 1
     return taken

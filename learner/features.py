@@ -43,8 +43,8 @@ _POPULARITY = (
 )
 _USER = (
     "user_events", "user_day", "user_hour", "user_session", "user_gap", "user_tenure", "user_new",
-    "last_view", "last_purchase", "last_rating",
-    "taste_popularity", "taste_popularity_gap", "taste_popularity_distance", "taste_age_gap", "taste_year_gap",
+    "last_view", "last_purchase", "last_rating", "taste_popularity", "taste_popularity_gap",
+    "taste_popularity_distance", "taste_age_gap", "taste_year_gap",
 )  # fmt: skip
 # knn: co-occurrence in either order / sqrt of both counts; rule: the candidate after the item, 1/d.
 _PAIRS = (
@@ -63,7 +63,8 @@ _REST = (
 RAW = (*_STUDENT, *_POPULARITY, *_USER, *_PAIRS, *_CONTENT, *_REST)
 # Columns whose level differs from list to list while their order within the list is what matters.
 CENTRED = (
-    "student", *(f"popularity_{h}" for h in range(1, HALF_LIVES)), "popularity_all", "last_seen", "age", "year",
+    "student", *(f"popularity_{h}" for h in range(1, HALF_LIVES)), "popularity_all",
+    "last_seen", "age", "year",
     "knn_1", "knn_3", "knn_10", "knn_50", "jaccard_10", "conditional_1", "decayed_1", "decayed_10",
     "rules", "rules_raw", "rule_1", "rule_2", "decayed_rules", "student_cosine",
     "content_1", "content_profile", "content_max", "category_profile", "ease_10", "ease_all",
@@ -77,6 +78,7 @@ _EVENTS, _KNN, _CONTENT_1, _VALUE = (
     RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
 )
 _AVERSIONS = 5  # latest dislikes that count
+_LOG_RANK = np.log1p(np.arange(4097, dtype=np.float32))
 _YEAR_MS = 365.25 * 86_400_000.0
 
 
@@ -89,8 +91,8 @@ def features(
     out = np.zeros((batch, size, len(FEATURES)), np.float32)
     pairs = signals.neighbours
     _features(
-        asks.items, asks.times, asks.kinds, asks.values, asks.length, asks.events, asks.now_ms, asks.user_vector,
-        candidates.items, candidates.ranks, candidates.count,
+        asks.items, asks.times, asks.kinds, asks.values, asks.length, asks.events, asks.now_ms,
+        asks.user_vector, candidates.items, candidates.ranks, candidates.count,
         catalogue.categories, catalogue.published, catalogue.category_weight,
         signals.half_lives, signals.reference, signals.popularity, signals.count, signals.value_sum,
         signals.first_ms, signals.last_ms, signals.total,
@@ -105,48 +107,78 @@ def features(
 @numba.njit(cache=True, nogil=True)
 def _age(now, then):  # type: ignore[no-untyped-def]
     """log(1 + seconds); what lies in the future happens now."""
-    return math.log1p(max(now - then, 0) / 1000.0)
+    return math.log(np.float32(1.0 + max(now - then, 0) / 1000.0))
 
 
 @numba.njit(cache=True, nogil=True)
-def _find_pairs(row, recent, found, items, n, marks, before, before_item, forward, backward, latest, earlier):  # type: ignore[no-untyped-def]
-    """Where the pairs of each candidate with each item of the history stand in the pool, -1 for none.
+def _log(x):  # type: ignore[no-untyped-def]
+    """log in single precision: features need no more, and most of the kernel's time would go here."""
+    return math.log(np.float32(x))
 
-    `forward` (C, WINDOW) int32: the candidate after the item; `backward`: before it. `latest` (C,):
-    d - 1 of the candidate's own latest event, -1 if none; `earlier` (WINDOW,): next older place of the
-    same item, -1 if none.
+
+@numba.njit(cache=True, nogil=True)
+def _hits(items, marks, hits):  # type: ignore[no-untyped-def]
+    """Places of the items that are marked, into `hits`; returns how many. Without a branch to mispredict."""
+    found = 0
+    for k in range(items.shape[0]):
+        hits[found] = k
+        found += marks[np.uint32(items[k])] >= 0
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_pairs(  # type: ignore[no-untyped-def]
+    history, candidates, marks, before, before_item,
+    forward, backward, forward_bits, backward_bits, latest, earlier,
+):  # fmt: skip
+    """Where the pairs of each candidate with each item of the history stand in the pool.
+
+    `history` (n,) int32 newest first. `forward` (C, WINDOW) int32: the candidate after the item;
+    `backward`: before it; valid where the bit d of `forward_bits` or `backward_bits` (C,) int64 is set.
+    `latest` (C,): place in the history of the candidate itself, -1 if none; `earlier` (WINDOW,): next
+    older place of the same item, -1 if none. Leaves `marks[1]` at each candidate's place in the list.
     """
     in_history, in_list = marks[0], marks[1]
+    n, found = candidates.shape[0], history.shape[0]
     for d in range(found - 1, -1, -1):
-        q = row[recent[d]]
+        q = history[d]
         earlier[d] = in_history[q]
         in_history[q] = d
+    longest = 0
     for c in range(n):
-        j = items[c]
+        j = candidates[c]
         in_list[j] = c
         latest[c] = in_history[j]
-        for d in range(found):
-            forward[c, d] = -1
-            backward[c, d] = -1
+        forward_bits[c] = 0
+        backward_bits[c] = 0
+        longest = max(longest, before[j, 1])
+    for d in range(found):
+        longest = max(longest, before[history[d], 1])
+    hits = np.empty(longest + 1, np.int32)
     for c in range(n):
-        j = items[c]
-        for k in range(before[j, 0], before[j, 0] + before[j, 1]):
-            d = in_history[before_item[k]]
+        start, end = before[candidates[c], 0], before[candidates[c], 0] + before[candidates[c], 1]
+        row = before_item[start:end]
+        for h in range(_hits(row, in_history, hits)):
+            d = in_history[row[hits[h]]]
             while d >= 0:
-                forward[c, d] = k
+                forward[c, d] = start + hits[h]
+                forward_bits[c] |= np.int64(1) << d
                 d = earlier[d]
     for d in range(found):
-        q = row[recent[d]]
-        if in_history[q] == d:  # once for each distinct item
-            for k in range(before[q, 0], before[q, 0] + before[q, 1]):
-                c = in_list[before_item[k]]
-                if c >= 0:
-                    e = d
-                    while e >= 0:
-                        backward[c, e] = k
-                        e = earlier[e]
+        q = history[d]
+        if in_history[q] != d:  # an older event of the same item: done with the newest
+            continue
+        start, end = before[q, 0], before[q, 0] + before[q, 1]
+        row = before_item[start:end]
+        for h in range(_hits(row, in_list, hits)):
+            c = in_list[row[hits[h]]]
+            e = d
+            while e >= 0:
+                backward[c, e] = start + hits[h]
+                backward_bits[c] |= np.int64(1) << e
+                e = earlier[e]
     for d in range(found):
-        in_history[row[recent[d]]] = -1
+        in_history[history[d]] = -1
 
 
 @numba.njit(cache=True, nogil=True)
@@ -211,7 +243,11 @@ def _features(  # type: ignore[no-untyped-def]
     whole = np.empty(places, np.int32)
     forward = np.empty((size, WINDOW), np.int32)
     backward = np.empty((size, WINDOW), np.int32)
+    forward_bits = np.empty(size, np.int64)
+    backward_bits = np.empty(size, np.int64)
     latest = np.empty(size, np.int32)
+    history = np.empty(WINDOW, np.int32)
+    means = np.empty(_CENTRED_COLUMNS.shape[0])
     earlier = np.empty(WINDOW, np.int32)
     profile = np.empty(content.shape[1], np.float32)
     user = np.empty(10)
@@ -225,21 +261,26 @@ def _features(  # type: ignore[no-untyped-def]
     # How popular categories are now: by the top list alone, whose order is the same in every process.
     for r in range(top_count[short]):
         _add_to_categories(warmth, categories[top[short, r]], popularity[top[short, r], short])
-    taste_half_life = (short + long + 1) // 2
+    taste = (short + long + 1) // 2  # half-life that own items' popularity is compared at
     unseen_rank = math.log1p(float(size))
     for b in range(candidates.shape[0]):
         n = candidate_count[b]
         if n == 0:
             continue
         items, row, now = candidates[b], asks_items[b], now_ms[b]
-        found_all = interest(row, asks_kinds[b], length[b], whole)
+        found_all = interest(asks_kinds[b], length[b], whole)
         found = min(found_all, WINDOW)
         recent = whole
         year_now = 1970.0 + now / _YEAR_MS
         for h in range(HALF_LIVES):
             factor[h] = decay(now, half_lives[h], reference[h])
         pair_factor = decay(now, half_lives[HALF_LIVES], reference[HALF_LIVES])
-        _find_pairs(row, recent, found, items, n, marks, before, before_item, forward, backward, latest, earlier)
+        for d in range(found):
+            history[d] = row[recent[d]]
+        _find_pairs(
+            history[:found], items[:n], marks, before, before_item,
+            forward, backward, forward_bits, backward_bits, latest, earlier,
+        )  # fmt: skip
         in_list = marks[1]
 
         # The static item-item model: rows of the history, looked up among the candidates.
@@ -269,7 +310,7 @@ def _features(  # type: ignore[no-untyped-def]
         for d in range(min(found, 20)):
             q = row[recent[d]]
             taste_weight += weight
-            taste_popularity += weight * math.log(popularity[q, taste_half_life] * factor[taste_half_life] + EPSILON)
+            taste_popularity += weight * _log(popularity[q, taste] * factor[taste] + EPSILON)
             taste_age += weight * _age(now, first_ms[q]) if count[q] > 0 else 0.0
             if not math.isnan(published[q]):
                 taste_year += weight * (year_now - published[q])
@@ -306,13 +347,14 @@ def _features(  # type: ignore[no-untyped-def]
         for c in range(n):
             j = items[c]
             raw_student[c] = dot(user_vector[b], vectors[j]) + bias[j]
-            student[c] = raw_student[c] + prior_weight * math.log(popularity[j, short] * factor[short] + EPSILON)
+            prior = prior_weight * _log(popularity[j, short] * factor[short] + EPSILON)
+            student[c] = raw_student[c] + prior
             mean += student[c]
             highest = max(highest, student[c])
         mean /= n
         order = np.argsort(-student[:n])
         for r in range(n):
-            out[b, order[r], 3] = math.log1p(float(r))
+            out[b, order[r], 3] = _LOG_RANK[min(r, 4096)]
         for r in range(1, n):  # tied scores share the better rank
             if student[order[r]] == student[order[r - 1]]:
                 out[b, order[r], 3] = out[b, order[r - 1], 3]
@@ -329,11 +371,11 @@ def _features(  # type: ignore[no-untyped-def]
             # Popularity, age
             f = _POP
             for h in range(HALF_LIVES):
-                x[f + h] = math.log(popularity[j, h] * factor[h] + EPSILON)
+                x[f + h] = _log(popularity[j, h] * factor[h] + EPSILON)
                 if h > 0:
                     x[f + HALF_LIVES + h] = x[f + h - 1] - x[f + h]
             clicked = count[j] > 0
-            everyone = math.log(count[j] + 1.0)
+            everyone = _log(count[j] + 1.0)
             age = _age(now, first_ms[j]) if clicked else -1.0
             dated_item = not math.isnan(published[j])
             year = year_now - published[j] if dated_item else -5.0
@@ -352,7 +394,7 @@ def _features(  # type: ignore[no-untyped-def]
             f += 10
             if found > 0:
                 x[f] = taste_popularity
-                x[f + 1] = x[_POP + taste_half_life] - taste_popularity
+                x[f + 1] = x[_POP + taste] - taste_popularity
                 x[f + 2] = abs(x[f + 1])
                 x[f + 3] = max(age, 0.0) - taste_age
                 x[f + 4] = year - taste_year if dated_item and dated > 0.5 else 0.0
@@ -364,10 +406,12 @@ def _features(  # type: ignore[no-untyped-def]
             companions, nearest = 0.0, 10.0
             rule = (0.0, 0.0, 0.0)
             together_1, decayed_1, decayed_rule_1 = 0.0, 0.0, 0.0
+            ahead, back = forward_bits[c], backward_bits[c]
             for d in range(found):
-                k, e = forward[c, d], backward[c, d]
-                if k < 0 and e < 0:
+                if not ((ahead | back) >> d) & 1:
                     continue
+                k = forward[c, d] if (ahead >> d) & 1 else -1
+                e = backward[c, d] if (back >> d) & 1 else -1
                 together, recently, following, lately = 0.0, 0.0, 0.0, 0.0
                 if k >= 0:
                     together = before_weight[k, 0]
@@ -383,7 +427,8 @@ def _features(  # type: ignore[no-untyped-def]
                     continue
                 q = row[recent[d]]
                 knn_10 += evidence
-                jaccard += together / (count[q] + count[j] - min(together, count[q], count[j]) + 3.0)
+                either = count[q] + count[j] - min(together, count[q], count[j])
+                jaccard += together / (either + 3.0)
                 companions += 1.0
                 if together > 2.0 and nearest == 10.0:
                     nearest = float(d)
@@ -403,25 +448,26 @@ def _features(  # type: ignore[no-untyped-def]
             f = _KNN
             if last >= 0:
                 own = count[last]
-                x[f] = math.log(together_1 / math.sqrt(own + 1.0) * slow + 1e-3)
-                x[f + 4] = math.log(together_1 / (own + count[j] - min(together_1, own, count[j]) + 3.0) + 1e-3)
-                x[f + 6] = math.log(together_1 / (own + 5.0) + 1e-3)
-                x[f + 7] = math.log((together_1 + 0.05) / ((own + 1.0) * (count[j] + 1.0)) * (total + 1.0))
+                x[f] = _log(together_1 / math.sqrt(own + 1.0) * slow + 1e-3)
+                either = own + count[j] - min(together_1, own, count[j])
+                x[f + 4] = _log(together_1 / (either + 3.0) + 1e-3)
+                x[f + 6] = _log(together_1 / (own + 5.0) + 1e-3)
+                x[f + 7] = _log((together_1 + 0.05) / ((own + 1.0) * (count[j] + 1.0)) * (total + 1.0))
             else:
                 x[f] = x[f + 4] = x[f + 6] = math.log(1e-3)
-            x[f + 1] = math.log(knn_3 * slow + 1e-3)
-            x[f + 2] = math.log(knn_10 * slow + 1e-3)
-            x[f + 3] = math.log(knn_50 * slow + 1e-3)
-            x[f + 5] = math.log(jaccard + 1e-3)
-            x[f + 8] = math.log(decayed_1 + 0.02)
-            x[f + 9] = math.log(decayed + 0.02)
-            x[f + 10] = math.log(rules * slow + 1e-3)
-            x[f + 11] = math.log(rules + 0.02)
-            x[f + 12] = math.log(rule[0] + 0.05)
-            x[f + 13] = math.log(rule[1] + 0.05)
-            x[f + 14] = math.log(rule[2] + 0.05)
-            x[f + 15] = math.log(decayed_rule_1 + 0.02)
-            x[f + 16] = math.log(decayed_rules + 0.02)
+            x[f + 1] = _log(knn_3 * slow + 1e-3)
+            x[f + 2] = _log(knn_10 * slow + 1e-3)
+            x[f + 3] = _log(knn_50 * slow + 1e-3)
+            x[f + 5] = _log(jaccard + 1e-3)
+            x[f + 8] = _log(decayed_1 + 0.02)
+            x[f + 9] = _log(decayed + 0.02)
+            x[f + 10] = _log(rules * slow + 1e-3)
+            x[f + 11] = _log(rules + 0.02)
+            x[f + 12] = _log(rule[0] + 0.05)
+            x[f + 13] = _log(rule[1] + 0.05)
+            x[f + 14] = _log(rule[2] + 0.05)
+            x[f + 15] = _log(decayed_rule_1 + 0.02)
+            x[f + 16] = _log(decayed_rules + 0.02)
             x[f + 17] = nearest
             x[f + 18] = companions
 
@@ -452,8 +498,8 @@ def _features(  # type: ignore[no-untyped-def]
                 m += 1
             x[f + 4] = match / math.sqrt(m + 0.5)
             x[f + 5] = match_last / math.sqrt(m + 0.5)
-            x[f + 6] = math.log(warmest + EPSILON) if m > 0 else -9.0
-            x[f + 7] = x[_POP + short] - math.log(warmest + 1.0) if m > 0 else 0.0
+            x[f + 6] = _log(warmest + EPSILON) if m > 0 else -9.0
+            x[f + 7] = x[_POP + short] - _log(warmest + 1.0) if m > 0 else 0.0
 
             # Values, own consumption, the static model, the sources' ranks
             f = _VALUE
@@ -475,18 +521,19 @@ def _features(  # type: ignore[no-untyped-def]
             x[f + 7] = ease[1, c]
             for s in range(ranks.shape[2]):
                 rank = ranks[b, c, s]
-                x[f + 8 + s] = math.log1p(float(rank)) if rank >= 0 else unseen_rank
+                x[f + 8 + s] = _LOG_RANK[min(rank, 4096)] if rank >= 0 else unseen_rank
         for d in range(min(found, 20)):
             q = row[recent[d]]
             _clear_categories(liked, categories[q])
             _clear_categories(liked_last, categories[q])
-        for k in range(_CENTRED_COLUMNS.shape[0]):
-            column = _CENTRED_COLUMNS[k]
-            mean = 0.0
-            for c in range(n):
-                mean += out[b, c, column]
-            mean /= n
-            for c in range(n):
-                out[b, c, _RAW_COLUMNS + k] = out[b, c, column] - mean
+        means[:] = 0.0
+        for c in range(n):
+            for k in range(means.shape[0]):
+                means[k] += out[b, c, _CENTRED_COLUMNS[k]]
+        for k in range(means.shape[0]):
+            means[k] /= n
+        for c in range(n):
+            for k in range(means.shape[0]):
+                out[b, c, _RAW_COLUMNS + k] = out[b, c, _CENTRED_COLUMNS[k]] - means[k]
     for r in range(top_count[short]):
         _clear_categories(warmth, categories[top[short, r]])

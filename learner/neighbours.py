@@ -76,7 +76,12 @@ class Neighbours:
         self.after = _grown(self.after, capacity)
 
     def learn(
-        self, item: int, history: NDArray[np.int32], scale: float, tie: NDArray[np.uint32], mark: NDArray[np.int32]
+        self,
+        item: int,
+        history: NDArray[np.int32],
+        scale: float,
+        tie: NDArray[np.uint32],
+        mark: NDArray[np.int32],
     ) -> None:
         """Adds the pairs of one click on `item`.
 
@@ -113,7 +118,10 @@ class Neighbours:
 
     def rescale(self, half_lives: int, tie: NDArray[np.uint32]) -> None:
         """Moves the reference of the decayed weights on by whole half-lives; exact but for `TINY` ones."""
-        _rescale(half_lives, tie, *self._arrays()[:-2])
+        _rescale(
+            half_lives, tie, self.before, self.before_weight, self.before_place,
+            self.after, self.after_item, self.after_slot, self.after_key,
+        )  # fmt: skip
 
     @staticmethod
     def rescaled(weights: NDArray[np.float32], half_lives: int) -> NDArray[np.float32]:
@@ -277,7 +285,9 @@ def _enter_head(start, place, tie, before, before_place, after_item, after_slot,
 
 
 @numba.njit(cache=True, nogil=True)
-def _append_after(q, y, slot, key, tie, before, before_place, after, after_item, after_slot, after_key, free, used):  # type: ignore[no-untyped-def]
+def _append_after(  # type: ignore[no-untyped-def]
+    q, y, slot, key, tie, before, before_place, after, after_item, after_slot, after_key, free, used
+):
     """Lists the pair (q, y) in the row after q."""
     count = after[q, 1]
     _room_after(q, count + 1, after, after_item, after_slot, after_key, free, used)
@@ -406,8 +416,9 @@ def _learn(  # type: ignore[no-untyped-def]
         for w in range(4):
             before_weight[start + k, w] = added[e, w]
         _append_after(
-            q, y, k, added[e, 1], tie, before, before_place, after, after_item, after_slot, after_key, free, used
-        )
+            q, y, k, added[e, 1], tie,
+            before, before_place, after, after_item, after_slot, after_key, free, used,
+        )  # fmt: skip
     return 0
 
 
@@ -416,9 +427,7 @@ def _weakest_before(start, count, before_item, before_weight, tie):  # type: ign
     weakest = 0
     for k in range(1, count):
         key, least = before_weight[start + k, 1], before_weight[start + weakest, 1]
-        if key < least or (
-            key == least and tie[before_item[start + k]] > tie[before_item[start + weakest]]
-        ):
+        if key < least or (key == least and tie[before_item[start + k]] > tie[before_item[start + weakest]]):
             weakest = k
     return weakest
 
@@ -445,8 +454,9 @@ def _replace(  # type: ignore[no-untyped-def]
             place_of[mark[q]] = before_place[start + s]
         else:
             _remove_after(
-                q, before_place[start + s], tie, before, before_place, after, after_item, after_slot, after_key
-            )
+                q, before_place[start + s], tie,
+                before, before_place, after, after_item, after_slot, after_key,
+            )  # fmt: skip
     before[y, 1] = 0  # nothing to copy when the row moves
     _room_before(y, count, before, before_item, before_weight, before_place, free, used)
     before[y, 1] = count
@@ -480,7 +490,7 @@ def _replace(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _rescale(  # type: ignore[no-untyped-def]
-    half_lives, tie, before, before_item, before_weight, before_place, after, after_item, after_slot, after_key
+    half_lives, tie, before, before_weight, before_place, after, after_item, after_slot, after_key
 ):
     factor = 2.0 ** (-float(half_lives))
     for y in range(before.shape[0]):

@@ -15,7 +15,6 @@ item follows from the items (the total) or only ever rises (the clock, the refer
 Threads: one at a time. The kernels of `candidates` and `features` read these arrays and use `marks`.
 """
 
-import base64
 import math
 import zlib
 from collections.abc import Callable, Mapping
@@ -82,22 +81,22 @@ class SignalError(ValueError):
 class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Topic `signals`: all that is known of one item, or with item_id "" how far the learner is.
 
-    Arrays are base64 of little-endian numbers: exact, and a third of the size of decimal text.
+    Arrays are base64 (msgspec's text for bytes) of little-endian numbers: exact, and shorter than decimals.
     """
 
     item_id: str
     offsets: dict[str, int]  # by partition of `clicks`: the last offset folded
     now_ms: int  # the stream's clock
     reference: list[int]  # of the half-lives, then of the pairs
-    popularity: str = ""  # (H,) float64
+    popularity: bytes = b""  # (H,) float64
     count: int = 0
     first_ms: int = 0
     last_ms: int = 0
     value_sum: float = 0.0
     before: list[str] = []  # items clicked before this one
-    weights: str = ""  # (len(before), 4) float32
-    vector: str = ""  # (D,) float32: of an item that is newer than the release
-    content: str = ""  # (T,) float32
+    weights: bytes = b""  # (len(before), 4) float32
+    vector: bytes = b""  # (D,) float32: of an item that is newer than the release
+    content: bytes = b""  # (T,) float32
     v: int = 1
 
 
@@ -200,8 +199,9 @@ class Signals:
         if time_ms > self._rebase_at_ms:
             self._rebase(self._reference_at(time_ms))
         scale = _fold(
-            item, time_ms, value, self.half_lives, self.reference, self.popularity, self.count, self.value_sum,
-            self.first_ms, self.last_ms, self.tie, self.top, self.top_count, self.newest[NEWEST:], self.newest_count,
+            item, time_ms, value, self.half_lives, self.reference, self.popularity, self.count,
+            self.value_sum, self.first_ms, self.last_ms, self.tie, self.top, self.top_count,
+            self.newest[NEWEST:], self.newest_count,
         )  # fmt: skip
         if len(history):
             self.neighbours.learn(item, history, scale, self.tie, self.marks[0])
@@ -242,15 +242,15 @@ class Signals:
                 offsets=_named(_later(self.offsets, self.applied(item))),
                 now_ms=self.now_ms,
                 reference=self.reference.tolist(),
-                popularity=_pack(self.popularity[item]),
+                popularity=self.popularity[item].tobytes(),
                 count=int(self.count[item]),
                 first_ms=int(self.first_ms[item]),
                 last_ms=int(self.last_ms[item]),
                 value_sum=float(self.value_sum[item]),
                 before=[ids[source] for source in sources.tolist()],
-                weights=_pack(weights),
-                vector=_pack(vector),
-                content=_pack(content),
+                weights=weights.tobytes(),
+                vector=vector.tobytes(),
+                content=content.tobytes(),
             )
         )
 
@@ -297,11 +297,15 @@ class Signals:
         weights = _unpack(record.weights, np.float32, record)
         if len(popularity) != HALF_LIVES or len(weights) != 4 * len(record.before):
             raise SignalError(f"signals record of {record.item_id!r}: arrays of the wrong length")
-        intern = self.catalogue.intern
-        item = intern(record.item_id)
-        sources = np.array([intern(source) for source in record.before], np.int32)
-        if len(set(record.before)) != len(sources) or record.item_id in record.before:
-            raise SignalError(f"signals record of {record.item_id!r}: an item is its own neighbour or twice one")
+        item = self.catalogue.intern(record.item_id)
+        numbers = list(map(self.catalogue.index.get, record.before))
+        if None in numbers:
+            numbers = list(map(self.catalogue.intern, record.before))
+        if len({item, *numbers}) != len(numbers) + 1:
+            raise SignalError(
+                f"signals record of {record.item_id!r}: an item is its own neighbour, or twice one"
+            )
+        sources = np.array(numbers, np.int32)
         self.follow()
         reference = np.array(record.reference, np.int64)
         if (reference > self.reference).any():
@@ -325,7 +329,7 @@ class Signals:
             _rank(item, self.popularity, self.tie, self.top, self.top_count)
         self.neighbours.replace(item, sources, weights, self.tie, self.marks[0])
         if self._applied is not None:
-            self._note_applied(item, offsets)
+            self._applied = _with_offsets(self._applied, item, offsets)
         if record.vector:
             self.set_vector(
                 item, _unpack(record.vector, np.float32, record), _unpack(record.content, np.float32, record)
@@ -334,15 +338,6 @@ class Signals:
             if self.on_vector is not None:
                 self.on_vector(item, *self._vectors[item])
         return item
-
-    def _note_applied(self, item: int, offsets: dict[int, int]) -> None:
-        assert self._applied is not None
-        if offsets and max(offsets) >= self._applied.shape[1]:
-            wider = np.full((len(self._applied), 2 * max(offsets)), -1, np.int64)
-            wider[:, : self._applied.shape[1]] = self._applied
-            self._applied = wider
-        for partition, offset in offsets.items():
-            self._applied[item, partition] = offset
 
     def _reference_at(self, time_ms: int) -> NDArray[np.int64]:
         """The references after a click at `time_ms`: moved where its exponent would grow too high."""
@@ -408,13 +403,20 @@ def _later(offsets: Mapping[int, int], others: Mapping[int, int]) -> dict[int, i
     return later
 
 
-def _pack(array: NDArray[Any]) -> str:
-    return base64.b64encode(array.tobytes()).decode()
+def _with_offsets(applied: NDArray[np.int64], item: int, offsets: Mapping[int, int]) -> NDArray[np.int64]:
+    """Sets the item's row (partitions,) int64; widens the array for partitions it has not seen."""
+    if offsets and max(offsets) >= applied.shape[1]:
+        wider = np.full((len(applied), 2 * max(offsets)), -1, np.int64)
+        wider[:, : applied.shape[1]] = applied
+        applied = wider
+    for partition, offset in offsets.items():
+        applied[item, partition] = offset
+    return applied
 
 
-def _unpack(text: str, dtype: Any, record: SignalRecord) -> NDArray[Any]:
+def _unpack(packed: bytes, dtype: Any, record: SignalRecord) -> NDArray[Any]:
     try:
-        return np.frombuffer(base64.b64decode(text, validate=True), dtype).copy()
+        return np.frombuffer(packed, dtype).copy()
     except ValueError as error:
         raise SignalError(f"signals record of {record.item_id!r}: {error}") from None
 

@@ -101,7 +101,13 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
     catalogue, now = plain.catalogue, int(asks.now_ms[row])
     length = int(asks.length[row])
     events = [
-        Event("", int(asks.items[row, k]), int(asks.times[row, k]), Kind(int(asks.kinds[row, k])), float(asks.values[row, k]))
+        Event(
+            "",
+            int(asks.items[row, k]),
+            int(asks.times[row, k]),
+            Kind(int(asks.kinds[row, k])),
+            float(asks.values[row, k]),
+        )
         for k in range(length)
     ]
     liked = [event for event in reversed(events) if event.kind in INTEREST]
@@ -126,7 +132,11 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
             dated_sum += w
         for c in categories(event.item):
             likes[c] += w
-    taste = {"popularity": taste["popularity"] / weight_sum, "age": taste["age"] / weight_sum, "year": taste["year"] / dated_sum}
+    taste = {
+        "popularity": taste["popularity"] / weight_sum,
+        "age": taste["age"] / weight_sum,
+        "year": taste["year"] / dated_sum,
+    }
     vector = asks.user_vector[row]
     raw = {j: float(vector @ model.vectors[j] + model.bias[j]) for j in candidates}
     student = {j: raw[j] + model.prior_weight * log_popularity(j, model.popular_now) for j in candidates}
@@ -177,18 +187,18 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         decayed = [a[1] + b[1] for a, b in zip(ahead, back, strict=True)]
         counts = [plain.count(event.item) for event in recent]
         slow = 1 / math.sqrt(count + 5)
-        knn = lambda n: sum(t / math.sqrt(c + 1) for t, c in zip(together[:n], counts, strict=False))  # noqa: B023, E731
-        jaccard = lambda n: sum(  # noqa: E731
-            t / (c + count - min(t, c, count) + 3) for t, c in zip(together[:n], counts, strict=False)  # noqa: B023
-        )
+        knn = [t / math.sqrt(c + 1) for t, c in zip(together, counts, strict=True)]
+        jaccard = [t / (c + count - min(t, c, count) + 3) for t, c in zip(together, counts, strict=True)]
         for n in (1, 3, 10, 50):
-            x[f"knn_{n}"] = math.log(knn(n) * slow + 1e-3)
+            x[f"knn_{n}"] = math.log(sum(knn[:n]) * slow + 1e-3)
         for n in (1, 10):
-            x[f"jaccard_{n}"] = math.log(jaccard(n) + 1e-3)
+            x[f"jaccard_{n}"] = math.log(sum(jaccard[:n]) + 1e-3)
             x[f"decayed_{n}"] = math.log(sum(decayed[:n]) + 0.02)
         x["conditional_1"] = math.log((together[0] / (counts[0] + 5) if recent else 0) + 1e-3)
         x["lift_1"] = (
-            math.log((together[0] + 0.05) / ((counts[0] + 1) * (count + 1)) * (len(plain.events) + 1)) if recent else 0.0
+            math.log((together[0] + 0.05) / ((counts[0] + 1) * (count + 1)) * (len(plain.events) + 1))
+            if recent
+            else 0.0
         )
         rules = sum(a[2] / d for d, a in enumerate(ahead[:10], 1))
         x["rules"], x["rules_raw"] = math.log(rules * slow + 1e-3), math.log(rules + 0.02)
@@ -330,7 +340,8 @@ def asks_of(histories, now: int, rng, dims: int = 8, *, barred=True) -> Asks:
     """Asks for the given lists of events, each excluding what the user has seen if `barred`."""
     batch = len(histories)
     asks = Asks(
-        np.full((batch, 128), -1, np.int32), np.zeros((batch, 128), np.int64), np.zeros((batch, 128), np.uint8),
+        np.full((batch, 128), -1, np.int32), np.zeros((batch, 128), np.int64),
+        np.zeros((batch, 128), np.uint8),
         np.zeros((batch, 128), f32), np.zeros(batch, np.int32), np.zeros(batch, np.int64),
         np.full(batch, now, np.int64), rng.normal(size=(batch, dims)).astype(f32),
         np.zeros(batch + 1, np.int64), np.zeros(0, np.int32),

@@ -66,7 +66,12 @@ def test_a_disliked_item_brings_no_neighbours():
     popular = int(signals.top[7, 0])
     liked, disliked = (
         propose(
-            asks_of([[Event("x", popular, now, kind, 0.0)]], now, rng), catalogue, signals, model, NOTHING_NEAR, 30
+            asks_of([[Event("x", popular, now, kind, 0.0)]], now, rng),
+            catalogue,
+            signals,
+            model,
+            NOTHING_NEAR,
+            30,
         )
         for kind in (Kind.CLICK, Kind.DISLIKE)
     )
@@ -84,7 +89,8 @@ def test_fresh_items_have_their_slots_and_match_the_profile():
     now = events[-1].time_ms
     new = [catalogue.announce(Item(item_id=f"new{k}", published_at=now - 1000)) for k in range(6)]
     grown = type(model)(
-        np.vstack([model.vectors, np.zeros((6, 8), np.float32)]), np.append(model.bias, np.zeros(6, np.float32)),
+        np.vstack([model.vectors, np.zeros((6, 8), np.float32)]),
+        np.append(model.bias, np.zeros(6, np.float32)),
         np.vstack([model.content, np.eye(6, 5, dtype=np.float32)]),
     )  # fmt: skip
     grown.content[5] = grown.content[new[4]]

@@ -88,7 +88,14 @@ def test_a_dislike_is_no_evidence_but_is_remembered():
     columns = features(asks, candidates, catalogue, signals, model)
     changed = {FEATURES[c] for c in np.flatnonzero((columns[0] != columns[1]).any(0))}
     # The user's pace counts every event; no pair, taste, category or profile does.
-    assert changed <= {"dislike_similarity", "user_events", "user_day", "user_hour", "user_session", "user_gap"}
+    assert changed <= {
+        "dislike_similarity",
+        "user_events",
+        "user_day",
+        "user_hour",
+        "user_session",
+        "user_gap",
+    }
     dislike = columns[1, :, FEATURES.index("dislike_similarity")]
     assert dislike[7] == pytest.approx(1.0, abs=1e-5)
     assert not columns[0, :, FEATURES.index("dislike_similarity")].any()

@@ -249,7 +249,9 @@ def test_a_learner_resumes_from_its_records(movies):
             history = histories.setdefault(int(interactions.user[k]), [])
             signals.offsets[0] = place
             if not (skip and place <= signals.applied(item).get(0, -1)):
-                signals.learn(item, int(interactions.time_ms[k]), Kind.RATING, 0.0, np.array(history, np.int32))
+                signals.learn(
+                    item, int(interactions.time_ms[k]), Kind.RATING, 0.0, np.array(history, np.int32)
+                )
             history.append(item)
 
     whole = Signals(SignalSettings(), catalogue_of(items, np.random.default_rng(0)))
@@ -273,7 +275,8 @@ def test_a_learner_resumes_from_its_records(movies):
     ids = sorted(interactions.item_ids)[:300]
     assert second.offsets == whole.offsets
     np.testing.assert_array_equal(
-        second.count[[second.catalogue.index[i] for i in whole.catalogue.ids]], whole.count[: whole.catalogue.size]
+        second.count[[second.catalogue.index[i] for i in whole.catalogue.ids]],
+        whole.count[: whole.catalogue.size],
     )
     assert bytes_of(second, ids, whole.now_ms) == bytes_of(whole, ids, whole.now_ms)
 
@@ -289,7 +292,9 @@ def test_a_record_touches_its_item_alone_and_is_json():
     changed = [
         item
         for item in range(catalogue.size)
-        if any(v != before[item].get(k) for k, v in json.loads(signals.record(item)).items() if k not in shared)
+        if any(
+            v != before[item].get(k) for k, v in json.loads(signals.record(item)).items() if k not in shared
+        )
     ]
     assert changed == [7] == signals.drain()
 
