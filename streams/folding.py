@@ -60,10 +60,12 @@ class Folding:
         self.counts = dict.fromkeys(("counted", "known", "refused", "misplaced", "duplicates"), 0)
         self._users: dict[str, _User] = {}
         self._restored: Mapping[int, int] = {}  # by partition, offsets that signals may have counted
+        self._ahead: dict[int, int] = {}  # those of them that were not read again yet
 
     def begin(self) -> None:
         """The signals are as their records say; clicks follow, from the beginning of the topic."""
         self._restored = dict(self.signals.offsets)
+        self._ahead = dict(self._restored)
         self.clock.hear(self.signals.now_ms)
 
     def check(self, ends: Mapping[int, int]) -> None:
@@ -76,16 +78,20 @@ class Folding:
                     "signals and user-states too, or use another --prefix"
                 )
 
-    def rebuilt(self, next_offsets: Mapping[int, int]) -> bool:
-        """Whether everything restored has been passed, so that records may be sent.
+    @property
+    def rebuilt(self) -> bool:
+        """Whether all clicks that the signals claim are counted again, so that records may be sent."""
+        return not self._ahead
 
-        Before that a record would claim clicks that are not counted again yet.
-        """
-        return all(next_offsets.get(partition, 0) > offset for partition, offset in self._restored.items())
+    def all_read(self) -> None:
+        """The end of the topic was reached: of what is claimed and did not come, nothing is left there."""
+        self._ahead.clear()
 
     def fold(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
         """Takes one record of `clicks`; bad and misplaced ones are only counted (workers look after them)."""
         self._fold(value, partition, offset, wall_ms)
+        if offset >= self._ahead.get(partition, offset + 1):
+            del self._ahead[partition]
         offsets = self.signals.offsets
         if offset > offsets.get(partition, -1):
             offsets[partition] = offset

@@ -9,32 +9,26 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import msgspec
-import numpy as np
 import structlog
 from aiokafka import ConsumerRecord
 from mode import Service
 
 from learner.catalogue import Catalogue
-from learner.signals import FRONTIER, SignalError, Signals, SignalSettings
+from learner.release import LiveRelease
+from learner.signals import FRONTIER, SignalError, Signals
 from streams import kafka_client, topics
 from streams.clock import Clock
-from streams.contract import MAX_RECORD_BYTES, ReleaseRecord, decode_item, decode_release, encode
-from streams.delivery import Delivery, Outgoing, acknowledged, new_producer
+from streams.contract import MAX_RECORD_BYTES, UNREADABLE, decode_item
+from streams.delivery import Delivery, new_producer
 from streams.feeds import Feed
 from streams.folding import Folding
 from streams.learner_lock import LearnerLock
+from streams.learner_releases import LearnerReleases
 from streams.new_items import NewItems
 from streams.settings import Settings
 from streams.signals_publisher import SignalsPublisher
 from streams.topics import Names
-
-if TYPE_CHECKING:
-    from learner.release import LiveRelease
 
 log = structlog.get_logger()
 
@@ -51,8 +45,8 @@ class Learner(Service):  # type: ignore[misc]
         self.delivery = Delivery(self.producer, fence)
         self.catalogue = Catalogue()
         self.clock = Clock(settings.clock, settings.max_future_ms)
-        self.live: ReleaseRecord | None = None
-        self.release: LiveRelease | None = None
+        self.releases = LearnerReleases(settings, self.catalogue)
+        self.folding: Folding | None = None
         self._partitions = partitions
         self._tasks: list[asyncio.Task[None]] = []
         self._feeds: list[Feed] = []
@@ -61,32 +55,34 @@ class Learner(Service):  # type: ignore[misc]
         """Restores what was known and begins to learn; returns when all clicks of the past are counted."""
         started = time.monotonic()
         await self.producer.start()
-        await self._caught_up(self._feed(self.names.releases, self._on_release))
-        self._load_release()
-        if self.settings.release is not None and self.live is None:
-            await self._announce()
-        signal_settings = (
-            SignalSettings()
-            if self.release is None
-            else SignalSettings.from_dict(self.release.manifest.signals)
-        )
-        self.signals = Signals(signal_settings, self.catalogue, keep_offsets=True)
+        await self._caught_up(self._feed(self.names.releases, self.releases.on_record))
+        await self.releases.load()
+        await self.releases.announce(self.delivery, self.names.releases)
+        self.new_items = NewItems(self.catalogue, self._on_change)
+        self.new_items.compare_with(self.releases.release)
+        self.signals = Signals(
+            self.releases.signal_settings(), self.catalogue, keep_offsets=True,
+            on_vector=self.new_items.restored,
+        )  # fmt: skip
         self.publisher = SignalsPublisher(
             self.signals, self.delivery, self.names.signals, self.settings.signals_interval_ms
         )
-        self.new_items = NewItems(self.catalogue, self.signals, self.release, self.publisher.changed)
         await self._caught_up(self._feed(self.names.items, self._on_item))
         restoring = self._feed(self.names.signals, self._on_signal)
         await self._caught_up(restoring)
         await restoring.stop()  # from now on this process alone writes there
         self.folding = Folding(
-            self.signals, self.catalogue, self.clock, self._partitions, _scale_of(self.release)
+            self.signals, self.catalogue, self.clock, self._partitions, self.releases.scale()
         )
         self.folding.begin()
-        clicks = self._feed(self.names.clicks, self._on_click, on_stretch=self._on_stretch)
-        await self._caught_up(clicks, check=lambda: self.folding.check(clicks.ends))
         self._spawn(self.publisher.run())
-        self._spawn(self.new_items.run())
+        clicks = self._feed(self.names.clicks, self._on_click, on_stretch=self._on_change)
+        await self._caught_up(clicks)
+        self.folding.check(clicks.ends)
+        self.folding.all_read()
+        self._on_change()
+        self._spawn(self.new_items.run(self.signals))
+        self._spawn(self.releases.follow(self._taken_up))
         log.info(
             "learner ready", seconds=round(time.monotonic() - started, 1), items=self.catalogue.size,
             users=len(self.folding), **self.folding.counts,
@@ -99,7 +95,7 @@ class Learner(Service):  # type: ignore[misc]
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if not self.crashed and hasattr(self, "folding"):
+        if not self.crashed and self.folding is not None and self.folding.rebuilt:
             await self.publisher.publish()
         await self.producer.stop()
 
@@ -115,21 +111,21 @@ class Learner(Service):  # type: ignore[misc]
         self._feeds.append(feed)
         return feed
 
-    async def _caught_up(self, feed: Feed, check: Callable[[], None] = lambda: None) -> None:
+    async def _caught_up(self, feed: Feed) -> None:
         """Starts the feed and waits for the end that its topic has now; raises what stopped it."""
         await feed.start()
-        waiting = asyncio.ensure_future(feed.caught_up.wait())
-        stopped = await self.wait_for_stopped(waiting)
+        await self.wait_for_stopped(asyncio.ensure_future(feed.caught_up.wait()))
         if feed.crashed:
             raise feed.crash_reason
-        if not stopped:
-            check()
 
     def _on_click(self, record: ConsumerRecord) -> None:
+        assert self.folding is not None
         self.folding.fold(record.value, record.partition, record.offset, int(time.time() * 1000))
 
-    def _on_stretch(self) -> None:
-        self.publisher.changed()
+    def _on_change(self) -> None:
+        # Until then a record would claim clicks that are not counted again yet.
+        if self.folding is not None and self.folding.rebuilt:
+            self.publisher.changed()
 
     def _on_item(self, record: ConsumerRecord) -> None:
         """Bad records are passed over: a worker sends them to the dead letters."""
@@ -141,7 +137,7 @@ class Learner(Service):  # type: ignore[misc]
             return
         try:
             item = decode_item(record.value)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return
         if not item.available:
             self.catalogue.withdraw(item.item_id)
@@ -156,54 +152,18 @@ class Learner(Service):  # type: ignore[misc]
         except SignalError as error:
             log.warning("bad signals record passed over", error=str(error), offset=record.offset)
 
-    def _on_release(self, record: ConsumerRecord) -> None:
-        if record.value is None:
-            return
-        try:
-            decoded = decode_release(record.value)
-        except (msgspec.DecodeError, RecursionError):
-            return
-        if decoded.role == "live":
-            self.live = decoded
-            if self.release is not None and decoded.release != self.release.id:
-                self._on_live(decoded)
-
-    # -- releases -----------------------------------------------------------------------------------
-
-    def _load_release(self) -> None:
-        """The release whose settings count: the live one, or with --release the one that begins."""
-        directory = self.live.url if self.live is not None else self.settings.release
-        if directory is None:
-            log.warning(
-                "no release is live: learning signals with the default settings",
-                mend="train one with `nextclick train`, then restart with --release DIR",
-            )
-            return
-        from learner.release import load_release
-
-        self.release = load_release(Path(directory), self.catalogue)
-
-    async def _announce(self) -> None:
-        """Makes the given release live where nothing is."""
-        assert self.release is not None
-        assert self.settings.release is not None
-        directory = Path(self.settings.release).resolve()
-        record = ReleaseRecord(
-            release=self.release.id,
-            url=str(directory),
-            sha256=manifest_digest(directory),
-            role="live",
-            at=int(time.time() * 1000),
-            decision="first",
-            reason="nothing was live when the learner started with this release",
-        )
-        key = record.release.encode()
-        await acknowledged(await self.delivery.send(self.names.releases, [Outgoing(key, encode(record))]))
-        log.info("release announced as live", release=record.release, directory=str(directory))
-
-    def _on_live(self, record: ReleaseRecord) -> None:
+    async def _taken_up(self, release: LiveRelease) -> None:
         """Another release went live while this learner runs."""
-        log.info("release went live", release=record.release)
+        if self.releases.signal_settings() != self.signals.settings:
+            log.error(
+                "the release was trained with other settings of signals than those in use",
+                release=release.id,
+                mend="workers and learner must agree: delete the topic signals and restart them all",
+            )
+        assert self.folding is not None
+        self.folding.normalised = self.releases.scale()
+        self.signals.forget_vectors()
+        self.new_items.compare_with(release)
 
     # -- places for what comes with M2: a trainer in its own process, the gate, the canary -------------
 
@@ -221,41 +181,34 @@ class Learner(Service):  # type: ignore[misc]
         self._tasks.append(asyncio.create_task(guarded()))
 
 
-def manifest_digest(directory: Path) -> str:
-    """sha256 of the manifest, which holds that of every other file of the release."""
-    from hashlib import sha256
-
-    return sha256((directory / "manifest.json").read_bytes()).hexdigest()
-
-
-def _scale_of(release: "LiveRelease | None") -> Callable[[int, float], float]:
-    """Values on the release's scale; few distinct ones come, ratings above all."""
-    if release is None:
-        return lambda _kind, _value: 0.0
-
-    @lru_cache(maxsize=4096)
-    def normalised(kind: int, value: float) -> float:
-        scaled = release.normalised(np.array([kind]), np.array([value], np.float32))
-        return float(scaled[0])
-
-    return normalised
-
-
 async def _serve(settings: Settings, partitions: int) -> None:
     stop = asyncio.Event()
+    starting: asyncio.Task[None] | None = asyncio.current_task()
+
+    def end() -> None:
+        stop.set()
+        if starting is not None:
+            starting.cancel()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with LearnerLock(settings, lost=stop.set) as lock:
-        learner = Learner(settings, partitions, lock.check)
-        try:
-            await learner.start()
-            await learner.wait_for_stopped(asyncio.ensure_future(stop.wait()))
-        finally:
-            await learner.stop()
-        if learner.crashed:
-            raise learner.crash_reason
-        lock.check()
+        loop.add_signal_handler(number, end)
+    try:
+        async with LearnerLock(settings, lost=stop.set) as lock:
+            learner = Learner(settings, partitions, lock.check)
+            try:
+                await learner.start()
+                starting = None
+                await learner.wait_for_stopped(asyncio.ensure_future(stop.wait()))
+            finally:
+                await learner.stop()
+            if learner.crashed:
+                raise learner.crash_reason
+            lock.check()
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+    log.info("learner stopped")
 
 
 def run(settings: Settings) -> None:

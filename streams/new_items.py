@@ -1,53 +1,107 @@
 """Gives items that are newer than the release a vector from their text, sent with their signals.
 
-Owns which items need one and the encoder, which is loaded when the first of them comes: it needs torch
+Owns which items need one, and the encoder, which is loaded when the first of them comes: it needs torch
 and seconds, and a shop without new items needs neither. Knows no broker.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue
+from learner.catalogue import Catalogue, Item
+from learner.release import LiveRelease
 from learner.signals import Signals
-
-if TYPE_CHECKING:
-    from learner.release import LiveRelease
 
 log = structlog.get_logger()
 
-_AT_ONCE = 64  # items encoded in one go: a new item waits for at most that many others
+_AT_ONCE = 64  # items encoded in one go: a new one waits for at most that many others
+Floats = NDArray[np.float32]
 
 
 class NewItems:
-    """`changed()` is called when items have got vectors. Without a release there is nothing to compare to."""
+    """Vectors for announced items that the release lacks; `changed()` is called when some have got one."""
 
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        signals: Signals,
-        release: "LiveRelease | None",
-        changed: Callable[[], None],
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, changed: Callable[[], None]) -> None:
         self.catalogue = catalogue
-        self.signals = signals
-        self.release = release
         self.encoded = 0
-        self._in_release = catalogue.size  # the release's items joined first
         self._changed = changed
+        self._release: LiveRelease | None = None
+        self._encoder: Any = None
         self._waiting: dict[int, None] = {}
         self._some = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="content")
+
+    def compare_with(self, release: LiveRelease | None) -> None:
+        """From now on items count as new where `release` does not hold them; all of those wait anew."""
+        self._release, self._encoder = release, None
+        self._waiting = {item: None for item in self.catalogue.records if self._is_new(item)}
+        self._some.set()
 
     def announced(self, item: int) -> None:
-        """An item was announced, anew or changed."""
-        if self.release is not None and item >= self._in_release:
+        """The item's record came, for the first time or changed."""
+        if self._is_new(item):
             self._waiting[item] = None
             self._some.set()
 
-    async def run(self) -> None:
-        """Encodes what is announced, in a thread of its own, until cancelled."""
+    def restored(self, item: int, vector: Floats, content: Floats) -> None:
+        """A signals record of before brought the item's vector, so it need not be made again."""
+        release = self._release
+        if release is None:
+            return
+        if len(vector) == release.vector_size and len(content) == release.manifest.dims.content:
+            self._waiting.pop(item, None)
+
+    async def run(self, signals: Signals) -> None:
+        """Encodes what waits, beside the learner's loop, until cancelled."""
         while True:
             await self._some.wait()
             self._some.clear()
+            while self._waiting and self._release is not None:
+                items = list(self._waiting)[:_AT_ONCE]
+                for item in items:
+                    del self._waiting[item]
+                items = [item for item in items if self.catalogue.available[item]]
+                if not items or not await self._encode(items, signals):
+                    break
+
+    async def _encode(self, items: list[int], signals: Signals) -> bool:
+        release, records = self._release, [self.catalogue.records[item] for item in items]
+        assert release is not None
+        try:
+            contents = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._contents, release, records
+            )
+        except (ImportError, LookupError) as error:
+            log.warning(
+                "new items keep the mean vectors of their categories", error=str(error),
+                mend="pip install 'nextclick[learner]' and restart the learner",
+            )  # fmt: skip
+            self._waiting.clear()
+            return False
+        if release is not self._release:
+            return True  # another release came meanwhile: these items wait anew where it lacks them
+        for item, record, content in zip(items, records, contents, strict=True):
+            signals.set_vector(item, release.embed(content, record.categories), content)
+        self.encoded += len(items)
+        self._changed()
+        return True
+
+    def _contents(self, release: LiveRelease, records: list[Item]) -> Floats:
+        """Content vectors (n, T), by the encoder that the release was made with."""
+        if self._encoder is None:
+            from learner.content import ContentEncoder
+
+            self._encoder = ContentEncoder.load({"name": release.manifest.encoder.name}, release.encoder)
+        contents: Floats = self._encoder.encode(records)
+        return contents
+
+    def _is_new(self, item: int) -> bool:
+        if self._release is None:
+            return False
+        own = self._release.own  # the learner gives this release no vectors: own means released
+        return item >= len(own) or not own[item]

@@ -12,10 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from golden import make_release_v1 as tiny
 from kafka import KafkaProducer, TopicPartition
 
-from learner.signals import FRONTIER
+from learner.bundle_files import write_release
+from learner.catalogue import Catalogue, Item
+from learner.content import DIMENSIONS, HASHED, ContentEncoder
+from learner.features import FEATURES
+from learner.release import bundle_sha256, load_release
+from learner.signals import FRONTIER, Signals, SignalSettings
 from streams import kafka_client
 from streams.partitioner import partition_of
 from streams.settings import Settings
@@ -198,3 +205,89 @@ def test_bad_items_and_signals_are_passed_over(
     wait_for(lambda: frontier(settings, topics) == 1, learner)
     assert signals(settings, topics)["i0"]["count"] == 1
     assert learner.stop() == 0
+
+
+def tiny_release(folder: Path, release: str, items: list[Item]) -> Path:
+    """A release of the real features, whose texts are read by hashed words."""
+    bundle = tiny.tiny_bundle(release, items)
+    rng = np.random.default_rng(0)
+    encoder = ContentEncoder(
+        HASHED, np.zeros(512, np.float32), rng.standard_normal((512, DIMENSIONS)).astype(np.float32)
+    )
+    manifest = bundle.manifest
+    bundle.manifest = type(manifest)(
+        **{name: getattr(manifest, name) for name in manifest.__struct_fields__}
+        | {
+            "features": list(FEATURES),
+            "encoder": type(manifest.encoder)(name=HASHED, licence="none"),
+            "dims": type(manifest.dims)(
+                vector=tiny.DIM, hidden=tiny.DIM, content=DIMENSIONS, features=len(FEATURES)
+            ),
+            "signals": SignalSettings().as_dict(),
+        }
+    )
+    bundle.ranker = tiny.tiny_ranker(len(FEATURES))
+    bundle.arrays.content = rng.standard_normal((len(items), DIMENSIONS)).astype(np.float32)
+    bundle.arrays.projection = rng.standard_normal((DIMENSIONS, tiny.DIM)).astype(np.float32)
+    bundle.arrays.ease_item = np.full((0, 1), -1, np.int32)
+    bundle.arrays.ease_weight = np.zeros((0, 1), np.float32)
+    bundle.arrays.encoder = dict(encoder.arrays())
+    return write_release(folder, bundle)
+
+
+def test_the_given_release_goes_live_and_new_items_get_vectors(
+    settings: Settings, topics: Names, start: Callable[..., Process], producer: KafkaProducer, tmp_path: Path
+) -> None:
+    released = [Item(item_id="a", title="Heat", categories=["crime"]), Item(item_id="b", title="Ran")]
+    first = tiny_release(tmp_path / "r1", "r-1", released)
+    learner = start("learner", "--release", str(first))
+    wait_for(lambda: bool(read(settings, topics.releases)), learner)
+    announced = json.loads(read(settings, topics.releases)[0].value)
+    assert announced["release"] == "r-1"
+    assert announced["role"] == "live"
+    assert announced["url"] == str(first)
+    assert announced["sha256"] == bundle_sha256(first)
+
+    new = Item(item_id="n", title="A heist goes wrong", categories=["crime"])
+    for item in (released[0], new):
+        value = json.dumps({"item_id": item.item_id, "title": item.title, "categories": item.categories})
+        producer.send(topics.items, key=item.item_id.encode(), value=value.encode())
+    producer.flush()
+    wait_for(lambda: "n" in signals(settings, topics), learner)
+    assert "a" not in signals(settings, topics)
+
+    catalogue = Catalogue()
+    release = load_release(first, catalogue)
+    given: dict[str, Any] = {}
+    reader = Signals(
+        SignalSettings(), catalogue, on_vector=lambda n, v, c: given.update({catalogue.ids[n]: (v, c)})
+    )
+    for record in read(settings, topics.signals):
+        reader.apply(record.key.decode(), record.value)
+    encoder = ContentEncoder.load({"name": HASHED}, release.encoder)
+    content = encoder.encode([new])[0]
+    np.testing.assert_allclose(given["n"][1], content, rtol=1e-5)
+    np.testing.assert_allclose(given["n"][0], release.embed(content, new.categories), rtol=1e-5)
+
+    second = tiny_release(tmp_path / "r2", "r-2", [*released, new])
+    live = announced | {"release": "r-2", "url": str(second), "at": announced["at"] + 1}
+    producer.send(topics.releases, key=b"r-2", value=json.dumps(live).encode())
+    producer.flush()
+    wait_for(lambda: "release taken up" in learner.said(), learner)
+    sent = len(read(settings, topics.releases))
+    assert learner.stop() == 0
+
+    again = start("learner", "--release", str(first))  # r-2 is live: nothing is announced
+    wait_for(lambda: again.said().count("learner ready") == 2, again)
+    assert len(read(settings, topics.releases)) == sent
+    assert again.stop() == 0
+
+
+def test_a_damaged_release_is_refused_by_the_name_of_the_file(
+    start: Callable[..., Process], tmp_path: Path
+) -> None:
+    folder = tiny_release(tmp_path / "r1", "r-1", [Item(item_id="a")])
+    (folder / "vectors.safetensors").write_bytes(b"damaged")
+    learner = start("learner", "--release", str(folder))
+    assert learner.process.wait(40) == 1
+    assert "vectors.safetensors" in learner.said().replace("\n", "")

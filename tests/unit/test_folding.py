@@ -130,7 +130,7 @@ def test_nothing_counts_twice_or_is_lost_after_a_crash(crash: int, sent: float) 
 
     second = restarted(list(log.items()))
     feed(second, clicks)
-    assert second.rebuilt({p: o + 1 for p, o in second.signals.offsets.items()})
+    assert second.rebuilt
     assert counts(second) == counts(uninterrupted)
     assert second.signals.offsets == uninterrupted.signals.offsets
     assert second.counts["known"] + second.counts["counted"] == uninterrupted.counts["counted"]
@@ -150,8 +150,13 @@ def test_records_wait_until_everything_restored_has_been_passed() -> None:
     feed(first, clicks)
     second = restarted([(FRONTIER, first.signals.frontier_record())])
     ends = {partition: offset + 1 for partition, offset in first.signals.offsets.items()}
-    assert second.rebuilt(ends)
-    assert not second.rebuilt(ends | {1: ends[1] - 1})
+    for record in clicks:
+        assert not second.rebuilt
+        feed(second, [record])
+    assert second.rebuilt
+    expired = restarted([(FRONTIER, first.signals.frontier_record())])
+    expired.all_read()
+    assert expired.rebuilt
     second.check(ends)
     with pytest.raises(FoldingError, match="made anew"):
         second.check(ends | {2: 0})

@@ -1,0 +1,116 @@
+"""The release that the learner goes by: its settings of signals, its scale of values, its items.
+
+Owns which release that is (the live one; with --release the given one until something is live), its
+announcement where nothing is live, and the change to one that goes live later. Knows no clicks.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import structlog
+from aiokafka import ConsumerRecord
+
+from learner.catalogue import Catalogue
+from learner.release import LiveRelease, ReleaseError, bundle_sha256, read_release
+from learner.signals import SignalSettings
+from streams.contract import UNREADABLE, ReleaseRecord, decode_release, encode
+from streams.delivery import Delivery, Outgoing, acknowledged
+from streams.settings import Settings
+
+log = structlog.get_logger()
+
+
+class LearnerReleases:
+    """`release` is None where nothing is live and none was given. `on_record` takes topic `releases`."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        self.settings = settings
+        self.catalogue = catalogue
+        self.release: LiveRelease | None = None
+        self.live: ReleaseRecord | None = None
+        self._changed = asyncio.Event()
+
+    def on_record(self, record: ConsumerRecord) -> None:
+        """Notes what is live; bad records are passed over (a worker sends them to the dead letters)."""
+        if record.value is None:
+            return
+        try:
+            decoded = decode_release(record.value)
+        except UNREADABLE:
+            return
+        if decoded.role == "live":
+            self.live = decoded
+            self._changed.set()
+
+    async def load(self) -> None:
+        """The release to begin with. Raises ReleaseError, which names the damaged file."""
+        given = self.settings.release
+        directory = self.live.url if self.live is not None and not (given and self.settings.pin) else given
+        if directory is None:
+            log.warning(
+                "no release is live: signals begin with the default settings",
+                mend="train one with `nextclick train` and start the learner with --release DIR",
+            )
+            return
+        await self._take(Path(directory))
+
+    async def announce(self, delivery: Delivery, topic: str) -> None:
+        """Makes the given release live where nothing is."""
+        if self.release is None or self.live is not None or self.settings.release is None:
+            return
+        directory = Path(self.settings.release).resolve()
+        record = ReleaseRecord(
+            release=self.release.id,
+            url=str(directory),
+            sha256=bundle_sha256(directory),
+            role="live",
+            at=int(time.time() * 1000),
+            decision="first",
+            reason="nothing was live when the learner started with this release",
+        )
+        await acknowledged(await delivery.send(topic, [Outgoing(record.release.encode(), encode(record))]))
+        log.info("release announced as live", release=record.release, directory=str(directory))
+
+    async def follow(self, taken: Callable[[LiveRelease], Awaitable[None]]) -> None:
+        """Takes up each release that goes live from now on, until cancelled; `taken` is told of it."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            record = self.live
+            if record is None or self.settings.pin or (self.release and self.release.id == record.release):
+                continue
+            try:
+                await self._take(Path(record.url))
+            except ReleaseError as error:
+                log.error("release not taken up; the one before goes on", error=str(error))
+                continue
+            assert self.release is not None
+            log.info("release taken up", release=record.release)
+            await taken(self.release)
+
+    def signal_settings(self) -> SignalSettings:
+        """How fast signals forget, as the release was trained."""
+        if self.release is None:
+            return SignalSettings()
+        return SignalSettings.from_dict(self.release.manifest.signals)
+
+    def scale(self) -> Callable[[int, float], float]:
+        """Values (kind, value) on the release's scale; 0 without a release."""
+        release = self.release
+        if release is None:
+            return lambda _kind, _value: 0.0
+
+        @lru_cache(maxsize=4096)  # few distinct values come, ratings above all
+        def normalised(kind: int, value: float) -> float:
+            scaled = release.normalised(np.array([kind], np.int64), np.array([value], np.float32))
+            return float(scaled[0])
+
+        return normalised
+
+    async def _take(self, directory: Path) -> None:
+        bundle = await asyncio.to_thread(read_release, directory)
+        self.release = LiveRelease(bundle, self.catalogue, folder=directory)
