@@ -29,7 +29,12 @@ def recorded() -> Path:
 
 @pytest.fixture(scope="session")
 def release(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release trained briefly on the first half of the clicks."""
+    """A release trained briefly on the first half of the clicks.
+
+    NEXTCLICK_TEST_RELEASE names one made before, for working on a single test.
+    """
+    if made_before := os.environ.get("NEXTCLICK_TEST_RELEASE"):
+        return Path(made_before)
     out = tmp_path_factory.mktemp("release") / "release"
     subprocess.run(
         [
