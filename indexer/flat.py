@@ -114,8 +114,14 @@ class FlatRows:
         return int(self._index.codes.size()) + self._slots.memory_bytes
 
     def faiss_index(self) -> Any:
-        """The index itself."""
-        return self._index
+        """The index itself, or a copy where FAISS still keeps the memory of removed rows, which it
+        would write out and then refuse to read.
+        """
+        if int(self._index.codes.size()) == self._view.nbytes:
+            return self._index
+        copy = faiss.IndexFlatIP(self.dimension)
+        copy.add(self._view)
+        return copy
 
     def stored_items(self) -> Ints:
         """The item of each row."""

@@ -7,7 +7,7 @@ Owns the format (docs: the constants below) and its versions; each version keeps
                  dimension, items, table (entries), faiss_bytes, faiss_version, sha256
     table        little-endian int32: the item of each row, -1 for none; empty for ivf and ivfpq
     FAISS        what faiss.write_index writes
-    sha256       of all that follows the first line
+    sha256       of all that follows the first line, and of the first line's other fields
 """
 
 import hashlib
@@ -56,17 +56,14 @@ def save(index: ItemIndex, path: Path | str) -> None:
         with unfinished.open("wb") as file:
             file.write(b" " * HEADER_BYTES + table.tobytes())
             faiss.write_index(index.rows.faiss_index(), faiss.PyCallbackIOWriter(sink, CHUNK_BYTES))
+            fields = {
+                "format": FORMAT, "version": VERSION, "kind": index.kind, "dimension": index.dimension,
+                "items": len(index), "table": len(table), "faiss_bytes": written,
+                "faiss_version": faiss.__version__,
+            }  # fmt: skip
+            checksum.update(_header(fields))
             file.seek(0)
-            file.write(
-                _header(
-                    {
-                        "format": FORMAT, "version": VERSION, "kind": index.kind,
-                        "dimension": index.dimension, "items": len(index), "table": len(table),
-                        "faiss_bytes": written, "faiss_version": faiss.__version__,
-                        "sha256": checksum.hexdigest(),
-                    }
-                )
-            )  # fmt: skip
+            file.write(_header(fields | {"sha256": checksum.hexdigest()}))
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -132,7 +129,7 @@ def _checked_header(path: Path, file: BinaryIO) -> dict[str, Any]:
     try:
         numbers = [fields[name] for name in ("dimension", "items", "table", "faiss_bytes")]
         whole = all(type(n) is int and n >= 0 for n in numbers) and fields["kind"] in KINDS
-        if not whole or line != _header(fields):
+        if not whole or line != _header(fields) or "faiss_version" not in fields:
             raise ValueError
         checksum = str(fields["sha256"])
         size = HEADER_BYTES + 4 * fields["table"] + fields["faiss_bytes"]
@@ -144,6 +141,7 @@ def _checked_header(path: Path, file: BinaryIO) -> dict[str, Any]:
     digest = hashlib.sha256()
     while chunk := file.read(CHUNK_BYTES):
         digest.update(chunk)
+    digest.update(_header({name: value for name, value in fields.items() if name != "sha256"}))
     if digest.hexdigest() != checksum:
         raise IndexFileError(path, "is damaged: its SHA-256 is not the one written in its first line")
     file.seek(HEADER_BYTES)

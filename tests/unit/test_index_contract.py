@@ -107,7 +107,7 @@ def test_lists_longer_than_the_catalogue_hold_all_of_it(kind: Kind) -> None:
 
 
 def test_changes_are_seen_by_the_next_search(kind: Kind) -> None:
-    items, vectors, asked = world(1500)
+    items, vectors, _ = world(1500)
     index = ItemIndex.build(items, vectors, kind)
     far = np.zeros(D, np.float32)
     far[0] = 50.0

@@ -89,9 +89,11 @@ def test_coded_lists_hold_the_right_items_after_any_changes(changes: list[tuple[
 
 @settings(max_examples=200, deadline=None)
 @given(
-    scores=arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(0, 90)), elements=st.integers(0, 6).map(float)),
+    scores=arrays(
+        np.float32, st.tuples(st.integers(1, 3), st.integers(0, 90)), elements=st.integers(0, 6).map(float)
+    ),
     k=st.integers(0, 12),
-)  # fmt: skip
+)
 def test_the_best_k_are_those_of_a_full_sort(scores: Any, k: int) -> None:
     items = np.random.default_rng(scores.shape[1]).permutation(scores.shape[1]).astype(np.int32)
     found, own = best(scores, items, k)
