@@ -51,9 +51,7 @@ def write_release(
     place is taken or the bundle contradicts itself.
     """
     if folder.exists() and not (folder / MANIFEST).is_file() and not _is_empty(folder):
-        raise ReleaseError(
-            f"{folder}: expected a new or empty folder, found other files; name another folder"
-        )
+        raise ReleaseError(f"{folder}: expected a new or empty folder, found other files; name another one")
     if bundle.ranker is None:
         raise ReleaseError(f"{folder}: expected a ranker, got none; a release needs one")
     _check(bundle, folder)
@@ -91,12 +89,6 @@ def _put(partial: Path, folder: Path) -> None:
 
 def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
-
-
-def verify_release(folder: Path) -> str:
-    """Verifies a bundle as `read_release` does; returns what it is in a few words."""
-    manifest = read_release(folder).manifest
-    return f"{manifest.release}, {manifest.items:,} items, trained on {manifest.data.events:,} events"
 
 
 def read_release(folder: Path) -> Bundle:

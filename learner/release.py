@@ -27,7 +27,7 @@ from learner.bundle import (
     mean_vectors,
     release_id,
 )
-from learner.bundle_files import bundle_sha256, read_manifest, read_release, verify_release, write_release
+from learner.bundle_files import bundle_sha256, read_manifest, read_release, write_release
 from learner.candidates import ModelArrays
 from learner.catalogue import Catalogue
 from learner.features import FEATURES
@@ -36,7 +36,7 @@ from learner.inputs import normalise_values
 __all__ = [
     "Arrays", "Bundle", "Dims", "EncoderCard", "LiveRelease", "Manifest", "ModelArrays", "ReleaseError",
     "Window", "bundle_sha256", "load_release", "mean_vectors", "read_manifest", "read_release", "release_id",
-    "verify_release", "write_release",
+    "write_release",
 ]  # fmt: skip
 
 Floats = NDArray[np.float32]
