@@ -1,8 +1,8 @@
 """The demo's data: MovieLens-100k, taken out of the RecBole wheel and checked.
 
 Owns where the files come from, their checksums and their form as `interactions.csv.gz` and
-`items.csv.gz`. The data are GroupLens Research's (Harper and Konstan 2015, "The MovieLens Datasets"), free
-for research, not for commercial use; nothing of them is part of this package.
+`items.csv.gz`. The data are GroupLens Research's, free for research and not for commercial use; nothing
+of them is part of this package, and NOTICE.txt beside the files says so.
 """
 
 import csv
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 WHEEL = "recbole==1.2.1"
@@ -30,6 +30,9 @@ _NOTICE = (
     "For research use; no commercial use without permission. Cite: F. Maxwell Harper and Joseph A. Konstan.\n"
     "2015. The MovieLens Datasets: History and Context. ACM TiiS 5, 4, Article 19.\n"
 )
+_FILES = ("NOTICE.txt", "interactions.csv.gz", "items.csv.gz")
+_INSTEAD = "name a folder of your own with --data"
+_SECONDS = 300  # for 2 MB: whoever waits longer has no network
 
 
 class DownloadError(Exception):
@@ -37,76 +40,104 @@ class DownloadError(Exception):
 
 
 def fetch_ml100k(folder: Path) -> Path:
-    """Puts the data into `folder`, unless they are there; returns the folder. About 2 MB, once."""
-    if (folder / "interactions.csv.gz").exists() and (folder / "items.csv.gz").exists():
+    """Puts the data into `folder`, unless they are there; returns the folder. About 2 MB, once.
+
+    Raises DownloadError. Several processes may do this at once; other files in the folder stay.
+    """
+    if all((folder / name).exists() for name in _FILES):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        wheel = _download(unfinished)
-        with zipfile.ZipFile(wheel) as archive:
-            inter, item = (_checked(archive, ending) for ending in ("inter", "item"))
-        wheel.unlink()
-        _write(unfinished / "interactions.csv.gz", ("user_id", "item_id", "rating", "timestamp", "event"), (
-            (user, movie, rating, time, "rating") for user, movie, rating, time in _rows(inter)
-        ))  # fmt: skip
-        _write(unfinished / "items.csv.gz", ("item_id", "title", "categories"), (
-            (movie, f"{title} ({year})" if year else title, "|".join(genres.split()))
-            for movie, title, year, genres in _rows(item)
-        ))  # fmt: skip
-        (unfinished / "NOTICE.txt").write_text(_NOTICE)
-        unfinished.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as unfinished:
+            work = Path(unfinished)
+            _write_all(work, _download(work))
+            for name in _FILES:
+                (work / name).replace(folder / name)
     except OSError as error:
-        if not (folder / "items.csv.gz").exists():  # else another process has been quicker
-            raise DownloadError(f"cannot write the demo's data to {folder}: {error}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        raise DownloadError(
+            f"cannot write the demo's data to {folder}: {error}; make room, or {_INSTEAD}"
+        ) from error
     return folder
 
 
-def _download(folder: Path) -> Path:
-    """The wheel, through whichever ordinary client this environment has."""
-    if importlib.util.find_spec("pip") is not None:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--disable-pip-version-check",
-        ]
-    else:
-        raise DownloadError(
-            f"the demo's data come from the PyPI package {WHEEL}, and this environment has no pip to get it: "
-            "`python -m ensurepip`, or name a folder of your own with --data"
-        )
-    done = subprocess.run(
-        [*command, "--dest", str(folder), WHEEL],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PIP_NO_INPUT": "1"},
+def _write_all(work: Path, sources: dict[str, bytes]) -> None:
+    """Turns RecBole's atomic files into the project's own."""
+    inter, item = (_checked(sources, ending) for ending in ("inter", "item"))
+    _write(
+        work / "interactions.csv.gz",
+        ("user_id", "item_id", "rating", "timestamp", "event"),
+        ((user, movie, rating, time, "rating") for user, movie, rating, time in _rows(inter)),
     )
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DownloadError(
-            f"the demo's data come from the PyPI package {WHEEL}, which could not be downloaded: {last}; "
-            "check the network, or name a folder of your own with --data"
+    _write(work / "items.csv.gz", ("item_id", "title", "categories"), _items(item))
+    (work / "NOTICE.txt").write_text(_NOTICE)
+
+
+def _items(text: str) -> Iterator[Sequence[str]]:
+    for movie, title, year, genres in _rows(text):
+        named = f"{title} ({year})" if year.isdigit() else title
+        known = [genre for genre in genres.split() if genre != "unknown"]
+        yield movie, "" if title == "unkonwn" else named, "|".join(known)  # the source's spelling
+
+
+def _download(work: Path) -> dict[str, bytes]:
+    """The two files, by the first ordinary package client that this environment has."""
+    if importlib.util.find_spec("pip") is not None:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, "--no-deps", "--only-binary", ":all:", "--dest", str(work), WHEEL])
+        return _from_wheel(work)
+    if uv := shutil.which("uv"):  # an environment made by uv has no pip; uv unpacks instead of downloading
+        _run(
+            [
+                uv,
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--python",
+                sys.executable,
+                "--target",
+                str(work),
+                WHEEL,
+            ]
         )
-    return wheels[0]
+        return {ending: (work / f"{_INSIDE}{ending}").read_bytes() for ending in _SHA256}
+    raise DownloadError(
+        f"the demo's data come from the PyPI package {WHEEL}, and this environment has neither pip nor uv "
+        f"to get it: `{sys.executable} -m ensurepip`, or {_INSTEAD}"
+    )
 
 
-def _checked(archive: zipfile.ZipFile, ending: str) -> str:
-    content = archive.read(f"{_INSIDE}{ending}")
-    found = hashlib.sha256(content).hexdigest()
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_SECONDS, env=os.environ | {"PIP_NO_INPUT": "1"}
+        )
+        failed = done.returncode != 0
+        said = done.stderr.strip().splitlines()
+    except subprocess.TimeoutExpired:
+        failed, said = True, [f"no answer within {_SECONDS} s"]
+    if failed:
+        raise DownloadError(
+            f"the demo's data come from the PyPI package {WHEEL}, which could not be downloaded: "
+            f"{said[-1] if said else 'no message'}; check the network, or {_INSTEAD}"
+        )
+
+
+def _from_wheel(work: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(next(work.glob("*.whl"))) as archive:
+            return {ending: archive.read(f"{_INSIDE}{ending}") for ending in _SHA256}
+    except (StopIteration, KeyError, zipfile.BadZipFile) as error:
+        raise DownloadError(f"{WHEEL} is not the package it was: {error!r}; {_INSTEAD}") from error
+
+
+def _checked(sources: dict[str, bytes], ending: str) -> str:
+    found = hashlib.sha256(sources[ending]).hexdigest()
     if found != _SHA256[ending]:
         raise DownloadError(
-            f"ml-100k.{ending} of {WHEEL} has sha256 {found}, expected {_SHA256[ending]}: not used"
+            f"ml-100k.{ending} of {WHEEL}: expected sha256 {_SHA256[ending]}, got {found}; not used: {_INSTEAD}"
         )
-    return content.decode()
+    return sources[ending].decode()
 
 
 def _rows(text: str) -> Iterator[list[str]]:
@@ -116,8 +147,10 @@ def _rows(text: str) -> Iterator[list[str]]:
     return reader
 
 
-def _write(path: Path, columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> None:
-    with gzip.open(path, "wt", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
+def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    # Without a time in the header the file is the same on every machine: checkpoints go by its hash.
+    path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
