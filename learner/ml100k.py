@@ -135,7 +135,7 @@ def _checked(sources: dict[str, bytes], ending: str) -> str:
     found = hashlib.sha256(sources[ending]).hexdigest()
     if found != _SHA256[ending]:
         raise DownloadError(
-            f"ml-100k.{ending} of {WHEEL}: expected sha256 {_SHA256[ending]}, got {found}; not used: {_INSTEAD}"
+            f"ml-100k.{ending} of {WHEEL}: expected {_SHA256[ending]}, got {found}; not used: {_INSTEAD}"
         )
     return sources[ending].decode()
 
