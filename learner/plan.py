@@ -6,7 +6,7 @@ they belong to. Knows no system and no metric.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numba
@@ -94,6 +94,7 @@ class Plan:
     seed: int = 0
     entries_before: dict[int, list[int]] = field(default_factory=dict)
     entries_after: dict[int, list[int]] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def asked(self) -> npt.NDArray[np.intp]:
@@ -122,6 +123,7 @@ class Plan:
             repeats=self.repeats,
             consumes=self.consumes,
             seed=self.seed,
+            notes=self.notes,
         )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learner.catalogue import Item
+from learner.dataset import Interactions
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.floating[Any]]
@@ -84,7 +85,8 @@ class FirstPart:
 
     `scored` marks events that would count if this part were measured (tuning uses the last fifth of
     them); `entries_before[k]` are items announced before the ask of event k, `entries_after[k]` those
-    that entered by their first click, event k. `records` of items that had entered, else None.
+    that entered by their first click, event k. `records` of items that had entered, else None. `notes`
+    keeps what one baseline's tuning has found for another that builds on it.
     """
 
     user: Ints
@@ -103,6 +105,7 @@ class FirstPart:
     repeats: bool
     consumes: npt.NDArray[np.bool_]
     seed: int
+    notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -119,6 +122,23 @@ class FirstPart:
             int(self.kind[number]),
             float(self.value[number]),
             self.scenario[number],
+        )
+
+    def interactions(self) -> Interactions:
+        """The same events as data to train on, in replay order."""
+        names = list(dict.fromkeys([None, *self.scenario]))
+        code = {name: n for n, name in enumerate(names)}
+        return Interactions(
+            user=self.user,
+            item=self.item,
+            time_ms=self.time_ms,
+            kind=self.kind,
+            value=self.value,
+            place=np.array([code[name] for name in self.scenario], np.int32),
+            occurrence=np.arange(self.size, dtype=np.int32),  # no two events are the same one here
+            user_ids=self.user_ids,
+            item_ids=self.item_ids,
+            scenarios=names,
         )
 
     @property

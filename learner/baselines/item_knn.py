@@ -11,9 +11,9 @@ from itertools import product
 import numpy as np
 
 from learner.baselines.memory import Doubles, Memory
-from learner.baselines.popularity import HALF_LIVES_MS, Popularity
+from learner.baselines.popularity import HALF_LIVES_MS, Popularity, tune_popularity
 from learner.baselines.scoring import Sums, pair_ranking, try_settings
-from learner.baselines.tuning import Stopwatch, rehearse
+from learner.baselines.tuning import Budget, once, rehearse
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 
 LASTS = (1, 3, 5, 10, 20, 50)
@@ -34,6 +34,40 @@ class Factors:
         self.values[item] = (clicks + self._shrink) ** -self._power
 
 
+def tune_item_knn(first: FirstPart) -> Budget:
+    """Finds `last` and `normaliser`, by one pass that tries all of both."""
+    return once(first, "item_knn", lambda: _search(first))
+
+
+def _search(first: FirstPart) -> Budget:
+    popular = HALF_LIVES_MS[tune_popularity(first).found["half_life"]]
+    gains = np.zeros((len(LASTS), 1, len(NORMALISERS)))
+    memory = Memory(first, [popular], together=True)
+    factors = Factors(len(first.item_ids))
+    sums = Sums(len(first.item_ids), 1)
+
+    def answer(event: Event) -> None:
+        recent, stamp = memory.recall(event.user)
+        _, rows, blocks, items, weights, _ = memory.together.arrays
+        try_settings(
+            rows, blocks, items, weights, np.zeros(1, np.int32), event.item, recent,
+            (memory.clicks[recent] + 1.0) ** -0.5, np.array(LASTS, np.int32), factors.values,
+            sums.sums, sums.seen, sums.touched, memory.mark, stamp, memory.known,
+            memory.popularity[0], gains,
+        )  # fmt: skip
+
+    events = rehearse(first, memory, answer, lambda e: factors.update(e.item, memory.clicks[e.item]))
+    last, _, normaliser = np.unravel_index(int(np.argmax(gains)), gains.shape)
+    shrink, power = NORMALISERS[normaliser]
+    return Budget(
+        settings=gains.size,
+        events=events,
+        ndcg=float(gains.max() / max(events, 1)),
+        chosen={"last": LASTS[last], "shrink": shrink, "power": power},
+        found={"last": LASTS[last], "normaliser": (shrink, power)},
+    )
+
+
 class ItemKnn(Popularity):
     """Item-kNN over co-occurrence; how many last items and the normaliser are tuned."""
 
@@ -41,33 +75,8 @@ class ItemKnn(Popularity):
 
     def tune(self, first: FirstPart) -> None:
         """Tries every number of last items with every normaliser in one pass."""
-        gains = np.zeros((len(LASTS), 1, len(NORMALISERS)))
-        with Stopwatch(self.budget):
-            memory = Memory(first, [HALF_LIVES_MS[self.half_life]], together=True)
-            factors = Factors(len(first.item_ids))
-            sums = Sums(len(first.item_ids), 1)
-            table = memory.together
-
-            def answer(event: Event) -> None:
-                recent, stamp = memory.recall(event.user)
-                _, rows, blocks, items, weights, _ = table.arrays
-                try_settings(
-                    rows, blocks, items, weights, np.zeros(1, np.int32), event.item, recent,
-                    (memory.clicks[recent] + 1.0) ** -0.5, np.array(LASTS, np.int32), factors.values,
-                    sums.sums, sums.seen, sums.touched, memory.mark, stamp, memory.known,
-                    memory.popularity[0], gains,
-                )  # fmt: skip
-
-            events = rehearse(
-                first, memory, answer, lambda event: factors.update(event.item, memory.clicks[event.item])
-            )
-        last, _, normaliser = np.unravel_index(int(np.argmax(gains)), gains.shape)
-        self.last, self.normaliser = LASTS[last], NORMALISERS[normaliser]
-        self.budget.settings += gains.size
-        self.budget.ndcg = float(gains.max() / max(events, 1))
-        self.budget.chosen |= {
-            "last": self.last, "shrink": self.normaliser[0], "power": self.normaliser[1]
-        }  # fmt: skip
+        self.budget.add(tune_item_knn(first))
+        self.last, self.normaliser = self.budget.found["last"], self.budget.found["normaliser"]
 
     def remember(self, first: FirstPart) -> Memory:
         """Popularity and co-occurrence."""

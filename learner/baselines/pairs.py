@@ -62,12 +62,12 @@ class PairTable:
     def get(self, first: int, second: int) -> npt.NDArray[np.floating[Any]]:
         """The weights of a pair, (columns,); zeros if it never occurred."""
         at = _find(self._hash, self._blocks, self._items, first, second)
-        slot = int(self._hash[at])
+        slot = int(self._hash[int(at)])
         return np.asarray(self._weights[slot] if slot >= 0 else np.zeros(self._weights.shape[1]))
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _find(table: Ints, blocks: Ints, items: Ints, first: int, second: int) -> int:
+def _find(table: Ints, blocks: Ints, items: Ints, first: int, second: int) -> Any:
     """Place in the hash of the pair, or of the empty cell where it belongs."""
     mixed = np.uint64(first) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(second)
     mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -88,11 +88,11 @@ def _rehash(table: Ints, blocks: Ints, items: Ints, used: int) -> None:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _slot(table: Ints, rows: Ints, blocks: Ints, items: Ints, sizes: Any, first: int, second: int) -> int:
+def _slot(table: Ints, rows: Ints, blocks: Ints, items: Ints, sizes: Any, first: int, second: int) -> Any:
     """The slot of a pair, made if it is new; room must have been reserved."""
     at = _find(table, blocks, items, first, second)
     if table[at] >= 0:
-        return int(table[at])
+        return table[at]
     tail, fill = rows[1, first], rows[2, first]
     if tail < 0 or fill == BLOCK:
         block = sizes[0]
@@ -109,7 +109,7 @@ def _slot(table: Ints, rows: Ints, blocks: Ints, items: Ints, sizes: Any, first:
     items[slot] = second
     table[at] = slot
     sizes[1] += 1
-    return int(slot)
+    return slot
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]

@@ -11,7 +11,7 @@ import numpy as np
 
 from learner.baselines.memory import DAY_MS, HOUR_MS, Doubles, Memory
 from learner.baselines.scoring import Sums, popularity_ranking, try_half_lives
-from learner.baselines.tuning import Budget, Stopwatch, rehearse
+from learner.baselines.tuning import Budget, once, rehearse
 from learner.catalogue import Item
 from learner.metrics import LIST
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
@@ -33,22 +33,28 @@ def half_life_in_words(half_life_ms: float) -> str:
     return f"{half_life_ms / DAY_MS:g}d"
 
 
-def best_half_life(first: FirstPart, budget: Budget) -> int:
-    """Place in HALF_LIVES_MS of the half-life that does best on the last fifth."""
+def tune_popularity(first: FirstPart) -> Budget:
+    """Finds `half_life`, the place in HALF_LIVES_MS of what does best on the last fifth."""
+    return once(first, "popularity", lambda: _search(first))
+
+
+def _search(first: FirstPart) -> Budget:
     gains = np.zeros(len(HALF_LIVES_MS))
-    with Stopwatch(budget):
-        memory = Memory(first, HALF_LIVES_MS)
+    memory = Memory(first, HALF_LIVES_MS)
 
-        def answer(event: Event) -> None:
-            _, stamp = memory.recall(event.user)
-            try_half_lives(event.item, memory.popularity, memory.mark, stamp, memory.known, gains)
+    def answer(event: Event) -> None:
+        _, stamp = memory.recall(event.user)
+        try_half_lives(event.item, memory.popularity, memory.mark, stamp, memory.known, gains)
 
-        events = rehearse(first, memory, answer)
-    budget.settings += len(HALF_LIVES_MS)
-    budget.events = events
+    events = rehearse(first, memory, answer)
     best = int(np.argmax(gains))
-    budget.ndcg = float(gains[best] / max(events, 1))
-    return best
+    return Budget(
+        settings=len(HALF_LIVES_MS),
+        events=events,
+        ndcg=float(gains[best] / max(events, 1)),
+        chosen={"popularity_half_life": half_life_in_words(HALF_LIVES_MS[best])},
+        found={"half_life": best},
+    )
 
 
 class Popularity:
@@ -67,8 +73,8 @@ class Popularity:
     def fit(self, first: FirstPart) -> None:
         """Tunes on the last fifth of the first part, then begins with an empty memory."""
         self.budget = Budget()
-        self.half_life = best_half_life(first, self.budget)
-        self.budget.chosen["popularity_half_life"] = half_life_in_words(HALF_LIVES_MS[self.half_life])
+        self.budget.add(tune_popularity(first))
+        self.half_life = self.budget.found["half_life"]
         self.tune(first)
         self.memory = self.remember(first)
         self.sums = Sums(len(first.item_ids), 1)

@@ -4,7 +4,7 @@ Owns the walk, the budget and its record. What is tried is each baseline's own a
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -14,19 +14,44 @@ from learner.system import Event, FirstPart
 
 @dataclass(slots=True)
 class Budget:
-    """What a baseline's tuning tried and took, for the report."""
+    """What a search tried and took, and what it found: `chosen` in words, `found` as values."""
 
     settings: int = 0
     events: int = 0
     seconds: float = 0.0
     ndcg: float = 0.0
     chosen: dict[str, Any] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, other: "Budget") -> None:
+        """Counts another search as part of this one; the last one's NDCG stands."""
+        self.settings += other.settings
+        self.events = max(self.events, other.events)
+        self.seconds += other.seconds
+        self.ndcg = other.ndcg
+        self.chosen |= other.chosen
+        self.found |= other.found
 
     def as_dict(self) -> dict[str, Any]:
         """As the report shows it."""
-        told = asdict(self)
-        told["ndcg@10"] = told.pop("ndcg")
-        return told
+        return {
+            "settings": self.settings,
+            "events": self.events,
+            "seconds": self.seconds,
+            "ndcg@10": self.ndcg,
+            "chosen": self.chosen,
+        }
+
+
+def once(first: FirstPart, name: str, search: Callable[[], Budget]) -> Budget:
+    """The budget of a search, run only if no baseline has run it on this first part."""
+    if name not in first.notes:
+        began = perf_counter()
+        budget = search()
+        budget.seconds = perf_counter() - began
+        first.notes[name] = budget
+    found: Budget = first.notes[name]
+    return found
 
 
 def rehearse(
@@ -56,16 +81,3 @@ def rehearse(
         if learned is not None:
             learned(event)
     return answered
-
-
-class Stopwatch:
-    """Adds the time spent inside it to a budget."""
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-
-    def __enter__(self) -> None:
-        self._began = perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._budget.seconds += perf_counter() - self._began

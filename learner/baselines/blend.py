@@ -1,0 +1,368 @@
+"""The blend: a log-linear mix of all streaming memories, the bar that a learned ranker has to clear.
+
+Score of item j: w . (log popularity at two half-lives, log item-kNN, log plain rules, log decayed rules, log
+clicks), each with a small constant inside the logarithm. Weights, the second half-life and whether the memory
+parts look at ten items or at as many as each alone does best with are found by coordinate search on the last
+fifth of the first part. Cheap to search: of each event only items near some component's top are kept.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from learner.baselines.item_knn import Factors, tune_item_knn
+from learner.baselines.memory import Doubles, Memory
+from learner.baselines.popularity import HALF_LIVES_MS, Popularity, half_life_in_words, tune_popularity
+from learner.baselines.scoring import Sums, walk_row
+from learner.baselines.sequence_rules import DISTANCE, RULE_HALF_LIVES_MS, tune_rules
+from learner.baselines.tuning import Budget, once, rehearse
+from learner.metrics import LIST
+from learner.system import Ask, Event, FirstPart, Ints, Ranking
+
+COMPONENTS = ("popularity", "popularity_second", "item_knn", "rules", "rules_decayed", "clicks")
+# Inside the logarithms: about the least that a component says of an item it knows (FINDINGS of prototypes).
+POPULAR_FLOOR, SECOND_FLOOR = 0.02, 0.05
+PART_FLOORS = (1e-3, 1e-3, 0.02)
+STARTS = (
+    (1, 0, 0, 0, 0, 0),
+    (0, 0, 1, 0, 0, 0),
+    (0.5, 0, 1, 0, 0, 0),
+    (0.5, 0.2, 0.5, 0.5, 0.3, 0),
+    (0.2, 0, 0.5, 0.5, 0.2, -0.1),
+    (1, 0, 0.2, 0.2, 0.2, 0),
+)
+SAMPLE = 6_000  # tuning events looked at; their mean NDCG is known to about .003
+NEAR = 100  # an item below this place in every component is in no mix's top ten
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A memory component: which table column, how many last items, and the normaliser (shrink, power)."""
+
+    source: int  # 0 item-kNN, 1 plain rules, 2 decayed rules
+    last: int
+    normaliser: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The components to compute, in this order: popularities, memory parts, log clicks."""
+
+    popular_ms: tuple[float, ...]
+    parts: tuple[Part, ...]
+    decay_ms: float
+
+    @property
+    def columns(self) -> int:
+        """How many components there are."""
+        return len(self.popular_ms) + len(self.parts) + 1
+
+    def only(self, columns: Ints) -> "Recipe":
+        """The recipe of some of the columns; the last one, log clicks, always stays."""
+        popular = len(self.popular_ms)
+        return Recipe(
+            tuple(self.popular_ms[c] for c in columns if c < popular),
+            tuple(self.parts[c - popular] for c in columns if popular <= c < self.columns - 1),
+            self.decay_ms,
+        )
+
+
+class Components:
+    """Memory and buffers that give the components of every item for one user and time."""
+
+    def __init__(self, first: FirstPart, recipe: Recipe) -> None:
+        items = len(first.item_ids)
+        self.memory = Memory(first, recipe.popular_ms, together=True, rules=[recipe.decay_ms])
+        self._factors = Factors(items, [part.normaliser for part in recipe.parts])
+        self._sums = Sums(items, 1)
+        self._logs = np.zeros((recipe.columns, items), np.float32)
+        self._sources = np.array([part.source for part in recipe.parts], np.int32)
+        self._lasts = np.array([part.last for part in recipe.parts], np.int32)
+        popular = [POPULAR_FLOOR, *[SECOND_FLOOR] * (len(recipe.popular_ms) - 1)]
+        self._floors = np.array(popular + [PART_FLOORS[part.source] for part in recipe.parts])
+
+    def learn(self, event: Event) -> None:
+        """Folds one event."""
+        self.memory.learn(event)
+        self.learned(event)
+
+    def learned(self, event: Event) -> None:
+        """Follows the memory, which knows the event already."""
+        clicks = self.memory.clicks[event.item]
+        self._factors.update(event.item, clicks)
+        self._logs[-1, event.item] = np.log(clicks + 1.0)
+
+    def logs(self, recent: Ints, time_ms: int) -> npt.NDArray[np.float32]:
+        """Logarithms of all components for every item: (C, V) float32, valid until the next call."""
+        memory = self.memory
+        _components(
+            *memory.together.arrays[1:5], *memory.rules.arrays[1:5], recent,
+            (memory.clicks[recent] + 1.0) ** -0.5, 1.0 / DISTANCE, self._sources, self._lasts,
+            self._factors.values, 1.0 / float(memory.unit(time_ms)[0]), memory.popularity,
+            time_ms * memory.rates, memory.known, self._floors, self._sums.sums[0], self._sums.seen,
+            self._sums.touched, self._logs,
+        )  # fmt: skip
+        return self._logs
+
+
+class Blend(Popularity):
+    """The tuned blend; users without history get decayed popularity, as everywhere."""
+
+    name = "blend"
+
+    def tune(self, first: FirstPart) -> None:
+        """Tunes the single baselines, then components and weights."""
+        for budget in _singles(first):
+            self.budget.add(budget)
+        self.budget.chosen.clear()
+        self.budget.add(once(first, "blend", lambda: _search(first)))
+        self.recipe: Recipe = self.budget.found["recipe"]
+        self.weights = np.array(self.budget.found["weights"], np.float32)
+
+    def remember(self, first: FirstPart) -> Memory:
+        """Everything that any component needs."""
+        self.components = Components(first, self.recipe)
+        return self.components.memory
+
+    def learn(self, event: Event, listed: bool) -> Ints | None:
+        """Folds one event."""
+        self.components.learn(event)
+        return self.listed(event) if listed else None
+
+    def rank_known(self, ask: Ask, recent: Ints, stamp: int) -> Ranking:
+        """Mixes the components of every item."""
+        logs = self.components.logs(recent, ask.time_ms)
+        sums, memory = self.sums, self.memory
+        found = _mix(logs, self.weights, memory.mark, stamp, memory.known, sums.items, sums.scores)
+        return Ranking(sums.items[:found].copy(), sums.scores[:found].copy())
+
+
+def _singles(first: FirstPart) -> list[Budget]:
+    return [tune_item_knn(first), tune_rules(first, ()), tune_rules(first, RULE_HALF_LIVES_MS)]
+
+
+def _menu(first: FirstPart) -> tuple[Recipe, list[Ints]]:
+    """All components that a blend may take, and the choices of six of them, as columns.
+
+    Second half-lives lie on both sides of the best one; memory parts look at ten items, or at as many
+    as each of them alone does best with, normalised in its way.
+    """
+    best = tune_popularity(first).found["half_life"]
+    found = [budget.found for budget in _singles(first)]
+    steps = [min(max(best + step, 0), len(HALF_LIVES_MS) - 1) for step in (4, 2, -3)]
+    seconds = [place for place in dict.fromkeys(steps) if place != best]
+    knn = found[0]["normaliser"]
+    tens = [Part(0, 10, knn), Part(1, 10, knn), Part(2, 10, (0.0, 0.0))]
+    own = [Part(source, f["last"], f["normaliser"]) for source, f in enumerate(found)]
+    half_lives = tuple(HALF_LIVES_MS[place] for place in (best, *seconds))
+    menu = Recipe(half_lives, (*tens, *own), found[2]["decays"][0])
+    start, clicks = len(half_lives), menu.columns - 1
+    return menu, [
+        np.array([0, second, parts, parts + 1, parts + 2, clicks], np.int32)
+        for parts, second in product((start, start + 3), range(1, start))
+    ]
+
+
+def _search(first: FirstPart) -> Budget:
+    """The first choice of components gets a full search; others get one if they begin nearly as well."""
+    menu, choices = _menu(first)
+    rehearsal = _Rehearsal(first, menu)
+    best, weights, ndcg, tried = choices[0], np.zeros(len(COMPONENTS)), -1.0, 0
+    for columns in choices:
+        starts = [np.array(start, np.float64) for start in STARTS]
+        if ndcg >= 0:
+            starts = [weights]
+            tried += 1
+            if rehearsal.ndcg(columns, weights) < 0.98 * ndcg:
+                continue
+        found, found_ndcg, steps = _descend(rehearsal, columns, starts)
+        tried += steps
+        if found_ndcg > ndcg:
+            best, weights, ndcg = columns, found, found_ndcg
+    recipe = menu.only(best)
+    return Budget(
+        settings=tried,
+        events=rehearsal.events,
+        ndcg=ndcg,
+        chosen={
+            "weights": dict(zip(COMPONENTS, weights.round(3).tolist(), strict=True)),
+            "half_lives": [half_life_in_words(h) for h in (*recipe.popular_ms, recipe.decay_ms)],
+            "lasts": [part.last for part in recipe.parts],
+            "normalisers": [list(part.normaliser) for part in recipe.parts],
+        },
+        found={"recipe": recipe, "weights": weights.tolist()},
+    )
+
+
+class _Rehearsal:
+    """The components of near items for a sample of tuning events, to try weights on."""
+
+    def __init__(self, first: FirstPart, menu: Recipe) -> None:
+        components = Components(first, menu)
+        memory = components.memory
+        scored = np.flatnonzero(first.scored)
+        scored = scored[scored >= first.tuning_from]
+        sample = set(np.random.default_rng(first.seed).permutation(scored)[:SAMPLE].tolist())
+        kept: list[npt.NDArray[np.float32]] = []
+        answers: list[int] = []
+
+        def answer(event: Event) -> None:
+            if event.number not in sample:
+                return
+            recent, stamp = memory.recall(event.user)
+            if len(recent) == 0:
+                return  # decayed popularity answers, whatever the weights
+            logs = components.logs(recent, event.time_ms)
+            near = _near(logs, memory.mark, stamp, memory.known, NEAR)
+            kept.append(logs[:, near].T.copy())
+            at = np.flatnonzero(near == event.item)
+            answers.append(int(at[0]) if len(at) else -1)
+
+        rehearse(first, memory, answer, components.learned)
+        self.events = len(kept)
+        self._logs = np.concatenate(kept) if kept else np.zeros((0, menu.columns), np.float32)
+        self._from = np.cumsum([0] + [len(rows) for rows in kept])
+        self._answers = np.array(answers, np.int64)
+
+    def ndcg(self, columns: Ints, weights: Doubles) -> float:
+        """Mean NDCG@10 of a mix."""
+        return float(_try_weights(self._logs, self._from, self._answers, columns, weights.astype(np.float32)))
+
+
+def _descend(rehearsal: _Rehearsal, columns: Ints, starts: list[Doubles]) -> tuple[Doubles, float, int]:
+    """Coordinate search from the two best starts: weights, their NDCG, and how many were tried."""
+    tried = len(starts)
+    ranked = sorted(((rehearsal.ndcg(columns, start), n) for n, start in enumerate(starts)), reverse=True)
+    best, best_ndcg = starts[ranked[0][1]], ranked[0][0]
+    for ndcg, place in ranked[:2]:
+        weights, step = starts[place].copy(), 0.4
+        while step > 0.02:
+            improved = False
+            for component, sign in product(range(len(columns)), (1, -1)):
+                moved = weights.copy()
+                moved[component] += sign * step
+                tried += 1
+                if (moved_ndcg := rehearsal.ndcg(columns, moved)) > ndcg + 1e-6:
+                    weights, ndcg, improved = moved, moved_ndcg, True
+            if not improved:
+                step /= 2
+        if ndcg > best_ndcg:
+            best, best_ndcg = weights, ndcg
+    return best, best_ndcg, tried
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _memory_part(
+    rows: Ints, blocks: Ints, items: Ints, weights: npt.NDArray[np.floating], column: int, recent: Ints,
+    scale: Doubles, last: int, unit: float, factors: Doubles, normaliser: int, floor: float, sums: Doubles,
+    seen: npt.NDArray[np.int64], stamp: int, touched: Ints, out: npt.NDArray[np.float32],
+) -> None:  # fmt: skip
+    out[:] = np.log(floor)
+    columns = np.full(1, column, np.int32)
+    count = 0
+    for d in range(min(last, len(recent))):
+        count = walk_row(
+            rows, blocks, items, weights, columns, recent[d], scale[d], sums.reshape(1, -1), seen, stamp,
+            touched, count,
+        )  # fmt: skip
+    for a in range(count):
+        j = touched[a]
+        out[j] = np.log(unit * sums[j] * factors[j, normaliser] + floor)
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _components(
+    rows_t: Ints, blocks_t: Ints, items_t: Ints, weights_t: npt.NDArray[np.float32], rows_r: Ints,
+    blocks_r: Ints, items_r: Ints, weights_r: Doubles, recent: Ints, knn_scale: Doubles,
+    rule_scale: Doubles, sources: Ints, lasts: Ints, factors: Doubles, unit: float, popularity: Doubles,
+    now: Doubles, known: npt.NDArray[np.bool_], floors: Doubles, sums: Doubles,
+    seen: npt.NDArray[np.int64], touched: Ints, out: npt.NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Fills all of `out` (C, V) but its last row."""
+    popular = len(popularity)
+    for h in range(popular):
+        lowest = np.log(floors[h])
+        for j in range(len(known)):
+            age = popularity[h, j] - now[h]
+            # Below 2 ** -40 of a click the floor is all that a float32 would see.
+            out[h, j] = np.log(np.exp(age * 0.6931471805599453) + floors[h]) if age > -40.0 else lowest
+    for part in range(len(sources)):
+        seen[:] = -1
+        row, source = popular + part, sources[part]
+        if source == 0:
+            _memory_part(
+                rows_t, blocks_t, items_t, weights_t, 0, recent, knn_scale, lasts[part], 1.0, factors,
+                part, floors[row], sums, seen, 0, touched, out[row],
+            )  # fmt: skip
+        else:
+            _memory_part(
+                rows_r, blocks_r, items_r, weights_r, source - 1, recent, rule_scale, lasts[part],
+                unit if source == 2 else 1.0, factors, part, floors[row], sums, seen, 0, touched, out[row],
+            )  # fmt: skip
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _mix(
+    logs: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], mark: npt.NDArray[np.int64],
+    stamp: int, known: npt.NDArray[np.bool_], out_items: Ints, out_scores: Doubles,
+) -> int:  # fmt: skip
+    found = 0
+    for j in range(len(known)):
+        if known[j] and mark[j] != stamp:
+            score = np.float32(0.0)
+            for c in range(len(weights)):
+                score += weights[c] * logs[c, j]
+            out_items[found], out_scores[found] = j, score
+            found += 1
+    return found
+
+
+def _near(
+    logs: npt.NDArray[np.float32],
+    mark: npt.NDArray[np.int64],
+    stamp: int,
+    known: npt.NDArray[np.bool_],
+    near: int,
+) -> npt.NDArray[np.intp]:
+    """Eligible items that stand among the first `near` of some component."""
+    eligible = np.flatnonzero(known & (mark != stamp))
+    if len(eligible) <= near:
+        return eligible
+    rows = logs[:, eligible]
+    bars = np.partition(rows, len(eligible) - near, axis=1)[:, len(eligible) - near]
+    # Many items tie at a component's floor: those are near only if another component says so.
+    above = (rows >= bars[:, None]) & (rows > rows.min(axis=1, keepdims=True))
+    return np.asarray(eligible[above.any(axis=0)])
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _try_weights(
+    logs: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], answers: npt.NDArray[np.int64],
+    columns: Ints, weights: npt.NDArray[np.float32],
+) -> float:  # fmt: skip
+    """Mean NDCG@10 over events whose items stand in rows starts[n]:starts[n + 1] of `logs` (rows, C)."""
+    total = 0.0
+    for n in range(len(answers)):
+        if answers[n] < 0:
+            continue
+        value = np.float32(0.0)
+        for c in range(len(columns)):
+            value += weights[c] * logs[starts[n] + answers[n], columns[c]]
+        better, tied = 0, 0
+        for row in range(starts[n], starts[n + 1]):
+            score = np.float32(0.0)
+            for c in range(len(columns)):
+                score += weights[c] * logs[row, columns[c]]
+            if score > value:
+                better += 1
+                if better >= LIST:
+                    break
+            elif score == value and row != starts[n] + answers[n]:
+                tied += 1
+        position = 1.0 + better + 0.5 * tied
+        if better < LIST and position <= LIST:
+            total += 1.0 / np.log2(1.0 + position)
+    return total / max(len(answers), 1)
