@@ -20,14 +20,16 @@ from learner.toplists import NEWEST
 
 # Nearest by the student, with the popularity prior; popular by a short and by a long half-life;
 # what follows the last 10 items; what goes together with them; the same for the last item alone and
-# decayed; items with at most `FEW_CLICKS`, by content and age.
+# decayed; in turn an item nobody has clicked and one with at most `FEW_CLICKS`, by content and age.
 SOURCES = ("ann", "popular_now", "popular", "rules", "knn", "together", "fresh")
 ANN, POPULAR_NOW, POPULAR, RULES, KNN, TOGETHER, FRESH = range(len(SOURCES))
 LAST = 10  # items of the history that neighbours are looked up for
 PROFILE = 20  # items whose content makes the user's profile, with weights .9**d
 FEW_CLICKS = 3
+AGEING = np.float32(0.15)  # what a fresh item loses against a better match of content, times log(1 + weeks)
 NOT_INTEREST = 5  # kinds from here on (dislike, hide, impression) are no interest: see learner.events
 EPSILON = 0.05  # clicks added to a decayed popularity before its logarithm
+_WEEK_MS = 7 * 86_400_000.0
 _YEAR_MS = 365.25 * 86_400_000.0
 
 
@@ -106,7 +108,8 @@ def propose(
     _propose(
         asks.items, asks.kinds, asks.length, asks.now_ms, asks.user_vector, asks.excluded_from, asks.excluded,
         ann_items, catalogue.size, catalogue.available, signals.half_lives, signals.reference,
-        signals.popularity, signals.count, signals.first_ms, signals.born, signals.tie, signals.top,
+        signals.popularity, signals.count, signals.first_ms, signals.born_ms, catalogue.published,
+        signals.tie, signals.top,
         signals.top_count, signals.newest, signals.newest_count, signals.marks,
         pairs.before, pairs.before_item, pairs.before_weight, pairs.after, pairs.after_item, pairs.after_slot,
         model.vectors, model.bias, model.content, model.prior_weight, model.popular_now, model.popular,
@@ -194,7 +197,7 @@ def _pop(keys, items, n, tie):  # type: ignore[no-untyped-def]
 def _propose(  # type: ignore[no-untyped-def]
     items, kinds, length, now_ms, user_vector, excluded_from, excluded,
     ann_items, size, available,
-    half_lives, reference, popularity, count, first_ms, born,
+    half_lives, reference, popularity, count, first_ms, born_ms, published,
     tie, top, top_count, newest, newest_count, marks,
     before, before_item, before_weight, after, after_item, after_slot,
     vectors, bias, content, prior_weight, short, long,
@@ -264,9 +267,10 @@ def _propose(  # type: ignore[no-untyped-def]
 
         # One heap a source; the popular ones come from kept lists.
         widest = max(n, ann_items.shape[1], newest.shape[0])
-        keys = np.empty((7, widest), np.float32)
-        heaps = np.empty((7, widest), np.int32)
-        left = np.zeros(7, np.int64)
+        # The fresh ones come in two: never clicked, and clicked a few times.
+        keys = np.empty((8, widest), np.float32)
+        heaps = np.empty((8, widest), np.int32)
+        left = np.zeros(8, np.int64)
         for e in range(n):
             j = touched[e]
             slow = np.float32(1.0 / math.sqrt(count[j] + 5.0))
@@ -290,12 +294,14 @@ def _propose(  # type: ignore[no-untyped-def]
                 j = newest[k]
                 if count[j] > (0 if part == 0 else FEW_CLICKS) or barred[j] != -1 or not available[j]:
                     continue
-                since = born[j] if part == 0 else max(born[j], float(first_ms[j]))
-                weeks = max(now - since, 0.0) / (7 * 86_400_000.0)
-                keys[FRESH, left[FRESH]] = dot(profile, content[j]) - np.float32(0.15 * math.log1p(weeks))
-                heaps[FRESH, left[FRESH]] = j
-                left[FRESH] += 1
-        for s in (ANN, RULES, KNN, TOGETHER, FRESH):
+                since = float(first_ms[j] if part == 1 else born_ms[j])
+                if not math.isnan(published[j]):
+                    since = max((published[j] - 1970.0) * _YEAR_MS, float(first_ms[j]))
+                weeks = max(now - since, 0.0) / _WEEK_MS
+                keys[FRESH + part, left[FRESH + part]] = dot(profile, content[j]) - AGEING * math.log1p(weeks)
+                heaps[FRESH + part, left[FRESH + part]] = j
+                left[FRESH + part] += 1
+        for s in (ANN, RULES, KNN, TOGETHER, FRESH, FRESH + 1):
             _heapify(keys[s], heaps[s], left[s], tie)
 
         # Round robin: each source in turn names its next item.
@@ -313,9 +319,13 @@ def _propose(  # type: ignore[no-untyped-def]
                         cursor[s] += 1
                         if barred[j] == -2 or not available[j]:
                             j = -1
-                elif left[s] > 0:
-                    j = _pop(keys[s], heaps[s], left[s], tie)
-                    left[s] -= 1
+                else:
+                    heap = s
+                    if s == FRESH and (left[s] == 0 or (rank % 2 == 1 and left[s + 1] > 0)):
+                        heap = s + 1
+                    if left[heap] > 0:
+                        j = _pop(keys[heap], heaps[heap], left[heap], tie)
+                        left[heap] -= 1
                 if j < 0:
                     continue
                 busy = True

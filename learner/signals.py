@@ -93,6 +93,7 @@ class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     first_ms: int = 0
     last_ms: int = 0
     value_sum: float = 0.0
+    born_ms: int = 0
     before: list[str] = []  # items clicked before this one
     weights: bytes = b""  # (len(before), 4) float32
     vector: bytes = b""  # (D,) float32: of an item that is newer than the release
@@ -108,10 +109,10 @@ class Signals:
     """Arrays by item number (cap rows), grown with the catalogue.
 
     popularity (cap, H) float64 relative to `reference` (H + 1,) int64 half-lives (the last: the
-    pairs'); count, value_sum (cap,) float64; first_ms (of the click that was folded first), last_ms
-    (cap,) int64; top (H, TOP) int32 with top_count (H,);
-    newest (NEWEST + BORN,) int32 with newest_count (2,): announced items, latest first, then those
-    clicked for the first time, latest first.
+    pairs'); count, value_sum (cap,) float64; first_ms (of the click that was folded first),
+    last_ms, born_ms (cap,) int64; top (H, TOP) int32 with top_count (H,);
+    newest (NEWEST + BORN,) int32 with newest_count (2,): items nobody had clicked when they were listed,
+    latest first, then those clicked for the first time, latest first.
 
     `keep_offsets`: remember each item's applied offsets (a learner that resumes needs them).
     `on_vector(item, vector, content)` is called when a record brings the vector of a new item.
@@ -137,6 +138,7 @@ class Signals:
         self.touched: set[int] = set()  # items whose record has changed since `drain`
         self._vectors: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
         self._known = 0
+        self._first_clicks = 0  # since the never-clicked items were last listed
         self._rebase_at_ms = 0.0
         cap = 64
         self.popularity = np.zeros((cap, HALF_LIVES))
@@ -145,7 +147,7 @@ class Signals:
         self.first_ms = np.zeros(cap, np.int64)
         self.last_ms = np.zeros(cap, np.int64)
         self.tie = np.zeros(cap, np.uint32)
-        self.born = np.zeros(cap)  # Unix ms: published, or else when it was announced
+        self.born_ms = np.zeros(cap, np.int64)  # when an item newer than the release came; 0 for others
         self.marks = np.full((2, cap), -1, np.int32)  # the kernels' scratch, all -1 between calls
         self.category_scratch = np.zeros((3, 16))  # the kernels', all 0 between calls
         self.top = np.zeros((HALF_LIVES, TOP), np.int32)
@@ -162,28 +164,31 @@ class Signals:
         categories = len(self.catalogue.category_names)
         if categories > self.category_scratch.shape[1]:
             self.category_scratch = np.zeros((3, 2 * categories))
-        if size == self._known:
-            return
-        if size > len(self.count):
-            self._grow(max(2 * len(self.count), size))
-        new = np.arange(self._known, size)
-        ids = self.catalogue.ids
-        self.tie[new] = [zlib.crc32(ids[item].encode()) for item in new.tolist()]
-        self._known = size
-        self.announce(new)
+        if size != self._known:
+            if size > len(self.count):
+                self._grow(max(2 * len(self.count), size))
+            new = np.arange(self._known, size)
+            ids = self.catalogue.ids
+            self.tie[new] = [zlib.crc32(ids[item].encode()) for item in new.tolist()]
+            self._known = size
+            self.announce(new)
+        elif self._first_clicks > NEWEST // 4 and self.newest_count[0] == NEWEST:
+            # Others wait behind the full list of never-clicked items, a part of which now is clicked.
+            self.announce(np.arange(size))
 
-    def announce(self, items: NDArray[np.int64], time_ms: float | None = None) -> None:
-        """Notes when items (n,) were born: published, else `time_ms`, else now.
+    def announce(self, items: NDArray[np.int64]) -> None:
+        """Lists items (n,) among the never-clicked ones, latest first: by publication, else by `born_ms`.
 
         `follow` does so for items that join; again is only needed for one whose date has changed.
         """
-        years = self.catalogue.published[items].astype(np.float64)
-        now = self.now_ms if time_ms is None else time_ms
-        self.born[items] = np.where(np.isnan(years), now, (years - 1970.0) * YEAR_MS)
         listed = np.unique(np.concatenate([self.newest[: self.newest_count[0]], items]))
-        order = np.lexsort((listed, self.tie[listed], -self.born[listed]))[:NEWEST]
+        listed = listed[self.count[listed] == 0]
+        published = (self.catalogue.published[listed] - 1970.0) * YEAR_MS
+        born = np.where(np.isnan(published), self.born_ms[listed], published)
+        order = np.lexsort((listed, self.tie[listed], -born))[:NEWEST]
         self.newest[: len(order)] = listed[order]
         self.newest_count[0] = len(order)
+        self._first_clicks = 0
 
     def learn(self, item: int, time_ms: int, kind: int, value: float, history: NDArray[np.int32]) -> None:
         """Folds one click on `item`.
@@ -206,6 +211,7 @@ class Signals:
         if len(history):
             self.neighbours.learn(item, history, scale, self.tie, self.marks[0])
         self.total += 1
+        self._first_clicks += self.count[item] == 1
         self.now_ms = max(self.now_ms, time_ms)
         self.touched.add(item)
 
@@ -216,9 +222,18 @@ class Signals:
         return items
 
     def set_vector(self, item: int, vector: NDArray[np.float32], content: NDArray[np.float32]) -> None:
-        """Gives an item newer than the release a vector (D,) and content (T,), sent with its record."""
+        """Gives an item newer than the release a vector (D,) and content (T,), sent with its record.
+
+        Such an item was born now, which counts where nobody has said when it was published.
+        """
         self._vectors[item] = (vector.astype("<f4"), content.astype("<f4"))
+        self._bear(item, int(self.born_ms[item]) or self.now_ms)
         self.touched.add(item)
+
+    def _bear(self, item: int, born_ms: int) -> None:
+        if born_ms != self.born_ms[item]:
+            self.born_ms[item] = born_ms
+            self.announce(np.array([item]))
 
     def forget_vectors(self) -> None:
         """Drops the vectors that records carry: a new release holds them now."""
@@ -247,6 +262,7 @@ class Signals:
                 first_ms=int(self.first_ms[item]),
                 last_ms=int(self.last_ms[item]),
                 value_sum=float(self.value_sum[item]),
+                born_ms=int(self.born_ms[item]),
                 before=[ids[source] for source in sources.tolist()],
                 weights=weights.tobytes(),
                 vector=vector.tobytes(),
@@ -318,6 +334,7 @@ class Signals:
         fell = bool((popularity < self.popularity[item]).any())
         self.popularity[item] = popularity
         self.total += record.count - int(self.count[item])
+        self._first_clicks += self.count[item] == 0
         self.count[item] = record.count
         self.value_sum[item] = record.value_sum
         if record.count:
@@ -330,6 +347,8 @@ class Signals:
         self.neighbours.replace(item, sources, weights, self.tie, self.marks[0])
         if self._applied is not None:
             self._applied = _with_offsets(self._applied, item, offsets)
+        if record.born_ms:
+            self._bear(item, record.born_ms)
         if record.vector:
             self.set_vector(
                 item, _unpack(record.vector, np.float32, record), _unpack(record.content, np.float32, record)
@@ -367,7 +386,7 @@ class Signals:
             self.top_count[column] = len(best)
 
     def _grow(self, capacity: int) -> None:
-        for name in ("popularity", "count", "value_sum", "first_ms", "last_ms", "tie", "born"):
+        for name in ("popularity", "count", "value_sum", "first_ms", "last_ms", "tie", "born_ms"):
             setattr(self, name, _resized(getattr(self, name), capacity))
         self.marks = np.full((2, capacity), -1, np.int32)
         self.neighbours.grow(capacity)

@@ -264,7 +264,7 @@ def plain_candidates(asks: Asks, row: int, ann, plain: PlainSignals, model: Mode
     recent = [int(asks.items[row, k]) for k in reversed(places)]
     count = {j: plain.count(j) for j in range(catalogue.size)}
     popularity = lambda j, h: plain.popularity(j, h, now)  # noqa: E731
-    scores = {source: {} for source in SOURCES}
+    scores = {source: {} for source in (*SOURCES, "few", "new")}
     for j in eligible:
         if j in ann:
             prior = model.prior_weight * math.log(popularity(j, model.popular_now) + 0.05)
@@ -292,11 +292,14 @@ def plain_candidates(asks: Asks, row: int, ann, plain: PlainSignals, model: Mode
                 since = max(since, plain.of(j)[0].time_ms)
             weeks = max(now - since, 0) / (7 * DAY_MS)
             match = float(profile_of(recent, model) @ model.content[j])
-            scores["fresh"][j] = match - 0.15 * math.log1p(weeks)
+            scores["few" if count[j] else "new"][j] = match - 0.15 * math.log1p(weeks)
     orders = {
         source: sorted(found, key=lambda j: (-found[j], tie(catalogue, j)))
         for source, found in scores.items()
     }
+    few, new = orders["few"], orders["new"]
+    for rank in range(len(few) + len(new)):
+        orders["fresh"].append((few if not new or (rank % 2 and few) else new).pop(0))
     listed: dict[int, str] = {}
     for rank in range(catalogue.size):
         for source in SOURCES:
