@@ -6,6 +6,10 @@ FAISS offers one measure for both; with inner products for both long centroids a
 both the choice of lists is worse by a few hundredths.
 
 `ivfpq` keeps a byte for two dimensions (product quantization) instead of eight.
+
+A row far from every centroid is not found where it would lie: of rows about other centres than the lists
+were learned from, queries find one in ten. Such rows stand aside, exact, and are compared with every query
+until a rebuild learns lists for them.
 """
 
 from typing import Any
@@ -14,8 +18,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.flat import FlatRows
 from indexer.rows import Floats, Found, Ints, Kind
-from indexer.select import ordered
+from indexer.select import merged, ordered
 
 LISTS_A_ROOT = 4  # lists = 4 sqrt(n): choosing lists and scanning them then cost about the same
 LEAST_A_LIST = 16  # rows for each list at the training
@@ -24,6 +29,11 @@ SCANNED_A_PLACE = 10  # they would hold fewer rows than this for each place of t
 TRAINED_A_LIST = 50  # rows a centroid is learned from; more cost time and gain nothing in recall
 TRAINING_ROUNDS = 8
 TRAINED_CODES = 10_000  # rows the codes are learned from: 40 for each of 256 code words
+# A row stands aside if its squared distance to the nearest centroid is larger than that of 99 % of the rows
+# that the lists hold, with a margin, since these have drawn the centroids to themselves.
+NEAR_SHARE, NEAR_MARGIN = 0.99, 1.1
+ASIDE_ROWS = 5000  # rows aside cost some 50 µs a query then, and are worth a rebuild
+SAMPLED = 10_000  # rows of a stored index from which that distance is found again
 SEED = 1  # of the clustering, so that a release builds the same index everywhere
 
 
@@ -38,14 +48,14 @@ class InvertedRows:
         self._lists = faiss.downcast_InvertedLists(index.invlists)
         self._list_of = np.full(64, -1, np.int32)  # by item, -1 for none
         self._count = 0
+        self._aside = FlatRows(dimension)
         quantizer = faiss.downcast_index(index.quantizer)
         self._nearest_lists = quantizer  # by distance, for rows
         self._best_lists = faiss.IndexFlatIP(index.d)  # by inner product, for queries
         self._best_lists.add(quantizer.reconstruct_n(0, index.nlist))
         for number in range(index.nlist):
             self._enter(self._ids(number).astype(np.int32), number)
-        self._trained = max(self._count, 1)
-        self._put = 0  # rows put since the lists were learned
+        self._learned_from(self._sampled() if self._count else None)
 
     @classmethod
     def build(cls, kind: Kind, items: Ints, vectors: Floats) -> "InvertedRows":
@@ -76,20 +86,27 @@ class InvertedRows:
         return rows
 
     def __len__(self) -> int:
-        return self._count
+        return self._count + len(self._aside)
 
     def put(self, items: Ints, vectors: Floats) -> None:
-        """Rows at the end of their lists; the old ones of known items go."""
+        """Rows at the end of their lists, or aside; the old ones of known items go."""
         known = items[self.holds(items)]
         if len(known):
             self.drop(known)
         rows = _padded(vectors, self._index.d)
-        _, nearest = self._nearest_lists.search(rows, 1)
-        self._append(items, rows, nearest[:, 0])
+        distance2, nearest = self._nearest_lists.search(rows, 1)
+        near = distance2[:, 0] <= self._near2
+        self._append(items[near], rows[near], nearest[near, 0])
+        if not near.all():
+            self._aside.put(items[~near], vectors[~near])
         self._put += len(items)
 
     def drop(self, items: Ints) -> None:
         """Fills each gap with the last row of its list."""
+        aside = self._aside.holds(items)
+        if aside.any():
+            self._aside.drop(items[aside])
+            items = items[~aside]
         for item in items.tolist():
             number = int(self._list_of[item])
             ids, codes = self._ids(number), self._codes(number)
@@ -101,10 +118,10 @@ class InvertedRows:
         self._index.ntotal = self._count
 
     def holds(self, items: Ints) -> NDArray[np.bool_]:
-        """Which of items (n,) are in a list."""
+        """Which of items (n,) are in a list or aside."""
         known = items < len(self._list_of)
-        held: NDArray[np.bool_] = known & (self._list_of[np.where(known, items, 0)] >= 0)
-        return held
+        listed = known & (self._list_of[np.where(known, items, 0)] >= 0)
+        return listed | self._aside.holds(items) if len(self._aside) else listed
 
     def search(self, queries: Floats, k: int) -> Found:
         """The best k of the best lists; all lists are searched for a query whose lists hold too few."""
@@ -115,7 +132,10 @@ class InvertedRows:
         short = np.flatnonzero((items >= 0).sum(1) < min(k, self._count))
         if len(short):
             items[short], scores[short] = self._search(rows[short], k, lists)
-        return ordered(items, scores)
+        if not len(self._aside):
+            return ordered(items, scores)
+        more, more_scores = self._aside.search(queries, k)
+        return merged(np.concatenate([items, more], 1), np.concatenate([scores, more_scores], 1), k)
 
     def _search(self, rows: Floats, k: int, probes: int) -> Found:
         priority, chosen = self._best_lists.search(rows, probes)
@@ -126,10 +146,17 @@ class InvertedRows:
 
     def items(self) -> Ints:
         """Items (n,), in no particular order."""
-        return np.flatnonzero(self._list_of >= 0).astype(np.int32)
+        listed = np.flatnonzero(self._list_of >= 0).astype(np.int32)
+        return np.concatenate([listed, self._aside.items()])
 
     def vectors(self, items: Ints) -> Floats:
         """Vectors (n, D): as they were put, or as their codes have rounded them."""
+        aside = self._aside.holds(items)
+        if aside.any():
+            vectors = np.empty((len(items), self.dimension), np.float32)
+            vectors[aside] = self._aside.vectors(items[aside])
+            vectors[~aside] = self.vectors(items[~aside])
+            return vectors
         rows = np.empty((len(items), self._index.d), np.float32)
         lists = self._list_of[items]
         by_list = np.argsort(lists, kind="stable")
@@ -147,22 +174,27 @@ class InvertedRows:
 
     @property
     def waste(self) -> float:
-        """1 when as many rows were put since the lists were learned as they were learned from.
-
-        Removals cost nothing. Rows that came later lie in lists made for others.
+        """1 when as many rows were put as the lists were learned from, half of them are gone, or too many
+        stand aside. A row put or removed costs nothing by itself.
         """
-        return self._put / self._trained
+        gone = 1 - self._count / self._trained
+        return max(self._put / self._trained, 2 * gone, len(self._aside) / ASIDE_ROWS)
 
     @property
     def memory_bytes(self) -> int:
         """Bytes of rows or codes, ids, centroids and tables."""
         row = int(self._index.code_size) + 8
         centroids = 2 * 4 * int(self._index.nlist) * int(self._index.d)
-        return self._count * row + centroids + self._list_of.nbytes
+        return self._count * row + centroids + self._list_of.nbytes + self._aside.memory_bytes
 
     def faiss_index(self) -> Any:
-        """The index itself, whose ids are the items."""
-        return self._index
+        """The index itself, whose ids are the items; where rows stand aside, a copy with them in lists."""
+        if not len(self._aside):
+            return self._index
+        whole = InvertedRows(self.kind, self.dimension, faiss.clone_index(self._index))
+        whole._near2 = np.inf
+        whole.put(self._aside.items(), self._aside.vectors(self._aside.items()))
+        return whole._index
 
     def stored_items(self) -> Ints:
         """Nothing: the ids are the items."""
@@ -171,8 +203,8 @@ class InvertedRows:
     def renumber(self, numbers: Ints) -> None:
         """Item i becomes numbers[i] (m,), all different; those that become -1 go."""
         held = self.items()
-        gone = held[numbers[held] < 0]
-        self.drop(gone)
+        self.drop(held[numbers[held] < 0])
+        self._aside.renumber(numbers)
         self._list_of = np.full(64, -1, np.int32)
         self._count = 0
         for number in range(int(self._index.nlist)):
@@ -183,14 +215,30 @@ class InvertedRows:
     def _fill(self, items: Ints, vectors: Floats) -> None:
         """Puts the first rows. Lists grow by doubling when appended to; these get their size at once."""
         rows = _padded(vectors, self._index.d)
-        _, nearest = self._nearest_lists.search(rows, 1)
+        distance2, nearest = self._nearest_lists.search(rows, 1)
         for number, size in enumerate(np.bincount(nearest[:, 0], minlength=self._index.nlist).tolist()):
             self._lists.resize(number, size)
             self._lists.resize(number, 0)
         self._append(items, rows, nearest[:, 0])
-        self._trained = max(len(items), 1)
+        self._learned_from(distance2)
+
+    def _learned_from(self, distance2: Floats | None) -> None:
+        """The lists are as good as new, with rows at squared distances (n, 1) from their centroids."""
+        self._trained = max(self._count, 1)
+        self._put = 0  # rows put since the lists were learned
+        self._near2 = np.inf
+        if distance2 is not None:
+            self._near2 = NEAR_MARGIN * float(np.quantile(distance2, NEAR_SHARE))
+
+    def _sampled(self) -> Floats:
+        """Squared distances (n, 1) of some rows from their centroids."""
+        items = self.items()[:: -(-self._count // SAMPLED)]
+        distance2: Floats = self._nearest_lists.search(_padded(self.vectors(items), self._index.d), 1)[0]
+        return distance2
 
     def _append(self, items: Ints, rows: Floats, lists: NDArray[np.int64]) -> None:
+        if not len(items):
+            return
         ids, chosen = items.astype(np.int64), np.ascontiguousarray(lists)
         pointers = [faiss.swig_ptr(array) for array in (rows, ids, chosen)]
         self._index.add_core(len(items), *pointers)

@@ -187,6 +187,27 @@ def test_equal_vectors_are_listed_in_the_order_of_their_numbers(kind: Kind) -> N
     assert index.search(asked[:1], 6)[0][0, :4].tolist() == [8001, 8002, 8005, 8007]
 
 
+@pytest.mark.parametrize("name", ["hnsw", "ivf", "ivfpq"])
+def test_items_unlike_all_others_are_found_before_any_rebuild(name: Kind) -> None:
+    items, vectors, asked = world(3000)
+    later, other, asked_later = world(400, seed=1)
+    other, asked_later = other + 4, asked_later + 4
+    index = ItemIndex.build(items, vectors, name)
+    index.add(10_000 + later, other)
+    everything = np.concatenate([items, 10_000 + later]), np.concatenate([vectors, other])
+    assert recall_at_k(*everything, asked_later, index.search(asked_later, 50)[0]).mean() > 0.97
+    index.remove(10_000 + later[:200])
+    assert index.remove(10_000 + later) == 200
+    assert_valid(index, items, index.search(asked, 50), 50)
+
+
+def test_rows_put_among_the_others_stand_in_lists() -> None:
+    items, vectors, _ = world(4000, dimension=64)
+    index = ItemIndex.build(items[:2000], vectors[:2000], "ivf")
+    index.add(items[2000:], vectors[2000:])
+    assert index.rows.waste == pytest.approx(1.0)  # as many as it was built from; few of them aside
+
+
 def test_empty_calls_do_nothing(kind: Kind) -> None:
     items, vectors, asked = world(1500)
     index = ItemIndex.build(items, vectors, kind)

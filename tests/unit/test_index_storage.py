@@ -20,7 +20,7 @@ D = 4
 def golden_index(kind: Kind) -> ItemIndex:
     """The index of the golden files, with a removed and a replaced item; whole numbers, so scores are exact.
 
-    `PYTHONPATH=. python tests/unit/test_index_storage.py` writes them; never again once a version is released.
+    `PYTHONPATH=. python tests/unit/test_index_storage.py` writes them, never again after a release.
     """
     rng = np.random.default_rng(7)
     n = {"ivfpq": 1000, "hnsw": 100}.get(kind, 260)
@@ -70,6 +70,17 @@ def test_what_is_read_answers_and_changes_as_what_was_written(kind: Kind, tmp_pa
         each.remove([4, 6])
     assert_same(index, again)
     assert list(tmp_path.iterdir()) == [tmp_path / "items.index"]
+
+
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
+def test_rows_that_stand_aside_are_stored_too(kind: Kind, tmp_path: Path) -> None:
+    index = golden_index(kind)
+    index.update([4, 5001], np.full((2, D), 70, np.float32))
+    save(index, tmp_path / "items.index")
+    again = load(tmp_path / "items.index", kind=kind)
+    assert sorted(again.items().tolist()) == sorted(index.items().tolist())
+    assert again.search(np.ones((1, D), np.float32), 2)[0].tolist() == [[4, 5001]]
+    assert len(index) == (999 if kind == "ivfpq" else 259)
 
 
 def test_an_empty_index_is_kept(tmp_path: Path) -> None:
