@@ -65,11 +65,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         with kafka_client.admin(settings) as admin:
             yield from _brokers(admin, settings)
     except kafka_client.BrokerUnreachable as error:
-        yield Finding(
-            "fail", "brokers", str(error).partition(";")[0],
-            "start one with `nextclick broker`, or name yours with --bootstrap-servers HOST:PORT; for SASL "
-            "or TLS see `nextclick settings`",
-        )  # fmt: skip
+        detail, remedy = str(error).split("; ", 1)
+        yield Finding("fail", "brokers", detail, remedy)
 
 
 def _python() -> Finding:

@@ -85,7 +85,14 @@ def _connected(settings: Settings, kind: Any, *topics: str, **options: Any) -> A
     try:
         return kind(*topics, **connection(settings), **options)
     except KafkaError as error:
+        where = f"no Kafka broker answers at {settings.bootstrap_servers}"
+        if settings.security_protocol == "PLAINTEXT":
+            raise BrokerUnreachable(
+                f"{where} ({error}); start one with `nextclick broker`, or name yours with "
+                "--bootstrap-servers HOST:PORT; one that asks for a login or TLS needs security_protocol"
+            ) from error
+        # The client retries a refused login until its time is up, and then says only that.
         raise BrokerUnreachable(
-            f"no Kafka broker answers at {settings.bootstrap_servers} ({error}); start one with "
-            "`nextclick broker`, or name yours with --bootstrap-servers HOST:PORT"
+            f"{where} over {settings.security_protocol} ({error}); check the address, "
+            "the login (sasl_…) and the certificates (ssl_…) in `nextclick settings`"
         ) from error

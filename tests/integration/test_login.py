@@ -1,0 +1,60 @@
+"""A broker that asks for a login: the settings reach both clients, and a wrong password is told."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from learner.catalogue import Item
+from streams import kafka_client, loading, watching
+from streams.broker import EmbeddedBroker, _free_port
+from streams.settings import Settings, load_settings
+
+LOGIN = (
+    "org.apache.kafka.common.security.plain.PlainLoginModule required "
+    'username="broker" password="secret" user_broker="secret" user_me="hush";'
+)
+
+
+class GuardedBroker(EmbeddedBroker):
+    """The embedded broker with a second listener that asks for name and password."""
+
+    def _configure(self, controller_port: int) -> Path:
+        path = super()._configure(controller_port)
+        self.guarded_port = _free_port()
+        text = path.read_text()
+        for name in ("listeners", "advertised.listeners"):
+            text = text.replace(
+                f"\n{name}=PLAINTEXT://127.0.0.1:{self.port}",
+                f"\n{name}=PLAINTEXT://127.0.0.1:{self.port},SASL_PLAINTEXT://127.0.0.1:{self.guarded_port}",
+            )
+        text = text.replace("=PLAINTEXT:PLAINTEXT", "=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT")
+        text += "sasl.enabled.mechanisms=PLAIN\n"
+        text += f"listener.name.sasl_plaintext.plain.sasl.jaas.config={LOGIN}\n"
+        path.write_text(text)
+        return path
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedBroker]:
+    folder = tmp_path_factory.mktemp("guarded")
+    with GuardedBroker(folder, port=0, cache=load_settings().cache_dir) as broker:
+        yield broker
+
+
+def _settings(broker: GuardedBroker, password: str) -> Settings:
+    return load_settings(
+        bootstrap_servers=f"127.0.0.1:{broker.guarded_port}", security_protocol="SASL_PLAINTEXT",
+        sasl_mechanism="PLAIN", sasl_plain_username="me", sasl_plain_password=password,
+    )  # fmt: skip
+
+
+def test_all_clients_log_in(guarded: GuardedBroker) -> None:
+    settings = _settings(guarded, "hush")
+    loading.send_items(settings, [Item(item_id="i1", title="One")])  # admin, then aiokafka
+    assert watching.Titles.read(settings).of("i1") == "One"  # kafka-python
+
+
+def test_a_wrong_password_is_told(guarded: GuardedBroker) -> None:
+    with pytest.raises(kafka_client.BrokerUnreachable, match=r"over SASL_PLAINTEXT.*check .*the login"):
+        kafka_client.admin(_settings(guarded, "wrong"))
