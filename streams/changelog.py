@@ -129,6 +129,11 @@ class Changelog:
         """Records (as told to `commit`) whose states are not acknowledged yet."""
         return sum(commit.records for commit in self._queue)
 
+    async def room(self, limit: int) -> None:
+        """Waits until at most `limit` records are pending, or nothing will be kept any more."""
+        while self.pending > limit and self._failure is None:
+            await asyncio.wait([self._queue[0].durable])
+
     async def drain(self) -> None:
         """Returns when nothing is pending, also after a failure."""
         while self._task is not None and not self._task.done():

@@ -13,7 +13,7 @@ from aiokafka.structs import RecordMetadata
 
 from streams.partitioner import partition_of
 
-Acknowledgement = asyncio.Future[RecordMetadata]  # of a whole batch: its base offset
+Acknowledgement = asyncio.Future[RecordMetadata]  # with the base offset of the last batch it took
 
 # Enough for a state record of 128 events with ids of 256 bytes each and a long list of consumed items.
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
@@ -51,19 +51,21 @@ class Delivery:
     def __init__(self, producer: AIOKafkaProducer, fence: Callable[[], None] = _unfenced) -> None:
         self._producer = producer
         self._fence = fence
-        self.sent = 0  # records handed to the producer
+        self._outboxes: dict[tuple[str, int], _Outbox] = {}
+        self.sent = 0  # records taken
 
     async def partitions(self, topic: str) -> int:
         """How many partitions the topic has."""
         return len(await self._producer.partitions_for(topic))
 
     async def send(self, topic: str, records: Iterable[Outgoing]) -> list[Acknowledgement]:
-        """Queues the records, in their order within a partition; one future for each batch made.
+        """Queues the records, in their order within a partition; one future for each partition.
 
-        Returns when the producer has taken them, which is back-pressure: a partition's batch waits
-        until the one before it has left. Raises `Fenced`, and what aiokafka raises for a topic that
-        does not exist or a record over its limits.
+        Does not wait for the broker: what is queued while a partition's batch is on its way travels in
+        the next one. So callers bound what they have not had acknowledged. Raises `Fenced`, and what
+        aiokafka raises for a topic that does not exist; futures fail with what sending raises.
         """
+        self._fence()
         partitions: dict[int, list[Outgoing]] = {}
         count = await self.partitions(topic)
         for record in records:
@@ -73,32 +75,87 @@ class Delivery:
             partitions.setdefault(partition, []).append(record)
         futures: list[Acknowledgement] = []
         for partition, group in partitions.items():
-            futures += await self._send_partition(topic, partition, group)
+            outbox = self._outboxes.get((topic, partition))
+            if outbox is None:
+                outbox = self._outboxes[topic, partition] = _Outbox(
+                    self._producer, topic, partition, self._fence
+                )
+            futures.append(outbox.put(group))
+            self.sent += len(group)
         return futures
 
-    async def _send_partition(
-        self, topic: str, partition: int, records: list[Outgoing]
-    ) -> list[Acknowledgement]:
-        futures: list[Acknowledgement] = []
+
+class _Outbox:
+    """Records on their way to one partition."""
+
+    def __init__(
+        self, producer: AIOKafkaProducer, topic: str, partition: int, fence: Callable[[], None]
+    ) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._partition = partition
+        self._fence = fence
+        self._queue: list[tuple[list[Outgoing], Acknowledgement]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, records: list[Outgoing]) -> Acknowledgement:
+        """Queues records; the future is done when the last of them is acknowledged."""
+        future: Acknowledgement = asyncio.get_running_loop().create_future()
+        self._queue.append((records, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._empty())
+        return future
+
+    async def _empty(self) -> None:
+        while self._queue:
+            parcels, self._queue = self._queue, []
+            try:
+                await self._send(parcels)
+            except Exception as error:
+                _fail([future for _, future in parcels], error)
+
+    async def _send(self, parcels: list[tuple[list[Outgoing], Acknowledgement]]) -> None:
         batch = self._producer.create_batch()
-        for record in records:
-            if self._append(batch, record) is None:
-                futures.append(await self._hand_over(batch, topic, partition))
-                batch = self._producer.create_batch()
-                self._append(batch, record)  # the first record of a batch always fits
-        futures.append(await self._hand_over(batch, topic, partition))
-        self.sent += len(records)
-        return futures
+        carried: list[Acknowledgement] = []  # futures with a record in the batch
+        ended: list[Acknowledgement] = []  # of those, the ones whose last record it is
+        for records, future in parcels:
+            carried.append(future)
+            for record in records:
+                if self._append(batch, record) is None:
+                    await self._hand_over(batch, carried, ended)
+                    batch, carried, ended = self._producer.create_batch(), [future], []
+                    self._append(batch, record)  # the first record of a batch always fits
+            ended.append(future)
+        await self._hand_over(batch, carried, ended)
 
-    async def _hand_over(self, batch: Any, topic: str, partition: int) -> Acknowledgement:
+    async def _hand_over(
+        self, batch: Any, carried: list[Acknowledgement], ended: list[Acknowledgement]
+    ) -> None:
+        """Waits until the partition's batch before this one has left."""
         self._fence()
         batch.close()
-        future: Acknowledgement = await self._producer.send_batch(batch, topic, partition=partition)
-        return future
+        sent = await self._producer.send_batch(batch, self._topic, partition=self._partition)
+
+        def acknowledge(sent: Acknowledgement) -> None:
+            error = asyncio.CancelledError() if sent.cancelled() else sent.exception()
+            if error is not None:
+                _fail(carried, error)
+                return
+            for future in ended:
+                if not future.done():
+                    future.set_result(sent.result())
+
+        sent.add_done_callback(acknowledge)
 
     @staticmethod
     def _append(batch: Any, record: Outgoing) -> Any:
         return batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers))
+
+
+def _fail(futures: Iterable[Acknowledgement], error: BaseException) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)
 
 
 async def acknowledged(futures: Iterable[Acknowledgement]) -> None:

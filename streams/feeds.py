@@ -5,13 +5,17 @@ that was there at the start. Knows nothing of what the records mean.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from mode import Service
 
-_STRETCH = 256  # records applied in one go: a few ms at most without a turn for heartbeats
+_FETCHED = 1024  # records
+# Longest a stretch of records is applied without a turn for others: a round of lists waits for the lock.
+_STRETCH_SECONDS = 0.002
+_STRETCH_BEFORE_SECONDS = 0.05  # before the feed has caught up, when nobody waits for anything else
 _FETCH_BYTES = 4 * 1024 * 1024
 
 
@@ -42,9 +46,9 @@ class Feed(Service):  # type: ignore[misc]
 
     `on_record(record)` gets an aiokafka record: key, value (None: a tombstone), partition, offset,
     timestamp (CreateTime, ms), headers. What it raises crashes the service, and with
-    `beacon=app.beacon` the app: a callback handles bad records itself. With `lock` each stretch of up
-    to 256 records is applied while holding it, so that a worker which holds it during a round is not
-    surprised in the middle of one. `on_stretch()`, still under the lock, follows each
+    `beacon=app.beacon` the app: a callback handles bad records itself. With `lock` each stretch of
+    records, 2 ms at most, is applied while holding it, so that a worker which holds it during a round is
+    not surprised in the middle of one. `on_stretch()`, still under the lock, follows each
     stretch: for work worth doing once for many records.
     """
 
@@ -86,19 +90,25 @@ class Feed(Service):  # type: ignore[misc]
             self.ends = {tp.partition: end for tp, end in ends.items()}
             await self._note_positions(consumer)
             while not self.should_stop:
-                fetched = await consumer.getmany(timeout_ms=100, max_records=4 * _STRETCH)
-                await self._apply([record for records in fetched.values() for record in records])
+                fetched = await consumer.getmany(timeout_ms=100, max_records=_FETCHED)
+                await self._apply(record for records in fetched.values() for record in records)
                 if fetched or not self.caught_up.is_set():
                     await self._note_positions(consumer)
         finally:
             await consumer.stop()
 
-    async def _apply(self, records: list[ConsumerRecord]) -> None:
-        for start in range(0, len(records), _STRETCH):
+    async def _apply(self, records: Iterator[ConsumerRecord]) -> None:
+        record = next(records, None)
+        while record is not None:
             async with self._lock:
-                for record in records[start : start + _STRETCH]:
+                limit = _STRETCH_SECONDS if self.caught_up.is_set() else _STRETCH_BEFORE_SECONDS
+                end = time.perf_counter() + limit
+                while record is not None:
                     self._on_record(record)
                     self.records += 1
+                    record = next(records, None)
+                    if time.perf_counter() > end:
+                        break
                 if self._on_stretch is not None:
                     self._on_stretch()
             await asyncio.sleep(0)

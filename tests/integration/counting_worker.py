@@ -67,6 +67,7 @@ def main(bootstrap: str, prefix: str, slot: str, data: str, boom: int = -1, sess
         try:
             while True:
                 await rounds.wait()
+                await clients["changelog"].room(2048)
                 await asyncio.shield(one_round())
         except Exception as error:
             await app.crash(error)

@@ -147,6 +147,29 @@ def test_a_lost_recommendation_fails_it_and_everything_later() -> None:
     run(test)
 
 
+def test_room_comes_with_acknowledgements_and_with_failure() -> None:
+    async def test() -> None:
+        producer = Producer()
+        log = changelog(producer)
+        acks = [future() for _ in range(3)]
+        for ack in acks:
+            log.commit(0, [ack], {b"u": b"1"}, records=10)
+        await log.room(30)
+        waiting = asyncio.create_task(log.room(20))
+        await settle()
+        assert not waiting.done()
+        acks[0].set_result(None)
+        await settle()
+        producer.futures[0].set_result(None)
+        await waiting
+        waiting = asyncio.create_task(log.room(0))
+        await settle()
+        acks[1].set_exception(OSError("no broker"))
+        await waiting
+
+    run(test)
+
+
 def test_restore_reads_up_to_the_end_over_holes_and_passes_over_fenced_workers() -> None:
     async def test() -> None:
         log = Log(
