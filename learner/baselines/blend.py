@@ -17,7 +17,7 @@ from learner.baselines.item_knn import Factors, tune_item_knn
 from learner.baselines.memory import Doubles, Memory
 from learner.baselines.popularity import HALF_LIVES_MS, Popularity, half_life_in_words, tune_popularity
 from learner.baselines.scoring import Sums, walk_row
-from learner.baselines.sequence_rules import DISTANCE, RULE_HALF_LIVES_MS, tune_rules
+from learner.baselines.sequence_rules import DISTANCE, tune_rules
 from learner.baselines.tuning import Budget, once, rehearse
 from learner.metrics import LIST
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
@@ -141,7 +141,7 @@ class Blend(Popularity):
 
 
 def _singles(first: FirstPart) -> list[Budget]:
-    return [tune_item_knn(first), tune_rules(first, ()), tune_rules(first, RULE_HALF_LIVES_MS)]
+    return [tune_item_knn(first), tune_rules(first)]
 
 
 def _menu(first: FirstPart) -> tuple[Recipe, list[Ints]]:
@@ -151,14 +151,17 @@ def _menu(first: FirstPart) -> tuple[Recipe, list[Ints]]:
     as each of them alone does best with, normalised in its way.
     """
     best = tune_popularity(first).found["half_life"]
-    found = [budget.found for budget in _singles(first)]
+    knn, rules = (budget.found for budget in _singles(first))
     steps = [min(max(best + step, 0), len(HALF_LIVES_MS) - 1) for step in (4, 2, -3)]
     seconds = [place for place in dict.fromkeys(steps) if place != best]
-    knn = found[0]["normaliser"]
-    tens = [Part(0, 10, knn), Part(1, 10, knn), Part(2, 10, (0.0, 0.0))]
-    own = [Part(source, f["last"], f["normaliser"]) for source, f in enumerate(found)]
+    tens = [Part(0, 10, knn["normaliser"]), Part(1, 10, knn["normaliser"]), Part(2, 10, (0.0, 0.0))]
+    own = [
+        Part(0, knn["last"], knn["normaliser"]),
+        Part(1, *rules["plain"][:2]),
+        Part(2, *rules["decayed"][:2]),
+    ]
     half_lives = tuple(HALF_LIVES_MS[place] for place in (best, *seconds))
-    menu = Recipe(half_lives, (*tens, *own), found[2]["decays"][0])
+    menu = Recipe(half_lives, (*tens, *own), rules["decayed"][2])
     start, clicks = len(half_lives), menu.columns - 1
     return menu, [
         np.array([0, second, parts, parts + 1, parts + 2, clicks], np.int32)

@@ -6,10 +6,12 @@ most ten places later (SR of Ludewig and Jannach 2018, kept up to date click by 
 those times counts less the longer ago it is.
 """
 
+import math
+
 import numpy as np
 
 from learner.baselines.item_knn import NORMALISERS, Factors
-from learner.baselines.memory import DAY_MS, HOUR_MS, RULE_WINDOW, Memory
+from learner.baselines.memory import DAY_MS, HOUR_MS, RULE_WINDOW, Doubles, Memory
 from learner.baselines.popularity import HALF_LIVES_MS, Popularity, half_life_in_words, tune_popularity
 from learner.baselines.scoring import Sums, pair_ranking, try_settings
 from learner.baselines.tuning import Budget, once, rehearse
@@ -17,20 +19,24 @@ from learner.system import Ask, Event, FirstPart, Ints, Ranking
 
 LASTS = (1, 3, 5, 10)
 RULE_HALF_LIVES_MS = (6 * HOUR_MS, *(days * DAY_MS for days in (1, 4, 14, 40, 120, 300, 1000)))
+Rule = tuple[int, tuple[float, float], float | None]
 DISTANCE = np.arange(1.0, RULE_WINDOW + 1)
 
 
-def tune_rules(first: FirstPart, decays: tuple[float, ...]) -> Budget:
-    """Finds `last`, `normaliser` and `decays` (none, or the best one), by one pass that tries all."""
-    return once(first, f"rules {decays}", lambda: _search(first, decays))
+def tune_rules(first: FirstPart) -> Budget:
+    """Finds what does best, by one pass that tries everything: `best`, and also `plain` and `decayed`.
+
+    Each is a (last, normaliser, half-life in ms or None).
+    """
+    return once(first, "sequence_rules", lambda: _search(first))
 
 
-def _search(first: FirstPart, decays: tuple[float, ...]) -> Budget:
+def _search(first: FirstPart) -> Budget:
     popular = HALF_LIVES_MS[tune_popularity(first).found["half_life"]]
     # Columns hold different units, which does not matter: a ranking looks at one column only.
-    columns = np.arange(1 if decays else 0, 1 + len(decays), dtype=np.int32)
+    columns = np.arange(1 + len(RULE_HALF_LIVES_MS), dtype=np.int32)
     gains = np.zeros((len(LASTS), len(columns), len(NORMALISERS)))
-    memory = Memory(first, [popular], rules=decays)
+    memory = Memory(first, [popular], rules=RULE_HALF_LIVES_MS)
     factors = Factors(len(first.item_ids))
     sums = Sums(len(first.item_ids), len(columns))
 
@@ -45,37 +51,44 @@ def _search(first: FirstPart, decays: tuple[float, ...]) -> Budget:
         )  # fmt: skip
 
     events = rehearse(first, memory, answer, lambda e: factors.update(e.item, memory.clicks[e.item]))
-    last, column, normaliser = np.unravel_index(int(np.argmax(gains)), gains.shape)
-    shrink, power = NORMALISERS[normaliser]
-    budget = Budget(
+    best = _best(gains, columns)
+    last, normaliser, half_life_ms = best
+    return Budget(
         settings=gains.size,
         events=events,
         ndcg=float(gains.max() / max(events, 1)),
-        chosen={"last": LASTS[last], "shrink": shrink, "power": power},
-        found={"last": LASTS[last], "normaliser": (shrink, power), "decays": []},
+        chosen={
+            "last": last,
+            "shrink": normaliser[0],
+            "power": normaliser[1],
+            "half_life": half_life_in_words(half_life_ms or math.inf),
+        },
+        found={"best": best, "plain": _best(gains, columns[:1]), "decayed": _best(gains, columns[1:])},
     )
-    if decays:
-        budget.chosen["half_life"] = half_life_in_words(decays[column])
-        budget.found["decays"] = [decays[column]]
-    return budget
+
+
+def _best(gains: Doubles, columns: Ints) -> Rule:
+    last, column, normaliser = np.unravel_index(int(np.argmax(gains[:, columns])), gains[:, columns].shape)
+    place = int(columns[column])
+    half_life_ms = RULE_HALF_LIVES_MS[place - 1] if place else None
+    return LASTS[last], NORMALISERS[normaliser], half_life_ms
 
 
 class SequenceRules(Popularity):
-    """Plain sequence rules; how many last items and the normaliser are tuned."""
+    """Sequence rules; decay, how many last items and the normaliser are tuned."""
 
     name = "sequence_rules"
-    half_lives_ms: tuple[float, ...] = ()
 
     def tune(self, first: FirstPart) -> None:
         """Tries every number of last items, half-life and normaliser in one pass."""
-        self.budget.add(tune_rules(first, self.half_lives_ms))
-        found = self.budget.found
-        self.last, self.normaliser, self.decays = found["last"], found["normaliser"], found["decays"]
+        self.budget.add(tune_rules(first))
+        self.last, self.normaliser, self.decay_ms = self.budget.found["best"]
 
     def remember(self, first: FirstPart) -> Memory:
-        """Popularity and rules."""
+        """Popularity and rules, decayed or plain."""
         self.factors = Factors(len(first.item_ids), [self.normaliser])
-        return Memory(first, [HALF_LIVES_MS[self.half_life]], rules=self.decays)
+        decays = [] if self.decay_ms is None else [self.decay_ms]
+        return Memory(first, [HALF_LIVES_MS[self.half_life]], rules=decays)
 
     def learn(self, event: Event, listed: bool) -> Ints | None:
         """Folds one event; the item's normaliser changes with its clicks."""
@@ -88,13 +101,6 @@ class SequenceRules(Popularity):
         del ask
         memory, last = self.memory, recent[: self.last]
         return pair_ranking(
-            memory.rules, len(self.decays), last, 1.0 / DISTANCE[: len(last)], self.sums, memory.mark, stamp,
-            memory.known, self.factors.values[:, 0], self.tie,
+            memory.rules, 0 if self.decay_ms is None else 1, last, 1.0 / DISTANCE[: len(last)], self.sums,
+            memory.mark, stamp, memory.known, self.factors.values[:, 0], self.tie,
         )  # fmt: skip
-
-
-class DecayedSequenceRules(SequenceRules):
-    """Sequence rules that forget; the half-life is tuned too."""
-
-    name = "sequence_rules_decayed"
-    half_lives_ms = RULE_HALF_LIVES_MS
