@@ -206,7 +206,7 @@ def _play(demo: Demo, broker: EmbeddedBroker, recording: Recording, wishes: Wish
     )
     with demo.step("Worker and learner"):
         demo.start("learner", *at, *folder, "--release", str(release))
-        demo.start("worker", *at, *folder, "--release", str(release), "--http-port", "0")
+        demo.start("worker", *at, *folder, "--release", str(release))
         _wait_for_topics(demo, watched)
     with demo.step(f"Loading the past: {split:,} clicks"):
         demo.finish(demo.start("load", *at, *folder, *clicks, "--to", str(SPLIT), *items))

@@ -19,7 +19,9 @@ from streams.settings import Settings
 from streams.slots import Slot, SlotError, take_slot
 from streams.topics import Names
 
-SESSION_SECONDS = 6.0  # the least that brokers take by default (group.min.session.timeout.ms)
+# Loading the text model may hold the process up for seconds (14 s were seen on a busy machine with cold
+# disks), which must not be taken for its death. A restart on the same data folder need not wait for it.
+SESSION_SECONDS = 20.0
 _HEARTBEAT_SECONDS = 1.5
 _JOIN_SECONDS = 60.0  # with a margin over session and rebalance of a member that has died
 _NEVER_MS = 2_000_000_000  # this member polls nothing and must not be taken for stuck

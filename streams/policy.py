@@ -18,7 +18,7 @@ class Policy:
     k: int = 10
     candidates: int = 200
     # Chance that a user without history is shown one item from below the list's end.
-    exploration: float = 0.5
+    exploration: float = 0.1
     # Weight of dissimilarity to the items above (maximal marginal relevance; Carbonell & Goldstein 1998).
     diversity: float = 0.0
 

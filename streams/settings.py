@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     k: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="items in a list")
     policy: str = Field("default", description="name of the policy that each list carries")
     exploration: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.05, description="share of list places given to items the models know little of"
+        0.1, description="chance that a user nobody knows is shown one item from below the list's end"
     )
     diversity: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="how much a list avoids items that resemble each other"
@@ -98,8 +98,6 @@ class Settings(BaseSettings):
     slot: Annotated[int, Field(ge=0)] | None = Field(
         None, description="this worker's place in the group; default: the lowest one free on this machine"
     )
-    http_host: str = Field("127.0.0.1", description="address the worker's HTTP interface listens on")
-    http_port: Port = Field(8080, description="port of the worker's HTTP interface; 0: any free one")
 
     broker_port: Port = Field(9092, description="port of the embedded broker; 0: any free one")
     broker_heap: Annotated[str, StringConstraints(pattern=r"^[0-9]+[kmgKMG]$")] = Field(

@@ -52,7 +52,7 @@ def settings(broker: EmbeddedBroker, prefix: str, tmp_path: Path) -> Settings:
     """Settings for the broker, with topics and a data folder of the test's own, and the stream's clock."""
     return load_settings(
         bootstrap_servers=broker.bootstrap_servers, prefix=prefix, clock="stream",
-        data_dir=tmp_path / "nextclick", http_port=0, exploration=0.0,
+        data_dir=tmp_path / "nextclick", exploration=0.0,
     )  # fmt: skip
 
 

@@ -33,10 +33,10 @@ FLAGS: dict[str, Any] = {
     "release": _flag(str, "Release to begin with [default: the live one announced]", "--release"),
     "pin": _flag(bool, "Stay with this release whatever is announced", "--pin/--no-pin"),
     "slot": _flag(int, "This worker's place in the group [default: the lowest free here]", "--slot"),
-    "http_host": _flag(str, "Address of the HTTP interface", "--http-host"),
-    "http_port": _flag(int, "Port of the HTTP interface, 0 for any", "--http-port"),
     "k": _flag(int, "Items in a list", "--k"),
-    "exploration": _flag(float, "Share of places given to little-known items", "--exploration"),
+    "exploration": _flag(
+        float, "Chance that an unknown user is shown one item from below the list", "--exploration"
+    ),
     "diversity": _flag(float, "How much a list avoids items that resemble each other", "--diversity"),
     "repeat_consumption": _flag(
         Literal["yes", "no", "auto"], "Whether consumed items may come again", "--repeat-consumption"

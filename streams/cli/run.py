@@ -44,7 +44,7 @@ def broker(
 
 
 @takes_settings(
-    "release", "pin", "slot", "http_host", "http_port", "k", "exploration", "diversity",
+    "release", "pin", "slot", "k", "exploration", "diversity",
     "repeat_consumption", "data_dir", "log_level",
 )  # fmt: skip
 def worker(settings: "Settings") -> None:

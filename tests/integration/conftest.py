@@ -62,7 +62,7 @@ class System:
         """Starts `nextclick COMMAND`; returns the name under which it is known here."""
         name = name or command
         own = {
-            "worker": ("--release", str(self.release), "--http-port", "0", "--exploration", "0"),
+            "worker": ("--release", str(self.release), "--exploration", "0"),
             "learner": ("--release", str(self.release)),
         }.get(command, ())
         log = self.log(name).open("ab")
@@ -142,6 +142,8 @@ class System:
         consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False)
         try:
             numbers = consumer.partitions_for_topic(self.topic(topic)) or set()
+            if not numbers:
+                return []
             places = [TopicPartition(self.topic(topic), number) for number in numbers]
             consumer.assign(places)
             consumer.seek_to_beginning(*places)
