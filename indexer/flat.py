@@ -2,12 +2,12 @@
 
 Two ways to search the same memory. FAISS passes every score through a heap of k; for few rows one BLAS
 product and a bound on the k-th score (`select.at_least`) are faster. One thread of an EPYC, D = 65,
-k = 100 / 400, µs (FAISS | BLAS), `tests/bench/bench_index.py --flat`:
+k = 100 / 400, µs FAISS | BLAS, `tests/bench/bench_index.py --flat`:
 
-    rows      B = 1                  B = 64
-    10,000    88 / 160 | 67 / 86     5,700 / 10,600 | 1,900 / 4,200
-    30,000    222 / 357 | 176 / 255  27,000 / 20,500 | 12,400 / 10,600
-    100,000   870 / 1,200 | 1,770 / 2,540   (the scores no longer fit the cache)
+    rows      B = 1                      B = 64
+    10,000       93 / 173 |    85 / 124   6,100 / 10,600 |  2,800 /  4,800
+    30,000      246 / 314 |   211 / 324  14,100 / 19,900 | 10,100 / 11,500
+    100,000   1,220 / 1,180 | 2,480 / 2,260  (the scores no longer fit the cache)
 """
 
 from typing import Any

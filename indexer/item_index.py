@@ -23,7 +23,7 @@ VectorsOf = Callable[[Ints], Floats]  # items (n,) -> their exact vectors (n, D)
 # Items written under one hold of the lock: an item enters a graph of a million in about 0.3 ms, so that a
 # search waits for a bulk of writes at most some 20 ms.
 WRITTEN_AT_ONCE = 64
-COPIED_AT_ONCE = 20_000  # rows copied under one hold of the lock while compacting: 5 MB at D = 65
+COPIED_AT_ONCE = 2000  # rows copied under one hold while compacting: codes take 5 µs each to turn back
 PAUSE_S = 1e-4  # between two holds: Python's lock is not fair, and without a pause a searcher would starve
 
 
@@ -187,7 +187,8 @@ class ItemIndex:
                 _apply(fresh, written)
             with self._lock:
                 _apply(fresh, self._journal)
-                self._rows = fresh
+                old, self._rows = self._rows, fresh
+            del old  # gives hundreds of megabytes back, while nobody waits
             return True
         finally:
             self._journal = None
