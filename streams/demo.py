@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from learner.ml100k import fetch_ml100k
 from rich.console import Console
 from rich.live import Live as Screen
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -25,6 +24,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from learner.catalogue import Item
 from learner.dataset import Interactions, load_interactions, load_items
 from learner.events import Kind
+from learner.ml100k import fetch_ml100k
 from learner.repeats import data_repeats
 from streams import kafka_client
 from streams.broker import EmbeddedBroker

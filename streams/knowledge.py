@@ -13,9 +13,9 @@ from typing import Any
 
 import structlog
 from aiokafka import ConsumerRecord
-from learner.release import ReleaseError
 
 from learner.catalogue import Catalogue
+from learner.release import ReleaseError
 from learner.signals import FRONTIER, SignalError, Signals, SignalSettings
 from streams.clock import Clock
 from streams.contract import MAX_RECORD_BYTES, UNREADABLE, ReleaseRecord, decode_item, decode_release

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from learner.release import LiveRelease, load_release
 from numpy.typing import NDArray
 
 from indexer.item_index import ItemIndex, with_bias
 from indexer.item_index import queries as as_queries
 from learner.catalogue import Catalogue
+from learner.release import LiveRelease, load_release
 
 
 class Live:

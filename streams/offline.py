@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from learner.release import LiveRelease
 from numpy.typing import NDArray
 
 from learner.candidates import SOURCES
@@ -18,6 +17,7 @@ from learner.dataset import Interactions
 from learner.events import INTEREST, Kind
 from learner.features import FEATURES
 from learner.lists import Lists
+from learner.release import LiveRelease
 from learner.repeats import had_before
 from learner.signals import Signals, SignalSettings
 from learner.system import Ask, Event, FirstPart, Ints, Ranking

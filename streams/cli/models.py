@@ -1,7 +1,7 @@
 """Commands that make and judge models: train a release, replay recorded clicks."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -9,6 +9,8 @@ from streams.cli.options import takes_settings
 
 if TYPE_CHECKING:
     from streams.settings import Settings
+
+_UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000}
 
 Interactions = Annotated[
     Path, typer.Option(help="CSV or Parquet of user_id, item_id, timestamp, …", exists=True, dir_okay=False)
@@ -42,31 +44,52 @@ def train(
     )
 
 
-@takes_settings("repeat_consumption", "diversity", "log_level", kafka=True)
+@takes_settings("repeat_consumption", "diversity", "k", "log_level", kafka=False)
 def replay(
     settings: "Settings",
     interactions: Interactions,
     items: Items = None,
     split: Annotated[float, typer.Option(help="Share of the events that trains", min=0.0, max=1.0)] = 0.8,
     seed: Annotated[int, typer.Option(help="Seed of ties and training")] = 0,
+    seeds: Annotated[int, typer.Option(help="How many seeds to average over", min=1)] = 1,
     systems: Annotated[
-        str | None, typer.Option(help="Comma-separated systems [default: all]", show_default=False)
+        str | None,
+        typer.Option(
+            help="Comma-separated systems [default: nextclick and its baselines]", show_default=False
+        ),
     ] = None,
     announce: Annotated[
-        str, typer.Option(help="When items enter the catalogue: strict, first_click or start")
+        Literal["strict", "first_click", "start"], typer.Option(help="When items enter the catalogue")
     ] = "strict",
+    sessions: Annotated[
+        str | None,
+        typer.Option(help="Make bursts users of their own, cut at such gaps, like 30m", show_default=False),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write the figures to this file as JSON", show_default=False)
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw quality over the stream to this PNG", show_default=False)
+    ] = None,
     time_budget: Annotated[float, typer.Option(help="Minutes that training may take", min=0.05)] = 6.0,
 ) -> None:
-    """Judge the system on recorded clicks.
-
-    Each click is ranked before it is learned from.
-    """
+    """Judge the system on recorded clicks: each is ranked before it is learned from."""
     from streams import replay_command
 
     replay_command.run(
-        settings, interactions=interactions, items=items, split=split, seed=seed, systems=systems,
-        announce=announce, report=report, time_budget=time_budget,
+        settings, interactions=interactions, items=items, split=split, seed=seed, seeds=seeds, systems=systems,
+        announce=announce, sessions_ms=_milliseconds(sessions), report_file=report, plot_file=plot,
+        time_budget=time_budget,
     )  # fmt: skip
+
+
+def _milliseconds(text: str | None) -> int | None:
+    """A length of time such as 90s, 30m or 2h."""
+    if text is None:
+        return None
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNIT_MS or not number.isdigit() or int(number) == 0:
+        raise typer.BadParameter(
+            f"expected a time like 90s, 30m or 2h, got {text!r}", param_hint="--sessions"
+        )
+    return int(number) * _UNIT_MS[unit]
