@@ -26,7 +26,7 @@ LISTS_A_ROOT = 4  # lists = 4 sqrt(n): choosing lists and scanning them then cos
 LEAST_A_LIST = 16  # rows for each list at the training
 PROBES = 32  # lists scanned for a query, and more where
 SCANNED_A_PLACE = 10  # they would hold fewer rows than this for each place of the wanted list
-TRAINED_A_LIST = 50  # rows a centroid is learned from; FAISS's own 256 take five times as long
+TRAINED_A_LIST = 50  # rows a centroid is learned from; time grows with it
 TRAINING_ROUNDS = 8
 TRAINED_CODES = 10_000  # rows the codes are learned from: 40 for each of 256 code words
 # A row stands aside if it is farther from the nearest centroid, for its length, than 99 % of the rows that
