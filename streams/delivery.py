@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import RecordMetadata
 
 from streams.partitioner import partition_of
@@ -49,6 +50,7 @@ class Delivery:
     """Sends through one started producer, unless `fence` raises."""
 
     def __init__(self, producer: AIOKafkaProducer, fence: Callable[[], None] = _unfenced) -> None:
+        _guard(producer, fence)
         self._producer = producer
         self._fence = fence
         self._outboxes: dict[tuple[str, int], _Outbox] = {}
@@ -77,9 +79,7 @@ class Delivery:
         for partition, group in partitions.items():
             outbox = self._outboxes.get((topic, partition))
             if outbox is None:
-                outbox = self._outboxes[topic, partition] = _Outbox(
-                    self._producer, topic, partition, self._fence
-                )
+                outbox = self._outboxes[topic, partition] = _Outbox(self._producer, topic, partition)
             futures.append(outbox.put(group))
             self.sent += len(group)
         return futures
@@ -88,13 +88,10 @@ class Delivery:
 class _Outbox:
     """Records on their way to one partition."""
 
-    def __init__(
-        self, producer: AIOKafkaProducer, topic: str, partition: int, fence: Callable[[], None]
-    ) -> None:
+    def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int) -> None:
         self._producer = producer
         self._topic = topic
         self._partition = partition
-        self._fence = fence
         self._queue: list[tuple[list[Outgoing], Acknowledgement]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -132,7 +129,6 @@ class _Outbox:
         self, batch: Any, carried: list[Acknowledgement], ended: list[Acknowledgement]
     ) -> None:
         """Waits until the partition's batch before this one has left."""
-        self._fence()
         batch.close()
         sent = await self._producer.send_batch(batch, self._topic, partition=self._partition)
 
@@ -150,6 +146,21 @@ class _Outbox:
     @staticmethod
     def _append(batch: Any, record: Outgoing) -> Any:
         return batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers))
+
+
+def _guard(producer: AIOKafkaProducer, fence: Callable[[], None]) -> None:
+    """Asks the fence for each produce request as it is written.
+
+    A process that was paused finds requests that it had built before: they must not go out when it wakes.
+    """
+    send = producer.client.send
+
+    async def guarded(node: int, request: Any, **options: Any) -> Any:
+        if isinstance(request, ProduceRequest):
+            fence()
+        return await send(node, request, **options)
+
+    producer.client.send = guarded
 
 
 def _fail(futures: Iterable[Acknowledgement], error: BaseException) -> None:

@@ -7,9 +7,11 @@ what it appended would stand after the new owner's records. Knows no topics.
 import time
 from typing import Any
 
+from aiokafka.errors import KafkaError
 
-class Fenced(RuntimeError):  # noqa: N818 (a state of the process, and read aloud so)
-    """Another process may own what this one was about to write."""
+
+class Fenced(KafkaError):  # type: ignore[misc] # noqa: N818 (a state of the process, and read aloud so)
+    """Another process may own what this one was about to write. A KafkaError that no client retries."""
 
 
 def alive_clock() -> float:

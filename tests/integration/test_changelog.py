@@ -124,12 +124,22 @@ def test_a_record_over_the_limits_fails_its_future_and_no_other(settings: Settin
 
 
 def test_a_fenced_worker_sends_nothing(settings: Settings, topics: Names) -> None:
+    silent = False
+
     def fence() -> None:
-        raise Fenced("no heartbeat")
+        if silent:
+            raise Fenced("no heartbeat")
 
     async def test(producer: AIOKafkaProducer) -> None:
+        nonlocal silent
+        delivery = Delivery(producer, fence)
+        await producer.partitions_for(topics.recommendations)
+        queued = await delivery.send(topics.recommendations, [Outgoing(b"u", b"1")])
+        silent = True  # as if paused between queueing and writing
         with pytest.raises(Fenced):
-            await Delivery(producer, fence).send(topics.recommendations, [Outgoing(b"u", b"1")])
+            await acknowledged(queued)
+        with pytest.raises(Fenced):
+            await delivery.send(topics.recommendations, [Outgoing(b"u", b"1")])
         assert await read(settings, topics.recommendations) == []
 
     with_producer(settings, test)
