@@ -223,7 +223,7 @@ def _play(demo: Demo, broker: EmbeddedBroker, recording: Recording, wishes: Wish
     console.print(f"[bold]Live[/]: {len(interactions) - split:,} clicks, {' '.join(pace)}\n")
     demo.ready.wait(30)
     started = time.monotonic()
-    player = demo.start("play", *at, *folder, *clicks, "--from", str(SPLIT), *pace)
+    player = demo.start("play", *at, *clicks, "--from", str(SPLIT), *pace)
     _show(demo, board, follower, player, len(interactions) - split)
     seconds = time.monotonic() - started
     figures = {

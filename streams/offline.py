@@ -4,6 +4,7 @@ Owns a worker and a learner in one process: `recommend` answers, signals learn e
 online worker runs the same function; only the wire is missing. Knows no files and no command line.
 """
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
@@ -25,8 +26,8 @@ from streams.contract import Click
 from streams.intake import Arrival
 from streams.live import Live
 from streams.policy import Policy
-from streams.recommend import World, rank, recommend
-from streams.user_states import UserStates
+from streams.recommend import World, rank, recommend, reencode
+from streams.user_states import UserStates, event_hash
 
 WINDOW = 50  # a user's earlier events that a click pairs with, as in the learner
 
@@ -74,6 +75,25 @@ class Offline:
         scaled = world.live.release.normalised(np.array([kind], np.uint8), np.array([value], np.float32))
         world.signals.learn(item, click.timestamp, int(kind), float(scaled[0]), np.array(earlier, np.int32))
         earlier.append(item)
+
+    def remember(self, click: Click) -> None:
+        """Folds a click of the past, all but the student's step; `encode` makes up for that."""
+        self._offset += 1
+        kind = Kind[click.event.upper()]
+        if kind is not Kind.IMPRESSION:
+            slot = self.states.slot(click.user_id)
+            item = self.world.catalogue.intern(click.item_id)
+            value = math.nan if click.value is None else click.value
+            self.states.fold(slot, item, click.timestamp, int(kind), value, event_hash(click.event_id))
+            self.states.applied[slot] = self._offset
+        self.count(click)
+
+    def encode(self, at_once: int = 256) -> None:
+        """Computes every user's hidden state from the last 128 events."""
+        self.world.live.follow()
+        slots = list(self.states.index.values())
+        for start in range(0, len(slots), at_once):
+            reencode(slots[start : start + at_once], self.states, self.world.live)
 
     def slot(self, user_id: str) -> int:
         """The user's slot, -1 if nobody has seen the user."""
@@ -174,8 +194,8 @@ def collect(
 ) -> Lists:
     """Replays the hot path over [start, stop) of `data` and keeps the lists it makes (`Collect`).
 
-    Everything before `start` only feeds states and signals; users' hidden states are encoded from their
-    last 128 events when they are first asked about.
+    Everything before `start` only feeds states and signals; users' hidden states are then encoded from
+    their last 128 events.
     """
     rng = np.random.default_rng(seed)
     catalogue = live.catalogue
@@ -193,7 +213,10 @@ def collect(
     features = np.zeros((len(asked), width, len(FEATURES)), np.float32)
     mask = np.zeros((len(asked), width), np.bool_)
     row = 0
-    for number in range(stop):
+    for number in range(start):
+        offline.remember(_click(data, number))
+    offline.encode()
+    for number in range(start, stop):
         click = _click(data, number)
         item = catalogue.index.get(click.item_id, -1)
         if is_asked[number] and item >= 0:
