@@ -166,7 +166,8 @@ def test_pieces_are_those_of_the_wheel(data_folder: Callable[[str], Path]) -> No
     texts = [text_of(item) for item in load_items(data_folder("movietweetings-100k") / "items.csv.gz")]
     odd = [
         "", " ", "don't stop! $5 ^_^", "naïve café", "Ωμέγα ΣΣ", "日本の映画", "한국어", "İstanbul ß ǅ",
-        "🎬🍿 x", "a\u200bb\tc\x00d\ne", "x" * 150, "\u0301abc", "ＦＵＬＬ", "Ünïcödé—dash…", "a_b-c`d~e", "\x7fdel",
+        "🎬🍿 x", "a\u200bb\tc\x00d\ne", "x" * 150,
+        "\u0301abc", "ＦＵＬＬ", "Ünïcödé—dash…", "a_b-c`d~e", "\x7fdel",
     ]  # fmt: skip
     expected = [encoding.ids for encoding in tokenizer.encode_batch(texts + odd, add_special_tokens=False)]
     assert [pieces.split(text) for text in texts + odd] == expected
