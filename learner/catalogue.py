@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from learner.records import Records
+
 YEAR_MS = 365.25 * 86_400_000.0
 _TITLE_YEAR = re.compile(r"\((1[89]\d\d|20\d\d)\b[^()]*\)")  # "(1995)", "(2005–2013)"
 
@@ -47,7 +49,7 @@ class Catalogue:
     available (capacity,) bool: may be recommended now
     categories (capacity, 6) int32: numbers into `category_names`, -1 padded
     published (capacity,) float64: year with fraction, nan where unknown (float32 would round to hours)
-    records: the last record of each item that has one
+    records: the last record of each item that has one, by number
     version: rises whenever the availability of an item changes
     """
 
@@ -57,7 +59,7 @@ class Catalogue:
         self.available: NDArray[np.bool_] = np.zeros(16, np.bool_)
         self.categories: NDArray[np.int32] = np.full((16, MAX_CATEGORIES), -1, np.int32)
         self.published: NDArray[np.float64] = np.full(16, math.nan, np.float64)
-        self.records: dict[int, Item] = {}
+        self.records = Records(Item)
         self.category_names: list[str] = []
         self.version = 0
         self._category_index: dict[str, int] = {}
@@ -116,15 +118,23 @@ class Catalogue:
     def admit_all(self, items: Sequence[Item]) -> NDArray[np.int64]:
         """Takes a release's records, as `admit` does; returns their numbers (n,) int64.
 
-        What the catalogue already says is skipped quickly: most items of a new release are known.
+        What the catalogue already says is passed over, and what it has never heard of joins in one go.
         """
-        index, records, admit = self.index, self.records, self.admit
+        index, records = self.index, self.records
         numbers = np.empty(len(items), np.int64)
+        begin, joined = self.size, []
         for place, item in enumerate(items):
             number = index.get(item.item_id)
-            if number is None or records.get(number) != item:
-                number = admit(item)
+            if number is None:
+                number = index[item.item_id] = len(self.ids)
+                self.ids.append(item.item_id)
+                joined.append(item)
             numbers[place] = number
+        self._describe(begin, joined)
+        if len(joined) < len(items):
+            for number, item in zip(numbers.tolist(), items, strict=True):
+                if not records.holds(number, item):
+                    self.admit(item)
         return numbers
 
     def category(self, name: str) -> int:
@@ -149,6 +159,26 @@ class Catalogue:
         self._set_categories(number, item.categories)
         return number
 
+    def _describe(self, begin: int, items: Sequence[Item]) -> None:
+        """Takes the records of new items, numbered from `begin` on: as `_take`, without a step for each."""
+        end = begin + len(items)
+        if end > self.capacity:
+            self._grow(max(end, 2 * self.capacity))
+        rows = np.full((len(items), MAX_CATEGORIES), -1, np.int32)
+        for row, item in enumerate(items):
+            self.records[begin + row] = item
+            if item.categories:
+                numbers = [self.category(name) for name in dict.fromkeys(item.categories)][:MAX_CATEGORIES]
+                rows[row, : len(numbers)] = numbers
+        self.categories[begin:end] = rows
+        self.published[begin:end] = [_published(item) for item in items]
+        self.available[begin:end] = [item.available for item in items]
+        self.version += int(self.available[begin:end].any())
+        counts = np.bincount(rows[rows >= 0], minlength=len(self.category_names))
+        for category in np.flatnonzero(counts).tolist():
+            self._category_items[category] += int(counts[category])
+            self._weigh(category)
+
     def _join(self, item_id: str, *, available: bool) -> int:
         number = len(self.ids)
         if number == self.capacity:
@@ -160,13 +190,13 @@ class Catalogue:
         return number
 
     def _grow(self, capacity: int) -> None:
-        size = self.size
+        before = self.capacity
         available = np.zeros(capacity, np.bool_)
         categories = np.full((capacity, MAX_CATEGORIES), -1, np.int32)
         published = np.full(capacity, math.nan, np.float64)
-        available[:size] = self.available
-        categories[:size] = self.categories
-        published[:size] = self.published
+        available[:before] = self.available
+        categories[:before] = self.categories
+        published[:before] = self.published
         self.available, self.categories, self.published = available, categories, published
 
     def _set_available(self, number: int, available: bool) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from learner.catalogue import Catalogue, Item
+from learner.records import Records
 
 
 def test_numbers_never_change_while_the_arrays_grow() -> None:
@@ -103,3 +104,56 @@ def test_an_item_with_many_categories_keeps_the_first_six() -> None:
 def test_the_year_of_publication(item: Item, year: float) -> None:
     catalogue = Catalogue()
     assert catalogue.published[catalogue.announce(item)] == pytest.approx(year, nan_ok=True)
+
+
+def test_admitting_all_at_once_is_admitting_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+
+    def item(number: int, title: str) -> Item:
+        names = [f"c{c}" for c in rng.integers(0, 9, rng.integers(0, 9))]
+        return Item(item_id=f"i{number}", title=title, categories=names, available=bool(rng.random() < 0.8))
+
+    first = [item(n, f"A ({1900 + n})") for n in rng.permutation(60)]
+    second = [item(int(n), "B") for n in rng.permutation(90)] + first[:5]  # some twice, most known
+    catalogues = []
+    for at_once in (True, False):
+        catalogue = Catalogue()
+        catalogue.intern("i3")
+        catalogue.withdraw("i4")
+        catalogue.announce(Item(item_id="i5", title="owner", categories=["c0"]))
+        for items in (first, second):
+            found = catalogue.admit_all(items) if at_once else [catalogue.admit(item) for item in items]
+            assert list(found) == [catalogue.index[item.item_id] for item in items]
+        catalogues.append(catalogue)
+    one, other = catalogues
+    assert one.ids == other.ids
+    assert one.category_names == other.category_names
+    assert dict(one.records) == dict(other.records)
+    size = one.size
+    for name in ("available", "categories", "published"):
+        np.testing.assert_array_equal(getattr(one, name)[:size], getattr(other, name)[:size])
+    np.testing.assert_array_equal(one.category_weight, other.category_weight)
+
+
+def test_records_are_a_dict() -> None:
+    records = Records(Item)
+    records[3] = Item(item_id="a", attributes={"values": ["x"], "deep": {"n": 1.5}}, published_at=7)
+    records[1] = Item(item_id="b")
+    records[3] = records[3]
+    assert (len(records), list(records), 3 in records, 2 in records, 9 in records) == (
+        2,
+        [1, 3],
+        True,
+        False,
+        False,
+    )
+    assert records[3].attributes == {"values": ["x"], "deep": {"n": 1.5}}
+    assert records.get(2) is None
+    assert records.holds(1, Item(item_id="b"))
+    assert not records.holds(1, Item(item_id="c"))
+    assert not records.holds(99, Item(item_id="c"))
+    del records[1]
+    assert dict(records) == {3: records[3]}
+    for number in (1, -1, 50):
+        with pytest.raises(KeyError):
+            records[number]
