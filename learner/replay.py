@@ -60,14 +60,14 @@ def play(system: System, plan: Plan, progress: Progress | None = None) -> Outcom
     scoreboard = _Scoreboard(plan, outcome)
     for number in range(plan.stream.size):
         event = plan.stream.event(number)
-        _enter(system, plan, plan.entries_before.get(number, ()), event.time_ms)
+        enter(system, plan, plan.entries_before.get(number, ()), event.time_ms)
         if number >= plan.split and plan.scored[number]:
             started = perf_counter()
             ranking = system.rank(Ask(event.user, event.time_ms, event.scenario))
             shown = ranking.top(LIST, plan.id_rank)
             outcome.seconds += perf_counter() - started
             scoreboard.score(event, ranking, shown)
-        _enter(system, plan, plan.entries_after.get(number, ()), event.time_ms)
+        enter(system, plan, plan.entries_after.get(number, ()), event.time_ms)
         started = perf_counter()
         triggered = system.learn(event, bool(plan.lists[number]))
         if number >= plan.split:
@@ -85,21 +85,6 @@ def replay(
 ) -> list[list[Outcome]]:
     """Every system over every plan (one a seed), each from scratch: outcomes[plan][system]."""
     return [[play(make(), plan, progress) for make in systems] for plan in plans]
-
-
-def ranking_at(system: System, plan: Plan, number: int) -> Ranking:
-    """What `system` answers just before event `number` (at or after the split), for leak tests."""
-    system.fit(plan.first_part())
-    for earlier in range(number):
-        event = plan.stream.event(earlier)
-        _enter(system, plan, plan.entries_before.get(earlier, ()), event.time_ms)
-        if earlier >= plan.split and plan.scored[earlier]:
-            system.rank(Ask(event.user, event.time_ms, event.scenario))
-        _enter(system, plan, plan.entries_after.get(earlier, ()), event.time_ms)
-        system.learn(event, bool(plan.lists[earlier]))
-    event = plan.stream.event(number)
-    _enter(system, plan, plan.entries_before.get(number, ()), event.time_ms)
-    return system.rank(Ask(event.user, event.time_ms, event.scenario))
 
 
 class _Scoreboard:
@@ -152,6 +137,7 @@ def _blank(name: str, plan: Plan) -> Outcome:
     )
 
 
-def _enter(system: System, plan: Plan, items: Sequence[int], time_ms: int) -> None:
+def enter(system: System, plan: Plan, items: Sequence[int], time_ms: int) -> None:
+    """Announces items to a system."""
     for item in items:
         system.announce(item, plan.stream.records[item], time_ms)
