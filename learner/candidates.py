@@ -28,6 +28,7 @@ PROFILE = 20  # items whose content makes the user's profile, with weights .9**d
 FEW_CLICKS = 3
 AGEING = np.float32(0.15)  # what a fresh item loses against a better match of content, times log(1 + weeks)
 NOT_INTEREST = 5  # kinds from here on (dislike, hide, impression) are no interest: see learner.events
+_BUCKETS = 512
 EPSILON = 0.05  # clicks added to a decayed popularity before its logarithm
 _WEEK_MS = 7 * 86_400_000.0
 _YEAR_MS = 365.25 * 86_400_000.0
@@ -185,6 +186,36 @@ def _heapify(keys, items, n, tie):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def _shorten(keys, items, n, wanted):  # type: ignore[no-untyped-def]
+    """Drops from n items those that at least `wanted` others surpass; returns how many stay.
+
+    A list takes at most `wanted` items from a source, and two passes over a histogram cost a third of
+    the heap of them all.
+    """
+    if n <= 2 * wanted:
+        return n
+    least, most = keys[0], keys[0]
+    for k in range(1, n):
+        least = min(least, keys[k])
+        most = max(most, keys[k])
+    if most <= least:
+        return n
+    scale = np.float32((_BUCKETS - 1) / (most - least))
+    buckets = np.zeros(_BUCKETS, np.int32)
+    for k in range(n):
+        buckets[int((keys[k] - least) * scale)] += 1
+    above, lowest = 0, _BUCKETS
+    while above < wanted:
+        lowest -= 1
+        above += buckets[lowest]
+    kept = 0
+    for k in range(n):
+        keys[kept], items[kept] = keys[k], items[k]
+        kept += int((keys[k] - least) * scale) >= lowest
+    return kept
+
+
+@numba.njit(cache=True, nogil=True)
 def _pop(keys, items, n, tie):  # type: ignore[no-untyped-def]
     """Best item of a heap of n > 0; the heap then holds n - 1."""
     best = items[0]
@@ -302,6 +333,7 @@ def _propose(  # type: ignore[no-untyped-def]
                 heaps[FRESH + part, left[FRESH + part]] = j
                 left[FRESH + part] += 1
         for s in (ANN, RULES, KNN, TOGETHER, FRESH, FRESH + 1):
+            left[s] = _shorten(keys[s], heaps[s], left[s], wanted)
             _heapify(keys[s], heaps[s], left[s], tie)
 
         # Round robin: each source in turn names its next item.

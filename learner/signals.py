@@ -149,6 +149,7 @@ class Signals:
         self.tie = np.zeros(cap, np.uint32)
         self.born_ms = np.zeros(cap, np.int64)  # when an item newer than the release came; 0 for others
         self.marks = np.full((2, cap), -1, np.int32)  # the kernels' scratch, all -1 between calls
+        self.places = np.full(cap, -1, np.int8)  # the same: places in a history, small to stay in cache
         self.category_scratch = np.zeros((3, 16))  # the kernels', all 0 between calls
         self.top = np.zeros((HALF_LIVES, TOP), np.int32)
         self.top_count = np.zeros(HALF_LIVES, np.int64)
@@ -389,6 +390,7 @@ class Signals:
         for name in ("popularity", "count", "value_sum", "first_ms", "last_ms", "tie", "born_ms"):
             setattr(self, name, _resized(getattr(self, name), capacity))
         self.marks = np.full((2, capacity), -1, np.int32)
+        self.places = np.full(capacity, -1, np.int8)
         self.neighbours.grow(capacity)
         if self._applied is not None:
             wider = np.full((capacity, self._applied.shape[1]), -1, np.int64)

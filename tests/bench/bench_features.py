@@ -83,7 +83,7 @@ def main(name: str) -> None:
     )  # fmt: skip
     long = [history for history in histories.values() if len(history) >= HISTORY]
     print(
-        f"{name}: {size} items, {signals.neighbours.limit} pairs an item, {signals.memory_bytes() / 1e6:.0f} MB"
+        f"{name}: {size} items, {signals.neighbours.limit} pairs an item, {signals.memory_bytes() >> 20} MiB"
         f", {len(FEATURES)} features, {CANDIDATES} candidates, history {HISTORY}"
     )
     for batch in (1, 64):
