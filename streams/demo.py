@@ -32,7 +32,7 @@ from streams.contract import Click, Recommendation, decode_click
 from streams.demo_screen import Follower, draw, summary
 from streams.scoreboard import DecayedPopularity, Scoreboard, best_half_life
 from streams.settings import Settings
-from streams.topic_reader import follow
+from streams.topic_reader import follow, read_to_end
 from streams.topics import Names
 
 SPLIT = 0.8
@@ -308,13 +308,15 @@ def _wait_until_folded(demo: Demo, settings: Settings) -> None:
             if all(place in committed and committed[place].offset >= end for place, end in ends.items()):
                 break
             time.sleep(0.3)
-    for record in follow(settings, {names.signals: "end"}):
+    while True:
         demo.check()
-        if record is None or record.key != b"" or record.value is None:
-            continue
-        offsets = json.loads(record.value)["offsets"]
-        if all(offsets.get(str(place.partition), -1) >= end - 1 for place, end in ends.items()):
+        frontier = {}
+        for record in read_to_end(settings, names.signals):
+            if record.key == b"" and record.value is not None:
+                frontier = json.loads(record.value)["offsets"]
+        if all(frontier.get(str(place.partition), -1) >= end - 1 for place, end in ends.items()):
             return
+        time.sleep(1)
 
 
 def _watch(demo: Demo, settings: Settings, board: Scoreboard, follower: Follower) -> None:
