@@ -13,6 +13,7 @@ index.faiss          optional: an index over the vectors, else built on load
 
 import secrets
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -129,7 +130,7 @@ class Bundle:
     student: bytes
     ranker: bytes | None
     arrays: Arrays
-    items: list[Item]
+    items: Sequence[Item]
 
 
 def release_id(at_ms: int, rng: np.random.Generator | None = None) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,7 +19,6 @@ import msgspec
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from learner.bundle import (
     FORMAT,
@@ -36,8 +35,16 @@ from learner.bundle import (
     ReleaseError,
 )
 from learner.catalogue import Item
+from learner.records import Lines
 
 _ENCODER = "encoder."  # prefix of the text encoder's arrays in vectors.safetensors
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "I32": np.dtype("<i4"),
+    "U8": np.dtype("u1"),
+}
+_MAPPED_FROM_BYTES = 1 << 20  # smaller arrays are copied, so that they do not hold the file's pages
 _NEEDED = ("vectors", "bias", "content", "initial", "tail_mean", "cold_bias")
 
 
@@ -189,9 +196,10 @@ def _tensors(arrays: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def _read_arrays(path: Path) -> Arrays:
+    """The arrays; large ones are views of the mapped file, so that taking them up copies them only once."""
     try:
-        tensors = safetensors.numpy.load_file(path)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        tensors = _mapped(path)
+    except (OSError, KeyError, TypeError, ValueError) as error:
         _refuse(path, "arrays", f"{error}")
     encoder = {name.removeprefix(_ENCODER): a for name, a in tensors.items() if name.startswith(_ENCODER)}
     named = {f.name: tensors[f.name] for f in fields(Arrays) if f.name in tensors}
@@ -200,17 +208,34 @@ def _read_arrays(path: Path) -> Arrays:
     return Arrays(**named, encoder=encoder)
 
 
+def _mapped(path: Path) -> dict[str, NDArray[Any]]:
+    """Tensors of a safetensors file: 8 bytes of header length, a header in JSON, the tensors' bytes."""
+    data: NDArray[np.uint8] = np.memmap(path, np.uint8, mode="r")
+    begin = 8 + int(data[:8].view("<u8")[0])
+    header = msgspec.json.decode(data[8:begin].tobytes())
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            first, last = entry["data_offsets"]
+            part = data[begin + first : begin + last].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+            tensors[name] = part if part.nbytes > _MAPPED_FROM_BYTES else np.array(part)
+    return tensors
+
+
 def _pack_items(items: Iterable[Item]) -> bytes:
     # Without a time in the header, equal items make equal bytes.
     return gzip.compress(msgspec.json.Encoder().encode_lines(items), compresslevel=5, mtime=0)
 
 
-def _read_items(path: Path) -> list[Item]:
+def _read_items(path: Path) -> Sequence[Item]:
     try:
         with gzip.open(path) as file:
-            return msgspec.json.Decoder(Item).decode_lines(file.read())
+            items = Lines(file.read(), Item)
+        for _ in items:  # every line must be one
+            pass
     except (OSError, EOFError, msgspec.DecodeError) as error:
         _refuse(path, "one item a line", f"{error}")
+    return items
 
 
 def _entry(path: Path) -> FileEntry:

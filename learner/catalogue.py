@@ -19,6 +19,7 @@ YEAR_MS = 365.25 * 86_400_000.0
 _TITLE_YEAR = re.compile(r"\((1[89]\d\d|20\d\d)\b[^()]*\)")  # "(1995)", "(2005–2013)"
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+_AT_ONCE = 8192  # records of a release unpacked at one time
 _USUAL_ITEMS = 20_000  # what category weights are relative to
 MAX_CATEGORIES = 6  # of an item that the features look at; further ones are kept in the record only
 
@@ -120,20 +121,26 @@ class Catalogue:
 
         What the catalogue already says is passed over, and what it has never heard of joins in one go.
         """
-        index, records = self.index, self.records
-        numbers = np.empty(len(items), np.int64)
-        begin, joined = self.size, []
-        for place, item in enumerate(items):
+        if not self.size:
+            self._reserve(len(items))
+        numbers = [self._admit_some(items[at : at + _AT_ONCE]) for at in range(0, len(items), _AT_ONCE)]
+        return np.array([number for part in numbers for number in part], np.int64)
+
+    def _admit_some(self, items: Sequence[Item]) -> list[int]:
+        index, begin = self.index, self.size
+        numbers: list[int] = []
+        joined: list[Item] = []
+        for item in items:
             number = index.get(item.item_id)
             if number is None:
                 number = index[item.item_id] = len(self.ids)
                 self.ids.append(item.item_id)
                 joined.append(item)
-            numbers[place] = number
+            numbers.append(number)
         self._describe(begin, joined)
         if len(joined) < len(items):
-            for number, item in zip(numbers.tolist(), items, strict=True):
-                if not records.holds(number, item):
+            for number, item in zip(numbers, items, strict=True):
+                if not self.records.holds(number, item):
                     self.admit(item)
         return numbers
 
@@ -162,8 +169,7 @@ class Catalogue:
     def _describe(self, begin: int, items: Sequence[Item]) -> None:
         """Takes the records of new items, numbered from `begin` on: as `_take`, without a step for each."""
         end = begin + len(items)
-        if end > self.capacity:
-            self._grow(max(end, 2 * self.capacity))
+        self._reserve(end)
         rows = np.full((len(items), MAX_CATEGORIES), -1, np.int32)
         for row, item in enumerate(items):
             self.records[begin + row] = item
@@ -188,6 +194,11 @@ class Catalogue:
         self.available[number] = available
         self.version += available
         return number
+
+    def _reserve(self, items: int) -> None:
+        """Makes room for `items` in all and a quarter more, or the next one would cost a copy of it all."""
+        if items > self.capacity:
+            self._grow(max(items + items // 4, 2 * self.capacity))
 
     def _grow(self, capacity: int) -> None:
         before = self.capacity

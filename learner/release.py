@@ -57,12 +57,14 @@ class LiveRelease:
         bundle: Bundle,
         catalogue: Catalogue,
         *,
+        numbers: NDArray[np.int64] | None = None,
         folder: Path | None = None,
         features: Sequence[str] = FEATURES,
     ) -> None:
         """Admits the bundle's items to the catalogue and takes up its arrays.
 
-        `folder` is what errors name; `features` are the names of the features that `rank` will get.
+        `numbers`: of items already admitted by `catalogue.admit_all`; a busy worker does that in slices,
+        and then all of this beside its batches. `folder` is what errors name; `features` are the names of the features that `rank` will get.
         Raises ReleaseError where the models do not fit the manifest or this version's features.
         """
         manifest, arrays = bundle.manifest, bundle.arrays
@@ -88,7 +90,7 @@ class LiveRelease:
         self._category_of = {name: row for row, name in enumerate(manifest.categories)}
         self._category_row = np.zeros(0, np.int64)  # by the catalogue's categories: row of this release or -1
         self._known = 0  # items of the catalogue that have rows
-        self._align(catalogue.admit_all(bundle.items), arrays)
+        self._align(catalogue.admit_all(bundle.items) if numbers is None else numbers, arrays)
 
     def step(
         self,

@@ -13,6 +13,7 @@ from golden import make_release_v1 as tiny
 
 from learner.catalogue import Catalogue, Item
 from learner.features import FEATURES
+from learner.records import Lines
 from learner.release import (
     LiveRelease,
     ReleaseError,
@@ -87,13 +88,24 @@ def test_the_golden_bundle_computes_what_it_did() -> None:
 
 def test_what_is_written_is_read(folder: Path) -> None:
     written, read = tiny.tiny_bundle(), read_release(folder)
-    assert read.items == written.items
+    assert list(read.items) == written.items
     assert read.student == written.student
     assert read.ranker == written.ranker
     assert msgspec.structs.replace(read.manifest, files={}) == written.manifest
     for name in ("vectors", "content", "ease_item", "projection", "category_parts"):
         np.testing.assert_array_equal(getattr(read.arrays, name), getattr(written.arrays, name))
     assert [path.name for path in folder.parent.iterdir()] == ["r-1"]  # no temporary names left
+
+
+def test_items_are_unpacked_when_asked_for(folder: Path) -> None:
+    items = read_release(folder).items
+    assert (len(items), items[1], items[-1]) == (3, tiny.ITEMS[1], tiny.ITEMS[2])
+    for part in (slice(1, None), slice(None, 2), slice(None, None, -1), slice(5, 9), slice(2, 1)):
+        assert items[part] == tiny.ITEMS[part]
+    with pytest.raises(IndexError):
+        items[3]
+    assert list(Lines(b"", Item)) == []
+    assert [item.item_id for item in Lines(b'{"item_id":"a"}\n{"item_id":"b"}', Item)] == ["a", "b"]
 
 
 def test_equal_bundles_are_equal_bytes(folder: Path, tmp_path: Path) -> None:
@@ -191,7 +203,7 @@ def test_an_empty_folder_or_a_release_is_replaced_and_nothing_else(folder: Path,
     assert read_manifest(folder).release == "r-newer"
     (tmp_path / "empty").mkdir()
     write_release(tmp_path / "empty", tiny.tiny_bundle())
-    assert read_release(tmp_path / "empty").items == tiny.ITEMS
+    assert list(read_release(tmp_path / "empty").items) == tiny.ITEMS
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("dear")
     with pytest.raises(ReleaseError, match="found other files; name another one"):
@@ -270,6 +282,15 @@ def test_a_withdrawn_item_stays_withdrawn(folder: Path) -> None:
     catalogue.withdraw("a")
     live(catalogue, folder)
     assert not catalogue.available[catalogue.index["a"]]
+
+
+def test_a_bundle_may_be_taken_up_in_slices(folder: Path) -> None:
+    bundle, catalogue = read_release(folder), Catalogue()
+    catalogue.intern("c")
+    parts = [catalogue.admit_all(bundle.items[at : at + 1]) for at in range(3)]
+    release = LiveRelease(bundle, catalogue, numbers=np.concatenate(parts), features=tiny.FEATURES)
+    assert catalogue.ids == ["c", "a", "b"]
+    np.testing.assert_allclose(release.model.vectors[:3, 0], [2.1, 0.1, 1.1], rtol=1e-6)
 
 
 def test_new_items_get_the_mean_of_their_categories(folder: Path) -> None:
