@@ -64,7 +64,8 @@ class LiveRelease:
         """Admits the bundle's items to the catalogue and takes up its arrays.
 
         `numbers`: of items already admitted by `catalogue.admit_all`; a busy worker does that in slices,
-        and then all of this beside its batches. `folder` is what errors name; `features` are the names of the features that `rank` will get.
+        and then all of this beside its batches. `folder` is what errors name; `features` are the names of
+        the features that `rank` will get.
         Raises ReleaseError where the models do not fit the manifest or this version's features.
         """
         manifest, arrays = bundle.manifest, bundle.arrays
