@@ -5,6 +5,7 @@ Knows no model and no torch: the worker imports it.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -68,9 +69,16 @@ def normalise_values(
 
     A kind without a scale (never seen in training with values) gives 0: nothing is known of its range.
     """
-    mean = np.zeros(len(Kind), np.float64)
-    inverse = np.zeros(len(Kind), np.float64)
-    for word, (centre, spread) in scale.items():
-        mean[Kind[word.upper()]], inverse[Kind[word.upper()]] = centre, 1.0 / spread
+    mean, inverse = _by_code(tuple((word, *pair) for word, pair in scale.items()))
     normal = (value - mean[kind]) * inverse[kind]
-    return np.clip(np.nan_to_num(normal, nan=0.0), -VALUE_LIMIT, VALUE_LIMIT).astype(np.float32)
+    normal = np.where(np.isnan(normal), 0.0, normal)
+    return np.minimum(np.maximum(normal, -VALUE_LIMIT), VALUE_LIMIT).astype(np.float32)
+
+
+@lru_cache(maxsize=16)  # called for every click, with the same scale
+def _by_code(scale: tuple[tuple[str, float, float], ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means and inverse deviations by code of the kind (8,) each."""
+    mean, inverse = np.zeros(len(Kind)), np.zeros(len(Kind))
+    for word, centre, spread in scale:
+        mean[Kind[word.upper()]], inverse[Kind[word.upper()]] = centre, 1.0 / spread
+    return mean, inverse

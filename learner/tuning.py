@@ -51,7 +51,7 @@ def tune(log: EventLog, stop: int, items: int, half_lives_ms: tuple[float, ...],
     by_popularity = _ndcg(popularity_rank)
     now = int(np.argmax(by_popularity))
     union = np.minimum(popularity_rank, popularity_rank[:, now : now + 1]) <= UNION_DEPTH
-    gain = union.mean(0)
+    gain = union.sum(0).astype(np.float64)
     gain[now] = -1.0
     first, second = sorted((now, int(np.argmax(gain))))
     from_event = max(0, n - PAIR_EVENTS)

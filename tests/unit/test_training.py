@@ -1,0 +1,194 @@
+"""Training from end to end on toy data: who sees what, and that every kind of data leads to a release."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from learner.catalogue import Catalogue, Item
+from learner.content import ContentEncoder
+from learner.dataset import Interactions
+from learner.events import Kind
+from learner.features import FEATURES
+from learner.lists import Lists
+from learner.release import LiveRelease, load_release, read_release
+from learner.training import train_release
+
+pytestmark = pytest.mark.learner
+
+
+def data_of(user, item, kind=None, value=None, items=None) -> Interactions:
+    n = len(user)
+    return Interactions(
+        user=np.asarray(user, np.int32),
+        item=np.asarray(item, np.int32),
+        time_ms=1_600_000_000_000 + np.arange(n, dtype=np.int64) * 60_000,
+        kind=np.full(n, Kind.CLICK, np.uint8) if kind is None else np.asarray(kind, np.uint8),
+        value=np.full(n, np.nan, np.float32) if value is None else np.asarray(value, np.float32),
+        place=np.zeros(n, np.int32),
+        occurrence=np.zeros(n, np.int32),
+        user_ids=[f"u{k}" for k in range(max(user, default=-1) + 1)],
+        item_ids=[f"i{k}" for k in range(items or max(item, default=-1) + 1)],
+        scenarios=[None],
+    )
+
+
+def random_data(n: int = 300, users: int = 20, items: int = 30, seed: int = 0) -> Interactions:
+    rng = np.random.default_rng(seed)
+    return data_of(rng.integers(users, size=n).tolist(), rng.integers(items, size=n).tolist(), items=items)
+
+
+class FakePipeline:
+    """Lists of random features in which `student` is the answer; notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[LiveRelease, Interactions, int, int]] = []
+
+    def __call__(self, live, data, start, stop, *, lists=100, negatives=10, seed=0) -> Lists:
+        self.asked.append((live, data, start, stop))
+        rng = np.random.default_rng(seed)
+        n = min(lists, stop - start)
+        x = rng.normal(size=(n, 8, len(FEATURES))).astype(np.float32)
+        positive = x[..., FEATURES.index("student")].argmax(1)
+        positive[: n // 10] = -1
+        return Lists(x, positive, np.ones((n, 8), bool))
+
+
+def hashed() -> ContentEncoder:
+    """An encoder that reads nothing: no language model in unit tests."""
+    return ContentEncoder("hashed-words", np.zeros(512, np.float32), np.zeros((512, 64), np.float32))
+
+
+def train(data, tmp_path, items=(), collect=None, **options):
+    options.setdefault("encoder", hashed())
+    name = train_release(
+        data, list(items), tmp_path / "release", collect or FakePipeline(), budget_minutes=1, **options
+    )
+    live = load_release(tmp_path / "release", Catalogue())
+    assert live.id == name
+    return live
+
+
+def test_makes_a_release_that_answers(tmp_path) -> None:
+    live = train(random_data(), tmp_path)
+    assert live.manifest.items == 30
+    _, vector = live.step(
+        live.model.vectors[:2], np.array([1, 1]), np.zeros(2, np.float32), np.zeros(2, np.float32),
+        np.zeros((2, live.hidden_size), np.float32),
+    )  # fmt: skip
+    assert np.isfinite(vector).all()
+    scores = live.rank(np.random.default_rng(0).normal(size=(1, 5, len(FEATURES))).astype(np.float32))
+    assert scores.shape == (1, 5)
+    assert live.manifest.metrics["ranker"]["lists"] > 0
+
+
+def test_the_ranker_learns_from_the_lists(tmp_path) -> None:
+    live = train(random_data(3000), tmp_path)
+    x = np.random.default_rng(9).normal(size=(50, 8, len(FEATURES))).astype(np.float32)
+    best = x[..., FEATURES.index("student")].argmax(1)
+    assert (live.rank(x).argmax(1) == best).mean() > 0.7
+
+
+def test_lists_are_made_with_models_from_before_them(tmp_path) -> None:
+    """Every item is clicked in one stretch only: a model that knows later items has seen the future."""
+    n = 600
+    item = np.arange(n) // 10
+    pipeline = FakePipeline()
+    train(data_of((np.arange(n) % 7).tolist(), item.tolist()), tmp_path, collect=pipeline)
+    stages = [ask for ask in pipeline.asked if ask[0].id == "r-stage"]
+    assert [(start, stop) for _, _, start, stop in stages] == [(210, 360), (360, 600)]
+    for live, data, start, _ in stages:
+        known = np.flatnonzero(live.model.vectors[: live.manifest.items].any(1))
+        first_clicks = {name: k for k, name in reversed(list(enumerate(np.array(data.item_ids)[data.item])))}
+        assert known.size
+        assert max(first_clicks[live.catalogue.ids[number]] for number in known) < start
+
+
+def test_items_that_only_later_clicks_bring_are_not_in_the_release(tmp_path) -> None:
+    whole = random_data(items=30)
+    early = whole.at(slice(0, 40))
+    live = train(early, tmp_path)
+    clicked = {whole.item_ids[number] for number in early.item}
+    assert set(live.catalogue.ids) == clicked
+    assert len(clicked) < 30
+
+
+def test_same_arguments_same_release(tmp_path) -> None:
+    first, again = (train(random_data(), tmp_path / str(k), seed=5) for k in range(2))
+    for part in ("vectors", "bias"):
+        np.testing.assert_array_equal(getattr(first.model, part), getattr(again.model, part))
+    x = np.random.default_rng(0).normal(size=(3, 5, len(FEATURES))).astype(np.float32)
+    np.testing.assert_array_equal(first.rank(x), again.rank(x))
+
+
+@pytest.mark.parametrize(
+    ("user", "item"),
+    [
+        ([0], [0]),
+        ([0, 0, 0], [0, 1, 2]),
+        ([0] * 50, list(range(50))),
+        (list(range(50)), [0] * 50),
+        ([k % 3 for k in range(50)], [k % 4 for k in range(50)]),
+    ],
+    ids=["one click", "three clicks", "one user", "one item", "repeats"],
+)
+def test_any_data_leads_to_a_release(user, item, tmp_path) -> None:
+    live = train(data_of(user, item), tmp_path)
+    assert np.isfinite(live.model.vectors).all()
+    assert np.isfinite(live.rank(np.zeros((1, 3, len(FEATURES)), np.float32))).all()
+
+
+def test_repeats_are_recorded_and_can_be_ordered(tmp_path) -> None:
+    repeating = data_of([k % 3 for k in range(60)], [k % 4 for k in range(60)])
+    assert train(repeating, tmp_path / "auto").manifest.repeat_consumption
+    assert not train(repeating, tmp_path / "no", repeat_consumption=False).manifest.repeat_consumption
+
+
+def test_announced_items_without_clicks_have_vectors_from_their_categories(tmp_path) -> None:
+    data = data_of([k % 10 for k in range(200)], [k % 10 for k in range(200)])
+    records = [Item(item_id=f"i{k}", categories=["even" if k % 2 == 0 else "odd"]) for k in range(12)]
+    live = train(data, tmp_path, items=records)
+    assert live.manifest.items == 12
+    number = live.catalogue.index["i10"]
+    assert live.model.vectors[number].any()
+    np.testing.assert_allclose(
+        live.embed(np.zeros(64, np.float32), ["even"]), live.model.vectors[number], atol=1e-5
+    )
+
+
+def test_only_aversion_teaches_nothing_and_breaks_nothing(tmp_path) -> None:
+    live = train(data_of([0, 1, 2] * 10, [0, 1] * 15, kind=[Kind.DISLIKE] * 30), tmp_path)
+    assert live.manifest.items == 2
+
+
+def test_progress_rises_to_the_end(tmp_path) -> None:
+    told: list[tuple[str, float, str]] = []
+    train(random_data(), tmp_path, progress=lambda *step: told.append(step))
+    assert told[-1][:2] == ("release", 1.0)
+    assert all(0 <= share <= 1 for _, share, _ in told)
+    steps = list(dict.fromkeys(step for step, _, _ in told))
+    assert (
+        steps.index("student A") < steps.index("student B") < steps.index("student") < steps.index("ranker")
+    )
+
+
+def test_manifest_says_what_it_was_made_from(tmp_path) -> None:
+    data = random_data()
+    train(data, tmp_path)
+    manifest = read_release(tmp_path / "release").manifest
+    assert (manifest.data.events, manifest.data.users) == (300, 20)
+    assert manifest.data.last_ms == int(data.time_ms[-1])
+    assert manifest.training["seed"] == 0
+    assert set(manifest.metrics) == {"prior", "lists", "student", "ranker"}
+
+
+def test_the_serving_pipeline_makes_the_lists(tmp_path) -> None:
+    """With the true `collect`: users walk a cycle, so the next item is certain."""
+    from streams.offline import collect
+
+    rng = np.random.default_rng(0)
+    start = rng.integers(40, size=30)
+    user = np.tile(np.arange(30), 15)
+    item = (start[None] + np.arange(15)[:, None]).ravel() % 40
+    live = train(data_of(user.tolist(), item.tolist()), tmp_path, collect=collect)
+    assert live.manifest.metrics["ranker"]["lists"] > 200
