@@ -1,7 +1,7 @@
 """Settings that depend on the data and are chosen from its first part, never by hand.
 
 Owns three quick prequential trials (predict, then learn) over the last fifth of the training part:
-which half-lives the short and the long popularity source use, with which half-life pairs of clicks
+which half-lives the two popularity sources use, with which half-life pairs of clicks
 fade, and how these are scored. Knows no models. Under ten seconds for 100,000 clicks on one core.
 """
 
@@ -27,7 +27,8 @@ UNION_DEPTH = 50  # depth at which a second popularity source is judged by what 
 class Tuning:
     """What the data's first part has chosen.
 
-    `popular_now` and `popular` are places in `half_lives_ms` (the short and the long source);
+    `popular_now` and `popular` are places in `half_lives_ms`: the half-life that predicts best, which is
+    also the prior's, and the one that adds most to its list (mostly a longer one).
     `popularity_ndcg` (H,) and `pair_ndcg` (P,) are the trials' NDCG@10.
     """
 
@@ -53,13 +54,13 @@ def tune(log: EventLog, stop: int, items: int, half_lives_ms: tuple[float, ...],
     union = np.minimum(popularity_rank, popularity_rank[:, now : now + 1]) <= UNION_DEPTH
     gain = union.sum(0).astype(np.float64)
     gain[now] = -1.0
-    first, second = sorted((now, int(np.argmax(gain))))
+    other = int(np.argmax(gain))
     from_event = max(0, n - PAIR_EVENTS)
     tail = slice(from_event, n)
     pair_rank = _pair_trial(user[tail], item[tail], time[tail], items, scored[tail], repeats)
     by_pair = _ndcg(pair_rank)
     best = PAIR_HALF_LIVES_MS[len(by_pair) - 1 - int(np.argmax(by_pair[::-1]))]  # of equals the longest
-    return Tuning(first, second, best, tuple(by_popularity.tolist()), tuple(by_pair.tolist()))
+    return Tuning(now, other, best, tuple(by_popularity.tolist()), tuple(by_pair.tolist()))
 
 
 def _ndcg(rank: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -39,7 +39,7 @@ def test_lasting_taste_wants_a_long_half_life() -> None:
     item = rng.choice(300, size=6000, p=chance / chance.sum())
     log = log_of(np.arange(6000), item, np.arange(6000) * 3.6e6)
     chosen = tune(log, 6000, 300, HALF_LIVES, repeats=False)
-    assert chosen.popular == 3
+    assert chosen.popular_now == 3
     assert chosen.popularity_ndcg[3] == max(chosen.popularity_ndcg)
 
 
