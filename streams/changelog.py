@@ -62,16 +62,24 @@ class Changelog:
         consumer = self._consumer()
         await consumer.start()
         try:
-            for partition in partitions:
-                restored, epoch = await self._read(consumer, TopicPartition(self.topic, partition))
-                self.epochs[partition] = max(generation, epoch + 1)
+            places = [TopicPartition(self.topic, partition) for partition in partitions]
+            # Asked for all at once, and nothing is read of an empty log: each change of assignment costs
+            # aiokafka most of a second.
+            consumer.assign(places)
+            starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+            for tp in places:
+                restored, epoch = Restored(tp.partition, {}, ends[tp], 0), 0
+                if starts[tp] < ends[tp]:
+                    restored, epoch = await self._read(consumer, tp, starts[tp], ends[tp])
+                self.epochs[tp.partition] = max(generation, epoch + 1)
                 yield restored
         finally:
             await consumer.stop()
 
-    async def _read(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> tuple[Restored, int]:
+    async def _read(
+        self, consumer: AIOKafkaConsumer, tp: TopicPartition, start: int, end: int
+    ) -> tuple[Restored, int]:
         consumer.assign([tp])
-        start, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
         consumer.seek(tp, start)
         states: dict[bytes, bytes] = {}
         epochs: dict[bytes, int] = {}

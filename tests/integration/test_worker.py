@@ -424,3 +424,19 @@ def test_a_second_learner_refuses(system: Any) -> None:
     assert process.wait(60) == 1
     assert "learner" in system.said("second")
     assert system.processes["learner"].poll() is None
+
+
+def test_a_worker_serves_without_the_learners_libraries(system: Any, tmp_path: Path) -> None:
+    """As in a small container: torch and its like cannot be imported, and nobody misses them."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'transformers', 'tokenizers', 'onnx', 'river', 'sklearn'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+    )
+    root = Path(__file__).parents[2]
+    system.start("worker", env={"PYTHONPATH": f"{tmp_path}:{root}"})
+    ready(system)
+    assert len(system.answer(system.click("u", "1", START_MS))["items"]) == 10
