@@ -133,7 +133,8 @@ class System:
         event_id = event_id or uuid.uuid4().hex
         self.send(
             "clicks", user,
-            {"event_id": event_id, "user_id": user, "item_id": item, "event": "click", "timestamp": timestamp, **more},
+            {"event_id": event_id, "user_id": user, "item_id": item, "event": "click"}
+            | {"timestamp": timestamp, **more},
         )  # fmt: skip
         return event_id
 
