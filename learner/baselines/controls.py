@@ -1,12 +1,15 @@
 """Controls, which must score like chance: if they do better, the harness gives something away."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from learner.baselines.item_knn import ItemKnn
 from learner.baselines.memory import Memory
+from learner.baselines.popularity import HALF_LIVES_MS
 from learner.catalogue import Item
+from learner.events import INTEREST
 from learner.metrics import LIST
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 
@@ -45,42 +48,29 @@ class Random:
         return {}
 
 
-class ShuffledHistory(ItemKnn):
-    """Item-kNN that sees, for each click, another item drawn from all known ones.
+class NoisyMemory(Memory):
+    """Memory that sees, for each click, another item drawn from all known ones.
 
-    Popularity, co-occurrence and histories are then noise of the right shape. What a user has truly
-    consumed is still left out, as chance must be compared over what is eligible.
+    What a user has truly consumed is still barred, as chance must be compared over what is eligible.
     """
+
+    def __init__(self, first: FirstPart, half_lives_ms: Sequence[float], *, together: bool) -> None:
+        super().__init__(first, half_lives_ms, together=together)
+        self.rng = np.random.default_rng(first.seed + 1)
+
+    def learn(self, event: Event) -> None:
+        """Folds the event with its item exchanged."""
+        self.known[event.item] = self.known[event.item] or event.kind in INTEREST
+        drawn = int(self.rng.choice(np.flatnonzero(self.known))) if self.known.any() else event.item
+        self.fold(event, drawn)
+
+
+class ShuffledHistory(ItemKnn):
+    """Item-kNN with item-kNN's settings over memories that are noise of the right shape."""
 
     name = "shuffled_history"
 
-    def fit(self, first: FirstPart) -> None:
-        """Takes item-kNN's settings, and a memory for the true events beside the false one."""
-        super().fit(first)
-        self.truth = Memory(first)
-        self.rng = np.random.default_rng(first.seed + 1)
-
-    def announce(self, item: int, record: Item | None, time_ms: int) -> None:
-        """The item may be listed from now on."""
-        super().announce(item, record, time_ms)
-        self.truth.announce(item)
-
-    def rank(self, ask: Ask) -> Ranking:
-        """Item-kNN's ranking by false memories, without what was truly consumed."""
-        ranking = super().rank(ask)
-        _, stamp = self.truth.recall(ask.user)
-        kept = self.truth.mark[ranking.items] != stamp
-        ties = ranking.ties[kept] if ranking.ties is not None else None
-        return Ranking(ranking.items[kept], ranking.scores[kept], ties)
-
-    def learn(self, event: Event, listed: bool) -> Ints | None:
-        """Folds the event with its item exchanged."""
-        self.truth.learn(event)
-        self.memory.announce(event.item)
-        known = np.flatnonzero(self.truth.known)
-        drawn = int(self.rng.choice(known)) if len(known) else event.item
-        exchanged = Event(
-            event.number, event.user, drawn, event.time_ms, event.kind, event.value, event.scenario
-        )
-        super().learn(exchanged, listed=False)
-        return self.listed(event) if listed else None
+    def remember(self, first: FirstPart) -> Memory:
+        """Noisy popularity and co-occurrence."""
+        super().remember(first)
+        return NoisyMemory(first, [HALF_LIVES_MS[self.half_life]], together=True)

@@ -72,13 +72,22 @@ class Memory:
 
     def learn(self, event: Event) -> None:
         """Folds one event: O(window)."""
+        self.fold(event, event.item)
+
+    def fold(self, event: Event, clicked: int) -> None:
+        """Folds one event as if `clicked` had been its item, which a control does; bars its true item."""
         interest = event.kind in INTEREST
         bars = event.kind in AVERSION or (self._consumes[event.kind] and not self._repeats)
         if interest:
             recent, _ = self.recall(event.user)
-            self._click(event, recent)
-        if interest or bars:
-            self._chain(event.user, event.item, int(interest) + 2 * int(bars))
+            self._click(clicked, event.time_ms, recent)
+        if interest and bars and clicked == event.item:
+            self._chain(event.user, event.item, 3)
+            return
+        if interest:
+            self._chain(event.user, clicked, 1)
+        if bars:
+            self._chain(event.user, event.item, 2)
 
     def recall(self, user: int) -> tuple[Ints, int]:
         """The user's last items of interest, newest first (at most 50), and a stamp for `mark`."""
@@ -93,12 +102,11 @@ class Memory:
         """What a click now weighs in each decayed column of `rules`: divide by it. (G,) float64."""
         return np.asarray(np.exp2(time_ms * self.rule_rates - self.rule_reference))
 
-    def _click(self, event: Event, recent: Ints) -> None:
-        item = event.item
+    def _click(self, item: int, time_ms: int, recent: Ints) -> None:
         self.known[item] = True
         self.clicks[item] += 1.0
         if len(self.rates):
-            self.popularity[:, item] = np.logaddexp2(self.popularity[:, item], event.time_ms * self.rates)
+            self.popularity[:, item] = np.logaddexp2(self.popularity[:, item], time_ms * self.rates)
         together, rules = self._wanted
         if together:
             self.together.reserve(2 * len(recent))
@@ -106,8 +114,8 @@ class Memory:
         if rules:
             near = recent[:RULE_WINDOW]
             self.rules.reserve(len(near))
-            self._keep_in_range(event.time_ms)
-            weights = np.r_[1.0, self.unit(event.time_ms)][:, None] / np.arange(1.0, len(near) + 1)
+            self._keep_in_range(time_ms)
+            weights = np.r_[1.0, self.unit(time_ms)][:, None] / np.arange(1.0, len(near) + 1)
             add_pairs(*self.rules.arrays, item, near, weights, False)
 
     def _keep_in_range(self, time_ms: int) -> None:
