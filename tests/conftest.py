@@ -29,7 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _own_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see neither the variables nor (in the repository's root) the file of whoever runs them."""
     for name in list(os.environ):
-        if name.startswith("NEXTCLICK_") and name not in ("NEXTCLICK_DATA", "NEXTCLICK_CACHE_DIR", "NEXTCLICK_TEST_RELEASE"):
+        if name.startswith("NEXTCLICK_") and name not in (
+            "NEXTCLICK_DATA",
+            "NEXTCLICK_CACHE_DIR",
+            "NEXTCLICK_TEST_RELEASE",
+        ):
             monkeypatch.delenv(name)
 
 

@@ -77,8 +77,8 @@ def replay(
     from streams import replay_command
 
     replay_command.run(
-        settings, interactions=interactions, items=items, split=split, seed=seed, seeds=seeds, systems=systems,
-        announce=announce, sessions_ms=_milliseconds(sessions), report_file=report, plot_file=plot,
+        settings, interactions=interactions, items=items, split=split, seed=seed, seeds=seeds,
+        systems=systems, announce=announce, sessions_ms=_milliseconds(sessions), report_file=report, plot_file=plot,
         time_budget=time_budget,
     )  # fmt: skip
 

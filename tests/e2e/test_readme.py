@@ -69,8 +69,8 @@ class Shell:
         """A Python snippet."""
         text = text.replace("127.0.0.1:9092", f"127.0.0.1:{self.port}")
         return subprocess.run(
-            [sys.executable, "-c", text], cwd=self.folder, env=self.environment, capture_output=True, text=True,
-            check=True, timeout=120,
+            [sys.executable, "-c", text], cwd=self.folder, env=self.environment,
+            capture_output=True, text=True, check=True, timeout=120,
         ).stdout  # fmt: skip
 
     def said(self, command: str) -> str:

@@ -1,0 +1,71 @@
+"""Microseconds of the models in ONNX Runtime: a student's step and the ranker over 200 candidates.
+
+    python tests/bench/bench_models.py
+
+One thread, random weights (their values do not matter for speed). Prints the least and the median of many
+calls, since on a shared machine only the least repeats.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from learner.features import FEATURES
+from learner.ranker import Ranker, RankerConfig, ranker_model
+from learner.student import ItemContent, Student, StudentConfig
+from learner.student_export import step_model
+
+CANDIDATES, CALLS = 200, 2000
+
+
+def session(model: bytes) -> onnxruntime.InferenceSession:
+    """The model as `learner.release` runs it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def report(name: str, model: bytes, feed: dict[str, Any], calls: int = CALLS) -> None:
+    """Prints the time of one call in µs."""
+    running = session(model)
+    taken = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        running.run(None, feed)
+        taken.append((time.perf_counter() - start) * 1e6)
+    print(f"{name:36s} least {min(taken):8.1f}  median {np.median(taken):8.1f} µs")
+
+
+def main() -> None:
+    """Prints everything."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    student = Student(ItemContent.empty(10), StudentConfig())
+    step = step_model(student)
+    for batch in (1, 8, 64):
+        feed = {
+            "item_vector": rng.normal(size=(batch, 64)).astype(np.float32),
+            "kind": np.ones(batch, np.int64),
+            "log_gap": np.ones(batch, np.float32),
+            "value": np.zeros(batch, np.float32),
+            "hidden": rng.normal(size=(batch, student.hidden_size)).astype(np.float32),
+        }
+        report(f"student step, {batch} users", step, feed)
+    width = len(FEATURES)
+    rankers = [
+        Ranker(np.zeros(width, np.float32), np.ones(width, np.float32), RankerConfig()) for _ in range(2)
+    ]
+    for count in (1, 2):
+        model = ranker_model(rankers[:count])
+        for batch in (1, 8, 64):
+            features = rng.normal(size=(batch, CANDIDATES, width)).astype(np.float32)
+            name = f"ranker of {count}, {batch} x {CANDIDATES} x {width}"
+            report(name, model, {"features": features}, CALLS // batch + 20)
+
+
+if __name__ == "__main__":
+    main()
