@@ -78,8 +78,8 @@ def replay(
 
     replay_command.run(
         settings, interactions=interactions, items=items, split=split, seed=seed, seeds=seeds,
-        systems=systems, announce=announce, sessions_ms=_milliseconds(sessions), report_file=report, plot_file=plot,
-        time_budget=time_budget,
+        systems=systems, announce=announce, sessions_ms=_milliseconds(sessions), report_file=report,
+        plot_file=plot, time_budget=time_budget,
     )  # fmt: skip
 
 
