@@ -36,7 +36,7 @@ from streams.topic_reader import follow, read_to_end
 from streams.topics import Names
 
 SPLIT = 0.8
-TRAFFIC_SECONDS = 75  # what the rest of the clicks is played in, unless told otherwise
+TRAFFIC_SECONDS = 150  # what the rest of the clicks is played in, unless told otherwise
 SUMMARY_WAIT_SECONDS = 20
 _decode_list = msgspec.json.Decoder(Recommendation).decode
 

@@ -7,6 +7,7 @@ states they rest on, and the slice's offset is marked.
 
 import asyncio
 import functools
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,9 @@ log = structlog.get_logger()
 
 # Clicks whose effects are on their way to the broker: above it the next round waits.
 MAX_UNACKNOWLEDGED = 2048
+# The event loop and the model thread take turns at the interpreter. With Python's 5 ms each round would wait
+# for a turn of the other's several times over.
+SWITCH_SECONDS = 0.0005
 _STATES_A_TURN = 200  # restored between two turns for heartbeats
 
 
@@ -329,4 +333,5 @@ def _by_partition(
 
 def run(settings: Settings) -> None:
     """Runs a worker until it is stopped."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     Worker(settings).run()
