@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.catalogue import Catalogue
-from learner.decay import decay
-from learner.heaps import heapify, pop, shorten
-from learner.pair_rows import HEAD, WINDOW
-from learner.signals import Signals
+from learner.neighbours import HEAD, WINDOW
+from learner.signals import Signals, decay
 from learner.toplists import NEWEST
 
 # Nearest by the student, with the popularity prior; popular by a short and by a long half-life;
@@ -30,6 +28,7 @@ PROFILE = 20  # items whose content makes the user's profile, with weights .9**d
 FEW_CLICKS = 3
 AGEING = np.float32(0.15)  # what a fresh item loses against a better match of content, times log(1 + weeks)
 NOT_INTEREST = 5  # kinds from here on (dislike, hide, impression) are no interest: see learner.events
+_BUCKETS = 512
 EPSILON = 0.05  # clicks added to a decayed popularity before its logarithm
 _WEEK_MS = 7 * 86_400_000.0
 _YEAR_MS = 365.25 * 86_400_000.0
@@ -159,6 +158,73 @@ def content_profile(items, recent, found, content, profile):  # type: ignore[no-
 
 
 @numba.njit(cache=True, nogil=True)
+def _first(i, j, keys, items, tie):  # type: ignore[no-untyped-def]
+    if keys[i] != keys[j]:
+        return keys[i] > keys[j]
+    return tie[items[i]] < tie[items[j]]
+
+
+@numba.njit(cache=True, nogil=True)
+def _sift(keys, items, i, n, tie):  # type: ignore[no-untyped-def]
+    while True:
+        child = 2 * i + 1
+        if child >= n:
+            return
+        if child + 1 < n and _first(child + 1, child, keys, items, tie):
+            child += 1
+        if not _first(child, i, keys, items, tie):
+            return
+        keys[i], keys[child] = keys[child], keys[i]
+        items[i], items[child] = items[child], items[i]
+        i = child
+
+
+@numba.njit(cache=True, nogil=True)
+def _heapify(keys, items, n, tie):  # type: ignore[no-untyped-def]
+    for i in range(n // 2 - 1, -1, -1):
+        _sift(keys, items, i, n, tie)
+
+
+@numba.njit(cache=True, nogil=True)
+def _shorten(keys, items, n, wanted):  # type: ignore[no-untyped-def]
+    """Drops from n items those that at least `wanted` others surpass; returns how many stay.
+
+    A list takes at most `wanted` items from a source, and two passes over a histogram cost a third of
+    the heap of them all.
+    """
+    if n <= 2 * wanted:
+        return n
+    least, most = keys[0], keys[0]
+    for k in range(1, n):
+        least = min(least, keys[k])
+        most = max(most, keys[k])
+    if most <= least:
+        return n
+    scale = np.float32((_BUCKETS - 1) / (most - least))
+    buckets = np.zeros(_BUCKETS, np.int32)
+    for k in range(n):
+        buckets[int((keys[k] - least) * scale)] += 1
+    above, lowest = 0, _BUCKETS
+    while above < wanted:
+        lowest -= 1
+        above += buckets[lowest]
+    kept = 0
+    for k in range(n):
+        keys[kept], items[kept] = keys[k], items[k]
+        kept += int((keys[k] - least) * scale) >= lowest
+    return kept
+
+
+@numba.njit(cache=True, nogil=True)
+def _pop(keys, items, n, tie):  # type: ignore[no-untyped-def]
+    """Best item of a heap of n > 0; the heap then holds n - 1."""
+    best = items[0]
+    keys[0], items[0] = keys[n - 1], items[n - 1]
+    _sift(keys, items, 0, n - 1, tie)
+    return best
+
+
+@numba.njit(cache=True, nogil=True)
 def _propose(  # type: ignore[no-untyped-def]
     items, kinds, length, now_ms, user_vector, excluded_from, excluded,
     ann_items, size, available,
@@ -267,8 +333,8 @@ def _propose(  # type: ignore[no-untyped-def]
                 heaps[FRESH + part, left[FRESH + part]] = j
                 left[FRESH + part] += 1
         for s in (ANN, RULES, KNN, TOGETHER, FRESH, FRESH + 1):
-            left[s] = shorten(keys[s], heaps[s], left[s], wanted)
-            heapify(keys[s], heaps[s], left[s], tie)
+            left[s] = _shorten(keys[s], heaps[s], left[s], wanted)
+            _heapify(keys[s], heaps[s], left[s], tie)
 
         # Round robin: each source in turn names its next item.
         taken, rank = 0, 0
@@ -290,7 +356,7 @@ def _propose(  # type: ignore[no-untyped-def]
                     if s == FRESH and (left[s] == 0 or (rank % 2 == 1 and left[s + 1] > 0)):
                         heap = s + 1
                     if left[heap] > 0:
-                        j = pop(keys[heap], heaps[heap], left[heap], tie)
+                        j = _pop(keys[heap], heaps[heap], left[heap], tie)
                         left[heap] -= 1
                 if j < 0:
                     continue
@@ -337,9 +403,9 @@ def _fill(taken, wanted, size, available, barred, popularity, count, tie, items,
             keys[n] = popularity[j] if popularity[j] > 0 else -1.0 / (1.0 + count[j])
             heap[n] = j
             n += 1
-    heapify(keys, heap, n, tie)
+    _heapify(keys, heap, n, tie)
     while taken < wanted and n > 0:
-        j = pop(keys, heap, n, tie)
+        j = _pop(keys, heap, n, tie)
         n -= 1
         barred[j] = taken
         items[taken] = j

@@ -27,9 +27,8 @@ from learner.candidates import (
     interest,
 )
 from learner.catalogue import Catalogue
-from learner.decay import decay
-from learner.pair_rows import WINDOW
-from learner.signals import HALF_LIVES, Signals
+from learner.neighbours import WINDOW
+from learner.signals import HALF_LIVES, Signals, decay
 
 _STUDENT = ("student", "student_mean", "student_max", "student_rank", "student_cosine")
 _POPULARITY = (

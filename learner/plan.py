@@ -4,7 +4,7 @@ Owns the split, sessions, repeats, when items enter the catalogue, which events 
 they belong to. Knows no system and no metric.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -27,7 +27,6 @@ TAIL_FROM = 0.2  # the tail is what lies outside this top share of items by clic
 # that each item will be clicked some day).
 Announce = Literal["strict", "first_click", "start"]
 NEVER = np.iinfo(np.int64).max
-CONTENT_FIELDS = ("title", "description", "categories", "tags", "image", "attributes", "price", "published_at")
 
 
 class ReplayError(ValueError):
@@ -275,22 +274,11 @@ def _counts(
     return earlier, clicks, tail
 
 
-def stream_from(
-    interactions: Interactions,
-    records: Sequence[Item] = (),
-    seed: int = 0,
-    without: Collection[str] = (),
-) -> Stream:
+def stream_from(interactions: Interactions, records: Sequence[Item] = (), seed: int = 0) -> Stream:
     """Puts interactions into global time order, ties broken by `seed`, and joins them with the catalogue.
 
-    `without` names fields of the records that are left out, because they were written later than the
-    clicks. Availability is ignored for the same reason: the file says what is withdrawn today.
+    Availability is ignored: the file says what is withdrawn today, not what was on the day of a click.
     """
-    unknown = set(without) - set(CONTENT_FIELDS)
-    if unknown:
-        raise ReplayError(f"no field {min(unknown)!r} in the catalogue: there are {', '.join(CONTENT_FIELDS)}")
-    plain = Item(item_id="none")
-    changes: dict[str, Any] = {"available": True} | {name: getattr(plain, name) for name in without}
     events = interactions.in_order(seed)
     item_ids = list(events.item_ids)
     number = {name: n for n, name in enumerate(item_ids)}
@@ -299,7 +287,7 @@ def stream_from(
         if record.item_id not in number:
             number[record.item_id] = len(item_ids)
             item_ids.append(record.item_id)
-        known[number[record.item_id]] = msgspec.structs.replace(record, **changes)
+        known[number[record.item_id]] = msgspec.structs.replace(record, available=True)
     return Stream(
         user=events.user,
         item=events.item,

@@ -12,7 +12,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -291,22 +291,3 @@ def ranker_model(rankers: Sequence[Ranker]) -> bytes:
     onnx.checker.check_model(model)
     serialised: bytes = model.SerializeToString()
     return serialised
-
-
-@torch.no_grad()
-def read_ranker(model: bytes, config: RankerConfig | None = None) -> Ranker:
-    """The inverse of `ranker_model`, for training on: an average of rankers comes back as one wider ranker."""
-    stored = {
-        constant.name: torch.from_numpy(numpy_helper.to_array(constant).copy())
-        for constant in onnx.load_from_string(model).graph.initializer
-    }
-    widths = (len(stored["first_bias"]), len(stored["second_bias"]))
-    mean, inverse = stored["mean"].numpy(), stored["inverse"].numpy()
-    ranker = Ranker(mean, 1.0 / inverse, replace(config or RankerConfig(), widths=widths))
-    ranker.inverse.copy_(stored["inverse"])
-    for layer, name in ((ranker.wide, "first"), (ranker.narrow, "second"), (ranker.out, "last")):
-        layer.weight.copy_(stored[name].T)
-    for layer, name in ((ranker.wide, "first_bias"), (ranker.narrow, "second_bias"), (ranker.out, "bias")):
-        layer.bias.copy_(stored[name])
-    ranker.skip.weight.copy_(stored["skip"].T)
-    return ranker.eval()

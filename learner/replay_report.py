@@ -25,7 +25,7 @@ from learner.metrics import (
     reciprocal_rank,
     resampled,
 )
-from learner.plan import CONTENT_FIELDS, DAY_MS, Plan
+from learner.plan import DAY_MS, Plan
 from learner.repeats import repeat_share
 from learner.replay import Outcome
 

@@ -21,17 +21,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from learner.catalogue import Catalogue
-from learner.decay import growth
 from learner.events import INTEREST
 from learner.neighbours import Neighbours
-from learner.signal_records import FRONTIER as FRONTIER
-from learner.signal_records import SignalError as SignalError
-from learner.signal_records import SignalRecord, decode, encode, unpack
 from learner.toplists import BORN, NEWEST, TOP, move_up, top_of
 
 HOUR_MS = 3_600_000.0
@@ -42,6 +39,7 @@ YEAR_MS = 365.25 * DAY_MS
 # (float64 1023, float32 127), rare enough to cost nothing.
 _HIGHEST_POPULARITY, _LOWEST_POPULARITY = 256, -700
 _HIGHEST_PAIR = 40
+FRONTIER = ""  # key of the record that belongs to no item
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,37 @@ class SignalSettings:
     def from_dict(cls, fields: Mapping[str, Any]) -> "SignalSettings":
         """The inverse of `as_dict`."""
         return cls(**{**fields, "half_lives_ms": tuple(fields["half_lives_ms"])})
+
+
+class SignalError(ValueError):
+    """A record of the topic `signals` that cannot be applied."""
+
+
+class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Topic `signals`: all that is known of one item, or with item_id "" how far the learner is.
+
+    Arrays are base64 (msgspec's text for bytes) of little-endian numbers: exact, and shorter than decimals.
+    """
+
+    item_id: str
+    offsets: dict[str, int]  # by partition of `clicks`: the last offset folded
+    now_ms: int  # the stream's clock
+    reference: list[int]  # of the half-lives, then of the pairs
+    popularity: bytes = b""  # (H,) float64
+    count: int = 0
+    first_ms: int = 0
+    last_ms: int = 0
+    value_sum: float = 0.0
+    born_ms: int = 0
+    before: list[str] = []  # items clicked before this one
+    weights: bytes = b""  # (len(before), 4) float32
+    vector: bytes = b""  # (D,) float32: of an item that is newer than the release
+    content: bytes = b""  # (T,) float32
+    v: int = 1
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(SignalRecord).decode
 
 
 class Signals:
@@ -171,8 +200,6 @@ class Signals:
         """
         if kind not in INTEREST:
             return
-        if math.isnan(value):
-            value = 0.0
         if self.catalogue.size != self._known:
             self.follow()
         if time_ms > self._rebase_at_ms:
@@ -225,7 +252,7 @@ class Signals:
         sources, weights = self.neighbours.row(item)
         ids = self.catalogue.ids
         vector, content = self._vectors.get(item, (_NO_VECTOR, _NO_VECTOR))
-        return encode(
+        return _encode(
             SignalRecord(
                 item_id=ids[item],
                 offsets=_named(_later(self.offsets, self.applied(item))),
@@ -246,7 +273,7 @@ class Signals:
 
     def frontier_record(self) -> bytes:
         """How far the clicks have been folded, to be sent under the key `FRONTIER` after the items'."""
-        return encode(
+        return _encode(
             SignalRecord(
                 item_id=FRONTIER,
                 offsets=_named(self.offsets),
@@ -260,7 +287,14 @@ class Signals:
 
         Raises `SignalError` for a record that is broken or belongs to another item.
         """
-        record = decode(item_id, value, HALF_LIVES + 1)
+        try:
+            record = _decode(value)
+        except msgspec.DecodeError as error:
+            raise SignalError(f"signals record of {item_id!r}: {error}") from None
+        if record.item_id != item_id:
+            raise SignalError(f"signals record of {item_id!r} speaks of {record.item_id!r}")
+        if len(record.reference) != HALF_LIVES + 1:
+            raise SignalError(f"signals record of {item_id!r}: reference needs {HALF_LIVES + 1} numbers")
         item, offsets = -1, {int(partition): at for partition, at in record.offsets.items()}
         if item_id == FRONTIER:
             self.frontier = offsets
@@ -276,8 +310,8 @@ class Signals:
         return sum(array.nbytes for array in arrays) + self.neighbours.memory_bytes()
 
     def _apply_item(self, record: SignalRecord, offsets: dict[int, int]) -> int:
-        popularity = unpack(record, "popularity", np.float64)
-        weights = unpack(record, "weights", np.float32)
+        popularity = _unpack(record.popularity, np.float64, record)
+        weights = _unpack(record.weights, np.float32, record)
         if len(popularity) != HALF_LIVES or len(weights) != 4 * len(record.before):
             raise SignalError(f"signals record of {record.item_id!r}: arrays of the wrong length")
         item = self.catalogue.intern(record.item_id)
@@ -317,7 +351,9 @@ class Signals:
         if record.born_ms:
             self._bear(item, record.born_ms)
         if record.vector:
-            self.set_vector(item, unpack(record, "vector", np.float32), unpack(record, "content", np.float32))
+            self.set_vector(
+                item, _unpack(record.vector, np.float32, record), _unpack(record.content, np.float32, record)
+            )
             self.touched.discard(item)
             if self.on_vector is not None:
                 self.on_vector(item, *self._vectors[item])
@@ -397,6 +433,29 @@ def _with_offsets(applied: NDArray[np.int64], item: int, offsets: Mapping[int, i
     for partition, offset in offsets.items():
         applied[item, partition] = offset
     return applied
+
+
+def _unpack(packed: bytes, dtype: Any, record: SignalRecord) -> NDArray[Any]:
+    try:
+        return np.frombuffer(packed, dtype).copy()
+    except ValueError as error:
+        raise SignalError(f"signals record of {record.item_id!r}: {error}") from None
+
+
+@numba.njit(cache=True, nogil=True)
+def growth(time_ms, half_life_ms, reference):  # type: ignore[no-untyped-def]
+    """2**(time / half_life - reference), the same to the last bit but for the exponent at any reference."""
+    at = time_ms / half_life_ms
+    whole = math.floor(at)
+    return math.ldexp(2.0 ** (at - whole), int(whole) - reference)
+
+
+@numba.njit(cache=True, nogil=True)
+def decay(now_ms, half_life_ms, reference):  # type: ignore[no-untyped-def]
+    """2**(reference - now / half_life): what a sum relative to the reference is to be multiplied by."""
+    at = now_ms / half_life_ms
+    whole = math.floor(at)
+    return math.ldexp(2.0 ** (whole - at), reference - int(whole))
 
 
 @numba.njit(cache=True, nogil=True)

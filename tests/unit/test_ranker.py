@@ -9,15 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from learner.lists import Lists  # noqa: E402
-from learner.ranker import (  # noqa: E402
-    Ranker,
-    RankerConfig,
-    moments,
-    ranker_model,
-    read_ranker,
-    refresh,
-    train_ranker,
-)
+from learner.ranker import Ranker, RankerConfig, moments, ranker_model, refresh, train_ranker  # noqa: E402
 
 pytestmark = pytest.mark.learner
 QUICK = RankerConfig(epochs=20, batch=32)
@@ -94,16 +86,6 @@ def test_onnx_of_two_is_their_mean() -> None:
     x = world(seed=2).features
     mean = (pair[0].scores(x) + pair[1].scores(x)) / 2
     np.testing.assert_allclose(run(ranker_model(pair), x), mean, atol=1e-4)
-
-
-def test_a_stored_ranker_can_be_trained_on() -> None:
-    pair = [train_ranker(world(), replace(QUICK, epochs=1), seed=seed)[0] for seed in (0, 1)]
-    model, x = ranker_model(pair), world(seed=2).features
-    again = read_ranker(model)
-    np.testing.assert_allclose(again.scores(x), run(model, x), atol=1e-4)
-    after, report = refresh(again, world(seed=3))
-    assert report.lists == 600
-    np.testing.assert_allclose(run(ranker_model([after]), x), after.scores(x), atol=1e-4)
 
 
 def test_rankers_of_other_inputs_are_not_averaged() -> None:

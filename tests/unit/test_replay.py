@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from learner.catalogue import Item
 from learner.events import Kind
-from learner.plan import DAY_MS, ReplayError, Stream, cut_sessions, plan, stream_from
+from learner.plan import DAY_MS, ReplayError, Stream, cut_sessions, plan
 from learner.repeats import consuming_kinds, data_repeats, had_before
 from learner.replay import play
-from learner.replay_report import Learning, content_fields, plot, report, table
+from learner.replay_report import Learning, plot, report, table
 from learner.system import Ranking
 
 MINUTE_MS = 60_000
@@ -103,21 +103,6 @@ def test_an_item_enters_when_it_is_published_and_never_later_than_its_first_clic
     assert calls[:4] == ["announce 4", "announce 0", "announce 1", "announce 2"]
     ignored = play(Everything(), plan(stream, split=0.4, announce="first_click"))
     assert ignored.position.tolist() == [np.inf, np.inf, 4.0]
-
-
-def test_fields_written_after_the_clicks_can_be_left_out():
-    data = stream_of(("u", "a"), ("v", "b"))
-    interactions = plan(data, split=0.5).first_part().interactions()
-    records = [Item(item_id="a", title="A", tags=["late"], available=False), Item(item_id="c")]
-    stream = stream_from(interactions, records, without=("tags",))
-    assert stream.item_ids == ["a", "b", "c"]
-    assert stream.records[0] == Item(item_id="a", title="A")
-    assert content_fields(plan(stream_of(("u", "a"), ("v", "a"), records=records), split=0.5)) == [
-        "title",
-        "tags",
-    ]
-    with pytest.raises(ReplayError, match="no field 'tag'"):
-        stream_from(interactions, records, without=("tag",))
 
 
 def test_the_first_part_holds_nothing_of_what_comes_after():

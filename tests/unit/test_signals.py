@@ -12,11 +12,10 @@ import learner.signals
 from learner.candidates import ModelArrays, propose
 from learner.catalogue import Catalogue
 from learner.dataset import load_interactions, load_items
-from learner.decay import decay
 from learner.events import Kind
 from learner.features import features
-from learner.pair_rows import HEAD
-from learner.signals import DAY_MS, FRONTIER, HALF_LIVES, SignalError, Signals, SignalSettings
+from learner.neighbours import HEAD
+from learner.signals import DAY_MS, FRONTIER, HALF_LIVES, SignalError, Signals, SignalSettings, decay
 from learner.toplists import TOP, top_of
 
 NONE = np.zeros(0, np.int32)
