@@ -41,6 +41,9 @@ log = structlog.get_logger()
 
 # Clicks whose effects are on their way to the broker: above it the next round waits.
 MAX_UNACKNOWLEDGED = 2048
+# A round this short is made where it is: the loop waits for it no longer than for a stretch of signals,
+# while a thread of its own would give up the interpreter at every call into compiled code and wait to get it back.
+SHORT_ROUND = 4
 # The event loop and the model thread take turns at the interpreter. With Python's 5 ms each round would wait
 # for a turn of the other's several times over.
 SWITCH_SECONDS = 0.0005
@@ -250,10 +253,12 @@ class Worker:
                 message = record.payload.message
                 if message.timestamp is not None:
                     self.clock.observe(message.timestamp, message.user_id)
-            loop = asyncio.get_running_loop()
-            outcomes = await loop.run_in_executor(
-                self.models, self._recommend, [record.payload for record in pending]
-            )
+            arrivals = [record.payload for record in pending]
+            if len(arrivals) <= SHORT_ROUND:
+                outcomes = self._recommend(arrivals)
+            else:
+                loop = asyncio.get_running_loop()
+                outcomes = await loop.run_in_executor(self.models, self._recommend, arrivals)
         lists, states = self._encode(outcomes)
         for partition, records in _by_partition(pending, outcomes).items():
             sent = await self.delivery.send(self.names.recommendations, lists.get(partition, []))
