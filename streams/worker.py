@@ -42,7 +42,8 @@ log = structlog.get_logger()
 # Clicks whose effects are on their way to the broker: above it the next round waits.
 MAX_UNACKNOWLEDGED = 2048
 # A round this short is made where it is: the loop waits for it no longer than for a stretch of signals,
-# while a thread of its own would give up the interpreter at every call into compiled code and wait to get it back.
+# while a thread of its own would give up the interpreter at every call into compiled code and wait to
+# get it back.
 SHORT_ROUND = 4
 # The event loop and the model thread take turns at the interpreter. With Python's 5 ms each round would wait
 # for a turn of the other's several times over.
