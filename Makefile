@@ -13,7 +13,7 @@ INSTALL_ARGS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench soak clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s%s\n", $$1, $$2 }' Makefile
@@ -45,8 +45,11 @@ lint: $(INSTALLED) ## check style, types and which package may import which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## measure latency and throughput beside a reference run
-	$(BIN)/python -m pytest tests/bench -s $(ARGS)
+bench: $(INSTALLED) ## measure freshness and throughput beside a floor that does nothing (ARGS="--help")
+	$(BIN)/python tests/bench/bench_load.py $(ARGS)
+
+soak: $(INSTALLED) ## run for half an hour under load while everything happens (ARGS="--minutes 5")
+	PYTHONPATH=.:tests $(BIN)/python tests/bench/soak.py $(ARGS)
 
 clean: ## remove what was installed and what runs have left here
 	rm -rf $(VENV) .nextclick build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -3,16 +3,33 @@
 Owns the comparison with an exact search, aware of ties. Knows no FAISS.
 """
 
-import threading
-from collections import deque
+import time
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.rows import Floats, Ints
+from indexer.rows import Floats, Found, Ints
 
 # Relative difference that two ways to sum one inner product may show; ties are as wide.
 ROUNDING = 1e-5
+
+
+# Vectors looked at between two moments in which other threads get a turn.
+_AT_ONCE = 2000
+
+VectorsOf = Callable[[Ints], Floats]  # items (n,) -> their exact vectors (n, D)
+
+
+class Searched(Protocol):
+    """What is watched: `item_index.ItemIndex`, and in tests one that forgets."""
+
+    def items(self) -> Ints:
+        """All items (n,)."""
+
+    def search(self, queries: Floats, k: int) -> Found:
+        """Items and scores (B, k) nearest to queries (B, D)."""
 
 
 def recall_at_k(items: Ints, vectors: Floats, queries: Floats, found: Ints) -> NDArray[np.float64]:
@@ -23,56 +40,68 @@ def recall_at_k(items: Ints, vectors: Floats, queries: Floats, found: Ints) -> N
     one outside the catalogue never. 1 where nothing could be found; faiss contrib/evaluation.py does
     the same.
     """
-    places = min(found.shape[1], len(items))
+    shares = [_share(items, vectors @ query, found[b]) for b, query in enumerate(queries)]
+    return np.array(shares, np.float64)
+
+
+def _share(items: Ints, scores: Floats, found: Ints) -> float:
+    """The share of one list found (k,), with the exact scores (n,) of all items (n,)."""
+    places = min(len(found), len(items))
     if places == 0:
-        return np.ones(len(queries))
+        return 1.0
     row_of = np.full(int(max(items.max(initial=-1), found.max(initial=-1))) + 1, -1)
     row_of[items] = np.arange(len(items))
-    shares = np.empty(len(queries))
-    for b, query in enumerate(queries):
-        scores = vectors @ query
-        kth = np.partition(scores, len(items) - places)[len(items) - places]
-        rows = np.unique(row_of[found[b][found[b] >= 0]])
-        slack = ROUNDING * float(np.abs(scores).max())
-        hits = int((scores[rows[rows >= 0]] >= kth - slack).sum())
-        shares[b] = min(hits, places) / places
-    return shares
+    kth = np.partition(scores, len(items) - places)[len(items) - places]
+    rows = np.unique(row_of[found[found >= 0]])
+    slack = ROUNDING * float(np.abs(scores).max())
+    hits = int((scores[rows[rows >= 0]] >= kth - slack).sum())
+    return min(hits, places) / places
 
 
 class RecallMonitor:
-    """Recall@k of a live index, from a sample of its searches.
+    """Recall@k of a live index, from a sample of what it is asked.
 
-    The searching thread calls `observe`, which copies one query in many; any other calls `measure` now
-    and then, which compares the copies with an exact search (at a million items of 65 dimensions some
-    70 ms each) and holds no lock while it does. `recall` is a mean in which the last `memory` queries
-    weigh most; NaN before the first.
+    Whoever searches calls `observe`, which keeps the newest query and costs a copy of it. Another thread
+    calls `measure` now and then: it searches again, and exactly, so that what has changed since the query was
+    asked is no error of the index. `recall` is a mean in which the last `memory` queries weigh most, NaN
+    before the first; `seconds` is what the last comparison took, for the caller to rest in proportion.
     """
 
-    def __init__(
-        self, rng: np.random.Generator, *, share: float = 0.001, waiting: int = 32, memory: int = 200
-    ) -> None:
-        self._rng = rng
-        self._share = share
-        self._memory = memory
-        self._samples: deque[tuple[Floats, Ints]] = deque(maxlen=waiting)
-        self._lock = threading.Lock()
+    def __init__(self, k: int, *, memory: int = 200) -> None:
+        self.k = k
         self.measured = 0
         self.recall = float("nan")
+        self.seconds = 0.0
+        self._memory = memory
+        self._asked: Floats | None = None
 
-    def observe(self, queries: Floats, found: Ints) -> None:
-        """Keeps each of queries (B, D), answered by found (B, k), with a probability of `share`."""
-        for b in np.flatnonzero(self._rng.random(len(queries)) < self._share):
-            with self._lock:
-                self._samples.append((queries[b].copy(), found[b].copy()))
+    def observe(self, queries: Floats) -> None:
+        """Keeps one of queries (B, D) until the next `measure`; another one of them each time."""
+        if len(queries):
+            self._asked = queries[self.measured % len(queries)].copy()
 
-    def measure(self, items: Ints, vectors: Floats) -> float:
-        """Compares the kept searches with the catalogue, items (n,) with vectors (n, D), as it is now."""
-        with self._lock:
-            samples = list(self._samples)
-            self._samples.clear()
-        for query, found in samples:
-            share = float(recall_at_k(items, vectors, query[None], found[None])[0])
-            self.measured += 1
-            weight = 1 / min(self.measured, self._memory)
-            self.recall = share if self.measured == 1 else self.recall + weight * (share - self.recall)
+    def forget(self) -> None:
+        """Drops the query that waits: it was nobody's."""
+        self._asked = None
+
+    def measure(self, index: Searched, vectors_of: VectorsOf) -> float:
+        """Compares the index with an exact search over its items; without a new query nothing changes.
+
+        Looks at some thousand vectors at a time: a million at once would be copied, and held up others.
+        """
+        asked, self._asked = self._asked, None
+        if asked is None:
+            return self.recall
+        started = time.perf_counter()
+        items = index.items()
+        found = index.search(asked[None], self.k)[0][0]
+        scores = np.zeros(len(items), np.float32)
+        for start in range(0, len(items), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            scores[part] = vectors_of(items[part]) @ asked
+        share = _share(items, scores, found)
+        self.measured += 1
+        weight = 1 / min(self.measured, self._memory)
+        self.recall = share if self.measured == 1 else self.recall + weight * (share - self.recall)
+        self.seconds = time.perf_counter() - started
         return self.recall

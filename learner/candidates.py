@@ -1,4 +1,4 @@
-"""Candidates: a few hundred items for each ask, drawn in turn from seven sources.
+"""Candidates: a few hundred items for each ask, drawn in turn from eight sources.
 
 Owns the sources and how they are united. Knows no Kafka and no policy: an item that is unavailable or
 excluded never is a candidate, all else is for the ranker to judge. The kernel looks at the user's last
@@ -20,9 +20,11 @@ from learner.toplists import NEWEST
 
 # Nearest by the student, with the popularity prior; popular by a short and by a long half-life;
 # what follows the last 10 items; what goes together with them; the same for the last item alone and
-# decayed; in turn an item nobody has clicked and one with at most `FEW_CLICKS`, by content and age.
-SOURCES = ("ann", "popular_now", "popular", "rules", "knn", "together", "fresh")
-ANN, POPULAR_NOW, POPULAR, RULES, KNN, TOGETHER, FRESH = range(len(SOURCES))
+# decayed; in turn an item nobody has clicked and one with at most `FEW_CLICKS`, by content and age; what the
+# user had, often and lately first, where it may be had again.
+SOURCES = ("ann", "popular_now", "popular", "rules", "knn", "together", "fresh", "own")
+ANN, POPULAR_NOW, POPULAR, RULES, KNN, TOGETHER, FRESH, OWN = range(len(SOURCES))
+FEW = len(SOURCES)  # heap of the fresh items that were clicked a few times
 LAST = 10  # items of the history that neighbours are looked up for
 PROFILE = 20  # items whose content makes the user's profile, with weights .9**d
 FEW_CLICKS = 3
@@ -48,6 +50,14 @@ class Asks:
     user_vector: NDArray[np.float32]  # (B, D)
     excluded_from: NDArray[np.int64]  # (B + 1,) where each row begins in `excluded`
     excluded: NDArray[np.int32]  # items that a row's list must not hold
+
+    def rows(self, rows: NDArray[np.int64]) -> "Asks":
+        """Some of the asks (n,), without what their lists must not hold: for lists that are made already."""
+        return Asks(
+            self.items[rows], self.times[rows], self.kinds[rows], self.values[rows], self.length[rows],
+            self.events[rows], self.now_ms[rows], self.user_vector[rows],
+            np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.int32),
+        )  # fmt: skip
 
 
 def _no_items() -> NDArray[np.int32]:
@@ -80,8 +90,14 @@ class Candidates:
     items: NDArray[np.int32]  # (B, C) -1 padded
     source: NDArray[np.uint8]  # (B, C) index into SOURCES of the first source to propose it
     because: NDArray[np.int32]  # (B, C) the item of the history that speaks for it most, or -1
-    ranks: NDArray[np.int16]  # (B, C, 7) rank from 0 in each source, -1 where it was not looked at
+    ranks: NDArray[np.int16]  # (B, C, S) rank from 0 in each source, -1 where it was not looked at
     count: NDArray[np.int32]  # (B,)
+
+    def rows(self, rows: NDArray[np.int64]) -> "Candidates":
+        """The candidates of some of the asks, (n,)."""
+        return Candidates(
+            self.items[rows], self.source[rows], self.because[rows], self.ranks[rows], self.count[rows]
+        )
 
 
 def propose(
@@ -126,6 +142,16 @@ def dot(a, b):  # type: ignore[no-untyped-def]
     for k in range(a.shape[0]):
         total += a[k] * b[k]
     return total
+
+
+@numba.njit(cache=True, nogil=True)
+def decayed_by(now_ms, half_life_ms, reference):  # type: ignore[no-untyped-def]
+    """`decay`, finite also for one who asks about times long past.
+
+    Clicks later than `now_ms` would then count more than once: bound what it is multiplied with by the
+    number of clicks.
+    """
+    return min(decay(now_ms, half_life_ms, reference), 1e200)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -236,13 +262,14 @@ def _propose(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     wanted = out_items.shape[1]
     slot, barred = marks[0], marks[1]  # barred: -1 free, -2 not to be listed, else place in the list
-    recent = np.empty(WINDOW, np.int32)
+    recent = np.empty(items.shape[1], np.int32)
     profile = np.empty(content.shape[1], np.float32)
     for b in range(items.shape[0]):
         now, row = now_ms[b], items[b]
         for k in range(excluded_from[b], excluded_from[b + 1]):
             barred[excluded[k]] = -2
-        found = interest(kinds[b], length[b], recent)
+        found_all = interest(kinds[b], length[b], recent)
+        found = min(found_all, WINDOW)
 
         # Neighbours of the last items: scores of rules, knn and together by touched item.
         room = 0
@@ -297,11 +324,11 @@ def _propose(  # type: ignore[no-untyped-def]
                     strongest[e], because[e] = evidence, q
 
         # One heap a source; the popular ones come from kept lists.
-        widest = max(n, ann_items.shape[1], newest.shape[0])
+        widest = max(n, ann_items.shape[1], newest.shape[0], found_all)
         # The fresh ones come in two: never clicked, and clicked a few times.
-        keys = np.empty((8, widest), np.float32)
-        heaps = np.empty((8, widest), np.int32)
-        left = np.zeros(8, np.int64)
+        keys = np.empty((FEW + 1, widest), np.float32)
+        heaps = np.empty((FEW + 1, widest), np.int32)
+        left = np.zeros(FEW + 1, np.int64)
         for e in range(n):
             j = touched[e]
             slow = np.float32(1.0 / math.sqrt(count[j] + 5.0))
@@ -310,17 +337,17 @@ def _propose(  # type: ignore[no-untyped-def]
                     keys[s, left[s]] = score * slow
                     heaps[s, left[s]] = j
                     left[s] += 1
-        factor = decay(now, half_lives[short], reference[short])
+        factor = decayed_by(now, half_lives[short], reference[short])
         for a in range(ann_items.shape[1]):
             j = ann_items[b, a]
             if j >= 0 and barred[j] == -1 and available[j]:
-                prior = prior_weight * math.log(popularity[j, short] * factor + EPSILON)
+                prior = prior_weight * math.log(min(popularity[j, short] * factor, count[j]) + EPSILON)
                 keys[ANN, left[ANN]] = dot(user_vector[b], vectors[j]) + bias[j] + np.float32(prior)
                 heaps[ANN, left[ANN]] = j
                 left[ANN] += 1
         content_profile(row, recent, found, content, profile)
         for part in range(2):
-            begin = 0 if part == 0 else NEWEST
+            begin, fresh = (0, FRESH) if part == 0 else (NEWEST, FEW)
             for k in range(begin, begin + newest_count[part]):
                 j = newest[k]
                 if count[j] > (0 if part == 0 else FEW_CLICKS) or barred[j] != -1 or not available[j]:
@@ -329,20 +356,31 @@ def _propose(  # type: ignore[no-untyped-def]
                 if not math.isnan(published[j]):
                     since = max((published[j] - 1970.0) * _YEAR_MS, float(first_ms[j]))
                 weeks = max(now - since, 0.0) / _WEEK_MS
-                keys[FRESH + part, left[FRESH + part]] = dot(profile, content[j]) - AGEING * math.log1p(weeks)
-                heaps[FRESH + part, left[FRESH + part]] = j
-                left[FRESH + part] += 1
-        for s in (ANN, RULES, KNN, TOGETHER, FRESH, FRESH + 1):
+                keys[fresh, left[fresh]] = dot(profile, content[j]) - AGEING * math.log1p(weeks)
+                heaps[fresh, left[fresh]] = j
+                left[fresh] += 1
+        for d in range(found_all):
+            j = row[recent[d]]
+            if barred[j] != -1 or not available[j]:  # all of them, unless items may be had again
+                continue
+            e = 0
+            while e < left[OWN] and heaps[OWN, e] != j:
+                e += 1
+            if e == left[OWN]:
+                keys[OWN, e], heaps[OWN, e] = 0.0, j
+                left[OWN] += 1
+            keys[OWN, e] += np.float32(1.0 / (d + 1))
+        for s in (ANN, RULES, KNN, TOGETHER, FRESH, FEW, OWN):
             left[s] = _shorten(keys[s], heaps[s], left[s], wanted)
             _heapify(keys[s], heaps[s], left[s], tie)
 
         # Round robin: each source in turn names its next item.
         taken, rank = 0, 0
-        cursor = np.zeros(7, np.int64)
+        cursor = np.zeros(len(SOURCES), np.int64)
         busy = True
         while taken < wanted and busy:
             busy = False
-            for s in range(7):
+            for s in range(len(SOURCES)):
                 j = -1
                 if s in (POPULAR_NOW, POPULAR):
                     h = short if s == POPULAR_NOW else long
@@ -353,8 +391,8 @@ def _propose(  # type: ignore[no-untyped-def]
                             j = -1
                 else:
                     heap = s
-                    if s == FRESH and (left[s] == 0 or (rank % 2 == 1 and left[s + 1] > 0)):
-                        heap = s + 1
+                    if s == FRESH and (left[s] == 0 or (rank % 2 == 1 and left[FEW] > 0)):
+                        heap = FEW
                     if left[heap] > 0:
                         j = _pop(keys[heap], heaps[heap], left[heap], tie)
                         left[heap] -= 1

@@ -7,7 +7,7 @@ catalogue's owner says of them. Knows neither models nor signals: their arrays f
 import math
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -19,6 +19,8 @@ YEAR_MS = 365.25 * 86_400_000.0
 _TITLE_YEAR = re.compile(r"\((1[89]\d\d|20\d\d)\b[^()]*\)")  # "(1995)", "(2005–2013)"
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+# Up to what every JSON parser keeps exactly: 285,000 years.
+Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1, description="Unix milliseconds")]
 _AT_ONCE = 8192  # records of a release unpacked at one time
 _USUAL_ITEMS = 20_000  # what category weights are relative to
 MAX_CATEGORIES = 6  # of an item that the features look at; further ones are kept in the record only
@@ -35,9 +37,9 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     image: str | None = None
     attributes: dict[str, Any] = {}
     available: bool = True
-    published_at: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    published_at: Timestamp | None = None
     price: float | None = None
-    v: int = 1
+    v: Literal[1] = 1
 
 
 class Catalogue:
@@ -48,6 +50,8 @@ class Catalogue:
 
     ids: item id by number; index: the inverse
     available (capacity,) bool: may be recommended now
+    spoken (capacity,) bool: the owner has spoken of it; neither a release's record nor a click overrides that
+    expired (capacity,) bool: left by rule, since it was idle; a click brings it back
     categories (capacity, 6) int32: numbers into `category_names`, -1 padded
     published (capacity,) float64: year with fraction, nan where unknown (float32 would round to hours)
     records: the last record of each item that has one, by number
@@ -58,6 +62,8 @@ class Catalogue:
         self.ids: list[str] = []
         self.index: dict[str, int] = {}
         self.available: NDArray[np.bool_] = np.zeros(16, np.bool_)
+        self.spoken: NDArray[np.bool_] = np.zeros(16, np.bool_)
+        self.expired: NDArray[np.bool_] = np.zeros(16, np.bool_)
         self.categories: NDArray[np.int32] = np.full((16, MAX_CATEGORIES), -1, np.int32)
         self.published: NDArray[np.float64] = np.full(16, math.nan, np.float64)
         self.records = Records(Item)
@@ -66,8 +72,6 @@ class Catalogue:
         self._category_index: dict[str, int] = {}
         self._category_items: list[int] = []  # items that carry the category
         self._category_weight: NDArray[np.float32] = np.zeros(16, np.float32)
-        # Numbers the owner has spoken of: neither a release's record nor a click overrides that.
-        self._spoken: set[int] = set()
 
     @property
     def size(self) -> int:
@@ -95,8 +99,8 @@ class Catalogue:
 
     def announce(self, item: Item) -> int:
         """Takes the owner's record of an item, which replaces all earlier ones; returns its number."""
-        number = self._take(item)
-        self._spoken.add(number)
+        number = self._take(item, by_owner=True)
+        self.spoken[number] = True
         return number
 
     def withdraw(self, item_id: str) -> int:
@@ -108,13 +112,24 @@ class Catalogue:
         if number is None:
             number = self._join(item_id, available=False)
         self._set_available(number, False)
-        self._spoken.add(number)
+        self.spoken[number], self.expired[number] = True, False
         return number
+
+    def expire(self, numbers: NDArray[np.int64]) -> None:
+        """Takes idle items (n,) out until `revive` or the owner brings them back."""
+        for number in numbers.tolist():
+            self._set_available(number, False)
+        self.expired[numbers] = True
+
+    def revive(self, number: int) -> None:
+        """Brings an expired item back: somebody has clicked it."""
+        self.expired[number] = False
+        self._set_available(number, True)
 
     def admit(self, item: Item) -> int:
         """Takes a release's record of an item, unless the owner has spoken of it; returns its number."""
         number = self.index.get(item.item_id)
-        return number if number is not None and number in self._spoken else self._take(item)
+        return number if number is not None and self.spoken[number] else self._take(item)
 
     def admit_all(self, items: Sequence[Item]) -> NDArray[np.int64]:
         """Takes a release's records, as `admit` does; returns their numbers (n,) int64.
@@ -156,12 +171,15 @@ class Catalogue:
             self._weigh(number)
         return number
 
-    def _take(self, item: Item) -> int:
+    def _take(self, item: Item, *, by_owner: bool = False) -> int:
+        packed = self.records.pack(item)  # first: an item that cannot be kept must not join
         number = self.index.get(item.item_id)
         if number is None:
             number = self._join(item.item_id, available=item.available)
-        self._set_available(number, item.available)
-        self.records[number] = item
+        if by_owner:
+            self.expired[number] = False
+        self._set_available(number, item.available and not self.expired[number])
+        self.records.put(number, packed)
         self.published[number] = _published(item)
         self._set_categories(number, item.categories)
         return number
@@ -202,6 +220,10 @@ class Catalogue:
 
     def _grow(self, capacity: int) -> None:
         before = self.capacity
+        self.spoken, self.expired = (
+            np.concatenate([flags, np.zeros(capacity - before, np.bool_)])
+            for flags in (self.spoken, self.expired)
+        )
         available = np.zeros(capacity, np.bool_)
         categories = np.full((capacity, MAX_CATEGORIES), -1, np.int32)
         published = np.full(capacity, math.nan, np.float64)

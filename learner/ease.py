@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from learner.inputs import INTEREST_KINDS, EventLog
 
 MIN_CLICKS = 3  # below, a row is noise and the streaming co-occurrence says as much
+KEPT, KEPT_A_ROW = 500_000, (100, 256)  # weights in all, and a row: each is looked up for each own item
 ITEMS_LIMIT = 20_000  # one (n, n) float32 matrix: 1.6 GB
 FLOPS_PER_SECOND = 2e10  # of one slow core in single precision: Cholesky and inverse take n³ together
 
@@ -42,9 +43,10 @@ def items_within(budget_s: float) -> int:
 
 
 def ease_rows(
-    log: EventLog, stop: int, items: int, *, keep: int = 100, penalty: float = 100.0, limit: int = ITEMS_LIMIT
-) -> EaseRows:
-    """Fit on the first `stop` events of the log.
+    log: EventLog, stop: int, items: int, *, keep: int | None = None, penalty: float = 100.0,
+    limit: int = ITEMS_LIMIT,
+) -> EaseRows:  # fmt: skip
+    """Fit on the first `stop` events of the log; rows keep `keep` items, by default more in small catalogues.
 
     Items with at least `MIN_CLICKS` clicks take part; where these are more than `limit`, the `limit` most
     clicked ones (ties by number). The others have empty rows.
@@ -74,7 +76,7 @@ def ease_rows(
         raise ArithmeticError(
             f"EASE^R: the Gram matrix is not positive definite at penalty {penalty}: raise it"
         )
-    width = min(keep, n - 1)
+    width = min(keep or int(np.clip(KEPT // n, *KEPT_A_ROW)), n - 1)
     diagonal = np.diag(inverse).copy()
     found_item = np.full((items, width), -1, np.int32)
     found_weight = np.zeros((items, width), np.float32)

@@ -23,12 +23,13 @@ from learner.candidates import (
     Candidates,
     ModelArrays,
     content_profile,
+    decayed_by,
     dot,
     interest,
 )
 from learner.catalogue import Catalogue
 from learner.neighbours import WINDOW
-from learner.signals import HALF_LIVES, Signals, decay
+from learner.signals import HALF_LIVES, Signals
 
 _STUDENT = ("student", "student_mean", "student_max", "student_rank", "student_cosine")
 _POPULARITY = (
@@ -46,18 +47,22 @@ _USER = (
     "last_view", "last_purchase", "last_rating", "taste_popularity", "taste_popularity_gap",
     "taste_popularity_distance", "taste_age_gap", "taste_year_gap",
 )  # fmt: skip
-# knn: co-occurrence in either order / sqrt of both counts; rule: the candidate after the item, 1/d.
+# knn: co-occurrence in either order / sqrt of both counts; rule: the candidate after the item, 1/d; inverse:
+# knn in which users count the less the more they click; knn_day: knn of own events that fade within a day;
+# own_due: log of the time since the user last had the item over the mean time between; value_near: mean value
+# of own items, weighted by their knn.
 _PAIRS = (
     "knn_1", "knn_3", "knn_10", "knn_50", "jaccard_1", "jaccard_10", "conditional_1", "lift_1",
     "decayed_1", "decayed_10", "rules", "rules_raw", "rule_1", "rule_2", "rule_3",
     "decayed_rule_1", "decayed_rules", "nearest_companion", "companions",
+    "inverse_3", "inverse_10", "inverse_50", "knn_max", "conditional_10", "knn_day", "value_near",
 )  # fmt: skip
 _CONTENT = (
     "content_1", "content_profile", "content_max", "dislike_similarity",
     "category_profile", "category_last", "category_popularity", "category_share",
 )  # fmt: skip
 _REST = (
-    "value_item", "value_user", "value_last", "own_count", "own_since", "own_distance",
+    "value_item", "value_user", "value_last", "own_count", "own_since", "own_distance", "own_due",
     "ease_10", "ease_all", *(f"rank_{source}" for source in SOURCES),
 )  # fmt: skip
 RAW = (*_STUDENT, *_POPULARITY, *_USER, *_PAIRS, *_CONTENT, *_REST)
@@ -67,6 +72,7 @@ CENTRED = (
     "last_seen", "age", "year",
     "knn_1", "knn_3", "knn_10", "knn_50", "jaccard_10", "conditional_1", "decayed_1", "decayed_10",
     "rules", "rules_raw", "rule_1", "rule_2", "decayed_rules", "student_cosine",
+    "inverse_10", "inverse_50", "knn_max", "conditional_10", "knn_day",
     "content_1", "content_profile", "content_max", "category_profile", "ease_10", "ease_all",
 )  # fmt: skip
 FEATURES = (*RAW, *(f"{name}_centred" for name in CENTRED))
@@ -78,8 +84,10 @@ _EVENTS, _KNN, _CONTENT_1, _VALUE = (
     RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
 )
 _AVERSIONS = 5  # latest dislikes that count
+_UNSEEN_RANK = math.log1p(200.0)  # of a source that did not name the candidate, however long the list is
 _LOG_RANK = np.log1p(np.arange(4097, dtype=np.float32))
-_YEAR_MS = 365.25 * 86_400_000.0
+_DAY_MS = 86_400_000.0
+_YEAR_MS = 365.25 * _DAY_MS
 
 
 def features(
@@ -97,7 +105,7 @@ def features(
         signals.half_lives, signals.reference, signals.popularity, signals.count, signals.value_sum,
         signals.first_ms, signals.last_ms, signals.total,
         signals.top, signals.top_count, signals.marks[0], signals.places, signals.category_scratch,
-        pairs.before, pairs.before_item, pairs.before_weight,
+        pairs.before, pairs.before_item, pairs.before_weight, pairs.after, pairs.after_item, pairs.after_slot,
         model.vectors, model.bias, model.content, model.prior_weight, model.popular_now, model.popular,
         model.ease_item, model.ease_weight, out,
     )  # fmt: skip
@@ -128,42 +136,48 @@ def _hits(items, marks, hits):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _find_pairs(  # type: ignore[no-untyped-def]
-    history, candidates, in_history, in_list, before, before_item,
-    forward, backward, forward_bits, backward_bits, latest, earlier,
+    history, candidates, in_history, in_list, before, before_item, after, after_item, after_slot,
+    forward, backward, forward_bits, backward_bits, earlier,
 ):  # fmt: skip
     """Where the pairs of each candidate with each item of the history stand in the pool.
 
     `history` (n,) int32 newest first. `forward` (C, WINDOW) int32: the candidate after the item;
     `backward`: before it; valid where the bit d of `forward_bits` or `backward_bits` (C,) int64 is set.
-    `latest` (C,): place in the history of the candidate itself, -1 if none; `earlier` (WINDOW,): next
-    older place of the same item, -1 if none. `in_history` (cap,) int8 all -1, left so; `in_list` (cap,)
-    int32 all -1, left at each candidate's place in the list.
+    `earlier` (WINDOW,): next older place of the same item, -1 if none. `in_history` (cap,) int8 all -1,
+    left so; `in_list` (cap,) int32 all -1, left at each candidate's place in the list.
+
+    A pair of an item of the history and a candidate after it stands in the candidate's row and is listed
+    in the item's row after it. Whichever rows are fewer and shorter are looked through.
     """
     n, found = candidates.shape[0], history.shape[0]
     for d in range(found - 1, -1, -1):
         q = history[d]
         earlier[d] = in_history[q]
         in_history[q] = d
-    longest = 0
+    longest, listed, kept = 0, 0, 0
     for c in range(n):
         j = candidates[c]
         in_list[j] = c
-        latest[c] = in_history[j]
         forward_bits[c] = 0
         backward_bits[c] = 0
         longest = max(longest, before[j, 1])
+        kept += before[j, 1]
     for d in range(found):
-        longest = max(longest, before[history[d], 1])
+        q = history[d]
+        longest = max(longest, before[q, 1], after[q, 1])
+        if in_history[q] == d:
+            listed += after[q, 1]
     hits = np.empty(longest + 1, np.int32)
-    for c in range(n):
-        start, end = before[candidates[c], 0], before[candidates[c], 0] + before[candidates[c], 1]
-        row = before_item[start:end]
-        for h in range(_hits(row, in_history, hits)):
-            d = in_history[row[hits[h]]]
-            while d >= 0:
-                forward[c, d] = start + hits[h]
-                forward_bits[c] |= np.int64(1) << d
-                d = earlier[d]
+    if kept < listed:
+        for c in range(n):
+            start, end = before[candidates[c], 0], before[candidates[c], 0] + before[candidates[c], 1]
+            row = before_item[start:end]
+            for h in range(_hits(row, in_history, hits)):
+                d = in_history[row[hits[h]]]
+                while d >= 0:
+                    forward[c, d] = start + hits[h]
+                    forward_bits[c] |= np.int64(1) << d
+                    d = earlier[d]
     for d in range(found):
         q = history[d]
         if in_history[q] != d:  # an older event of the same item: done with the newest
@@ -176,6 +190,18 @@ def _find_pairs(  # type: ignore[no-untyped-def]
             while e >= 0:
                 backward[c, e] = start + hits[h]
                 backward_bits[c] |= np.int64(1) << e
+                e = earlier[e]
+        if kept < listed:
+            continue
+        start, end = after[q, 0], after[q, 0] + after[q, 1]
+        row = after_item[start:end]
+        for h in range(_hits(row, in_list, hits)):
+            j = row[hits[h]]
+            c = in_list[j]
+            e = d
+            while e >= 0:
+                forward[c, e] = before[j, 0] + after_slot[start + hits[h]]
+                forward_bits[c] |= np.int64(1) << e
                 e = earlier[e]
     for d in range(found):
         in_history[history[d]] = -1
@@ -234,7 +260,7 @@ def _features(  # type: ignore[no-untyped-def]
     half_lives, reference, popularity, count, value_sum,
     first_ms, last_ms, total,
     top, top_count, in_list, in_history, category_scratch,
-    before, before_item, before_weight,
+    before, before_item, before_weight, after, after_item, after_slot,
     vectors, bias, content, prior_weight, short, long,
     ease_item, ease_weight, out,
 ):  # fmt: skip
@@ -245,7 +271,6 @@ def _features(  # type: ignore[no-untyped-def]
     backward = np.empty((size, WINDOW), np.int32)
     forward_bits = np.empty(size, np.int64)
     backward_bits = np.empty(size, np.int64)
-    latest = np.empty(size, np.int32)
     history = np.empty(WINDOW, np.int32)
     means = np.empty(_CENTRED_COLUMNS.shape[0])
     earlier = np.empty(WINDOW, np.int32)
@@ -255,14 +280,15 @@ def _features(  # type: ignore[no-untyped-def]
     student = np.empty(size, np.float32)
     raw_student = np.empty(size, np.float32)
     ease = np.empty((2, size), np.float32)
+    had = np.empty((3, size), np.int32)  # times had, places of the last and of the first time
     root_count = np.empty(WINDOW)
+    freshness = np.empty(WINDOW)
     cosine_norm = np.empty(6, np.float32)
     liked, liked_last, warmth = category_scratch[0], category_scratch[1], category_scratch[2]
     # How popular categories are now: by the top list alone, whose order is the same in every process.
     for r in range(top_count[short]):
         _add_to_categories(warmth, categories[top[short, r]], popularity[top[short, r], short])
     taste = (short + long + 1) // 2  # half-life that own items' popularity is compared at
-    unseen_rank = math.log1p(float(size))
     for b in range(candidates.shape[0]):
         n = candidate_count[b]
         if n == 0:
@@ -273,21 +299,28 @@ def _features(  # type: ignore[no-untyped-def]
         recent = whole
         year_now = 1970.0 + now / _YEAR_MS
         for h in range(HALF_LIVES):
-            factor[h] = decay(now, half_lives[h], reference[h])
-        pair_factor = decay(now, half_lives[HALF_LIVES], reference[HALF_LIVES])
+            factor[h] = decayed_by(now, half_lives[h], reference[h])
+        pair_factor = decayed_by(now, half_lives[HALF_LIVES], reference[HALF_LIVES])
         for d in range(found):
             history[d] = row[recent[d]]
         _find_pairs(
-            history[:found], items[:n], in_history, in_list, before, before_item,
-            forward, backward, forward_bits, backward_bits, latest, earlier,
+            history[:found], items[:n], in_history, in_list, before, before_item, after, after_item,
+            after_slot, forward, backward, forward_bits, backward_bits, earlier,
         )  # fmt: skip
 
         # The static item-item model: rows of the history, looked up among the candidates.
         for c in range(n):
             ease[0, c] = 0.0
             ease[1, c] = 0.0
+            had[0, c] = 0
         for d in range(found_all):
             q = row[recent[d]]
+            c = in_list[q]
+            if c >= 0:  # itself a candidate: items may be had again
+                if had[0, c] == 0:
+                    had[1, c] = d
+                had[2, c] = d
+                had[0, c] += 1
             if q < ease_item.shape[0]:
                 for k in range(ease_item.shape[1]):
                     j = ease_item[q, k]
@@ -309,7 +342,7 @@ def _features(  # type: ignore[no-untyped-def]
         for d in range(min(found, 20)):
             q = row[recent[d]]
             taste_weight += weight
-            taste_popularity += weight * _log(popularity[q, taste] * factor[taste] + EPSILON)
+            taste_popularity += weight * _log(min(popularity[q, taste] * factor[taste], count[q]) + EPSILON)
             taste_age += weight * _age(now, first_ms[q]) if count[q] > 0 else 0.0
             if not math.isnan(published[q]):
                 taste_year += weight * (year_now - published[q])
@@ -329,6 +362,7 @@ def _features(  # type: ignore[no-untyped-def]
             value_last = asks_values[b, recent[0]]
         for d in range(found):
             root_count[d] = 1.0 / math.sqrt(count[row[recent[d]]] + 1.0)
+            freshness[d] = 0.5 ** (max(now - asks_times[b, recent[d]], 0) / _DAY_MS)
         last = row[recent[0]] if found > 0 else -1
         if last >= 0:
             cosine_norm[0] = math.sqrt(dot(vectors[last], vectors[last])) + 1e-9
@@ -346,7 +380,7 @@ def _features(  # type: ignore[no-untyped-def]
         for c in range(n):
             j = items[c]
             raw_student[c] = dot(user_vector[b], vectors[j]) + bias[j]
-            prior = prior_weight * _log(popularity[j, short] * factor[short] + EPSILON)
+            prior = prior_weight * _log(min(popularity[j, short] * factor[short], count[j]) + EPSILON)
             student[c] = raw_student[c] + prior
             mean += student[c]
             highest = max(highest, student[c])
@@ -370,7 +404,7 @@ def _features(  # type: ignore[no-untyped-def]
             # Popularity, age
             f = _POP
             for h in range(HALF_LIVES):
-                x[f + h] = _log(popularity[j, h] * factor[h] + EPSILON)
+                x[f + h] = _log(min(popularity[j, h] * factor[h], count[j]) + EPSILON)
                 if h > 0:
                     x[f + HALF_LIVES + h] = x[f + h - 1] - x[f + h]
             clicked = count[j] > 0
@@ -403,6 +437,8 @@ def _features(  # type: ignore[no-untyped-def]
             # Pairs with the history
             knn_3, knn_10, knn_50, jaccard, decayed, rules, decayed_rules = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             companions, nearest = 0.0, 10.0
+            inverse_3, inverse_10, inverse_50, strongest, conditional = 0.0, 0.0, 0.0, 0.0, 0.0
+            today, valued = 0.0, 0.0
             rule = (0.0, 0.0, 0.0)
             together_1, decayed_1, decayed_rule_1 = 0.0, 0.0, 0.0
             ahead, back = forward_bits[c], backward_bits[c]
@@ -411,21 +447,29 @@ def _features(  # type: ignore[no-untyped-def]
                     continue
                 k = forward[c, d] if (ahead >> d) & 1 else -1
                 e = backward[c, d] if (back >> d) & 1 else -1
-                together, recently, following, lately = 0.0, 0.0, 0.0, 0.0
+                together, recently, following, lately, thin = 0.0, 0.0, 0.0, 0.0, 0.0
                 if k >= 0:
                     together = before_weight[k, 0]
-                    recently = pair_factor * before_weight[k, 1]
+                    thin = before_weight[k, 4]
+                    recently = min(pair_factor * before_weight[k, 1], together)
                     following = before_weight[k, 2]
-                    lately = pair_factor * before_weight[k, 3]
+                    lately = min(pair_factor * before_weight[k, 3], together)
                 if e >= 0:
                     together += before_weight[e, 0]
-                    recently += pair_factor * before_weight[e, 1]
+                    recently += min(pair_factor * before_weight[e, 1], before_weight[e, 0])
+                    thin += before_weight[e, 4]
                 evidence = together * root_count[d]
                 knn_50 += evidence
+                inverse_50 += thin * root_count[d]
+                strongest = max(strongest, evidence)
+                today += evidence * freshness[d]
                 if d >= LAST:
                     continue
                 q = row[recent[d]]
                 knn_10 += evidence
+                inverse_10 += thin * root_count[d]
+                conditional += together / (count[q] + 5.0)
+                valued += evidence * asks_values[b, recent[d]]
                 either = count[q] + count[j] - min(together, count[q], count[j])
                 jaccard += together / (either + 3.0)
                 companions += 1.0
@@ -436,6 +480,7 @@ def _features(  # type: ignore[no-untyped-def]
                 decayed_rules += lately / (d + 1)
                 if d < 3:
                     knn_3 += evidence
+                    inverse_3 += thin * root_count[d]
                     if d == 0:
                         together_1, decayed_1, decayed_rule_1 = together, recently, lately
                         rule = (following, rule[1], rule[2])
@@ -469,6 +514,13 @@ def _features(  # type: ignore[no-untyped-def]
             x[f + 16] = _log(decayed_rules + 0.02)
             x[f + 17] = nearest
             x[f + 18] = companions
+            x[f + 19] = _log(inverse_3 * slow + 1e-3)
+            x[f + 20] = _log(inverse_10 * slow + 1e-3)
+            x[f + 21] = _log(inverse_50 * slow + 1e-3)
+            x[f + 22] = _log(strongest * slow + 1e-3)
+            x[f + 23] = _log(conditional + 1e-3)
+            x[f + 24] = _log(today * slow + 1e-3)
+            x[f + 25] = valued / (knn_10 + 0.05)
 
             # Content and categories
             f = _CONTENT_1
@@ -493,7 +545,7 @@ def _features(  # type: ignore[no-untyped-def]
                     break
                 match += liked[category] * category_weight[category]
                 match_last += liked_last[category] * category_weight[category]
-                warmest = max(warmest, warmth[category] * factor[short])
+                warmest = max(warmest, min(warmth[category] * factor[short], total))
                 m += 1
             x[f + 4] = match / math.sqrt(m + 0.5)
             x[f + 5] = match_last / math.sqrt(m + 0.5)
@@ -505,22 +557,21 @@ def _features(  # type: ignore[no-untyped-def]
             x[f] = value_sum[j] / (count[j] + 3.0)
             x[f + 1] = value_user
             x[f + 2] = value_last
-            repeats, d = 0, latest[c]
-            while d >= 0:
-                repeats += 1
-                d = earlier[d]
-            x[f + 3] = math.log1p(float(repeats))
-            if repeats > 0:
-                x[f + 4] = _age(now, asks_times[b, recent[latest[c]]])
-                x[f + 5] = math.log1p(float(latest[c]))
+            x[f + 3] = math.log1p(float(had[0, c]))
+            if had[0, c] > 0:
+                since = asks_times[b, recent[had[1, c]]]
+                x[f + 4] = _age(now, since)
+                x[f + 5] = math.log1p(float(had[1, c]))
+                between = (since - asks_times[b, recent[had[2, c]]]) / 1000.0 / max(had[0, c] - 1, 1)
+                x[f + 6] = x[f + 4] - _log(1.0 + max(between, 0.0)) if had[0, c] > 1 else 0.0
             else:
                 x[f + 4] = 22.0
                 x[f + 5] = 5.0
-            x[f + 6] = ease[0, c]
-            x[f + 7] = ease[1, c]
+            x[f + 7] = ease[0, c]
+            x[f + 8] = ease[1, c]
             for s in range(ranks.shape[2]):
                 rank = ranks[b, c, s]
-                x[f + 8 + s] = _LOG_RANK[min(rank, 4096)] if rank >= 0 else unseen_rank
+                x[f + 9 + s] = _LOG_RANK[min(rank, 4096)] if rank >= 0 else _UNSEEN_RANK
         for d in range(min(found, 20)):
             q = row[recent[d]]
             _clear_categories(liked, categories[q])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from learner.plan import DAY_MS, Plan, Stream, plan
 from learner.replay import enter
-from learner.system import Ask, Ranking, System
+from learner.system import Ask, Ranking, System, Training
 
 
 def altered_future(stream: Stream, number: int, seed: int) -> Stream:
@@ -43,6 +43,8 @@ def ranking_at(system: System, made: Plan, number: int) -> Ranking:
             system.rank(Ask(event.user, event.time_ms, event.scenario))
         enter(system, made, made.entries_after.get(earlier, ()), event.time_ms)
         system.learn(event, bool(made.lists[earlier]))
+        if isinstance(system, Training) and earlier >= made.split:
+            system.train()
     event = made.stream.event(number)
     enter(system, made, made.entries_before.get(number, ()), event.time_ms)
     return system.rank(Ask(event.user, event.time_ms, event.scenario))

@@ -1,10 +1,12 @@
 """Lists as the ranker learns from them: candidates' features and which candidate was clicked.
 
 Owns the shape of training lists and their thinning. The lists are made by the pipeline that serves
-them: `streams.offline.collect` has the type `Collect`. Knows no torch and no models.
+them: `streams.collecting.collect` has the type `Collect`. Knows no torch and no models.
 """
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,6 +55,10 @@ class Lists:
             np.pad(self.mask, ((0, 0), (0, more))),
         )
 
+    def part(self, rows: slice) -> "Lists":
+        """Some of the lists."""
+        return Lists(self.features[rows], self.positive[rows], self.mask[rows])
+
     def answered(self) -> "Lists":
         """Only the lists whose positive is among at least two candidates: only they teach anything."""
         use = (self.positive >= 0) & (self.mask.sum(1) > 1)
@@ -84,11 +90,15 @@ class Collect(Protocol):
     unless the release repeats). `lists` bounds their number (evenly spread) and `negatives` the
     candidates kept beside the positive (drawn uniformly with `seed`), which bounds memory to
     lists · (negatives + 1) · F floats. Unanswered lists may be left out or have positive -1.
+    `vectors` (stop - start, D) float32 are users' vectors before each event, where they have been computed.
+    `budget_s` bounds the time by `clock`: fewer lists are made where it is too short.
     """
 
     def __call__(
         self, live: "LiveRelease", data: "Interactions", start: int, stop: int,
         *, lists: int = 40_000, negatives: int = 100, seed: int = 0,
+        vectors: NDArray[np.float32] | None = None, budget_s: float = math.inf,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> Lists:  # fmt: skip
         """Return the lists."""
         ...

@@ -14,18 +14,20 @@ import torch
 from numpy.typing import NDArray
 
 from learner.catalogue import Catalogue, Item
-from learner.content import ContentEncoder
+from learner.content import DIMENSIONS, ContentEncoder, text_of
 from learner.dataset import Interactions
 from learner.ease import EaseRows
 from learner.events import Kind
 from learner.features import FEATURES
 from learner.inputs import INTEREST_KINDS
+from learner.item_table import ItemContent
 from learner.ranker import Ranker, ranker_model
 from learner.release import Arrays, Bundle, Dims, EncoderCard, Manifest, Window, mean_vectors
 from learner.repeats import consuming_kinds
 from learner.signals import SignalSettings
-from learner.student import ItemContent, Student
+from learner.student import Student
 from learner.student_export import step_model, student_arrays
+from learner.text_cache import TextCache
 from learner.tuning import Tuning, tune
 
 FOREVER_MS = 1e15  # 30,000 years: pairs that do not fade, as a number that JSON has
@@ -48,11 +50,14 @@ class Material:
 
 def prepare(
     data: Interactions, items: Sequence[Item], seed: int, repeat_consumption: bool | None,
-    encoder: ContentEncoder | None,
+    encoder: ContentEncoder | None = None, *, read: int | None = None, cache: TextCache | None = None,
+    signals: SignalSettings | None = None,
 ) -> Material:  # fmt: skip
     """Order the clicks, number the items as they come, encode their content and choose settings.
 
-    `repeat_consumption` None decides from the data; `encoder` None fits one to the items.
+    `repeat_consumption` None decides from the data. `encoder` None fits one to the `read` most clicked
+    items (None: as many as it likes); the others' texts are only glanced at. `signals` None chooses how fast
+    pairs fade; where signals run already, they are what the models will see.
     """
     in_order = bool((np.diff(data.time_ms) >= 0).all())  # then ties have been broken already
     ordered = _clicked_only(data if in_order else data.in_order(seed))
@@ -63,14 +68,26 @@ def prepare(
         catalogue.admit(item)
     size = catalogue.size
     known = [catalogue.records.get(number) or Item(item_id=catalogue.ids[number]) for number in range(size)]
-    encoder = encoder or ContentEncoder.fit(known)
-    content = ItemContent(encoder.encode(known), catalogue.categories[:size].copy())
+    order = _most_clicked_first(ordered, size)
+    first, rest = order[:read], order[len(order[:read]) :]
+    if encoder is None:
+        encoder = ContentEncoder.fit([known[number] for number in first], cache=cache)
+    text = np.zeros((size, DIMENSIONS), np.float32)
+    text[first] = encoder.encode([known[number] for number in first])
+    text[rest] = encoder.glance([text_of(known[number]) for number in rest])
+    content = ItemContent(text, catalogue.categories[:size].copy())
     repeats = ordered.repeats() if repeat_consumption is None else repeat_consumption
-    signals = SignalSettings()
-    tuning = tune(ordered, len(ordered), size, signals.half_lives_ms, repeats=repeats)
-    signals = replace(signals, pair_half_life_ms=min(tuning.pair_half_life_ms, FOREVER_MS))
+    tuning = tune(ordered, len(ordered), size, (signals or SignalSettings()).half_lives_ms, repeats=repeats)
+    if signals is None:
+        signals = SignalSettings(pair_half_life_ms=min(tuning.pair_half_life_ms, FOREVER_MS))
     scale = ordered.value_scale()
     return Material(ordered, catalogue, known, content, encoder, scale, repeats, signals, tuning)
+
+
+def _most_clicked_first(data: Interactions, items: int) -> NDArray[np.int64]:
+    """Item rows (items,), most clicked first, ties in their order."""
+    clicks = np.bincount(data.item[INTEREST_KINDS[data.kind]], minlength=items)
+    return np.argsort(-clicks, kind="stable")
 
 
 def _clicked_only(data: Interactions) -> Interactions:
@@ -113,7 +130,9 @@ def pack(
             features=len(FEATURES),
         ),
         signals=material.signals.as_dict(),
-        encoder=EncoderCard(name=encoder.name, licence=encoder.info["license"]),
+        encoder=EncoderCard(
+            name=encoder.name, licence=encoder.info["license"], source=encoder.info.get("source", "")
+        ),
         features=list(FEATURES),
         categories=names,
         value_scale=material.scale,

@@ -3,7 +3,7 @@
 Owns the pairs and nothing else: popularity and times live in `signals`, the use of pairs in
 `candidates` and `features`.
 
-A pair (q, y) says that users clicked y after q. It carries four weights (`PAIR_WEIGHTS`) and is stored
+A pair (q, y) says that users clicked y after q. It carries five weights (`PAIR_WEIGHTS`) and is stored
 once, in the row of y: the items *before* y. A click on y therefore changes one row, and that row is
 what the record of y carries. The row of y keeps at most `limit` pairs; the weakest gives way.
 
@@ -15,13 +15,15 @@ they came, so that a process that reads compacted records proposes what the lear
 Rows lie in two pools of blocks of 2**n places; memory follows the number of pairs.
 """
 
+import math
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-PAIR_WEIGHTS = ("count", "decayed", "rule", "decayed_rule")
+PAIR_WEIGHTS = ("count", "decayed", "rule", "decayed_rule", "inverse")
+WEIGHTS = len(PAIR_WEIGHTS)
 WINDOW = 50  # events between the two clicks of a pair, at most
 HEAD = 128  # pairs of an item that candidates are proposed from; recall@200 no longer grows beyond
 ALWAYS_KEPT = 3  # a pair this close enters a full row even if it is the weakest: else no new one ever could
@@ -30,17 +32,20 @@ _CLASSES = 32
 
 
 def _distance_weights() -> NDArray[np.float32]:
-    """(WINDOW + 1, 4) float32: what a click adds to the pair with the event `distance` before it.
+    """(WINDOW + 1, 5) float32: what a click adds to the pair with the event `distance` before it.
 
     count: 1. decayed: d^-.5 up to 20 events, little beyond (it also ranks pairs, so it is never 0).
     rule: 1/d up to 10. decayed_rule: d^-2 up to 3. The two decayed ones fade with the pair half-life.
+    inverse: 1, over the root of the user's events so far: somebody who clicks on everything says less
+    (inverse user frequency; Breese et al. 1998).
     """
-    weights = np.zeros((WINDOW + 1, 4), np.float32)
+    weights = np.zeros((WINDOW + 1, WEIGHTS), np.float32)
     for distance in range(1, WINDOW + 1):
         weights[distance, 0] = 1.0
         weights[distance, 1] = distance**-0.5 if distance <= 20 else 1.0 / distance
         weights[distance, 2] = 1.0 / distance if distance <= 10 else 0.0
         weights[distance, 3] = distance**-2.0 if distance <= 3 else 0.0
+        weights[distance, 4] = 1.0
     return weights
 
 
@@ -51,7 +56,7 @@ class Neighbours:
     """Rows of directed pairs by item number.
 
     `before` and `after` (cap, 3) int64: start in the pool, pairs, room. Pools: `before_item` int32 (q),
-    `before_weight` (·, 4) float32, `before_place` int32 (where the pair stands in the row after q);
+    `before_weight` (·, 5) float32, `before_place` int32 (where the pair stands in the row after q);
     `after_item` int32 (y), `after_slot` int32 (where the pair stands in the row before y), `after_key`
     float32 (its decayed weight). Decayed weights are relative to 2**(reference in half-lives).
     """
@@ -62,7 +67,7 @@ class Neighbours:
         self.after = np.zeros((capacity, 3), np.int64)
         pool = 1 << 14
         self.before_item = np.zeros(pool, np.int32)
-        self.before_weight = np.zeros((pool, 4), np.float32)
+        self.before_weight = np.zeros((pool, WEIGHTS), np.float32)
         self.before_place = np.zeros(pool, np.int32)
         self.after_item = np.zeros(pool, np.int32)
         self.after_slot = np.zeros(pool, np.int32)
@@ -102,12 +107,12 @@ class Neighbours:
         tie: NDArray[np.uint32],
         mark: NDArray[np.int32],
     ) -> None:
-        """Sets the row before `item`: `sources` (n,) int32 distinct, `weights` (n, 4) float32."""
+        """Sets the row before `item`: `sources` (n,) int32 distinct, `weights` (n, 5) float32."""
         while short := _replace(item, sources, weights, tie, mark, *self._arrays()):
             self._grow_pool(short)
 
     def row(self, item: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Items (n,) int32 clicked before `item` and the pairs' weights (n, 4) float32; views."""
+        """Items (n,) int32 clicked before `item` and the pairs' weights (n, 5) float32; views."""
         start, count = int(self.before[item, 0]), int(self.before[item, 1])
         return self.before_item[start : start + count], self.before_weight[start : start + count]
 
@@ -125,10 +130,10 @@ class Neighbours:
 
     @staticmethod
     def rescaled(weights: NDArray[np.float32], half_lives: int) -> NDArray[np.float32]:
-        """What `rescale` makes of weights (n, 4) float32."""
+        """What `rescale` makes of weights (n, 5) float32."""
         moved = weights.copy()
-        decayed = weights[:, 1::2].astype(np.float64) * 2.0 ** -float(half_lives)
-        moved[:, 1::2] = np.where(decayed >= TINY, decayed, 0.0)
+        decayed = weights[:, 1:4:2].astype(np.float64) * 2.0 ** -float(half_lives)
+        moved[:, 1:4:2] = np.where(decayed >= TINY, decayed, 0.0)
         return moved
 
     def memory_bytes(self) -> int:
@@ -205,7 +210,7 @@ def _room_before(y, places, before, before_item, before_weight, before_place, fr
     for k in range(before[y, 1]):
         before_item[start + k] = before_item[old + k]
         before_place[start + k] = before_place[old + k]
-        for w in range(4):
+        for w in range(WEIGHTS):
             before_weight[start + k, w] = before_weight[old + k, w]
     _free_block(0, old, before[y, 2], before_item, free)
     before[y, 0] = start
@@ -350,10 +355,11 @@ def _learn(  # type: ignore[no-untyped-def]
     before, before_item, before_weight, before_place, after, after_item, after_slot, after_key, free, used,
 ):  # fmt: skip
     length = min(history.shape[0], WINDOW)
+    activity = np.float32(1.0 / math.sqrt(length + 5.0))
     distinct = np.empty(WINDOW, np.int32)
     nearest = np.empty(WINDOW, np.int32)
     slot_of = np.empty(WINDOW, np.int32)
-    added = np.zeros((WINDOW, 4), np.float32)
+    added = np.zeros((WINDOW, WEIGHTS), np.float32)
     sources, need_after = 0, 0
     for distance in range(1, length + 1):
         q = history[history.shape[0] - distance]
@@ -371,6 +377,7 @@ def _learn(  # type: ignore[no-untyped-def]
         added[e, 1] += scale * distance_weight[distance, 1]
         added[e, 2] += distance_weight[distance, 2]
         added[e, 3] += scale * distance_weight[distance, 3]
+        added[e, 4] += activity * distance_weight[distance, 4]
     short = _shortage(4 * (before[y, 1] + sources + 4), need_after, before_item, after_item, used)
     if short:
         for e in range(sources):
@@ -386,7 +393,7 @@ def _learn(  # type: ignore[no-untyped-def]
         mark[distinct[e]] = -1
         k = slot_of[e]
         if k >= 0:
-            for w in range(4):
+            for w in range(WEIGHTS):
                 before_weight[start + k, w] += added[e, w]
             _raise_after(
                 distinct[e], before_place[start + k], before_weight[start + k, 1], tie,
@@ -413,7 +420,7 @@ def _learn(  # type: ignore[no-untyped-def]
                 before, before_place, after, after_item, after_slot, after_key,
             )  # fmt: skip
         before_item[start + k] = q
-        for w in range(4):
+        for w in range(WEIGHTS):
             before_weight[start + k, w] = added[e, w]
         _append_after(
             q, y, k, added[e, 1], tie,
@@ -465,7 +472,7 @@ def _replace(  # type: ignore[no-untyped-def]
         q = sources[k]
         mark[q] = -1
         before_item[start + k] = q
-        for w in range(4):
+        for w in range(WEIGHTS):
             before_weight[start + k, w] = weights[k, w]
         before_place[start + k] = place_of[k]
         if place_of[k] >= 0:

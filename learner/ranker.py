@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from learner.cold_start import ColdStart
 from learner.lists import Lists
 
 LIMIT = 6.0  # standard deviations at which inputs are cut
@@ -37,17 +39,19 @@ class RankerConfig:
     learning_rate: float = 3e-3
     refresh_rate: float = 5e-4
     weight_decay: float = 0.01
-    epochs: int = 8
+    epochs: int = 6
     batch: int = 64  # lists
+    compared: int = 32  # candidates that a step sets beside an answer, drawn anew each time: as good as all
     soft_share: float = 0.5  # of the loss, where soft targets are given
     temperature: float = 1.0
 
 
 class Ranker(nn.Module):
-    """MLP F-64-32-1 with a linear skip over standardised, cut inputs."""
+    """MLP F-64-32-1 with a linear skip over standardised, cut inputs; cold users have their own order."""
 
     mean: Tensor
     inverse: Tensor
+    cold_start: ColdStart | None = None
 
     def __init__(
         self, mean: NDArray[np.float32], deviation: NDArray[np.float32], config: RankerConfig,
@@ -86,10 +90,18 @@ class Ranker(nn.Module):
         """features (B, C, F) -> scores (B, C), float32."""
         self.eval()
         parts = [
-            self(self.standardise(torch.from_numpy(features[k : k + 256].astype(np.float32))))
+            self._served(torch.from_numpy(features[k : k + 256].astype(np.float32)))
             for k in range(0, len(features), 256)
         ]
         return torch.cat(parts).numpy() if parts else np.zeros(features.shape[:2], np.float32)
+
+    def _served(self, features: Tensor) -> Tensor:
+        inputs = self.standardise(features)
+        scores: Tensor = self(inputs)
+        if self.cold_start is None:
+            return scores
+        linear = inputs @ torch.from_numpy(self.cold_start.weights)
+        return torch.where(features[..., self.cold_start.known] == 0, linear, scores)
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,7 @@ class RankerReport:
 
 
 Progress = Callable[[float, str], None]
+_Log = Callable[[float, str, int, float], None]
 
 
 def moments(lists: Lists, sample: int = 4000) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -122,15 +135,22 @@ def moments(lists: Lists, sample: int = 4000) -> tuple[NDArray[np.float32], NDAr
 def train_ranker(
     lists: Lists, config: RankerConfig | None = None, *, seed: int = 0,
     soft: NDArray[np.float32] | None = None, start: NDArray[np.float32] | None = None,
-    budget_s: float = math.inf, progress: Progress | None = None,
+    budget_s: float = math.inf, progress: Progress | None = None, writer: Any = None, name: str = "ranker",
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Ranker, RankerReport]:  # fmt: skip
     """Train a new ranker. `soft` (n, C) float32 are a teacher's scores of the candidates.
 
     `start` (F,) float32 are the weights of the linear blend that training begins with and that stands
     where there are few lists to learn from (over raw features where there is none at all). Lists
-    without a positive are dropped and counted.
+    without a positive are dropped and counted. `writer` is a TensorBoard `SummaryWriter`.
     """
+
+    def log(share: float, text: str, step: int, loss: float) -> None:
+        if progress is not None:
+            progress(share, text)
+        if writer is not None:
+            writer.add_scalar(f"{name}/loss", loss, step)
+
     settings = config or RankerConfig()
     torch.manual_seed(seed)
     if not len(lists.answered()):
@@ -139,30 +159,31 @@ def train_ranker(
         return ranker.eval(), RankerReport(0, len(lists), math.nan, 0.0, 0.0)
     ranker = Ranker(*moments(lists), settings, start)
     report = _fit(
-        ranker, lists, settings.learning_rate, settings.epochs, 50, seed, soft, budget_s, progress, clock
+        ranker, lists, settings.learning_rate, settings.epochs, 50, seed, soft, budget_s, log, clock
     )
     return ranker.eval(), report
 
 
 def refresh(
     ranker: Ranker, fresh: Lists, replayed: Lists | None = None, *, epochs: int = 1, seed: int = 0,
-    soft: NDArray[np.float32] | None = None,
+    soft: NDArray[np.float32] | None = None, rate: float | None = None,
 ) -> tuple[Ranker, RankerReport]:  # fmt: skip
     """Return a copy of `ranker`, trained a little further on newly answered lists.
 
-    `replayed` older lists keep it from forgetting (as many as fresh ones did well). The standardisation
-    stays, so refreshed and original rankers read the same inputs.
+    `replayed` older lists keep it from forgetting (as many as fresh ones did well). `rate` of learning is
+    the configuration's where none is given. The standardisation stays, so refreshed and original rankers
+    read the same inputs.
     """
     lists = Lists.join([fresh, replayed]) if replayed is not None and len(replayed) else fresh
     after = copy.deepcopy(ranker)
-    rate = ranker.config.refresh_rate
+    rate = rate or ranker.config.refresh_rate
     report = _fit(after, lists, rate, epochs, 10, seed, soft, math.inf, None, time.perf_counter)
     return after.eval(), report
 
 
 def _fit(
     ranker: Ranker, lists: Lists, rate: float, epochs: int, warmup: int, seed: int,
-    soft: NDArray[np.float32] | None, budget_s: float, progress: Progress | None, clock: Callable[[], float],
+    soft: NDArray[np.float32] | None, budget_s: float, log: _Log | None, clock: Callable[[], float],
 ) -> RankerReport:  # fmt: skip
     begun, config = clock(), ranker.config
     use = np.flatnonzero((lists.positive >= 0) & (lists.mask.sum(1) > 1))
@@ -188,25 +209,38 @@ def _fit(
             for group in optimiser.param_groups:
                 group["lr"] = rate * min(1.0, step / warmup) * (1 - share) + rate * 0.003
             batch = order[k : k + config.batch]
-            mask = torch.from_numpy(lists.mask[batch])
+            places, here = _drawn(lists, batch, config.compared, rng)
+            mask = torch.from_numpy(here)
+            features = torch.from_numpy(lists.features[batch[:, None], places].astype(np.float32, copy=False))
             with torch.no_grad():
-                inputs = ranker.standardise(
-                    torch.from_numpy(lists.features[batch].astype(np.float32, copy=False))
-                )
+                inputs = ranker.standardise(features)
             scores = ranker(inputs).masked_fill(~mask, IMPOSSIBLE)
-            loss = F.cross_entropy(scores, torch.from_numpy(lists.positive[batch].astype(np.int64)))
+            loss = F.cross_entropy(scores, torch.zeros(len(batch), dtype=torch.int64))
             if soft is not None:
-                teacher = torch.from_numpy(soft[batch]).masked_fill(~mask, IMPOSSIBLE)
+                teacher = torch.from_numpy(soft[batch[:, None], places]).masked_fill(~mask, IMPOSSIBLE)
                 loss = (1 - config.soft_share) * loss + config.soft_share * _distance(scores, teacher, config)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             losses.append(float(loss.detach()))
-            if progress and step % 50 == 0:
-                progress(share, f"loss {np.mean(losses[-50:]):.3f}")
+            if log and step % 50 == 0:
+                mean = float(np.mean(losses[-50:]))
+                log(share, f"loss {mean:.3f}", step, mean)
     return RankerReport(
         len(use), len(lists) - len(use), float(np.mean(losses[-100:])), clock() - begun, step / steps
     )
+
+
+def _drawn(
+    lists: Lists, batch: NDArray[np.int64], compared: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Places (B, 1 + n) of each list's answer and of n others, drawn uniformly; True where there is one."""
+    width, answer = lists.mask.shape[1], lists.positive[batch][:, None]
+    others = np.arange(width) if width <= compared + 1 else rng.choice(width, compared, replace=False)
+    places = np.concatenate([answer, np.broadcast_to(others, (len(batch), len(others)))], axis=1)
+    here = lists.mask[batch[:, None], places]
+    here[:, 1:] &= others != answer
+    return places, here
 
 
 def _distance(scores: Tensor, teacher: Tensor, config: RankerConfig) -> Tensor:
@@ -222,7 +256,7 @@ def _distance(scores: Tensor, teacher: Tensor, config: RankerConfig) -> Tensor:
 
 @torch.no_grad()
 def ranker_model(rankers: Sequence[Ranker]) -> bytes:
-    """Return the mean of the rankers' scores as one serialised ONNX graph.
+    """Return the mean of the rankers' scores as one serialised ONNX graph, with the first one's cold start.
 
     Their first layers stand side by side and their second layers block by block, so that several
     rankers over the same standardisation cost no more nodes than one.
@@ -273,6 +307,21 @@ def ranker_model(rankers: Sequence[Ranker]) -> bytes:
         ("Slice", ["shape", "zero", "two"], "lists"),
         ("Reshape", ["c2", "lists"], "scores"),
     ]
+    if head.cold_start is not None:
+        constants |= {
+            "cold_start": torch.from_numpy(head.cold_start.weights[:, None]),
+            "known": torch.tensor([head.cold_start.known]),
+            "beyond": torch.tensor([head.cold_start.known + 1]),
+            "columns": torch.tensor([1]),
+            "none": torch.tensor(0.0),
+        }
+        chain[-1:] = [
+            ("Slice", ["rows", "known", "beyond", "columns"], "past"),
+            ("Equal", ["past", "none"], "unknown"),
+            ("MatMul", ["inputs", "cold_start"], "d1"),
+            ("Where", ["unknown", "d1", "c2"], "d2"),
+            ("Reshape", ["d2", "lists"], "scores"),
+        ]
     model = helper.make_model(
         helper.make_graph(
             [helper.make_node(op, inputs, [output]) for op, inputs, output in chain],

@@ -17,10 +17,18 @@ class Records(MutableMapping[int, T], Generic[T]):
     """A dict from numbers, dense from 0 on, to structs of one kind; a read unpacks, in a microsecond."""
 
     def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
         self._packed: list[bytes | None] = []
         self._count = 0
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(kind).decode
+
+    def __getstate__(self) -> tuple[type[T], list[bytes | None], int]:
+        return self._kind, self._packed, self._count  # other processes make their own encoder and decoder
+
+    def __setstate__(self, state: tuple[type[T], list[bytes | None], int]) -> None:
+        self.__init__(state[0])  # type: ignore[misc]
+        _, self._packed, self._count = state
 
     def __getitem__(self, number: int) -> T:
         packed = self._packed[number] if 0 <= number < len(self._packed) else None
@@ -29,12 +37,20 @@ class Records(MutableMapping[int, T], Generic[T]):
         return self._decode(packed)
 
     def __setitem__(self, number: int, record: T) -> None:
+        self.put(number, self.pack(record))
+
+    def pack(self, record: T) -> bytes:
+        """The record as `put` takes it. Raises OverflowError for integers beyond 64 bits."""
+        return self._encode(record)
+
+    def put(self, number: int, packed: bytes) -> None:
+        """Keeps a packed record."""
         if number < 0:
             raise KeyError(number)
         if number >= len(self._packed):
             self._packed.extend([None] * (number + 1 - len(self._packed)))
         self._count += self._packed[number] is None
-        self._packed[number] = self._encode(record)
+        self._packed[number] = packed
 
     def __delitem__(self, number: int) -> None:
         if number not in self:

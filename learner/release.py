@@ -6,6 +6,7 @@ import it. The files are `learner.bundle`'s.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from learner.inputs import normalise_values
 __all__ = [
     "Arrays", "Bundle", "Dims", "EncoderCard", "LiveRelease", "Manifest", "ModelArrays", "ReleaseError",
     "Window", "bundle_sha256", "load_release", "mean_vectors", "read_manifest", "read_release", "release_id",
-    "write_release",
+    "try_models", "write_release",
 ]  # fmt: skip
 
 Floats = NDArray[np.float32]
@@ -122,6 +123,10 @@ class LiveRelease:
             raise ReleaseError(f"{self.id}: expected a ranker, got none; this release is still in training")
         scores: Floats = self._ranker.run(_RANK_OUTPUTS, {"features": features})[0]
         return scores
+
+    def replace_ranker(self, model: bytes) -> None:
+        """Takes another ranker over the same features: a replay's, which learns as it goes."""
+        self._ranker = _session(model, Path(self.id) / RANKER)
 
     def normalised(self, kinds: NDArray[np.integer], values: Floats) -> Floats:
         """Values in standard deviations of their kind, in any shape; 0 where there is none."""
@@ -263,6 +268,21 @@ def load_release(
     Raises ReleaseError, which names the damaged file; the catalogue is then unchanged.
     """
     return LiveRelease(read_release(Path(folder)), catalogue, folder=Path(folder), features=features)
+
+
+def try_models(bundle: Bundle, folder: Path) -> None:
+    """Whether a bundle's models fit, before any of its items joins a catalogue.
+
+    Raises ReleaseError, which names the file in `folder` that does not.
+    """
+    arrays = bundle.arrays
+    models = replace(
+        bundle, items=[], arrays=replace(
+            arrays, vectors=arrays.vectors[:0], bias=arrays.bias[:0], content=arrays.content[:0],
+            ease_item=arrays.ease_item[:0], ease_weight=arrays.ease_weight[:0],
+        ),
+    )  # fmt: skip
+    LiveRelease(models, Catalogue(), folder=folder)
 
 
 def _session(model: bytes, path: Path) -> Any:

@@ -4,9 +4,9 @@ Owns the walk over the stream and the moment of scoring. Knows systems by their 
 scored is decided in `plan`, what the figures mean in `metrics`, how they are told in `replay_report`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from learner.metrics import LIST, novelty
 from learner.plan import Plan
-from learner.system import Ask, Event, Ints, Ranking, System
+from learner.system import Ask, Event, Ints, Proposing, Ranking, System, Training
 
 PROPOSALS = 200  # candidates are recalled at this depth, by source and in union
 Progress = Callable[[str, int, int], None]  # system, events done, events in all
@@ -37,13 +37,19 @@ class Outcome:
     catalogue: int
     fit_seconds: float = 0.0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     events: int = 0
     description: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ms_per_click(self) -> float:
-        """Mean time of ranking and learning one event of the later part."""
+        """Mean time of ranking and learning one event of the later part, without what trains beside it."""
         return 1000.0 * self.seconds / max(self.events, 1)
+
+    @property
+    def cpu_ms_per_click(self) -> float:
+        """The same in processor time, which other work on the machine does not lengthen."""
+        return 1000.0 * self.cpu_seconds / max(self.events, 1)
 
 
 def play(system: System, plan: Plan, progress: Progress | None = None) -> Outcome:
@@ -58,23 +64,28 @@ def play(system: System, plan: Plan, progress: Progress | None = None) -> Outcom
     outcome = _blank(system.name, plan)
     outcome.fit_seconds = perf_counter() - began
     scoreboard = _Scoreboard(plan, outcome)
+    proposing = system if isinstance(system, Proposing) else None
+    training = system if isinstance(system, Training) else None
     for number in range(plan.stream.size):
         event = plan.stream.event(number)
         enter(system, plan, plan.entries_before.get(number, ()), event.time_ms)
         if number >= plan.split and plan.scored[number]:
-            started = perf_counter()
-            ranking = system.rank(Ask(event.user, event.time_ms, event.scenario))
-            shown = ranking.top(LIST, plan.id_rank)
-            outcome.seconds += perf_counter() - started
-            scoreboard.score(event, ranking, shown)
+            ask = Ask(event.user, event.time_ms, event.scenario)
+            with _Timed(outcome):
+                ranking = system.rank(ask)
+                shown = ranking.top(LIST, plan.id_rank)
+            # Asked for apart: which source a candidate came from is the report's affair, not the list's.
+            scoreboard.score(event, ranking, shown, proposing.proposals(ask) if proposing else {})
         enter(system, plan, plan.entries_after.get(number, ()), event.time_ms)
-        started = perf_counter()
-        triggered = system.learn(event, bool(plan.lists[number]))
-        if number >= plan.split:
-            outcome.seconds += perf_counter() - started
+        with _Timed(outcome if number >= plan.split else None):
+            triggered = system.learn(event, bool(plan.lists[number]))
         scoreboard.learn(event, triggered)
+        if training is not None and number >= plan.split:
+            training.train()
         if progress is not None and number % 1000 == 0:
             progress(system.name, number, plan.stream.size)
+    if progress is not None:
+        progress(system.name, plan.stream.size, plan.stream.size)
     outcome.events = plan.stream.size - plan.split
     outcome.description = system.describe()
     return outcome
@@ -87,6 +98,23 @@ def replay(
     return [[play(make(), plan, progress) for make in systems] for plan in plans]
 
 
+class _Timed:
+    """Adds what its block takes to an outcome's times, if there is one."""
+
+    __slots__ = ("_cpu", "_outcome", "_wall")
+
+    def __init__(self, outcome: Outcome | None) -> None:
+        self._outcome = outcome
+
+    def __enter__(self) -> None:
+        self._wall, self._cpu = perf_counter(), process_time()
+
+    def __exit__(self, *_: object) -> None:
+        if self._outcome is not None:
+            self._outcome.seconds += perf_counter() - self._wall
+            self._outcome.cpu_seconds += process_time() - self._cpu
+
+
 class _Scoreboard:
     """Fills an outcome; keeps the clicks so far and each user's last triggered list."""
 
@@ -97,7 +125,7 @@ class _Scoreboard:
         self.last: dict[int, Ints] = {}
         self.row = 0
 
-    def score(self, event: Event, ranking: Ranking, shown: Ints) -> None:
+    def score(self, event: Event, ranking: Ranking, shown: Ints, proposals: Mapping[str, Ints]) -> None:
         """Notes how the ranking fared against the event's item."""
         outcome, row = self.outcome, self.row
         outcome.position[row] = ranking.position(event.item)
@@ -105,12 +133,9 @@ class _Scoreboard:
         outcome.listed[shown] = True
         if event.user in self.last:
             outcome.last_list[row] = float(event.item in self.last[event.user])
-        for source, items in ranking.proposals.items():
+        for source, items in proposals.items():
             found = outcome.recalled.setdefault(source, np.zeros(len(outcome.position), np.bool_))
             found[row] = event.item in items[:PROPOSALS]
-        if ranking.proposals:
-            union = outcome.recalled.setdefault("union", np.zeros(len(outcome.position), np.bool_))
-            union[row] = event.item in ranking.items[:PROPOSALS]
         self.row += 1
 
     def learn(self, event: Event, triggered: Ints | None) -> None:

@@ -4,7 +4,7 @@ Owns the shape of the report, how seeds are averaged and which systems are compa
 the inside: it reads outcomes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
-from learner.baselines import BASELINES, SINGLE_BASELINES
+from learner.baselines import BASELINES, CONTROLS, SINGLE_BASELINES
 from learner.metrics import (
     RESAMPLES,
     WIDE,
@@ -32,7 +32,9 @@ from learner.replay import Outcome
 SLICES = ("cold_users", "one_click", "cold_items", "tail")
 MAIN = "nextclick"
 BLEND = "blend"
+WIDE_TABLE = 120  # columns of a terminal in which a table has everything
 CURVE_POINTS = 200
+SETTLED = 25  # a plot leaves out that part of the points, where a mean of few events jumps about
 CONTENT_FIELDS = (
     "title",
     "description",
@@ -162,6 +164,7 @@ def _system(
         "novelty@10": _mean(np.concatenate([o.novelty for o in outcomes])),
         "hr@10_last_list": _mean(np.concatenate([o.last_list for o in outcomes])),
         "ms_per_click": _mean([o.ms_per_click for o in outcomes]),
+        "cpu_ms_per_click": _mean([o.cpu_ms_per_click for o in outcomes]),
         "fit_seconds": _mean([o.fit_seconds for o in outcomes]),
         "ci95": {"ndcg@10": interval(columns.totals[f"{name} ndcg"] / columns.totals["n"])},
         "by_seed": {"ndcg@10": [_mean(ndcg(o.position)) for o in outcomes]},
@@ -298,22 +301,64 @@ def _curve(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def table(told: Report) -> Table:
-    """The report for reading: one row a system, best first."""
-    made = Table(title=_title(told), caption=_caption(told), caption_justify="left")
-    made.add_column("system")
-    heads = ["NDCG@10", "95 %", "HR@10", "MRR@10", "recall@20", "last list"]
-    heads += [part.replace("_", " ") for part in SLICES] + ["coverage", "novelty", "ms/click"]
-    for head in heads:
-        made.add_column(head, justify="right")
+def table(told: Report, width: int = WIDE_TABLE) -> Table:
+    """The report for reading: one row a system, best first; what does not fit `width` is left out."""
+    made = Table(title=_title(told), caption=_caption(told), caption_justify="left", padding=(0, 1, 0, 0))
+    made.add_column("system", no_wrap=True)
+    columns = [column for column in _COLUMNS if width >= WIDE_TABLE or column[2]]
+    for head, _, _ in columns:
+        made.add_column(head, justify="right", no_wrap=True)
     systems = sorted(told["systems"].items(), key=lambda pair: -(pair[1]["ndcg@10"] or 0.0))
     for name, figures in systems:
-        ci = figures["ci95"]["ndcg@10"]
-        row = [_number(figures["ndcg@10"]), f"{ci[0]:.4f}–{ci[1]:.4f}" if ci else "–"]
-        row += [_number(figures[key]) for key in ("hr@10", "mrr@10", "recall@20", "hr@10_last_list")]
-        row += [_number(figures[part]["ndcg@10"]) for part in SLICES]
-        row += [_number(figures["coverage@10"], 3), _number(figures["novelty@10"], 2)]
-        made.add_row(name, *row, _number(figures["ms_per_click"], 2), style="bold" if name == MAIN else "")
+        row = [show(figures) for _, show, _ in columns]
+        made.add_row(name, *row, style="bold" if name == MAIN else "")
+    return made
+
+
+def _shown(key: str, digits: int = 4) -> Callable[[Mapping[str, Any]], str]:
+    return lambda figures: _number(figures[key], digits)
+
+
+def _shown_slice(part: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda figures: _number(figures[part]["ndcg@10"])
+
+
+def _shown_interval(figures: Mapping[str, Any]) -> str:
+    found = figures["ci95"]["ndcg@10"]
+    return "–".join(_number(end) for end in found) if found else "–"
+
+
+# Head, cell, and whether a narrow table has it too.
+_COLUMNS: list[tuple[str, Callable[[Mapping[str, Any]], str], bool]] = [
+    ("NDCG\n@10", _shown("ndcg@10"), True),
+    ("95 %", _shown_interval, False),
+    ("HR\n@10", _shown("hr@10"), True),
+    ("MRR\n@10", _shown("mrr@10"), False),
+    ("recall\n@20", _shown("recall@20"), False),
+    ("last\nlist", _shown("hr@10_last_list"), True),
+    *((part.replace("_", "\n"), _shown_slice(part), True) for part in SLICES),
+    ("cover-\nage", _shown("coverage@10", 3), False),
+    ("novel-\nty", _shown("novelty@10", 2), False),
+    ("ms a\nclick", _shown("ms_per_click", 2), True),
+]
+
+
+def leave_one_out_table(told: Report) -> Table:
+    """A report of `learner.leave_one_out` for reading."""
+    made = Table(
+        title=f"leave one out, {told['protocol']['scored']:,} users, {told['data']['items']:,} items"
+    )
+    made.add_column("system")
+    heads = ("ndcg@10", "hr@10", "mrr@10", "ndcg@20", "recall@20")
+    for head in ("NDCG@10", "95 %", *heads[1:], "validation NDCG@10", "seconds"):
+        made.add_column(head, justify="right")
+    for name, figures in told["systems"].items():
+        low, high = figures["ci95"]["ndcg@10"]
+        row = [_number(figures["ndcg@10"]), f"{low:.4f}–{high:.4f}"]
+        row += [_number(figures[key]) for key in heads[1:]]
+        made.add_row(
+            name, *row, _number(figures["validation"]["ndcg@10"]), _number(figures["fit_seconds"], 0)
+        )
     return made
 
 
@@ -326,12 +371,16 @@ def plot(told: Report, path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
     curve = told["curve"]
-    for name, values in sorted(curve["systems"].items(), key=lambda pair: -pair[1][-1]):
-        own = name not in BASELINES
-        axes.plot(curve["events"], values, label=f"{name} {values[-1]:.4f}", lw=2.2 if own else 1.2)
+    events, begin = curve["events"], len(curve["events"]) // SETTLED
+    highest = 0.0
+    for n, (name, values) in enumerate(sorted(curve["systems"].items(), key=lambda pair: -pair[1][-1])):
+        line = {"lw": 2.6, "color": "black"} if name == MAIN else {"lw": 1.3, "color": f"C{n % 10}"}
+        line["ls"] = "-" if name in BASELINES or name == MAIN else ":" if name in CONTROLS else "--"
+        axes.plot(events[begin:], values[begin:], label=f"{name} {values[-1]:.4f}", **line)
+        highest = max(highest, *values[begin:])
+    axes.set_ylim(0, 1.05 * highest or 1.0)
     axes.set_xlabel("scored events")
     axes.set_ylabel("cumulative NDCG@10")
-    axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig(path, dpi=140)
@@ -361,7 +410,7 @@ def _caption(told: Report) -> str:
 
 
 def _number(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:.{digits}f}".replace("0.", ".", value < 1)
 
 
 def _mean(values: Any) -> float | None:

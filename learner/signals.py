@@ -19,16 +19,16 @@ import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue
+from learner.catalogue import Catalogue, Id
 from learner.events import INTEREST
-from learner.neighbours import Neighbours
+from learner.neighbours import WEIGHTS, Neighbours
 from learner.toplists import BORN, NEWEST, TOP, move_up, top_of
 
 HOUR_MS = 3_600_000.0
@@ -40,6 +40,9 @@ YEAR_MS = 365.25 * DAY_MS
 _HIGHEST_POPULARITY, _LOWEST_POPULARITY = 256, -700
 _HIGHEST_PAIR = 40
 FRONTIER = ""  # key of the record that belongs to no item
+_MOST_PARTITIONS = 100_000  # of `clicks`: arrays are made as wide as the highest that a record names
+# Far below what differences and products of 64-bit integers take.
+_Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class SignalSettings:
             raise ValueError(f"neighbours must lie in 1..4096, not {self.neighbours}")
 
     def limit(self, items: int) -> int:
-        """Pairs an item keeps: about 2.5 million in all, 32 to 512 for each."""
-        return self.neighbours or int(np.clip(2_500_000 / max(items, 1), 32, 512))
+        """Pairs an item keeps: about 2.5 million in all, 32 to 256 for each."""
+        return self.neighbours or int(np.clip(2_500_000 / max(items, 1), 32, 256))
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON types, for a manifest."""
@@ -85,20 +88,20 @@ class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """
 
     item_id: str
-    offsets: dict[str, int]  # by partition of `clicks`: the last offset folded
-    now_ms: int  # the stream's clock
-    reference: list[int]  # of the half-lives, then of the pairs
+    offsets: dict[str, _Whole]  # by partition of `clicks`: the last offset folded
+    now_ms: _Whole  # the stream's clock
+    reference: list[_Whole]  # of the half-lives, then of the pairs
     popularity: bytes = b""  # (H,) float64
-    count: int = 0
-    first_ms: int = 0
-    last_ms: int = 0
+    count: _Whole = 0
+    first_ms: _Whole = 0
+    last_ms: _Whole = 0
     value_sum: float = 0.0
-    born_ms: int = 0
-    before: list[str] = []  # items clicked before this one
-    weights: bytes = b""  # (len(before), 4) float32
+    born_ms: _Whole = 0
+    before: list[Id] = []  # items clicked before this one
+    weights: bytes = b""  # (len(before), 5) float32
     vector: bytes = b""  # (D,) float32: of an item that is newer than the release
     content: bytes = b""  # (T,) float32
-    v: int = 1
+    v: Literal[1] = 1
 
 
 _encode = msgspec.json.Encoder().encode
@@ -227,6 +230,8 @@ class Signals:
 
         Such an item was born now, which counts where nobody has said when it was published.
         """
+        if self.catalogue.size != self._known:
+            self.follow()  # items that were announced in bulk, before anybody has clicked
         self._vectors[item] = (vector.astype("<f4"), content.astype("<f4"))
         self._bear(item, int(self.born_ms[item]) or self.now_ms)
         self.touched.add(item)
@@ -285,17 +290,17 @@ class Signals:
     def apply(self, item_id: str, value: bytes) -> int:
         """Applies a record of the topic `signals`; returns the item's number, -1 for the frontier.
 
-        Raises `SignalError` for a record that is broken or belongs to another item.
+        Raises `SignalError` for a record that is broken or belongs to another item; nothing changes then.
         """
         try:
             record = _decode(value)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SignalError(f"signals record of {item_id!r}: {error}") from None
         if record.item_id != item_id:
             raise SignalError(f"signals record of {item_id!r} speaks of {record.item_id!r}")
         if len(record.reference) != HALF_LIVES + 1:
             raise SignalError(f"signals record of {item_id!r}: reference needs {HALF_LIVES + 1} numbers")
-        item, offsets = -1, {int(partition): at for partition, at in record.offsets.items()}
+        item, offsets = -1, _numbered(record)
         if item_id == FRONTIER:
             self.frontier = offsets
         else:
@@ -312,16 +317,19 @@ class Signals:
     def _apply_item(self, record: SignalRecord, offsets: dict[int, int]) -> int:
         popularity = _unpack(record.popularity, np.float64, record)
         weights = _unpack(record.weights, np.float32, record)
-        if len(popularity) != HALF_LIVES or len(weights) != 4 * len(record.before):
+        vector = _unpack(record.vector, np.float32, record)
+        content = _unpack(record.content, np.float32, record)
+        if len(popularity) != HALF_LIVES or len(weights) != WEIGHTS * len(record.before):
             raise SignalError(f"signals record of {record.item_id!r}: arrays of the wrong length")
+        if len({record.item_id, *record.before}) != len(record.before) + 1:
+            raise SignalError(
+                f"signals record of {record.item_id!r}: an item is its own neighbour, or twice one"
+            )
+        # Nothing is wrong with it: only now may anything change.
         item = self.catalogue.intern(record.item_id)
         numbers = list(map(self.catalogue.index.get, record.before))
         if None in numbers:
             numbers = list(map(self.catalogue.intern, record.before))
-        if len({item, *numbers}) != len(numbers) + 1:
-            raise SignalError(
-                f"signals record of {record.item_id!r}: an item is its own neighbour, or twice one"
-            )
         sources = np.array(numbers, np.int32)
         self.follow()
         reference = np.array(record.reference, np.int64)
@@ -329,7 +337,7 @@ class Signals:
             self._rebase(np.maximum(reference, self.reference))
         shift = reference - self.reference  # <= 0: the record may be older than the reference
         popularity = _flushed(np.ldexp(popularity, shift[:-1]))
-        weights = weights.reshape(-1, 4)
+        weights = weights.reshape(-1, WEIGHTS)
         if shift[-1]:
             weights = Neighbours.rescaled(weights, int(-shift[-1]))
         fell = bool((popularity < self.popularity[item]).any())
@@ -351,9 +359,7 @@ class Signals:
         if record.born_ms:
             self._bear(item, record.born_ms)
         if record.vector:
-            self.set_vector(
-                item, _unpack(record.vector, np.float32, record), _unpack(record.content, np.float32, record)
-            )
+            self.set_vector(item, vector, content)
             self.touched.discard(item)
             if self.on_vector is not None:
                 self.on_vector(item, *self._vectors[item])
@@ -435,11 +441,27 @@ def _with_offsets(applied: NDArray[np.int64], item: int, offsets: Mapping[int, i
     return applied
 
 
+def _numbered(record: SignalRecord) -> dict[int, int]:
+    try:
+        offsets = {int(partition): offset for partition, offset in record.offsets.items()}
+    except ValueError as error:
+        raise SignalError(f"signals record of {record.item_id!r}: offsets: {error}") from None
+    if offsets and not 0 <= min(offsets) <= max(offsets) < _MOST_PARTITIONS:
+        raise SignalError(
+            f"signals record of {record.item_id!r}: offsets of partitions {min(offsets)} to {max(offsets)}; "
+            f"expected 0 to {_MOST_PARTITIONS - 1}"
+        )
+    return offsets
+
+
 def _unpack(packed: bytes, dtype: Any, record: SignalRecord) -> NDArray[Any]:
     try:
-        return np.frombuffer(packed, dtype).copy()
+        array = np.frombuffer(packed, dtype).copy()
     except ValueError as error:
         raise SignalError(f"signals record of {record.item_id!r}: {error}") from None
+    if not np.isfinite(array).all():
+        raise SignalError(f"signals record of {record.item_id!r}: numbers that are not finite")
+    return array
 
 
 @numba.njit(cache=True, nogil=True)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from learner.events import AVERSION, Kind
 from learner.inputs import INTEREST_KINDS, EventLog, ValueScale, log_gap, normalise_values
+from learner.item_table import ItemContent, ItemTable
 
 START = len(Kind)  # pseudo kind before a user's first event: nothing is read, `initial` is the output
 GAP_SCALE = 0.1  # log(1 + seconds) reaches 20: brought near 1
@@ -42,37 +43,17 @@ class StudentConfig:
     id_dropout: float = 0.1  # share of items whose id part is hidden in a step, so that content carries
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
-    epochs: int = 12
+    epochs: int = 8
     window: int = 100  # targets a training window
     context: int = 16  # earlier events a window reads before its first target
     batch_events: int = 2048  # targets a batch, roughly
     full_softmax_below: int = 5000  # clicked items; above, shared negatives with logQ correction
     negatives: int = 1024
+    negative_power: float = 0.75  # they are drawn with chance (clicks + 1) ** power
     warmup_steps: int = 60
     patience: int = 2  # checks without improvement before training stops (only with a validation part)
     prior_weight: float = 0.0
     prior_half_life_ms: float = 30 * 86_400_000.0
-
-
-@dataclass(frozen=True)
-class ItemContent:
-    """What is known of items beside their clicks; row q belongs to item q.
-
-    `text` (V, T) float32, unit rows or zero; `categories` (V, 6) int32, -1 padded.
-    """
-
-    text: NDArray[np.float32]
-    categories: NDArray[np.int32]
-
-    @property
-    def category_count(self) -> int:
-        """Number of categories, at least 1 so that the table is never empty."""
-        return max(int(self.categories.max(initial=-1)) + 1, 1)
-
-    @staticmethod
-    def empty(items: int) -> "ItemContent":
-        """No content for `items` items."""
-        return ItemContent(np.zeros((items, 0), np.float32), np.full((items, 6), -1, np.int32))
 
 
 class _Scan(torch.autograd.Function):
@@ -134,61 +115,23 @@ class Layer(nn.Module):
         return self.norm_wide(x + F.dropout(wide, drop, self.training)), states
 
 
-class Student(nn.Module):
-    """Item table and recurrence. Weights are float32; `vectors` in and out are the same table."""
+class SequenceModel(ItemTable):
+    """What training and encoding ask of a model that reads events: the student, and its teacher.
 
-    projection: Tensor
-    text: Tensor
-    category: Tensor
-    category_share: Tensor
-    seen: Tensor
-    reads: Tensor
+    `carries`: its state says all of the past; else each stretch of events is read with `config.context`
+    earlier ones.
+    """
 
-    def __init__(self, content: ItemContent, config: StudentConfig) -> None:
-        super().__init__()
-        self.config = config
-        items, width = content.text.shape
-        dim = config.dim
-        has_category = content.categories >= 0
-        self.has_content = width > 0 or bool(has_category.any())
-        self.id_part = nn.Parameter(torch.randn(items, dim) * (0.005 if self.has_content else 0.02))
-        self.projection = nn.Parameter(torch.randn(width, dim) * 0.08 if width else torch.zeros(0, dim))
-        self.category_part = nn.Parameter(torch.randn(content.category_count, dim) * 0.02)
-        self.bias = nn.Parameter(torch.zeros(items))
-        self.kind_part = nn.Parameter(torch.zeros(len(Kind) + 1, dim))
-        self.gap_value = nn.Parameter(torch.zeros(2, dim))
-        self.initial = nn.Parameter(torch.randn(dim) * 0.5)
-        self.push = nn.Parameter(torch.tensor(math.log(math.expm1(AVERSION_PUSH))))
-        self.norm_in = nn.LayerNorm(dim)
-        self.layers = nn.ModuleList([Layer(dim) for _ in range(config.layers)])
-        self.register_buffer("text", torch.from_numpy(content.text.astype(np.float32)))
-        self.register_buffer("category", torch.from_numpy(np.maximum(content.categories, 0).astype(np.int64)))
-        share = has_category / np.maximum(has_category.sum(1, keepdims=True), 1)
-        self.register_buffer("category_share", torch.from_numpy(share.astype(np.float32)))
-        self.register_buffer("seen", torch.zeros(items, dtype=torch.bool))
-        self.register_buffer("reads", torch.from_numpy(np.append(INTEREST_KINDS, False).astype(np.float32)))
+    carries: bool
+    config: "StudentConfig"
+    initial: nn.Parameter  # (D,) the user vector before the first event
+    kind_part: nn.Parameter  # (K + 1, D)
+    reads: Tensor  # (K + 1,) 1.0 for kinds that are read
 
     @property
     def hidden_size(self) -> int:
-        """Floats of state a user: one vector a layer and the aversion memory."""
-        return self.config.dim * (self.config.layers + 1)
-
-    def table(self, rows: Tensor | None = None) -> Tensor:
-        """Item vectors (V or len(rows), D): id part + projected text + mean of category parts."""
-        take = slice(None) if rows is None else rows
-        part = self.id_part[take]
-        if self.has_content:
-            if self.training and self.config.id_dropout:
-                part = part * (torch.rand(len(part), 1) >= self.config.id_dropout)
-            part = part + F.embedding_bag(
-                self.category[take],
-                self.category_part,
-                mode="sum",
-                per_sample_weights=self.category_share[take],
-            )
-            if self.text.shape[1]:
-                part = part + self.text[take] @ self.projection
-        return part
+        """Floats of state a user, 0 where there is none."""
+        raise NotImplementedError
 
     def forward(
         self, vectors: Tensor, kind: Tensor, gap: Tensor, value: Tensor, hidden: Tensor
@@ -198,6 +141,39 @@ class Student(nn.Module):
         vectors (L, B, D), kind (L, B) int64, gap and value (L, B) float32, hidden (B, S)
         -> user vectors after each event (L, B, D), hidden after the last (B, S).
         """
+        raise NotImplementedError
+
+    def more_loss(self, users: Tensor, items: Tensor, kind: Tensor, value: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Further tasks' loss for n targets: users, items (n, D), kind (n,) int64, value (n,) float32."""
+        return None
+
+
+class Student(SequenceModel):
+    """Item table and recurrence. Weights are float32; `vectors` in and out are the same table."""
+
+    carries = True
+
+    def __init__(self, content: ItemContent, config: StudentConfig) -> None:
+        super().__init__(content, config.dim, config.id_dropout)
+        self.config = config
+        dim = config.dim
+        self.kind_part = nn.Parameter(torch.zeros(len(Kind) + 1, dim))
+        self.gap_value = nn.Parameter(torch.zeros(2, dim))
+        self.initial = nn.Parameter(torch.randn(dim) * 0.5)
+        self.push = nn.Parameter(torch.tensor(math.log(math.expm1(AVERSION_PUSH))))
+        self.norm_in = nn.LayerNorm(dim)
+        self.layers = nn.ModuleList([Layer(dim) for _ in range(config.layers)])
+        self.register_buffer("reads", torch.from_numpy(np.append(INTEREST_KINDS, False).astype(np.float32)))
+
+    @property
+    def hidden_size(self) -> int:
+        """Floats of state a user: one vector a layer and the aversion memory."""
+        return self.config.dim * (self.config.layers + 1)
+
+    def forward(
+        self, vectors: Tensor, kind: Tensor, gap: Tensor, value: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Read events in order, as `SequenceModel.forward` says."""
         dim, drop = self.config.dim, self.config.dropout
         parts = torch.split(hidden, dim, 1)
         extra = torch.stack([gap * GAP_SCALE, value], -1) @ self.gap_value
@@ -265,14 +241,16 @@ class EventSequences:
 
 @torch.no_grad()
 def encode_histories(
-    student: Student, log: EventLog, scale: ValueScale, *, start: int = 0, stop: int | None = None,
-    sequences: EventSequences | None = None, batch: int = 256, chunk: int = 256,
+    student: SequenceModel, log: EventLog, scale: ValueScale, *, start: int = 0, stop: int | None = None,
+    sequences: EventSequences | None = None, batch: int = 256, chunk: int | None = None,
 ) -> NDArray[np.float32]:  # fmt: skip
     """User vectors (stop - start, D) float32 *before* each event of the log, from all earlier events.
 
-    Users are read side by side in order of length, in stretches of `chunk` events with the state carried.
+    Users are read side by side in order of length, in stretches of `chunk` events with the state carried;
+    a model without state reads each stretch with earlier events before it.
     """
     student.eval()
+    chunk = chunk or (256 if student.carries else student.config.window)
     end = len(log.user) if stop is None else stop
     out = np.empty((end - start, student.config.dim), np.float32)
     out[:] = student.initial.numpy()
@@ -291,13 +269,14 @@ def encode_histories(
         for offset in range(0, longest, chunk):
             active = int((e - b > offset).sum())  # lengths fall, so the active ones come first
             width = min(chunk, int((e - b).max()) - offset)
-            at = b[None, :active] + offset + np.arange(width)[:, None]
-            inside = at < e[None, :active]
+            back = 0 if student.carries else min(offset, student.config.context)
+            at = b[None, :active] + offset + np.arange(-back, width)[:, None]
+            inside = (at < e[None, :active]) & (np.arange(-back, width) >= 0)[:, None]
             place = np.minimum(at, e[None, :active] - 1)
             item, kind, gap, value = seq.inputs(place)
             users, after = student(F.embedding(item, table), kind, gap, value, hidden[:active])
             users = torch.where((kind == START)[..., None], student.initial, users)
-            hidden = after
+            hidden = after if student.carries else hidden
             row = seq.row[place]
             use = inside & (row >= start) & (row < end)
             out[row[use] - start] = users.numpy()[use]

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -20,7 +20,10 @@ from torch import Tensor, nn
 
 from learner.events import AVERSION, Kind
 from learner.inputs import INTEREST_KINDS, PRIOR_FLOOR, EventLog, ValueScale
-from learner.student import START, EventSequences, ItemContent, Student, StudentConfig, encode_histories
+from learner.item_table import ItemContent
+from learner.student import START, EventSequences, SequenceModel, Student, StudentConfig, encode_histories
+
+Model = TypeVar("Model", bound=SequenceModel)
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
@@ -69,6 +72,20 @@ class TrainingReport:
     loss: float = math.nan
     cut_by_time: bool = False
     validation: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """What a teacher says of some events: its best items with their softened chances.
+
+    row (n,) int64: by event of the log the row in the others, -1 for none; items (m, K) int64;
+    chance (m, K) float32, each row adds up to 1; share: of the loss of those events.
+    """
+
+    row: Tensor
+    items: Tensor
+    chance: Tensor
+    share: float = 0.5
 
 
 Progress = Callable[[float, str], None]
@@ -142,13 +159,14 @@ class _Trainer:
     """The loop's parts that share the tensors of one training."""
 
     def __init__(
-        self, student: Student, sequences: EventSequences, count: NDArray[np.int64], prior: Prior | None,
-        rng: np.random.Generator,
+        self, student: SequenceModel, sequences: EventSequences, count: NDArray[np.int64],
+        prior: Prior | None, soft: SoftTargets | None, rng: np.random.Generator,
     ) -> None:  # fmt: skip
         self.student, self.sequences, self.prior, self.rng = student, sequences, prior, rng
+        self.soft = soft
         self.clicked = torch.from_numpy(np.flatnonzero(count > 0))
         self.full = len(self.clicked) < student.config.full_softmax_below
-        chance = np.where(count > 0, (count + 1.0) ** 0.75, 0.0)
+        chance = np.where(count > 0, (count + 1.0) ** student.config.negative_power, 0.0)
         chance /= max(chance.sum(), 1e-12)
         self.cumulative = np.cumsum(chance)
         self.log_chance = torch.from_numpy(np.log(chance + 1e-30).astype(np.float32))
@@ -168,81 +186,134 @@ class _Trainer:
         target = torch.from_numpy(inside & (offset >= 0) & sequences.interest[at])
         place = torch.from_numpy(at)[target]
         answer = sequences.item[place]
+        soft = self._soft_targets(place)
         if self.full:
             rows, negative = self.clicked, None
         else:
             drawn = np.searchsorted(self.cumulative, self.rng.random(student.config.negatives))
             negative = torch.from_numpy(np.minimum(drawn, len(self.cumulative) - 1))
-            rows = torch.unique(torch.cat([item.reshape(-1), answer, negative]))
+            extra = [soft[1].reshape(-1)] if soft is not None else []
+            rows = torch.unique(torch.cat([item.reshape(-1), answer, negative, *extra]))
             self.position[rows] = torch.arange(len(rows))
         table = student.table(rows)
         vectors = F.embedding(self.position[item].clamp_min(0), table)
         hidden = torch.zeros(len(start), student.hidden_size)
         users, _ = student(vectors, kind, gap, value, hidden)
         users = torch.where((kind == START)[..., None], student.initial, users)[target]
-        log_prior = None
+        own = table[self.position[answer]]
         weight = student.config.prior_weight
-        if weight and self.prior is not None:
-            step = torch.from_numpy(sequences.row)[place] // self.prior.every
-            log_prior = (self.prior.log_popularity, step)
+        more = student.more_loss(users, own, sequences.kind[place], sequences.value[place])
         if negative is None:
             logits = torch.addmm(student.bias[rows], users, table.T)
-            if log_prior is not None:
-                logits = logits + weight * log_prior[0][:, rows][log_prior[1]]
-            return F.cross_entropy(logits, self.position[answer])
-        own, drawn_table = table[self.position[answer]], table[self.position[negative]]
-        positive = (users * own).sum(-1) + student.bias[answer] - self.log_chance[answer]
-        logits = torch.addmm(student.bias[negative] - self.log_chance[negative], users, drawn_table.T)
-        if log_prior is not None:
-            values, step = log_prior
-            positive = positive + weight * values[step, answer]
-            logits = logits + weight * values[:, negative][step]
-        logits = logits.masked_fill(negative[None] == answer[:, None], -1e9)
-        logits = torch.cat([positive[:, None], logits], 1)
-        return F.cross_entropy(logits, torch.zeros(len(answer), dtype=torch.int64))
+            if (known := self._log_prior(place)) is not None:
+                logits = logits + weight * known[0][:, rows][known[1]]
+            loss = F.cross_entropy(logits, self.position[answer])
+            if soft is not None:
+                taught, items, chance, share = soft
+                scores = logits[taught].gather(1, self.position[items])
+                loss = (1 - share) * loss + share * _listwise(scores, chance)
+        else:
+            drawn_table = table[self.position[negative]]
+            positive = (users * own).sum(-1) + student.bias[answer] - self.log_chance[answer]
+            logits = torch.addmm(student.bias[negative] - self.log_chance[negative], users, drawn_table.T)
+            if (known := self._log_prior(place)) is not None:
+                positive = positive + weight * known[0][known[1], answer]
+                logits = logits + weight * known[0][:, negative][known[1]]
+            logits = logits.masked_fill(negative[None] == answer[:, None], -1e9)
+            logits = torch.cat([positive[:, None], logits], 1)
+            loss = F.cross_entropy(logits, torch.zeros(len(answer), dtype=torch.int64))
+            if soft is not None:
+                taught, items, chance, share = soft
+                listed = table[self.position[items]]
+                scores = torch.einsum("nd,nkd->nk", users[taught], listed) + student.bias[items]
+                if known is not None:
+                    scores = scores + weight * known[0][known[1][taught][:, None], items]
+                loss = (1 - share) * loss + share * _listwise(scores, chance)
+        return loss if more is None else loss + more
+
+    def _log_prior(self, place: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Log popularity of all items (S, V) by step, and the targets' steps (n,)."""
+        if not self.student.config.prior_weight or self.prior is None:
+            return None
+        step = torch.from_numpy(self.sequences.row)[place] // self.prior.every
+        return self.prior.log_popularity, step
+
+    def _soft_targets(self, place: Tensor) -> tuple[Tensor, Tensor, Tensor, float] | None:
+        """Which targets have a teacher's list (m,), its items and chances (m, K), its share of the loss."""
+        if self.soft is None:
+            return None
+        row = self.soft.row[torch.from_numpy(self.sequences.row)[place]]
+        at = torch.nonzero(row >= 0)[:, 0]
+        return at, self.soft.items[row[at]], self.soft.chance[row[at]], self.soft.share
+
+
+def _listwise(scores: Tensor, chance: Tensor) -> Tensor:
+    """Cross-entropy of a teacher's chances within its list: (m, K) both."""
+    return -(chance * torch.log_softmax(scores, -1)).sum(-1).mean()
 
 
 def train_student(
     log: EventLog, stop: int, content: ItemContent, scale: ValueScale, config: StudentConfig, *,
     seed: int = 0, budget_s: float = math.inf, validate_from: int | None = None,
     start_from: Student | None = None, progress: Progress | None = None, writer: Any = None,
+    soft: SoftTargets | None = None, check: Callable[[Student], float] | None = None, checks: int = 4,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Student, TrainingReport]:  # fmt: skip
+    """Train a student on the first `stop` events of the log, as `train_model` says."""
+    torch.manual_seed(seed)
+    student = Student(content, config)
+    if start_from is not None:
+        student.load_state_dict(start_from.state_dict())
+    report = train_model(
+        student, log, stop, scale, seed=seed, budget_s=budget_s, validate_from=validate_from,
+        progress=progress, writer=writer, soft=soft, check=check, checks=checks, clock=clock,
+    )  # fmt: skip
+    return student, report
+
+
+def train_model(
+    student: Model, log: EventLog, stop: int, scale: ValueScale, *, seed: int = 0,
+    budget_s: float = math.inf, validate_from: int | None = None, progress: Progress | None = None,
+    writer: Any = None, name: str = "student", soft: SoftTargets | None = None,
+    check: Callable[[Model], float] | None = None, checks: int = 4,
+    clock: Callable[[], float] = time.perf_counter,
+) -> TrainingReport:  # fmt: skip
     """Train on the first `stop` events of the log; nothing later is looked at.
 
     With `validate_from` the events from there to `stop` are no targets; NDCG@10 on them is measured four
     times, training stops after `config.patience` checks without gain and the best weights are kept.
-    `start_from` warm-starts a fine-tune from an earlier student over the same items. `writer` is a
-    TensorBoard `SummaryWriter`. The result depends on the seed alone unless time cuts the plan short.
+    `check` measures something else instead, `checks` times. `soft` are a teacher's targets beside the
+    answers. `writer` is a TensorBoard `SummaryWriter`. The model comes freshly made, or trained before
+    for a fine-tune. The result depends on the seed alone unless time cuts the plan short.
     """
-    torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     begun = clock()
-    student = Student(content, config)
-    if start_from is not None:
-        student.load_state_dict(start_from.state_dict())
+    config = student.config
+    items = len(student.bias)
     sequences = EventSequences.of(log, scale, stop)
     train_stop = stop if validate_from is None else validate_from
     start, length = _windows(sequences, 0, train_stop, config.window)
     interest = INTEREST_KINDS[log.kind[:train_stop]]
-    count = np.bincount(log.item[:train_stop][interest], minlength=len(content.text))
+    count = np.bincount(log.item[:train_stop][interest], minlength=items)
     kinds = np.bincount(log.kind[:train_stop], minlength=len(Kind))
     student.seen |= torch.from_numpy(count > 0)
     for code in AVERSION:  # the recurrence reads only kinds it has learned to read
         if kinds[code] >= 1000:
             student.reads[code] = 1.0
-    prior = Prior.of(log, len(content.text), stop, config.prior_half_life_ms) if config.prior_weight else None
+    prior = Prior.of(log, items, stop, config.prior_half_life_ms) if config.prior_weight else None
     report = TrainingReport()
     if not interest.any():
-        return student.eval(), report
-    trainer = _Trainer(student, sequences, count, prior, rng)
+        student.eval()
+        return report
+    trainer = _Trainer(student, sequences, count, prior, soft, rng)
     optimiser = torch.optim.AdamW(
         student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
     )
     epoch_steps = sum(1 for _ in _batches(length, config.batch_events, np.random.default_rng(seed)))
     schedule = Schedule(epoch_steps * config.epochs, config.warmup_steps, budget_s - (clock() - begun), clock)
     best, best_weights, waited = -1.0, None, 0
-    check_at = [0.4, 0.6, 0.8, 1.0] if validate_from is not None else []
+    validated = check is not None or validate_from is not None
+    check_at = np.linspace(1.6 / checks, 1.0, checks).clip(max=1.0).tolist() if validated else []
     factor: float | None = 1.0
     losses: list[float] = []
     while factor is not None and waited < config.patience:
@@ -252,8 +323,12 @@ def train_student(
             if check_at and (factor is None or schedule.share >= check_at[0]):
                 while check_at and (factor is None or schedule.share >= check_at[0]):
                     check_at.pop(0)
-                score = retrieval_ndcg(
-                    student, log, train_stop, stop, scale, sequences=sequences, prior=prior
+                score = (
+                    check(student.eval())
+                    if check is not None
+                    else retrieval_ndcg(
+                        student, log, train_stop, stop, scale, sequences=sequences, prior=prior
+                    )
                 )
                 report.validation.append(score)
                 waited = 0 if score > best else waited + 1
@@ -275,19 +350,20 @@ def train_student(
                 if progress:
                     progress(schedule.share, f"loss {np.mean(losses[-20:]):.3f}")
                 if writer is not None:
-                    writer.add_scalar("student/loss", losses[-1], schedule.step)
-                    writer.add_scalar("student/learning_rate", config.learning_rate * factor, schedule.step)
+                    writer.add_scalar(f"{name}/loss", losses[-1], schedule.step)
+                    writer.add_scalar(f"{name}/learning_rate", config.learning_rate * factor, schedule.step)
     if best_weights is not None:
         student.load_state_dict(best_weights)
     _settle(student, count, kinds)
     report.steps, report.epochs = schedule.step, schedule.step / max(epoch_steps, 1)
     report.loss = float(np.mean(losses[-50:])) if losses else math.nan
     report.seconds, report.cut_by_time = clock() - begun, schedule.cut
-    return student.eval(), report
+    student.eval()
+    return report
 
 
 @torch.no_grad()
-def _settle(student: Student, count: NDArray[np.int64], kinds: NDArray[np.int64]) -> None:
+def _settle(student: SequenceModel, count: NDArray[np.int64], kinds: NDArray[np.int64]) -> None:
     """Give items and kinds that training never met values that are fair to them.
 
     Unmet items lose the random id part and get the bias of rarely clicked ones; unmet kinds of interest
@@ -325,7 +401,7 @@ def _rank_excluding(
 
 @torch.no_grad()
 def retrieval_ndcg(
-    student: Student, log: EventLog, start: int, stop: int, scale: ValueScale, *,
+    student: SequenceModel, log: EventLog, start: int, stop: int, scale: ValueScale, *,
     sequences: EventSequences | None = None, prior: Prior | None = None, limit: int = 2000,
     everything: bool = False,
 ) -> float:  # fmt: skip

@@ -10,7 +10,7 @@ before each event that is scored. `rank` changes nothing that a later list depen
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numba
 import numpy as np
@@ -54,18 +54,17 @@ class Ranking:
 
     `items` (C,) int32 distinct, free of what the user must not see; `scores` (C,); `ties` (C,) a second
     key where scores are equal. What is equal in both stands at its expected position, and in lists by
-    item id. `proposals` names, by source, the items it put forward (at most 200), for recall by source.
+    item id.
     """
 
     items: Ints
     scores: Floats
     ties: Floats | None = None
-    proposals: Mapping[str, Ints] = field(default_factory=dict)
 
     @classmethod
-    def ordered(cls, items: Ints, proposals: Mapping[str, Ints] | None = None) -> "Ranking":
+    def ordered(cls, items: Ints) -> "Ranking":
         """A ranking whose order is final, as a policy that cares for diversity leaves it."""
-        return cls(items, -np.arange(len(items), dtype=np.float64), None, proposals or {})
+        return cls(items, -np.arange(len(items), dtype=np.float64))
 
     def position(self, answer: int) -> float:
         """Expected position of `answer`, 1 at the top, infinite if it is not among the items."""
@@ -166,6 +165,22 @@ class System(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Settings chosen, tuning budget and the like, for the report."""
+
+
+@runtime_checkable
+class Proposing(Protocol):
+    """A system whose candidates come from several sources, to be told apart."""
+
+    def proposals(self, ask: Ask) -> Mapping[str, Ints]:
+        """What each source put forward for this ask, best first as far as it matters, and `union`."""
+
+
+@runtime_checkable
+class Training(Protocol):
+    """A system that trains on what it has learned, beside its answering: nobody waits for that."""
+
+    def train(self) -> None:
+        """Called after each event of the later part; trains if it is time."""
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]

@@ -3,24 +3,29 @@
 For commands that look once; workers and the learner follow the topic. Knows nothing of what a release holds.
 """
 
-import msgspec
+from collections.abc import Iterator
 
-from streams.contract import ReleaseRecord, decode_release
+from streams.contract import UNREADABLE, ReleaseRecord, decode_release
 from streams.settings import Settings
 from streams.topic_reader import read_to_end
 from streams.topics import Names
 
 
-def announced(settings: Settings) -> dict[str, ReleaseRecord]:
-    """The latest record of each release, in the order of these records; bad ones are left out."""
-    latest: dict[str, ReleaseRecord] = {}
+def records(settings: Settings) -> Iterator[ReleaseRecord]:
+    """All records of `releases` in their order; bad ones are left out."""
     for record in read_to_end(settings, Names(settings.prefix).releases):
         if record.value is None:
             continue
         try:
-            release = decode_release(record.value)
-        except msgspec.DecodeError:
+            yield decode_release(record.value)
+        except UNREADABLE:
             continue
+
+
+def announced(settings: Settings) -> dict[str, ReleaseRecord]:
+    """The latest record of each release, in the order of these records."""
+    latest: dict[str, ReleaseRecord] = {}
+    for release in records(settings):
         latest.pop(release.release, None)
         latest[release.release] = release
     return latest

@@ -25,6 +25,8 @@ from mode.utils.futures import notify
 from streams.fence import Fence
 
 SLICE = 1024  # records; slices of 512 capped the agent at 40 k/s
+FETCH_WAIT_MS = 50  # that the broker keeps a fetch which finds nothing
+MORE_WAIT_S = 10.0  # a word from the agent that got lost costs this, and not the worker
 QUEUED_SLICES = 64  # waiting for the agent; Faust stops fetching from a partition above 80 % of it
 
 
@@ -100,6 +102,8 @@ class BatchSource:
         self._in_flight: dict[Any, deque[Batch]] = defaultdict(deque)
         self._opening: asyncio.Task[None] | None = None
         self._open = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._wanted.set()
         self._crashing: asyncio.Future[None] | None = None  # kept, or it might be collected
         app.transport.Consumer = BatchConsumer
         app.transport.batch_source = self
@@ -128,7 +132,9 @@ class BatchSource:
             batch._event = event
             self._in_flight[batch.tp].append(batch)
             await self._open.wait()
-            if not batch.abandoned:  # no rebalance came while it waited
+            if batch.abandoned:  # a rebalance came while it waited
+                self.more()
+            else:
                 yield batch
 
     def fatal(self, agent: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
@@ -160,6 +166,14 @@ class BatchSource:
 
         durable.add_done_callback(ended)
 
+    def more(self) -> None:
+        """The agent is ready for the next slices.
+
+        Until it says so again after each fetch that brought some, what arrives gathers in the broker: a
+        fetch costs the same for one record as for a hundred.
+        """
+        self._wanted.set()
+
     def unfinished(self) -> int:
         """Records handed to the agent whose batch is not finished."""
         return sum(len(batch) for batches in self._in_flight.values() for batch in batches)
@@ -179,6 +193,7 @@ class BatchSource:
             try:
                 await self._assigned(assigned, generation)
                 self._open.set()
+                self.more()  # nothing is in hand; whoever wanted nothing more was asked before the rebalance
             except asyncio.CancelledError:
                 raise
             except Exception as error:
@@ -189,6 +204,7 @@ class BatchSource:
     async def _close(self) -> None:
         """Lets the worker end its work in hand and abandons the rest. Of no effect when closed."""
         self._open.clear()
+        self._wanted.set()
         if self._opening is not None and not self._opening.done():
             self._opening.cancel()
             await asyncio.wait([self._opening])
@@ -236,30 +252,53 @@ class BatchConsumer(AiokafkaConsumer):  # type: ignore[misc]
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:
         """Slices of the batch topics, single messages of all others."""
+        source = self._source
+        if not source._wanted.is_set():
+            await self.wait(source._wanted, timeout=MORE_WAIT_S)
         records, active = await self._wait_next_records(timeout)
-        generation, source = self.app.consumer_generation_id, self._source
+        generation = self.app.consumer_generation_id
         if not records or self.should_stop:
             return
-        if not self.flow_active:
+        idle = active is not None and not records.keys() <= active | self._buffered_partitions
+        if not self.flow_active or idle:
             # The position has moved past these records: without the seek they would be lost.
             try:
                 await self.perform_seek()
             except Exception as error:
                 self.log.warning("seek while the flow is off: %r", error)
             return
-        wanted = {
-            tp: fetched
-            for tp, fetched in records.items()
-            if active is None or tp in active or tp in self._buffered_partitions
-        }
-        for tp in wanted:
+        for tp in records:
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-        for start in range(0, max(map(len, wanted.values()), default=0), SLICE):
-            for tp, fetched in wanted.items():
-                for message in self._messages(tp, fetched[start : start + SLICE], source, generation):
-                    if not self.flow_active or self.app.consumer_generation_id != generation:
-                        return  # all of it is fetched again from the committed offset
-                    yield tp, message
+        source._wanted.clear()
+        handed_out = False
+        try:
+            for start in range(0, max(map(len, records.values())), SLICE):
+                for tp, fetched in records.items():
+                    for message in self._messages(tp, fetched[start : start + SLICE], source, generation):
+                        if not self.flow_active or self.app.consumer_generation_id != generation:
+                            return  # all of it is fetched again from the committed offset
+                        handed_out = handed_out or tp.topic in source.topics
+                        yield tp, message
+        finally:
+            if not handed_out:
+                source.more()  # nobody got anything, so nobody else would say so
+
+    async def perform_seek(self) -> None:
+        """Goes back to the committed offsets, and to the beginning of partitions without one.
+
+        Faust leaves the latter where they are: a fetch may have passed clicks that nobody was given, of a
+        partition whose owner died before its first commit.
+        """
+        await super().perform_seek()
+        uncommitted = [tp for tp in self.assignment() if not self._committed_offset[tp]]
+        if not uncommitted:
+            return
+        earliest = await self.earliest_offsets(*uncommitted)
+        # A commit or another rebalance, which seeks by itself, may have come meanwhile.
+        mine = self.assignment()
+        places = {tp: at for tp, at in earliest.items() if tp in mine and not self._committed_offset[tp]}
+        if places:
+            await self.seek_wait(places)  # in the consumer's own thread, where fetches go on
 
     def _messages(
         self, tp: Any, records: Sequence[ConsumerRecord], source: BatchSource, generation: int
@@ -342,6 +381,9 @@ class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         # Faust's choice, round robin over all partitions of all topics, parts a user's clicks from
         # their requests as soon as the number of workers does not divide the partitions.
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
+        # A fetch leaves out partitions whose records wait to be taken, and until it returns there is no other
+        # to the same broker: with Faust's 1,500 ms those partitions stood still for as long.
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
     async def on_start(self) -> None:

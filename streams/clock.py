@@ -36,10 +36,10 @@ class Clock:
         if timestamp_ms < 0:
             return f"timestamp {timestamp_ms} lies before 1970; expected Unix milliseconds"
         if timestamp_ms > wall_ms + self.max_future_ms:
-            ahead = (timestamp_ms - wall_ms) / 1000
+            # In whole seconds: a division of integers without bound overflows a float.
             return (
-                f"timestamp {timestamp_ms} is {ahead:.0f} s ahead of the clock; at most "
-                f"{self.max_future_ms / 1000:.0f} s are taken (expected Unix milliseconds)"
+                f"timestamp {timestamp_ms} is {(timestamp_ms - wall_ms) // 1000} s ahead of the clock; "
+                f"at most {self.max_future_ms // 1000} s are taken (expected Unix milliseconds)"
             )
         return None
 

@@ -1,25 +1,29 @@
 """The wire contract: one type for each topic's messages, version 1.
 
 Owns what a message may look like and how it is decoded and encoded (UTF-8 JSON, `snake_case`,
-times as integer Unix milliseconds). Knows no topics' names, no Kafka and no clock: whether a
-timestamp lies too far ahead is the reader's decision.
+times as integer Unix milliseconds). What the types cannot say, the decoders check: the size of a record,
+ids in bytes, numbers that can be kept. Knows no topics' names, no Kafka and no clock: whether a timestamp
+lies too far ahead is the reader's decision.
 """
 
-from typing import Annotated, Literal
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from learner.catalogue import Id, Item
+from learner.catalogue import Id, Item, Timestamp
 
 __all__ = [
     "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Id", "Item", "ListedItem", "Reason", "Recommendation",
-    "ReleaseRecord", "Request", "Trigger", "decode_click", "decode_item", "decode_release",
-    "decode_request", "encode",
+    "ReleaseRecord", "Request", "Trigger", "decode_click", "decode_item", "decode_list", "decode_release",
+    "decode_request", "decode_tombstone", "encode",
 ]  # fmt: skip
 
 MAX_RECORD_BYTES = 64 * 1024
+MAX_ID_BYTES = 256
+MAX_DEPTH = 32  # of an item's attributes: deeper ones could be read here and not where less stack is left
 
-Timestamp = Annotated[int, msgspec.Meta(ge=0, description="event time, Unix milliseconds")]
 EventWord = Literal["view", "click", "purchase", "rating", "like", "dislike", "hide", "impression"]
 
 
@@ -34,7 +38,7 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     value: float | None = None
     scenario: str | None = None
     recommendation_id: str | None = None
-    position: int | None = None
+    position: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | None = None
     history: bool = False
     v: Literal[1] = 1
 
@@ -92,7 +96,10 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReleaseRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The role of a release and the decision behind it: topic `releases`, key `release`."""
+    """The role of a release and the decision behind it: topic `releases`, key `release`.
+
+    `evidence`: the figures that the decision was made by.
+    """
 
     release: Id
     url: str
@@ -101,14 +108,80 @@ class ReleaseRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     at: Timestamp
     decision: str = ""
     reason: str = ""
+    evidence: dict[str, Any] = {}
     v: Literal[1] = 1
 
 
 # What decoding raises for a record that is no message: no JSON, no UTF-8, nested without end, off the schema.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def _decoder(
+    kind: type[T], *ids: str, flaw: Callable[[T], str | None] = lambda _: None,
+    limit: float = MAX_RECORD_BYTES,
+) -> Callable[[bytes | None], T]:  # fmt: skip
+    """Decodes what others write. `ids`: fields limited in bytes, which the schema counts in characters.
+
+    `flaw` says what else is wrong with a message, or None. All that is wrong raises one of `UNREADABLE`.
+    """
+    decode = msgspec.json.Decoder(kind).decode
+
+    def checked(value: bytes | None) -> T:
+        if value is None:
+            raise msgspec.ValidationError("the value is empty; expected a JSON object")
+        if len(value) > limit:
+            raise msgspec.ValidationError(f"{len(value)} bytes; at most {limit} are taken")
+        message = decode(value)
+        wrong = _overlong(message, ids) or flaw(message)
+        if wrong is not None:
+            raise msgspec.ValidationError(wrong)
+        return message
+
+    return checked
+
+
+def _overlong(message: msgspec.Struct, ids: tuple[str, ...]) -> str | None:
+    for name in ids:
+        text = getattr(message, name)  # of characters with at most 4 bytes
+        if 4 * len(text) > MAX_ID_BYTES and (length := len(text.encode())) > MAX_ID_BYTES:
+            return f"{name} has {length} bytes; at most {MAX_ID_BYTES} are taken"
+    return None
+
+
+def _unfit(value: Any, depth: int = 0) -> str | None:
+    """Why a value of `attributes` cannot be kept with the item's record, or None."""
+    if isinstance(value, dict | list):
+        if depth == MAX_DEPTH:
+            return f"attributes are nested more than {MAX_DEPTH} deep"
+        inner = value.values() if isinstance(value, dict) else value
+        return next((flaw for each in inner if (flaw := _unfit(each, depth + 1)) is not None), None)
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return f"attributes hold {str(value)[:20]}…: integers of at most 64 bits are taken"
+    return None
+
+
+def _unshared(record: ReleaseRecord) -> str | None:
+    """Workers read the canary's share of the users from the evidence (`streams.roles`)."""
+    share = record.evidence.get("share", 0)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        return f"evidence.share is {str(share)[:40]!r}; expected a number from 0 to 1"
+    return None
+
+
 encode = msgspec.json.Encoder().encode
-decode_click = msgspec.json.Decoder(Click).decode
-decode_request = msgspec.json.Decoder(Request).decode
-decode_item = msgspec.json.Decoder(Item).decode
-decode_release = msgspec.json.Decoder(ReleaseRecord).decode
+decode_click = _decoder(Click, "event_id", "user_id", "item_id")
+decode_request = _decoder(Request, "request_id", "user_id")
+decode_item = _decoder(Item, "item_id", flaw=lambda item: _unfit(item.attributes))
+decode_release = _decoder(ReleaseRecord, "release", flaw=_unshared)
+decode_list = _decoder(Recommendation, limit=math.inf)  # workers write them, of up to 1,000 items
+
+
+def decode_tombstone(key: bytes | None) -> str:
+    """The id that a record of `items` without a value withdraws. Raises one of `UNREADABLE`."""
+    if not key or len(key) > MAX_ID_BYTES:
+        raise msgspec.ValidationError(
+            f"a key of {len(key or b'')} bytes; expected an id of 1 to {MAX_ID_BYTES}"
+        )
+    return key.decode()

@@ -1,17 +1,25 @@
 """Sends bad records, unchanged, to `dead-letters`: each once, also through crashes and rebalances.
 
 Owns the form of a dead letter (key and value as they came; headers error, topic, partition, offset,
-at) and the memory of what has been sent, which is the topic itself. Does not judge records.
+at), the memory of what has been sent, which is the topic itself, and the bad records that all workers read,
+of which one worker writes the letters. Does not judge records.
 """
 
+import asyncio
 from collections.abc import Callable
 
+import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
-from streams.delivery import Acknowledgement, Delivery, Outgoing
+from streams.delivery import Acknowledgement, Delivery, Outgoing, acknowledged
+
+log = structlog.get_logger()
 
 # What a crashed worker sent without marking it done stands among the last letters of each partition.
 LOOK_BACK = 10_000
+# Bad records that wait for a worker to own partition 0: as many as it would find among the letters.
+MOST_WAITING = LOOK_BACK
 Source = tuple[str, int, int]  # topic, partition, offset of the bad record
 
 
@@ -21,6 +29,7 @@ class DeadLetters:
     def __init__(self, topic: str, delivery: Delivery, consumer: Callable[[], AIOKafkaConsumer]) -> None:
         self.topic = topic
         self.sent = 0
+        self.too_large = 0  # records of which the brokers took no letter
         self._delivery = delivery
         self._consumer = consumer
         self._known: set[Source] = set()
@@ -51,10 +60,13 @@ class DeadLetters:
         finally:
             await consumer.stop()
 
-    async def send(self, record: ConsumerRecord, error: str, at_ms: int) -> list[Acknowledgement]:
+    async def send(self, record: ConsumerRecord, error: str, at_ms: int) -> "list[asyncio.Task[None]]":
         """Sends a record that could not be used, unless that has been done; [] then.
 
-        `error` says what was expected and what came; `at_ms` is the wall clock's time.
+        What comes back is done when the letter is kept, or is larger than the brokers take: such a record is
+        counted and passed over, for it would be so again at each start. It raises what else sending raises,
+        and the letter counts as not sent then. `error` says what was expected and what came; `at_ms` is the
+        wall clock's time.
         """
         source = (record.topic, record.partition, record.offset)
         if source in self._known:
@@ -67,12 +79,68 @@ class DeadLetters:
             ("offset", str(record.offset).encode()),
             ("at", str(at_ms).encode()),
         ]
-        futures = await self._delivery.send(
-            self.topic,
-            [Outgoing(record.key, record.value, headers=headers)],
-        )
-        self.sent += 1
-        return futures
+        try:
+            futures = await self._delivery.send(
+                self.topic,
+                [Outgoing(record.key, record.value, headers=headers)],
+                compressed=True,  # the bad record may have come so, and be far larger than a batch may be
+            )
+        except BaseException:
+            self._known.discard(source)
+            raise
+        return [asyncio.create_task(self._settled(source, futures))]
+
+    async def _settled(self, source: Source, futures: list[Acknowledgement]) -> None:
+        try:
+            await acknowledged(futures)
+        except (MessageSizeTooLargeError, RecordListTooLargeError):
+            self.too_large += 1
+            log.error(
+                "a bad record is too large for a dead letter and is passed over", topic=source[0],
+                partition=source[1], offset=source[2], so_far=self.too_large,
+                mend=f"raise max.message.bytes of {self.topic} with your Kafka's tools",
+            )  # fmt: skip
+        except BaseException:
+            self._known.discard(source)
+            raise
+        else:
+            self.sent += 1
+
+
+class Waiting:
+    """Bad records that every worker reads, until the one that may has written their letters.
+
+    They stand in compacted topics and so are read at each start: one as old as letters get is not sent, for
+    its letter may have been there and be gone.
+    """
+
+    def __init__(self, kept_ms: float) -> None:
+        self._kept_ms = kept_ms
+        self._records: dict[Source, tuple[ConsumerRecord, str]] = {}
+        self._sending = asyncio.Lock()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, record: ConsumerRecord, error: str, now_ms: int) -> None:
+        """Takes a bad record; of more than `MOST_WAITING` the oldest are given up."""
+        if record.timestamp < now_ms - self._kept_ms:
+            return
+        self._records[record.topic, record.partition, record.offset] = record, error
+        while len(self._records) > MOST_WAITING:
+            del self._records[next(iter(self._records))]
+
+    async def send(self, letters: DeadLetters, now_ms: int) -> None:
+        """Writes the letters of all that wait; those that cannot be written now go on waiting."""
+        async with self._sending:
+            for source, (record, error) in list(self._records.items()):
+                try:
+                    for kept in await letters.send(record, error, now_ms):
+                        await kept
+                except Exception as failure:
+                    log.warning("a dead letter was not sent; it is tried again", error=str(failure))
+                    return
+                self._records.pop(source, None)
 
 
 def source_of(letter: ConsumerRecord) -> Source | None:

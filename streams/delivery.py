@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import RecordMetadata
 
 from streams.partitioner import partition_of
 
 Acknowledgement = asyncio.Future[RecordMetadata]  # with the base offset of the last batch it took
 
-# Enough for a state record of 128 events with ids of 256 bytes each and a long list of consumed items.
+# Enough for a state record of 128 events with ids of 256 bytes each and a long list of consumed items; the
+# topics are created to take as much (`streams.topics`).
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 BATCH_BYTES = 128 * 1024
 
@@ -54,14 +57,22 @@ class Delivery:
         self._producer = producer
         self._fence = fence
         self._outboxes: dict[tuple[str, int], _Outbox] = {}
+        self._partitions: dict[str, int] = {}  # asked once: aiokafka copies a set at each question
         self.sent = 0  # records taken
 
     async def partitions(self, topic: str) -> int:
         """How many partitions the topic has."""
-        return len(await self._producer.partitions_for(topic))
+        count = self._partitions.get(topic)
+        if count is None:
+            count = self._partitions[topic] = len(await self._producer.partitions_for(topic))
+        return count
 
-    async def send(self, topic: str, records: Iterable[Outgoing]) -> list[Acknowledgement]:
+    async def send(
+        self, topic: str, records: Iterable[Outgoing], *, compressed: bool = False
+    ) -> list[Acknowledgement]:
         """Queues the records, in their order within a partition; one future for each partition.
+
+        With `compressed`, the same at each call for a topic, they travel and are kept as gzip.
 
         Does not wait for the broker: what is queued while a partition's batch is on its way travels in
         the next one. So callers bound what they have not had acknowledged. Raises `Fenced`, and what
@@ -79,7 +90,9 @@ class Delivery:
         for partition, group in partitions.items():
             outbox = self._outboxes.get((topic, partition))
             if outbox is None:
-                outbox = self._outboxes[topic, partition] = _Outbox(self._producer, topic, partition)
+                outbox = self._outboxes[topic, partition] = _Outbox(
+                    self._producer, topic, partition, compressed=compressed
+                )
             futures.append(outbox.put(group))
             self.sent += len(group)
         return futures
@@ -88,10 +101,11 @@ class Delivery:
 class _Outbox:
     """Records on their way to one partition."""
 
-    def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int) -> None:
+    def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int, *, compressed: bool) -> None:
         self._producer = producer
         self._topic = topic
         self._partition = partition
+        self._compressed = compressed
         self._queue: list[tuple[list[Outgoing], Acknowledgement]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -112,7 +126,7 @@ class _Outbox:
                 _fail([future for _, future in parcels], error)
 
     async def _send(self, parcels: list[tuple[list[Outgoing], Acknowledgement]]) -> None:
-        batch = self._producer.create_batch()
+        batch = self._new_batch()
         carried: list[Acknowledgement] = []  # futures with a record in the batch
         ended: list[Acknowledgement] = []  # of those, the ones whose last record it is
         for records, future in parcels:
@@ -120,10 +134,15 @@ class _Outbox:
             for record in records:
                 if self._append(batch, record) is None:
                     await self._hand_over(batch, carried, ended)
-                    batch, carried, ended = self._producer.create_batch(), [future], []
+                    batch, carried, ended = self._new_batch(), [future], []
                     self._append(batch, record)  # the first record of a batch always fits
             ended.append(future)
         await self._hand_over(batch, carried, ended)
+
+    def _new_batch(self) -> Any:
+        if self._compressed:  # a producer has one codec for all that it sends
+            return BatchBuilder(BATCH_BYTES, DefaultRecordBatch.CODEC_GZIP)
+        return self._producer.create_batch()
 
     async def _hand_over(
         self, batch: Any, carried: list[Acknowledgement], ended: list[Acknowledgement]

@@ -5,6 +5,7 @@ part runs as the command a user would type, in a process of its own with a log f
 watches the topics. Knows no models.
 """
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -12,8 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -28,17 +28,17 @@ from learner.ml100k import fetch_ml100k
 from learner.repeats import data_repeats
 from streams import kafka_client
 from streams.broker import EmbeddedBroker
-from streams.contract import Click, Recommendation, decode_click
+from streams.contract import UNREADABLE, Click, decode_click, decode_list
+from streams.demo_drift import DriftWorld, announce, drift_world
 from streams.demo_screen import Follower, draw, summary
 from streams.scoreboard import DecayedPopularity, Scoreboard, best_half_life
 from streams.settings import Settings
-from streams.topic_reader import follow, read_to_end
+from streams.topic_reader import Record, follow, read_to_end
 from streams.topics import Names
 
 SPLIT = 0.8
 TRAFFIC_SECONDS = 150  # what the rest of the clicks is played in, unless told otherwise
 SUMMARY_WAIT_SECONDS = 20
-_decode_list = msgspec.json.Decoder(Recommendation).decode
 
 
 class DemoError(Exception):
@@ -76,7 +76,7 @@ class Demo:
         self._failure: BaseException | None = None
         self.ready = threading.Event()
 
-    @contextmanager
+    @contextlib.contextmanager
     def step(self, title: str) -> Iterator[None]:
         """One line of progress with its time."""
         started = time.monotonic()
@@ -92,7 +92,10 @@ class Demo:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "streams", name, *arguments],
+                [
+                    sys.executable, "-m", "streams", name, *arguments,
+                    "--set", f"log_level={self.settings.log_level}",
+                ],
                 stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         part = Part(name, process, log)
@@ -137,6 +140,7 @@ class Wishes:
     once: bool = False
     report: Path | None = None
     seed: int = 0
+    drift: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ class Recording:
     items_file: Path
     interactions: Interactions
     items: list[Item]
+    drift: DriftWorld | None = None
 
     @property
     def split(self) -> int:
@@ -167,6 +172,9 @@ def run(settings: Settings, wishes: Wishes) -> None:
         f"  {len(recording.interactions):,} events, {len(recording.items):,} items from "
         f"{recording.file.parent}; the first {SPLIT:.0%} are the past"
     )
+    if wishes.drift:
+        with demo.step("A world that changes in mid-stream"):
+            recording = _changing(recording, demo.folder, wishes.seed)
     with demo.step("Broker: a real Apache Kafka on this machine"):
         broker = EmbeddedBroker(
             demo.folder / "broker",
@@ -213,7 +221,8 @@ def _play(demo: Demo, broker: EmbeddedBroker, recording: Recording, wishes: Wish
         _wait_until_folded(demo, watched)
     with demo.step("Tuning popularity, the list to compare with"):
         board = _board(interactions, split)
-    follower = Follower({item.item_id: item.title for item in recording.items if item.title})
+    told = [*recording.items, *(recording.drift.items if recording.drift else ())]
+    follower = Follower({item.item_id: item.title for item in told if item.title})
     watcher = threading.Thread(target=_watch, args=(demo, watched, board, follower), daemon=True)
     watcher.start()
     usual = min(max((len(interactions) - split) / TRAFFIC_SECONDS, 20.0), 1000.0)
@@ -223,20 +232,21 @@ def _play(demo: Demo, broker: EmbeddedBroker, recording: Recording, wishes: Wish
     console.print(f"[bold]Live[/]: {len(interactions) - split:,} clicks, {' '.join(pace)}\n")
     demo.ready.wait(30)
     started = time.monotonic()
-    player = demo.start("play", *at, *clicks, "--from", str(SPLIT), *pace)
+    start = str(SPLIT)
+    if recording.drift is not None:
+        start = recording.drift.moment
+        player = demo.start("play", *at, *clicks, "--from", str(SPLIT), "--to", start, *pace)
+        _show(demo, board, follower, player, recording.drift.at - split)
+        announce(watched, recording.drift)
+        board.change()
+        console.print(_said(recording.drift))
+    player = demo.start("play", *at, *clicks, "--from", start, *pace)
     _show(demo, board, follower, player, len(interactions) - split)
     seconds = time.monotonic() - started
-    figures = {
-        "clicks": board.clicks,
-        "recommendations": board.lists,
-        "freshness_ms": {"p50": board.freshness(0.5), "p99": board.freshness(0.99)},
-        "hit_rate@10": {"nextclick": board.hit_rate, "popularity": board.popular_hit_rate},
-        "release": json.loads((release / "manifest.json").read_text())["release"],
-        "seconds": round(seconds, 1),
-    }
     console.print(summary(board, seconds))
     if wishes.report is not None:
-        wishes.report.write_text(json.dumps(figures, indent=2) + "\n")
+        made_by = json.loads((release / "manifest.json").read_text())["release"]
+        wishes.report.write_bytes(report(board, made_by, seconds, recording.drift))
         console.print(f"figures written to {wishes.report}")
     if wishes.once:
         return
@@ -254,10 +264,46 @@ def _play(demo: Demo, broker: EmbeddedBroker, recording: Recording, wishes: Wish
         time.sleep(0.5)
 
 
+def report(board: Scoreboard, release: str, seconds: float, drift: DriftWorld | None = None) -> bytes:
+    """The figures as JSON; null for what nobody was there to measure."""
+    figures = {
+        "clicks": board.clicks,
+        "recommendations": board.lists,
+        "freshness_ms": {"p50": board.freshness(0.5), "p99": board.freshness(0.99)},
+        "hit_rate@10": {"nextclick": board.hit_rate, "popularity": board.popular_hit_rate},
+        "release": release,
+        "seconds": round(seconds, 1),
+    }
+    if drift is not None:
+        stretches = {"before": board.before or board.all, "after": board.since}
+        figures["drift"] = drift.told() | {
+            "hit_rate@10": {
+                name: {"nextclick": rates.hit_rate, "popularity": rates.popular_hit_rate}
+                for name, rates in stretches.items()
+            }
+        }
+    return msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n"  # NaN becomes null
+
+
 def _recording(folder: Path) -> Recording:
     file, items_file = _existing(folder, "interactions"), _existing(folder, "items")
     interactions = load_interactions(file).in_order(0)  # the order in which `load` and `play` send
     return Recording(file, items_file, interactions, load_items(items_file))
+
+
+def _changing(recording: Recording, folder: Path, seed: int) -> Recording:
+    file = folder / "changing.parquet"
+    world = drift_world(recording.interactions, recording.items, recording.split, seed, file)
+    return replace(recording, file=file, interactions=load_interactions(file).in_order(0), drift=world)
+
+
+def _said(world: DriftWorld) -> str:
+    change = world.change
+    who = f"of {change.genres[0]} and {change.genres[1]}" if change.genres else "drawn by chance"
+    return (
+        f"\n[bold]The world changes[/]: {change.users:,} users {who} swap tastes, {change.items:,} items are "
+        "replaced by new ones\n"
+    )
 
 
 def _existing(folder: Path, name: str) -> Path:
@@ -329,16 +375,21 @@ def _watch(demo: Demo, settings: Settings, board: Scoreboard, follower: Follower
                 return
             if record is None:
                 continue
-            if record.topic == names.clicks:
-                click = decode_click(record.value)
-                board.see_click(click, record.timestamp)
-                follower.see_click(click)
-            else:
-                recommendation = _decode_list(record.value)
-                board.see_list(recommendation, record.timestamp)
-                follower.see_list(recommendation)
+            with contextlib.suppress(*UNREADABLE):  # a worker looks after bad records
+                _see(record, board, follower, is_click=record.topic == names.clicks)
     except Exception as error:
         demo._failure = error
+
+
+def _see(record: Record, board: Scoreboard, follower: Follower, *, is_click: bool) -> None:
+    if is_click:
+        click = decode_click(record.value)
+        board.see_click(click, record.timestamp)
+        follower.see_click(click)
+    else:
+        recommendation = decode_list(record.value)
+        board.see_list(recommendation, record.timestamp)
+        follower.see_list(recommendation)
 
 
 def _show(demo: Demo, board: Scoreboard, follower: Follower, player: Part, expected: int) -> None:

@@ -74,6 +74,9 @@ def draw(board: Scoreboard, follower: Follower, speed: float, expected: int, sec
         hits.add_row(
             name, Text(bar, style), f"[bold]{rate:.1%}[/]", f"[dim]last {len(recent):,}: {lately:.1%}[/]"
         )
+    if board.before is not None:
+        was, now = board.before, board.since
+        hits.add_row("[dim]before / since the change[/]", "", f"{was.hit_rate:.1%} / {now.hit_rate:.1%}")
     lines = [
         Text.assemble("user ", (follower.user or "…", "bold"), " clicked ", (follower.clicked or "…", "bold"))
     ]
@@ -96,4 +99,11 @@ def summary(board: Scoreboard, seconds: float) -> Panel:
     table.add_row("freshness", f"p50 {board.freshness(0.5):.0f} ms, p99 {board.freshness(0.99):.0f} ms")
     table.add_row("hit rate@10", f"{board.hit_rate:.1%} over {board.scored:,} clicks")
     table.add_row("popularity", f"{board.popular_hit_rate:.1%} at the same moments")
+    if board.before is not None:
+        was, now = board.before, board.since
+        table.add_row(
+            "the world changed",
+            f"before {was.hit_rate:.1%} (popularity {was.popular_hit_rate:.1%}), "
+            f"since then {now.hit_rate:.1%} ({now.popular_hit_rate:.1%})",
+        )
     return Panel(table, title="summary")

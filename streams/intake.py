@@ -6,10 +6,8 @@ Owns what counts as bad input in `clicks` and `requests`. Knows no broker: `work
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streams.contract import MAX_RECORD_BYTES, UNREADABLE, Click, Request, decode_click, decode_request
+from streams.contract import UNREADABLE, Click, Request, decode_click, decode_request
 from streams.partitioner import partition_of
-
-MAX_ID_BYTES = 256
 
 
 @dataclass(slots=True)
@@ -54,17 +52,10 @@ def admit(
 
     `refuses` is the clock's word on a timestamp: None, or why it cannot be.
     """
-    if value is None:
-        return Refused("the value is empty; expected a JSON object")
-    if len(value) > MAX_RECORD_BYTES:
-        return Refused(f"{len(value)} bytes; at most {MAX_RECORD_BYTES} are taken")
     try:
         message: Click | Request = decode_request(value) if requests else decode_click(value)
     except UNREADABLE as error:
         return Refused(str(error))
-    overlong = _overlong(message)
-    if overlong is not None:
-        return Refused(overlong)
     if message.timestamp is not None:
         refusal = refuses(message.timestamp)
         if refusal is not None:
@@ -74,13 +65,3 @@ def admit(
     if home != partition:
         return Misplaced(key, home)
     return Arrival(message, partition, offset)
-
-
-def _overlong(message: Click | Request) -> str | None:
-    """The contract limits ids in bytes, the schema in characters."""
-    fields = ("event_id", "item_id", "user_id") if isinstance(message, Click) else ("request_id", "user_id")
-    for name in fields:
-        length = len(getattr(message, name).encode())
-        if length > MAX_ID_BYTES:
-            return f"{name} has {length} bytes; at most {MAX_ID_BYTES} are taken"
-    return None

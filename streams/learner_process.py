@@ -2,13 +2,15 @@
 
 The way of a click: `Feed` reads all partitions of clicks, `Folding` counts each click once,
 `SignalsPublisher` sends what changed. `LearnerLock` sees to it that one learner lives. New items get
-vectors from `NewItems`. Training, gates and canaries have their places below and come with M2.
+vectors from `NewItems`. A process of its own trains and judges candidates (`trainer_process`), and
+`CanaryWatch` decides on canaries.
 """
 
 import asyncio
+import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -18,17 +20,30 @@ from learner.catalogue import Catalogue
 from learner.release import LiveRelease
 from learner.signals import FRONTIER, SignalError, Signals
 from streams import kafka_client, topics
+from streams.canary_watch import CanaryWatch
 from streams.clock import Clock
-from streams.contract import MAX_RECORD_BYTES, UNREADABLE, decode_item
-from streams.delivery import Delivery, new_producer
-from streams.feeds import Feed
+from streams.contract import (
+    UNREADABLE,
+    ReleaseRecord,
+    decode_item,
+    decode_release,
+    decode_tombstone,
+    encode,
+)
+from streams.delivery import Delivery, Outgoing, acknowledged, new_producer
+from streams.event_loop import fast_loops
+from streams.events import EventLog, of_record
+from streams.events import folder_of as events_folder
+from streams.feeds import Feed, gathering
 from streams.folding import Folding
 from streams.learner_lock import LearnerLock
 from streams.learner_releases import LearnerReleases
 from streams.new_items import NewItems
+from streams.roles import Roles
 from streams.settings import Settings
 from streams.signals_publisher import SignalsPublisher
 from streams.topics import Names
+from streams.trainer_process import keep_trainer
 
 log = structlog.get_logger()
 
@@ -46,8 +61,11 @@ class Learner(Service):  # type: ignore[misc]
         self.catalogue = Catalogue()
         self.clock = Clock(settings.clock, settings.max_future_ms)
         self.releases = LearnerReleases(settings, self.catalogue)
+        self.roles = Roles()
+        self.events = EventLog(events_folder(settings), "learner")
         self.folding: Folding | None = None
         self._partitions = partitions
+        self._gather_ms = gathering(settings.signals_interval_ms)
         self._tasks: list[asyncio.Task[None]] = []
         self._feeds: list[Feed] = []
 
@@ -55,7 +73,7 @@ class Learner(Service):  # type: ignore[misc]
         """Restores what was known and begins to learn; returns when all clicks of the past are counted."""
         started = time.monotonic()
         await self.producer.start()
-        await self._caught_up(self._feed(self.names.releases, self.releases.on_record))
+        await self._caught_up(self._feed(self.names.releases, self._on_release))
         await self.releases.load()
         await self.releases.announce(self.delivery, self.names.releases)
         self.new_items = NewItems(self.catalogue, self._on_change)
@@ -65,8 +83,9 @@ class Learner(Service):  # type: ignore[misc]
             on_vector=self.new_items.restored,
         )  # fmt: skip
         self.publisher = SignalsPublisher(
-            self.signals, self.delivery, self.names.signals, self.settings.signals_interval_ms
-        )
+            self.signals, self.delivery, self.names.signals,
+            self.settings.signals_interval_ms - self._gather_ms,
+        )  # fmt: skip
         await self._caught_up(self._feed(self.names.items, self._on_item))
         restoring = self._feed(self.names.signals, self._on_signal)
         await self._caught_up(restoring)
@@ -87,6 +106,8 @@ class Learner(Service):  # type: ignore[misc]
             "learner ready", seconds=round(time.monotonic() - started, 1), items=self.catalogue.size,
             users=len(self.folding), **self.folding.counts,
         )  # fmt: skip
+        self._spawn(self._watch_canaries())
+        self._spawn(keep_trainer(self.settings, self.roles))
 
     async def on_stop(self) -> None:
         """Sends what is counted and not sent yet."""
@@ -107,7 +128,10 @@ class Learner(Service):  # type: ignore[misc]
         on_record: Callable[[ConsumerRecord], None],
         on_stretch: Callable[[], None] | None = None,
     ) -> Feed:
-        feed = Feed(topic, self.connection, on_record, on_stretch=on_stretch, beacon=self.beacon)
+        feed = Feed(
+            topic, self.connection, on_record, on_stretch=on_stretch, gather_ms=self._gather_ms,
+            beacon=self.beacon,
+        )  # fmt: skip
         self._feeds.append(feed)
         return feed
 
@@ -129,13 +153,10 @@ class Learner(Service):  # type: ignore[misc]
 
     def _on_item(self, record: ConsumerRecord) -> None:
         """Bad records are passed over: a worker sends them to the dead letters."""
-        if record.value is None:
-            if record.key:
-                self.catalogue.withdraw(record.key.decode(errors="replace"))
-            return
-        if len(record.value) > MAX_RECORD_BYTES:
-            return
         try:
+            if record.value is None:
+                self.catalogue.withdraw(decode_tombstone(record.key))
+                return
             item = decode_item(record.value)
         except UNREADABLE:
             return
@@ -165,7 +186,35 @@ class Learner(Service):  # type: ignore[misc]
         self.signals.forget_vectors()
         self.new_items.compare_with(release)
 
-    # -- places for what comes with M2: a trainer in its own process, the gate, the canary -------------
+    # -- releases -----------------------------------------------------------------------------------
+
+    def _on_release(self, record: ConsumerRecord) -> None:
+        self.releases.on_record(record)
+        with contextlib.suppress(*UNREADABLE):
+            if record.value is not None:
+                decoded = decode_release(record.value)
+                self.roles.apply(decoded)
+                self.events.append(of_record(decoded))
+
+    async def _watch_canaries(self) -> None:
+        release, repeats = self.releases.release, self.settings.repeats
+        if repeats is None:
+            repeats = release is not None and release.manifest.repeat_consumption
+        watch = await asyncio.to_thread(  # importing river takes seconds
+            CanaryWatch,
+            self.settings,
+            self.connection,
+            self.roles,
+            self._decided,
+            repeats=repeats,
+            note=self.events.append,
+        )
+        await watch.run()
+
+    async def _decided(self, records: Sequence[ReleaseRecord]) -> None:
+        for record in records:  # in their order, each acknowledged before the next
+            sending = [Outgoing(record.release.encode(), encode(record))]
+            await acknowledged(await self.delivery.send(self.names.releases, sending))
 
     # -- the rest -----------------------------------------------------------------------------------
 
@@ -219,4 +268,5 @@ def run(settings: Settings) -> None:
     with kafka_client.admin(settings) as admin:
         topics.create_missing(admin, settings)
         partitions = topics.check(admin, settings)
+    fast_loops()
     asyncio.run(_serve(settings, partitions))

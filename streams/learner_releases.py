@@ -1,7 +1,8 @@
 """The release that the learner goes by: its settings of signals, its scale of values, its items.
 
 Owns which release that is (the live one; with --release the given one until something is live), its
-announcement where nothing is live, and the change to one that goes live later. Knows no clicks.
+announcement where nothing is live, and the change to one that goes live later, beside the clicks. Knows
+no clicks.
 """
 
 import asyncio
@@ -14,14 +15,20 @@ import numpy as np
 import structlog
 from aiokafka import ConsumerRecord
 
+from learner.bundle import Bundle
 from learner.catalogue import Catalogue
-from learner.release import LiveRelease, ReleaseError, bundle_sha256, read_release
+from learner.release import LiveRelease, ReleaseError, bundle_sha256, read_release, try_models
 from learner.signals import SignalSettings
 from streams.contract import UNREADABLE, ReleaseRecord, decode_release, encode
 from streams.delivery import Delivery, Outgoing, acknowledged
+from streams.release_store import StoreError, StoreUnreachable, fetch
+from streams.releases_command import cache_of
 from streams.settings import Settings
 
 log = structlog.get_logger()
+
+RETRY_SECONDS = 5.0  # until a store that does not answer is asked again
+_AT_ONCE = 250  # items that join between two turns for clicks: some milliseconds
 
 
 class LearnerReleases:
@@ -47,16 +54,18 @@ class LearnerReleases:
             self._changed.set()
 
     async def load(self) -> None:
-        """The release to begin with. Raises ReleaseError, which names the damaged file."""
+        """The release to begin with. Raises ReleaseError or StoreError, which name the damaged file."""
         given = self.settings.release
-        directory = self.live.url if self.live is not None and not (given and self.settings.pin) else given
-        if directory is None:
+        if self.live is not None and not (given and self.settings.pin):
+            await self._take(await self._fetched(self.live))
+            return
+        if given is None:
             log.warning(
                 "no release is live: signals begin with the default settings",
                 mend="train one with `nextclick train` and start the learner with --release DIR",
             )
             return
-        await self._take(Path(directory))
+        await self._take(Path(given))
 
     async def announce(self, delivery: Delivery, topic: str) -> None:
         """Makes the given release live where nothing is."""
@@ -76,7 +85,10 @@ class LearnerReleases:
         log.info("release announced as live", release=record.release, directory=str(directory))
 
     async def follow(self, taken: Callable[[LiveRelease], Awaitable[None]]) -> None:
-        """Takes up each release that goes live from now on, until cancelled; `taken` is told of it."""
+        """Takes up each release that goes live from now on, until cancelled; `taken` is told of it.
+
+        A store that does not answer is asked again; a damaged release is passed over.
+        """
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -84,8 +96,13 @@ class LearnerReleases:
             if record is None or self.settings.pin or (self.release and self.release.id == record.release):
                 continue
             try:
-                await self._take(Path(record.url))
-            except ReleaseError as error:
+                await self._take(await self._fetched(record))
+            except StoreUnreachable as error:
+                log.warning("release not taken up yet; the one before goes on", error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+                self._changed.set()
+                continue
+            except (ReleaseError, StoreError) as error:
                 log.error("release not taken up; the one before goes on", error=str(error))
                 continue
             assert self.release is not None
@@ -111,6 +128,22 @@ class LearnerReleases:
 
         return normalised
 
+    async def _fetched(self, record: ReleaseRecord) -> Path:
+        return await asyncio.to_thread(fetch, record.url, record.sha256, cache_of(self.settings))
+
     async def _take(self, directory: Path) -> None:
-        bundle = await asyncio.to_thread(read_release, directory)
-        self.release = LiveRelease(bundle, self.catalogue, folder=directory)
+        """Clicks are counted meanwhile: of a large release only its items' joining is seen by their loop."""
+        bundle = await asyncio.to_thread(_read, directory)
+        parts = [np.zeros(0, np.int64)]
+        for at in range(0, len(bundle.items), _AT_ONCE):
+            parts.append(self.catalogue.admit_all(bundle.items[at : at + _AT_ONCE]))
+            await asyncio.sleep(0)
+        self.release = await asyncio.to_thread(
+            LiveRelease, bundle, self.catalogue, numbers=np.concatenate(parts), folder=directory
+        )
+
+
+def _read(directory: Path) -> Bundle:
+    bundle = read_release(directory)
+    try_models(bundle, directory)
+    return bundle

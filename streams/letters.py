@@ -21,6 +21,7 @@ from streams.topics import Names
 
 # Sent and acknowledged before the retry is written down.
 BATCH = 500
+_UNBOUNDED = 2**31 - 1
 # Kafka keeps at most 4,096 bytes with a commit: some 500 offsets ahead of the position.
 MAX_METADATA_BYTES = 4096
 
@@ -116,7 +117,8 @@ def retry(settings: Settings, letters: list[Letter], retried: Retried) -> int:
 
     A record with a key goes where its key belongs; one without goes to the partition it came from.
     """
-    with kafka_client.producer(settings) as sender:
+    # As they were written: compressed, and however large when they are not.
+    with kafka_client.producer(settings, compression_type="gzip", max_request_size=_UNBOUNDED) as sender:
         for start in range(0, len(letters), BATCH):
             batch = letters[start : start + BATCH]
             sent = [

@@ -6,26 +6,46 @@ Knows no Kafka: `knowledge` decides which release is live.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexer.item_index import ItemIndex, with_bias
 from indexer.item_index import queries as as_queries
+from indexer.recall import RecallMonitor
+from indexer.rows import Kind
 from learner.catalogue import Catalogue
+from learner.content import ContentEncoder
 from learner.release import LiveRelease, load_release
+
+MEASURED = 100  # nearest items that recall is measured on: about as many as a list is made from
+
+_QUERY_LENGTH = 1000  # characters of a query that are read: reading takes a microsecond each
 
 
 class Live:
-    """A release ready to answer. Changed by one thread, between two rounds."""
+    """A release ready to answer. Changed by one thread, between two rounds.
 
-    def __init__(self, release: LiveRelease, catalogue: Catalogue) -> None:
+    May be made in another thread while the catalogue changes: `follow` then takes what changed meanwhile.
+    `repeats`: whether consumed items may be recommended again; None: as the release says. The index is of
+    `kind`, or by None of the one that `indexer.choose` finds for so many items and `index_memory_bytes`.
+    """
+
+    def __init__(
+        self, release: LiveRelease, catalogue: Catalogue, *, repeats: bool | None = None,
+        kind: Kind | None = None, index_memory_bytes: int | None = None,
+    ) -> None:  # fmt: skip
         self.release = release
+        self._repeats = repeats
+        self._reader: ContentEncoder | None = None
         self.catalogue = catalogue
+        size = catalogue.size  # first: others may join meanwhile, and `follow` brings them in
         release.ensure(catalogue)
-        items = np.flatnonzero(catalogue.available[: catalogue.size])
-        self.index = ItemIndex.build(items, self._rows(items))
-        self._known = catalogue.size
+        items = np.flatnonzero(catalogue.available[:size])
+        self.index = ItemIndex.build(items, self._rows(items), kind, memory_budget_bytes=index_memory_bytes)
+        self.recall = RecallMonitor(MEASURED)
+        self._known = size
 
     @classmethod
     def load(cls, directory: Path | str, catalogue: Catalogue) -> "Live":
@@ -38,7 +58,7 @@ class Live:
     @property
     def repeat_consumption(self) -> bool:
         """Whether consumed items may be recommended again."""
-        return self.release.manifest.repeat_consumption
+        return self.release.manifest.repeat_consumption if self._repeats is None else self._repeats
 
     def follow(self, changed: Iterable[int] = ()) -> None:
         """Brings the index in step: with items that joined the catalogue, and with `changed` ones.
@@ -46,6 +66,8 @@ class Live:
         An item changes when it is announced, withdrawn or gets a vector.
         """
         size = self.catalogue.size
+        if size == self._known and not changed:
+            return
         if size > self._known:
             self.release.ensure(self.catalogue)
             changed = {*changed, *range(self._known, size)}
@@ -61,9 +83,63 @@ class Live:
 
     def nearest(self, user_vectors: NDArray[np.float32], depth: int) -> NDArray[np.int32]:
         """Numbers (B, depth) int32 of the items with the highest student score, -1 padded."""
-        items, _ = self.index.search(as_queries(user_vectors), depth)
+        queries = as_queries(user_vectors)
+        self.recall.observe(queries)
+        items, _ = self.index.search(queries, depth)
         return items
 
-    def _rows(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
+    def measure_recall(self) -> float:
+        """Compares the index with an exact search, for a query of late; for a thread beside the rounds.
+
+        Returns the seconds it took.
+        """
+        before = self.recall.measured
+        self.recall.measure(self.index, self._rows)
+        return self.recall.seconds if self.recall.measured > before else 0.0
+
+    def nearness(self, query: str) -> NDArray[np.float32]:
+        """How near every item's content is to a query in plain words (size,) float32, a cosine.
+
+        0 for items without text, and for all where the release can read nothing of the query.
+        """
+        release = self.release
+        if not release.encoder:
+            return np.zeros(self.catalogue.size, np.float32)
+        if self._reader is None:
+            self._reader = ContentEncoder.load({"name": release.manifest.encoder.name}, release.encoder)
+        near: NDArray[np.float32] = release.model.content[: self.catalogue.size] @ self._reader.wish(
+            query[:_QUERY_LENGTH]
+        )
+        return near
+
+    def compact(self) -> bool:
+        """Rebuilds the index where churn has made that worthwhile; for a thread beside the rounds."""
+        return self.index.wants_compaction and self.index.compact(self._rows)
+
+    def _rows(self, items: NDArray[Any]) -> NDArray[np.float32]:
         model = self.release.model
         return with_bias(model.vectors[items], model.bias[items])
+
+
+def adopt(release: LiveRelease, other: LiveRelease, catalogue: Catalogue, items: NDArray[np.int64]) -> None:
+    """Gives items that are newer than `release` vectors, from the content that `other` has of them."""
+    if release.manifest.encoder != other.manifest.encoder:
+        return
+    release.ensure(catalogue)
+    for number in items[other.own[items] & ~release.own[items]].tolist():
+        content = other.model.content[number]
+        if content.any():
+            give(release, catalogue, number, content)
+
+
+def give(release: LiveRelease, catalogue: Catalogue, number: int, content: NDArray[np.float32]) -> None:
+    """Makes the vector of an item from its content (T,) with the release's own projection."""
+    categories = catalogue.records[number].categories if number in catalogue.records else ()
+    vector = release.embed(content, categories)
+    release.set_vector(number, vector, content)
+
+
+def renew(release: LiveRelease, catalogue: Catalogue, number: int) -> None:
+    """The record of an item has come: a vector that was made from its content now knows its categories."""
+    if number < len(release.own) and release.own[number] and release.model.content[number].any():
+        give(release, catalogue, number, release.model.content[number])

@@ -18,7 +18,7 @@ import msgspec
 
 from learner.catalogue import Item
 from streams import kafka_client
-from streams.contract import encode
+from streams.contract import UNREADABLE, encode
 from streams.delivery import Acknowledgement, Delivery, Outgoing, new_producer
 from streams.recorded import RecordedClicks
 from streams.settings import Settings
@@ -71,7 +71,7 @@ def load(
     Raises AlreadyLoaded where all were sent before, unless `again`.
     """
     cluster, names = _prepare(settings), Names(settings.prefix)
-    path = _checkpoint_path(settings, clicks.file, part, cluster)
+    path = _checkpoint_path(settings, clicks, part, cluster)
     checkpoint = _read(path)
     if checkpoint is not None and checkpoint.completed_at is not None:
         if not again:
@@ -158,8 +158,8 @@ def _ids_after(settings: Settings, checkpoint: Checkpoint) -> set[str]:
     for record in read_to_end(settings, Names(settings.prefix).clicks, start=checkpoint.tail):
         try:
             ids.add(msgspec.json.decode(record.value, type=_EventId).event_id)
-        except (msgspec.DecodeError, TypeError):
-            continue  # somebody else's bad record
+        except (*UNREADABLE, TypeError):
+            continue  # somebody else's bad record, or an empty one
     return ids
 
 
@@ -174,11 +174,11 @@ def _prepare(settings: Settings) -> str:
         return str(admin.describe_cluster()["cluster_id"])
 
 
-def _checkpoint_path(settings: Settings, file: Path, part: range, cluster: str) -> Path:
-    """One checkpoint for each content, part, cluster and prefix; a new broker's data begin anew."""
-    with file.open("rb") as content:
+def _checkpoint_path(settings: Settings, clicks: RecordedClicks, part: range, cluster: str) -> Path:
+    """One checkpoint for each content, order, part, cluster and prefix; a new broker's data begin anew."""
+    with clicks.file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
-    what = f"{digest} {part.start}-{part.stop} {cluster} {settings.prefix}"
+    what = f"{digest} {clicks.seed} {part.start}-{part.stop} {cluster} {settings.prefix}"
     return settings.data_dir / "loads" / f"{hashlib.sha256(what.encode()).hexdigest()[:24]}.json"
 
 

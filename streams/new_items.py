@@ -66,7 +66,7 @@ class NewItems:
                 for item in items:
                     del self._waiting[item]
                 items = [item for item in items if self.catalogue.available[item]]
-                if not items or not await self._encode(items, signals):
+                if items and not await self._encode(items, signals):
                     break
 
     async def _encode(self, items: list[int], signals: Signals) -> bool:

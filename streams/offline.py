@@ -1,4 +1,4 @@
-"""The hot path without Kafka: for replay, for training lists and for tests.
+"""The hot path without Kafka: for replay, for training lists (`collecting`) and for tests.
 
 Owns a worker and a learner in one process: `recommend` answers, signals learn every click at once. The
 online worker runs the same function; only the wire is missing. Knows no files and no command line.
@@ -6,36 +6,39 @@ online worker runs the same function; only the wire is missing. Knows no files a
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.candidates import SOURCES
+from learner.candidates import EPSILON
 from learner.catalogue import Catalogue, Item
-from learner.dataset import Interactions
 from learner.events import INTEREST, Kind
-from learner.features import FEATURES
-from learner.lists import Lists
-from learner.release import LiveRelease
-from learner.repeats import had_before
-from learner.signals import Signals, SignalSettings
-from learner.system import Ask, Event, FirstPart, Ints, Ranking
+from learner.signals import Signals, SignalSettings, decay
 from streams.contract import Click
 from streams.intake import Arrival
 from streams.live import Live
 from streams.policy import Policy
-from streams.recommend import World, rank, recommend, reencode
+from streams.recommend import Outcome, Ranked, World, rank, recommend, reencode
 from streams.user_states import UserStates, event_hash
+
+if TYPE_CHECKING:
+    from learner.content import ContentEncoder
 
 WINDOW = 50  # a user's earlier events that a click pairs with, as in the learner
 
 
 class Offline:
-    """One world, its users and its signals, fed click by click in order."""
+    """One world, its users and its signals, fed click by click in order.
 
-    def __init__(self, live: Live, catalogue: Catalogue, policy: Policy) -> None:
+    `encoder` reads the texts of items that enter later than the release; without one they keep what their
+    categories say. `encoded` counts them.
+    """
+
+    def __init__(
+        self, live: Live, catalogue: Catalogue, policy: Policy, encoder: "ContentEncoder | None" = None
+    ) -> None:
         release = live.release
         signals = Signals(SignalSettings.from_dict(release.manifest.signals), catalogue)
         self.world = World(catalogue, signals, live, policy)
@@ -44,24 +47,59 @@ class Offline:
         )
         self._interests: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=WINDOW))
         self._offset = 0
+        self._encoder = encoder
+        self.encoded = 0
+
+    def swap(self, live: Live, encoder: "ContentEncoder | None" = None) -> None:
+        """Another release answers from now on; every user's hidden state is its student's."""
+        self.world.live = live
+        live.follow()
+        self.states.resize(live.release.hidden_size, live.release.vector_size)
+        self._encoder = encoder
+        self.encode()
 
     def announce(self, item_id: str, record: Item | None) -> None:
-        """An item enters the catalogue."""
-        catalogue = self.world.catalogue
+        """An item enters the catalogue; its text becomes its vector where the release has none for it."""
+        catalogue, live = self.world.catalogue, self.world.live
+        number = catalogue.index.get(item_id, -1)
+        if record is None and number >= 0 and not catalogue.available[number]:
+            record = Item(item_id=item_id)  # withdrawn: only the owner's word brings it back
         number = catalogue.announce(record) if record is not None else catalogue.intern(item_id)
         self.world.signals.follow()
-        self.world.live.follow([number])
+        live.release.ensure(catalogue)
+        if record is not None and self._encoder is not None and not live.release.own[number]:
+            content = self._encoder.encode([record])[0]
+            vector = live.release.embed(content, record.categories)
+            self.world.signals.set_vector(number, vector, content)
+            live.release.set_vector(number, vector, content)
+            self.encoded += 1
+        live.follow([number])
 
     def learn(self, click: Click, *, answer: bool) -> list[str]:
         """Folds a click into state and signals; with `answer`, the list that it triggers."""
-        self._offset += 1
-        outcome = recommend(
-            [Arrival(click, 0, self._offset)], self.states, self.world, click.timestamp, rng=None
-        )[0]
+        shown = self.fold(click, answer=answer)
         self.count(click)
+        return shown
+
+    def fold(self, click: Click, *, answer: bool) -> list[str]:
+        """Folds a click into its user's state; with `answer`, the list that it triggers.
+
+        The worker too makes a click's list before the learner has told it of the click.
+        """
+        outcome = self._recommended([click], click.timestamp)[0]
         if not answer or outcome.recommendation is None:
             return []
         return [listed.item_id for listed in outcome.recommendation.items]
+
+    def step(self, clicks: Sequence[Click]) -> None:
+        """Folds clicks that ask for no list into their users' states, in one go."""
+        if clicks:
+            self._recommended(clicks, clicks[-1].timestamp)
+
+    def _recommended(self, clicks: Sequence[Click], now_ms: int) -> list[Outcome]:
+        arrivals = [Arrival(click, 0, self._offset + nth) for nth, click in enumerate(clicks, 1)]
+        self._offset += len(clicks)
+        return recommend(arrivals, self.states, self.world, now_ms, rng=None)
 
     def count(self, click: Click) -> None:
         """What the learner does with a click."""
@@ -76,8 +114,40 @@ class Offline:
         world.signals.learn(item, click.timestamp, int(kind), float(scaled[0]), np.array(earlier, np.int32))
         earlier.append(item)
 
+    def rank(
+        self, slot: int, now_ms: int, excluded: Sequence[str] = (), *,
+        size: int | None = None, score: bool = True,
+    ) -> Ranked:  # fmt: skip
+        """Candidates and scores for one ask, in rows 0; `slot` -1 for a user nobody has seen."""
+        slots, times = np.array([slot], np.int64), np.array([now_ms], np.int64)
+        return rank(slots, times, self.states, self.world, [excluded], size, score=score)
+
+    def rank_all(
+        self, slot: int, now_ms: int, excluded: Sequence[str] = ()
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Every eligible item (C,) with the student's score (C,), the popularity prior included."""
+        world, states = self.world, self.states
+        catalogue, signals, model = world.catalogue, world.signals, world.live.release.model
+        histories = states.gather(np.array([slot], np.int64))
+        known = bool(histories.length[0])
+        user = states.vector[slot] if known else world.live.release.initial_vector
+        eligible = catalogue.available[: catalogue.size].copy()
+        consumed = not world.live.repeat_consumption
+        eligible[states.barred(slot, histories, 0, consumed=consumed)] = False
+        eligible[[catalogue.index[item_id] for item_id in excluded]] = False
+        items = np.flatnonzero(eligible).astype(np.int32)
+        column = model.popular_now
+        faded = decay(now_ms, signals.half_lives[column], signals.reference[column])
+        prior = model.prior_weight * np.log(signals.popularity[items, column] * faded + EPSILON)
+        return items, (model.vectors[items] @ user + model.bias[items]).astype(np.float64) + prior
+
     def remember(self, click: Click) -> None:
         """Folds a click of the past, all but the student's step; `encode` makes up for that."""
+        self.note(click)
+        self.count(click)
+
+    def note(self, click: Click) -> None:
+        """Adds a click to its user's history alone."""
         self._offset += 1
         kind = Kind[click.event.upper()]
         if kind is not Kind.IMPRESSION:
@@ -86,7 +156,6 @@ class Offline:
             value = math.nan if click.value is None else click.value
             self.states.fold(slot, item, click.timestamp, int(kind), value, event_hash(click.event_id))
             self.states.applied[slot] = self._offset
-        self.count(click)
 
     def encode(self, at_once: int = 256) -> None:
         """Computes every user's hidden state from the last 128 events."""
@@ -98,160 +167,3 @@ class Offline:
     def slot(self, user_id: str) -> int:
         """The user's slot, -1 if nobody has seen the user."""
         return self.states.index.get(user_id, -1)
-
-
-class NextclickSystem:
-    """Nextclick as `learner.replay` measures it.
-
-    `train(first)` makes a release from the first part and returns its folder. `frozen` users see
-    neither new clicks in their state nor in the signals, `without` names parts that stand still.
-    """
-
-    def __init__(
-        self,
-        train: Callable[[FirstPart], str],
-        policy: Policy | None = None,
-        *,
-        name: str = "nextclick",
-    ) -> None:
-        self.name = name
-        self.policy = policy or Policy(exploration=0.0)
-        self._train = train
-        self._offline: Offline | None = None
-        self._numbers: NDArray[np.int32] = np.zeros(0, np.int32)
-
-    def fit(self, first: FirstPart) -> None:
-        """Trains on the first part."""
-        catalogue = Catalogue()
-        live = Live.load(self._train(first), catalogue)
-        self._offline = Offline(live, catalogue, self.policy)
-        self._first = first
-        self._index = {item_id: number for number, item_id in enumerate(first.item_ids)}
-
-    def announce(self, item: int, record: Item | None, time_ms: int) -> None:  # noqa: ARG002
-        """An item enters the catalogue."""
-        self._running.announce(self._first.item_ids[item], record)
-
-    def rank(self, ask: Ask) -> Ranking:
-        """Candidates with the ranker's scores; everything else counts as not found."""
-        offline = self._running
-        slots = np.array([offline.slot(self._first.user_ids[ask.user])], np.int64)
-        ranked = rank(slots, np.array([ask.time_ms], np.int64), offline.states, offline.world)
-        count = int(ranked.candidates.count[0])
-        numbers = ranked.candidates.items[0, :count]
-        ranks = ranked.candidates.ranks[0, :count]
-        items = self._translated(numbers)
-        proposals = {name: items[ranks[:, at] >= 0] for at, name in enumerate(SOURCES)}
-        return Ranking(items, ranked.scores[0, :count].astype(np.float64), None, proposals)
-
-    def learn(self, event: Event, listed: bool) -> Ints | None:
-        """Folds one event in; with `listed`, returns the list that it triggers."""
-        first = self._first
-        click = Click(
-            event_id=str(event.number),
-            user_id=first.user_ids[event.user],
-            item_id=first.item_ids[event.item],
-            event=Kind(event.kind).word,  # type: ignore[arg-type]
-            timestamp=event.time_ms,
-            value=None if np.isnan(event.value) else event.value,
-            scenario=event.scenario,
-            history=not listed,
-        )
-        shown = self._running.learn(click, answer=listed)
-        return np.array([self._index[item_id] for item_id in shown], np.int32) if listed else None
-
-    def describe(self) -> dict[str, Any]:
-        """The release and its settings."""
-        manifest = self._running.world.live.release.manifest
-        return {
-            "release": manifest.release,
-            "metrics": manifest.metrics,
-            "candidates": self.policy.candidates,
-        }
-
-    @property
-    def _running(self) -> Offline:
-        assert self._offline is not None, "fit comes first"
-        return self._offline
-
-    def _translated(self, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The catalogue's numbers as the stream's."""
-        ids = self._running.world.catalogue.ids
-        for number in range(len(self._numbers), len(ids)):
-            self._numbers = np.append(self._numbers, np.int32(self._index.get(ids[number], -1)))
-        return self._numbers[numbers]
-
-
-def collect(
-    live: LiveRelease,
-    data: Interactions,
-    start: int,
-    stop: int,
-    *,
-    lists: int = 40_000,
-    negatives: int = 100,
-    seed: int = 0,
-) -> Lists:
-    """Replays the hot path over [start, stop) of `data` and keeps the lists it makes (`Collect`).
-
-    Everything before `start` only feeds states and signals; users' hidden states are then encoded from
-    their last 128 events.
-    """
-    rng = np.random.default_rng(seed)
-    catalogue = live.catalogue
-    offline = Offline(Live(live, catalogue), catalogue, Policy(exploration=0.0))
-    world, states = offline.world, offline.states
-    repeats = live.manifest.repeat_consumption
-    interest = np.isin(data.kind, [int(kind) for kind in INTEREST])
-    wanted = interest if repeats else interest & ~had_before(data.user, data.item, interest)
-    asked = np.flatnonzero(wanted[start:stop]) + start
-    if len(asked) > lists:
-        asked = np.sort(rng.choice(asked, lists, replace=False))
-    is_asked = np.zeros(stop, np.bool_)
-    is_asked[asked] = True
-    width = negatives + 1
-    features = np.zeros((len(asked), width, len(FEATURES)), np.float32)
-    mask = np.zeros((len(asked), width), np.bool_)
-    row = 0
-    for number in range(start):
-        offline.remember(_click(data, number))
-    offline.encode()
-    for number in range(start, stop):
-        click = _click(data, number)
-        item = catalogue.index.get(click.item_id, -1)
-        if is_asked[number] and item >= 0:
-            slots = np.array([offline.slot(click.user_id)], np.int64)
-            ranked = rank(slots, np.array([click.timestamp], np.int64), states, world, score=False)
-            places = _thinned(ranked.candidates.items[0], item, negatives, rng)
-            if len(places) > 1:
-                features[row, : len(places)] = ranked.features[0, places]
-                mask[row, : len(places)] = True
-                row += 1
-        offline.learn(click, answer=False)
-    return Lists(features[:row], np.zeros(row, np.int64), mask[:row])
-
-
-def _thinned(
-    items: NDArray[np.int32], answer: int, negatives: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """The answer's place, then `negatives` others drawn uniformly; nothing where the answer is missing."""
-    at = np.flatnonzero(items == answer)
-    if not len(at):
-        return at
-    others = np.flatnonzero((items >= 0) & (items != answer))
-    if len(others) > negatives:
-        others = rng.choice(others, negatives, replace=False)
-    return np.concatenate([at, others])
-
-
-def _click(data: Interactions, number: int) -> Click:
-    value = float(data.value[number])
-    return Click(
-        event_id=str(number),
-        user_id=data.user_ids[data.user[number]],
-        item_id=data.item_ids[data.item[number]],
-        event=Kind(int(data.kind[number])).word,  # type: ignore[arg-type]
-        timestamp=int(data.time_ms[number]),
-        value=None if np.isnan(value) else value,
-        history=True,
-    )

@@ -16,7 +16,7 @@ class Policy:
 
     name: str = "default"
     k: int = 10
-    candidates: int = 200
+    candidates: int = 150  # 200 bring nothing more, 100 cost up to 1 % of NDCG@10 (docs/log.md)
     # Chance that a user without history is shown one item from below the list's end.
     exploration: float = 0.1
     # Weight of dissimilarity to the items above (maximal marginal relevance; Carbonell & Goldstein 1998).

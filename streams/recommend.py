@@ -8,7 +8,7 @@ union with the candidates of the signals, one feature kernel, one ranker call, t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 
 import numpy as np
@@ -20,11 +20,16 @@ from learner.events import INTEREST, KIND_OF_WORD, Kind
 from learner.features import features
 from learner.inputs import log_gap
 from learner.signals import Signals
+from streams import queries
 from streams.contract import Click, ListedItem, Reason, Recommendation, Request, Trigger
 from streams.intake import Arrival
 from streams.live import Live
 from streams.policy import Place, Policy, draw_up
 from streams.user_states import Histories, UserStates, event_hash
+
+
+class Unsound(Exception):  # noqa: N818 (it says what the release is)
+    """A release whose models give what is no number."""
 
 
 class Fate(Enum):
@@ -58,6 +63,7 @@ class World:
     signals: Signals
     live: Live
     policy: Policy = field(default_factory=Policy)
+    checked: bool = False  # states and scores that are not finite raise `Unsound`
 
 
 @dataclass(slots=True)
@@ -67,6 +73,7 @@ class Ranked:
     candidates: Candidates
     features: NDArray[np.float32]
     scores: NDArray[np.float32]
+    sought: NDArray[np.bool_] | None = None  # (B, C) nearest to the request's query, where it has one
 
 
 def recommend(
@@ -79,19 +86,42 @@ def recommend(
 ) -> list[Outcome]:
     """Folds each arrival into its user's state and draws up the lists that the arrivals call for.
 
-    At most one arrival a user (`rounds` sees to it): a user's next click is the next call's. `now_ms`
-    is the clock's time, which clicks are answered at; a request may carry its own. `made_ms` is what
-    lists carry as `created_at`, by default the same. `rng` None switches exploration off. Outcomes
-    stand in the order of the arrivals.
+    A user's arrivals are folded in one after the other, and each list knows what came before it and not what
+    comes after; all lists are made at once. `now_ms` is the clock's time, which clicks are answered at; a
+    request may carry its own. `made_ms` is what lists carry as `created_at`, by default the same. `rng` None
+    switches exploration off. Outcomes stand in the order of the arrivals. Raises `Unsound` where the world is
+    checked; the states are then in the middle of it all (`UserStates.undo`).
     """
-    outcomes = [_admit(arrival, states) for arrival in arrivals]
-    clicks = [outcome for outcome in outcomes if outcome.fate is Fate.DONE and _is_click(outcome)]
-    fold(clicks, states, world)
-    asking = [outcome for outcome in outcomes if outcome.fate is Fate.DONE and _calls_for_list(outcome)]
+    world.live.follow()  # items may have joined under another release
+    _take_over(arrivals, states, world.live)
+    outcomes: dict[int, Outcome] = {}
+    asking: list[Outcome] = []
+    asks: list[Asks] = []
+    for step in _steps(arrivals):
+        admitted = [_admit(arrivals[place], states) for place in step]
+        outcomes.update(zip(step, admitted, strict=True))
+        done = [outcome for outcome in admitted if outcome.fate is Fate.DONE]
+        fold([outcome for outcome in done if _is_click(outcome)], states, world)
+        now_asking = [outcome for outcome in done if calls_for_list(outcome.arrival)]
+        if now_asking:
+            asking += now_asking
+            asks.append(_asks_of(now_asking, states, world, now_ms))
     if asking:
-        made_ms = now_ms if made_ms is None else made_ms
-        _answer(asking, states, world, now_ms, rng, made_ms)
-    return outcomes
+        _answer(asking, joined(asks), world, rng, now_ms if made_ms is None else made_ms)
+    return [outcomes[place] for place in range(len(arrivals))]
+
+
+def _steps(arrivals: Sequence[Arrival]) -> list[list[int]]:
+    """Places of the arrivals: each user's first ones, then each user's second ones, and so on."""
+    seen: dict[str, int] = {}
+    steps: list[list[int]] = []
+    for place, arrival in enumerate(arrivals):
+        nth = seen.get(arrival.user_id, 0)
+        seen[arrival.user_id] = nth + 1
+        if nth == len(steps):
+            steps.append([])
+        steps[nth].append(place)
+    return steps
 
 
 def fold(outcomes: Sequence[Outcome], states: UserStates, world: World) -> None:
@@ -100,14 +130,14 @@ def fold(outcomes: Sequence[Outcome], states: UserStates, world: World) -> None:
     for outcome in outcomes:
         click, slot = outcome.arrival.message, outcome.slot
         assert isinstance(click, Click)
-        states.applied[slot] = outcome.arrival.offset
-        if click.event != Kind.IMPRESSION.word:
+        if click.event == Kind.IMPRESSION.word:
+            states.applied[slot] = outcome.arrival.offset
+        else:
             stepping.append(outcome)
     if not stepping:
         return
-    live, release = world.live, world.live.release
+    release = world.live.release
     slots = np.array([outcome.slot for outcome in stepping], np.int64)
-    reencode([slot for slot in slots.tolist() if not _is_current(slot, states, live)], states, live)
     items = np.empty(len(stepping), np.int32)
     times = np.empty(len(stepping), np.int64)
     kinds = np.empty(len(stepping), np.int64)
@@ -121,9 +151,16 @@ def fold(outcomes: Sequence[Outcome], states: UserStates, world: World) -> None:
             values[row] = click.value
     gaps = log_gap(times, np.where(states.events[slots] == 0, -1, states.last_ms[slots]))
     hidden, vector = release.step(
-        release.model.vectors[items], kinds, gaps, release.normalised(kinds, values), states.hidden[slots]
+        release.model.vectors[items],
+        kinds,
+        gaps,
+        release.normalised(kinds, values),
+        states.hidden[slots, : release.hidden_size],
     )
-    states.hidden[slots], states.vector[slots] = hidden, vector
+    if world.checked and not (np.isfinite(hidden).all() and np.isfinite(vector).all()):
+        raise Unsound(f"{release.id}: the student gives states that are not finite; train a new release")
+    states.hidden[slots, : release.hidden_size] = hidden
+    states.vector[slots, : release.vector_size] = vector
     for row, outcome in enumerate(stepping):
         click = outcome.arrival.message
         assert isinstance(click, Click)
@@ -132,31 +169,38 @@ def fold(outcomes: Sequence[Outcome], states: UserStates, world: World) -> None:
             outcome.slot, int(items[row]), click.timestamp, int(kinds[row]), float(values[row]), digest
         )
         states.stamp(outcome.slot, release.id)
+        states.applied[outcome.slot] = outcome.arrival.offset
 
 
 def reencode(slots: Sequence[int], states: UserStates, live: Live) -> None:
-    """Computes hidden states anew from the histories, for users whose state is another student's."""
+    """Computes hidden states anew from the histories, for users whose state is another student's.
+
+    At most 128 student steps, whatever the number of users.
+    """
     if not slots:
         return
     release = live.release
+    states.fit(release.id, release.hidden_size, release.vector_size)
     rows = np.array(slots, np.int64)
     histories = states.gather(rows)
-    states.hidden[rows] = 0
-    states.vector[rows] = release.initial_vector
+    hidden = np.zeros((len(rows), release.hidden_size), np.float32)
+    vector = np.tile(release.initial_vector, (len(rows), 1))
+    values = release.normalised(histories.kinds, histories.values)
     for step in range(int(histories.length.max(initial=0))):
         alive = np.flatnonzero(histories.length > step)
-        items, kinds = histories.items[alive, step], histories.kinds[alive, step].astype(np.int64)
         before = histories.times[alive, step - 1] if step else np.full(len(alive), -1)
-        hidden, vector = release.step(
-            release.model.vectors[items],
-            kinds,
+        hidden[alive], vector[alive] = release.step(
+            release.model.vectors[histories.items[alive, step]],
+            histories.kinds[alive, step].astype(np.int64),
             log_gap(histories.times[alive, step], before),
-            release.normalised(kinds, histories.values[alive, step]),
-            states.hidden[rows[alive]],
+            values[alive, step],
+            hidden[alive],
         )
-        states.hidden[rows[alive]], states.vector[rows[alive]] = hidden, vector
+    states.hidden[rows, : release.hidden_size] = hidden
+    states.vector[rows, : release.vector_size] = vector
     for slot in slots:
         states.stamp(slot, release.id)
+    states.reencoded += len(slots)
 
 
 def rank(
@@ -174,17 +218,28 @@ def rank(
     `slots` (B,) int64, -1 for users nobody knows; `now_ms` (B,) int64; `excluded` item ids a row that
     the asker does not want. `size` C defaults to the policy's.
     """
-    live = world.live
+    return rank_asks(ask(slots, now_ms, states, world, excluded), world, size, score=score)
+
+
+def ask(
+    slots: NDArray[np.int64],
+    now_ms: NDArray[np.int64],
+    states: UserStates,
+    world: World,
+    excluded: Sequence[Sequence[str]] = (),
+) -> Asks:
+    """What is known of the askers now: lists made of it later know no later click."""
+    release = world.live.release
     histories = states.gather(slots)
     vectors: NDArray[np.float32] = np.where(
-        (histories.length > 0)[:, None], states.vector[slots], live.release.initial_vector
+        (histories.length > 0)[:, None], states.vector[slots, : release.vector_size], release.initial_vector
     )
     barred = _barred(slots, histories, states, world, excluded)
-    asks = Asks(
+    return Asks(
         items=histories.items,
         times=histories.times,
         kinds=histories.kinds,
-        values=live.release.normalised(histories.kinds, histories.values),
+        values=release.normalised(histories.kinds, histories.values),
         length=histories.length,
         events=histories.events,
         now_ms=now_ms,
@@ -192,16 +247,32 @@ def rank(
         excluded_from=np.concatenate([[0], np.cumsum([len(row) for row in barred])]).astype(np.int64),
         excluded=np.concatenate(barred).astype(np.int32),
     )
-    wanted = size or world.policy.candidates
-    # A heavy user's nearest items are mostly consumed ones: look further, within reason.
-    depth = min(wanted + min(int(np.diff(asks.excluded_from).max(initial=0)), 300), len(live.index))
-    nearest = live.nearest(vectors, max(depth, 1))
-    candidates = propose(asks, world.catalogue, world.signals, live.release.model, nearest, size=wanted)
-    columns = features(asks, candidates, world.catalogue, world.signals, live.release.model)
+
+
+def rank_asks(asks: Asks, world: World, size: int | None = None, *, score: bool = True) -> Ranked:
+    """Candidates and scores of asks; `size` C defaults to the policy's."""
+    candidates = candidates_of(asks, world, size)
+    columns = features_of(asks, candidates, world)
     if not score:
         return Ranked(candidates, columns, np.zeros(candidates.items.shape, np.float32))
-    scores = live.release.rank(columns)
+    scores = world.live.release.rank(columns)
     return Ranked(candidates, columns, np.where(candidates.items >= 0, scores, -np.inf).astype(np.float32))
+
+
+def candidates_of(asks: Asks, world: World, size: int | None = None) -> Candidates:
+    """The union of the nearest items with what signals propose."""
+    live = world.live
+    wanted = size or world.policy.candidates
+    # Sources take turns, so half of a list is the most that one of them gives where others have anything to
+    # say. A heavy user's nearest items are mostly consumed ones: look further, within reason.
+    depth = min(wanted // 2 + min(int(np.diff(asks.excluded_from).max(initial=0)), 300), len(live.index))
+    nearest = live.nearest(asks.user_vector, max(depth, 1))
+    return propose(asks, world.catalogue, world.signals, live.release.model, nearest, size=wanted)
+
+
+def features_of(asks: Asks, candidates: Candidates, world: World) -> NDArray[np.float32]:
+    """What the ranker reads of the candidates, (B, C, F) float32."""
+    return features(asks, candidates, world.catalogue, world.signals, world.live.release.model)
 
 
 def _admit(arrival: Arrival, states: UserStates) -> Outcome:
@@ -220,15 +291,20 @@ def _is_click(outcome: Outcome) -> bool:
     return isinstance(outcome.arrival.message, Click)
 
 
-def _calls_for_list(outcome: Outcome) -> bool:
-    message = outcome.arrival.message
+def calls_for_list(arrival: Arrival) -> bool:
+    """Whether an arrival is answered with a list; all others only change states."""
+    message = arrival.message
     if isinstance(message, Request):
         return True
     return not message.history and KIND_OF_WORD[message.event] in INTEREST
 
 
-def _is_current(slot: int, states: UserStates, live: Live) -> bool:
-    return bool(states.events[slot] == 0) or states.releases[states.release[slot]] == live.release.id
+def _take_over(arrivals: Sequence[Arrival], states: UserStates, live: Live) -> None:
+    """Re-encodes the states of all users of a round that are another student's, in one go."""
+    found = {states.index.get(arrival.user_id, -1) for arrival in arrivals}
+    slots = np.array([slot for slot in found if slot >= 0], np.int64)
+    other = slots[(states.events[slots] > 0) & (states.release[slots] != states.number_of(live.release.id))]
+    reencode(other.tolist(), states, live)
 
 
 def _number(item_id: str, world: World) -> int:
@@ -257,45 +333,79 @@ def _barred(
     return rows
 
 
-def _answer(
-    asking: Sequence[Outcome],
-    states: UserStates,
-    world: World,
-    now_ms: int,
-    rng: np.random.Generator | None,
-    made_ms: int,
-) -> None:
+def _asks_of(asking: Sequence[Outcome], states: UserStates, world: World, now_ms: int) -> Asks:
     slots = np.array([outcome.slot for outcome in asking], np.int64)
-    known = [slot for slot in slots.tolist() if slot >= 0]
-    reencode([slot for slot in known if not _is_current(slot, states, world.live)], states, world.live)
     times = np.full(len(asking), now_ms, np.int64)
     excluded: list[Sequence[str]] = [()] * len(asking)
-    lengths = [world.policy.k] * len(asking)
     for row, outcome in enumerate(asking):
         message = outcome.arrival.message
         if isinstance(message, Request):
             excluded[row] = message.exclude
-            lengths[row] = message.k or world.policy.k
             if message.timestamp is not None:
                 times[row] = message.timestamp
-    size = max(world.policy.candidates, *lengths)
-    ranked = rank(slots, times, states, world, excluded, size)
+    return ask(slots, times, states, world, excluded)
+
+
+def joined(parts: Sequence[Asks]) -> Asks:
+    """Asks noted at different moments, as one batch."""
+    if len(parts) == 1:
+        return parts[0]
+    joined = {
+        entry.name: np.concatenate([getattr(part, entry.name) for part in parts]) for entry in fields(Asks)
+    }
+    counts = np.concatenate([np.diff(part.excluded_from) for part in parts])
+    joined["excluded_from"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Asks(**joined)
+
+
+def _answer(
+    asking: Sequence[Outcome], asks: Asks, world: World, rng: np.random.Generator | None, made_ms: int
+) -> None:
+    lengths = [_wanted(outcome.arrival.message) or world.policy.k for outcome in asking]
+    ranked = rank_asks(asks, world, max(world.policy.candidates, *lengths))
+    if world.checked and not np.isfinite(ranked.scores[ranked.candidates.items >= 0]).all():
+        raise Unsound(
+            f"{world.live.release.id}: the ranker gives scores that are not finite; train a new release"
+        )
     for row, outcome in enumerate(asking):
-        count = int(ranked.candidates.count[row])
-        items = ranked.candidates.items[row, :count]
+        made, at = ranked, row
+        if query := _query(outcome.arrival.message):
+            made, at = _heed(query, ranked, row, asks, world), 0
+        count = int(made.candidates.count[at])
         places = draw_up(
-            ranked.scores[row, :count],
-            items,
+            made.scores[at, :count],
+            made.candidates.items[at, :count],
             world.catalogue.ids,
             lengths[row],
             world.policy,
-            known_user=slots[row] >= 0 and bool(states.events[slots[row]] > 0),
+            known_user=bool(asks.events[row] > 0),
             vectors=world.live.release.model.vectors,
             rng=rng,
         )
         outcome.recommendation = _compose(
-            outcome.arrival, places, ranked, row, world, int(times[row]), made_ms
+            outcome.arrival, places, made, at, world, int(asks.now_ms[row]), made_ms
         )
+
+
+def _heed(query: str, ranked: Ranked, row: int, asks: Asks, world: World) -> Ranked:
+    """The row's candidates and those that the query asks for, with scores that mix both."""
+    near = world.live.nearness(query)
+    allowed = world.catalogue.available[: len(near)].copy()
+    allowed[asks.excluded[asks.excluded_from[row] : asks.excluded_from[row + 1]]] = False
+    found = queries.join(ranked.candidates, row, near, allowed, ranked.candidates.items.shape[1] // 2)
+    if not found.candidates.count[0]:  # nothing is left for this user
+        return Ranked(ranked.candidates.rows(np.array([row])), ranked.features, ranked.scores[row : row + 1])
+    columns = features_of(asks.rows(np.array([row])), found.candidates, world)
+    scores = queries.mixed(world.live.release.rank(columns)[0], found.nearness)
+    return Ranked(found.candidates, columns, scores[None], found.sought[None])
+
+
+def _query(message: Click | Request) -> str | None:
+    return message.query if isinstance(message, Request) else None
+
+
+def _wanted(message: Click | Request) -> int | None:
+    return message.k if isinstance(message, Request) else None
 
 
 def _compose(
@@ -331,6 +441,8 @@ def _listed(place: Place, ranked: Ranked, row: int, world: World) -> ListedItem:
     because = int(found.because[row, column])
     if place.explored:
         reason = Reason("explore")
+    elif ranked.sought is not None and ranked.sought[row, column]:
+        source, reason = "query", Reason("matches_query")
     elif because >= 0:
         reason = Reason("because_clicked", [ids[because]])
     elif source.startswith("popular"):

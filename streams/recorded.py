@@ -24,7 +24,7 @@ class RecordedClicks:
     """The clicks of one file in replay order: by time, ties broken by `seed` as in `nextclick replay`."""
 
     def __init__(self, file: Path, seed: int = 0) -> None:
-        self.file = file
+        self.file, self.seed = file, seed
         self._data = load_interactions(file).in_order(seed)
         self._words = [kind.word for kind in Kind]
 

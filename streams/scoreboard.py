@@ -77,6 +77,25 @@ def best_half_life(items: list[str], users: list[str], times_ms: list[int], k: i
     return systems[int(np.argmax(hits))].half_life_ms
 
 
+@dataclass(frozen=True)
+class Rates:
+    """Hits over a stretch of scored clicks."""
+
+    scored: int = 0
+    hits: int = 0
+    popular_hits: int = 0
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of scored clicks that the list before them held; NaN without any."""
+        return self.hits / self.scored if self.scored else math.nan
+
+    @property
+    def popular_hit_rate(self) -> float:
+        """The same for the popularity list of the same moment."""
+        return self.popular_hits / self.scored if self.scored else math.nan
+
+
 @dataclass
 class Scoreboard:
     """Running figures over live clicks. `repeats` keeps consumed items in the game."""
@@ -89,6 +108,7 @@ class Scoreboard:
     scored: int = 0
     hits: int = 0
     popular_hits: int = 0
+    before: Rates | None = None  # until the world changed, where it has
     freshness_ms: list[float] = field(default_factory=list)
     recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=2000))
     _consumed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -139,14 +159,32 @@ class Scoreboard:
         return float(np.quantile(sample, quantile)) if sample else math.nan
 
     @property
+    def all(self) -> Rates:
+        """Everything scored so far."""
+        return Rates(self.scored, self.hits, self.popular_hits)
+
+    @property
     def hit_rate(self) -> float:
         """Share of scored clicks that the list before them held."""
-        return self.hits / self.scored if self.scored else math.nan
+        return self.all.hit_rate
 
     @property
     def popular_hit_rate(self) -> float:
         """The same for the popularity list of the same moment."""
-        return self.popular_hits / self.scored if self.scored else math.nan
+        return self.all.popular_hit_rate
+
+    def change(self) -> None:
+        """The world changes now: what has been scored so far is set apart."""
+        self.before = self.all
+        self.recent.clear()
+
+    @property
+    def since(self) -> Rates:
+        """What has been scored since the change."""
+        before = self.before or Rates()
+        return Rates(
+            self.scored - before.scored, self.hits - before.hits, self.popular_hits - before.popular_hits
+        )
 
     def _measure(self, event_id: str) -> None:
         sent, made = self._sent_ms.get(event_id), self._made_ms.get(event_id)

@@ -8,8 +8,11 @@ The file is `nextclick.toml` in the working directory, or the one that `--config
 the names below; a table is a prefix, so `[broker] port = 9092` is `broker_port`.
 """
 
+import difflib
 import os
+import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,9 +26,13 @@ from pydantic_settings import (
 
 ENV_PREFIX = "NEXTCLICK_"
 DEFAULT_FILE = Path("nextclick.toml")
+# Variables with the prefix that are no settings: where tests find data and a release, and what Kubernetes
+# sets in every container beside a service of this name.
+_NO_SETTINGS = re.compile(r"NEXTCLICK_(DATA|TEST_RELEASE|(\w+_)?(SERVICE_HOST|(SERVICE_)?PORT(_\w+)?))")
 
 Clock = Literal["wall", "stream"]
 Repeats = Literal["yes", "no", "auto"]
+IndexKind = Literal["flat", "hnsw", "ivf", "ivfpq", "gpu"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 # Kafka allows these characters in topic names; the longest suffix ("recommendations") must still fit 249.
 TopicPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,200}$")]
@@ -93,10 +100,65 @@ class Settings(BaseSettings):
     repeat_consumption: Repeats = Field(
         "auto", description="whether consumed items may be recommended again; auto: as the release says"
     )
+    item_idle_days: Annotated[float, Field(gt=0)] = Field(
+        36_500.0,
+        description="days without a click after which an item that nobody announced leaves the lists; "
+        "by default never: in many a catalogue years may pass between two clicks",
+    )
+    user_idle_days: Annotated[float, Field(gt=0)] = Field(
+        365.0, description="days without an event after which a user's state is kept on disk, not in memory"
+    )
+    stop_seconds: Annotated[float, Field(gt=0)] = Field(
+        8.0, description="seconds that a worker told to stop waits for a broker that does not answer"
+    )
+    index_kind: IndexKind | Literal["auto"] = Field(
+        "auto", description="how the nearest items are found; auto: by their number, and the memory for it"
+    )
+    index_memory_mb: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="memory of a release's index, MB, above which it keeps codes instead of vectors"
+    )
     release: str | None = Field(None, description="release to begin with; default: the live one announced")
     pin: bool = Field(False, description="stay with this release whatever is announced")
     slot: Annotated[int, Field(ge=0)] | None = Field(
         None, description="this worker's place in the group; default: the lowest one free on this machine"
+    )
+
+    release_store: str | None = Field(
+        None, description="folder or URL that releases are kept in; default: `releases` in the data folder"
+    )
+    keep_releases: Annotated[int, Field(ge=1)] = Field(
+        5, description="how many of the newest releases are kept, and of the last that were live"
+    )
+    history: str | None = Field(
+        None,
+        description="folder or URL of the clicks kept for training; default: `history` in the data folder",
+    )
+    history_days: Annotated[int, Field(ge=1)] = Field(
+        365, description="how long clicks are kept for training, in days since they came"
+    )
+    learn: Literal["periodic", "ranker", "none"] = Field(
+        "periodic", description="what the learner trains by itself: all in time, only the ranker, nothing"
+    )
+    train_every_minutes: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="minutes from one full training to the next while clicks come"
+    )
+    train_after_clicks: Annotated[int, Field(ge=1)] = Field(
+        20_000, description="new clicks after which the ranker alone learns from their lists"
+    )
+    train_minutes: Annotated[float, Field(gt=0)] = Field(
+        6.0, description="processor time that a training may take"
+    )
+    gate_clicks: Annotated[int, Field(ge=100)] = Field(
+        4000, description="newest clicks that a candidate is compared with the live release on"
+    )
+    gate_margin: Annotated[float, Field(ge=-1, le=1)] = Field(
+        0.005, description="share of quality that a candidate may lack at the lower bound of what is sure"
+    )
+    canary_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="share of the users that get a new release first; 0: none, it goes live at once"
+    )
+    canary_minutes: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="how long a canary waits for certainty before its estimate decides"
     )
 
     broker_port: Port = Field(9092, description="port of the embedded broker; 0: any free one")
@@ -136,9 +198,34 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def repeats(self) -> bool | None:
+        """Whether consumed items may be recommended again; None: as the release says."""
+        return {"yes": True, "no": False, "auto": None}[self.repeat_consumption]
+
+    @property
+    def index(self) -> IndexKind | None:
+        """The kind of index; None: the rule chooses."""
+        return None if self.index_kind == "auto" else self.index_kind
+
+    @property
+    def index_memory_bytes(self) -> int | None:
+        """Most memory of an index that the rule may choose; None: as much as it takes."""
+        return None if self.index_memory_mb is None else int(self.index_memory_mb * 1_000_000)
+
+    @property
     def broker_dir(self) -> Path:
         """Where the embedded broker keeps its data."""
         return self.broker_data or self.data_dir / "broker"
+
+    @property
+    def store_url(self) -> str:
+        """Where releases are kept; a local folder as an absolute path, since records carry it."""
+        return self.release_store or str((self.data_dir / "releases").resolve())
+
+    @property
+    def history_url(self) -> str:
+        """Where the clicks that training reads are kept."""
+        return self.history or str((self.data_dir / "history").resolve())
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -167,6 +254,20 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
         raise SettingsError(_explain(error, origin)) from None
     settings._provenance.update(origin)
     return settings
+
+
+def strange_variables(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """A sentence for each variable that looks like a setting and is none."""
+    for name in sorted(environment):
+        setting = name.lower().removeprefix(ENV_PREFIX.lower())
+        if not name.upper().startswith(ENV_PREFIX) or setting in Settings.model_fields:
+            continue
+        nearest = difflib.get_close_matches(setting, Settings.model_fields, 1, cutoff=0.75)
+        if nearest:
+            meant = ENV_PREFIX + nearest[0].upper()
+            yield f"the variable {name} is no setting and is ignored; did you mean {meant}?"
+        elif not _NO_SETTINGS.fullmatch(name.upper()):
+            yield f"the variable {name} is no setting and is ignored; `nextclick settings` lists them all"
 
 
 def _from_flags(flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

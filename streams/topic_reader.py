@@ -103,6 +103,14 @@ def ends_of(settings: Settings, topic: str) -> dict[int, int]:
         return {place.partition: offset for place, offset in ends.items()}
 
 
+def bounds_of(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
+    """For each partition of the topic the offset of its first record, and the one its next will get."""
+    with kafka_client.consumer(settings) as consumer:
+        places = _places(consumer, settings, topic)
+        first, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
+        return {place.partition: (first[place], ends[place]) for place in places}
+
+
 def _assign(
     consumer: KafkaConsumer, settings: Settings, topic: str, partitions: Iterable[int] | None
 ) -> list[Partition]:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 DAY_MS = 24 * 60 * 60 * 1000
 
-# A record of a dead letter is the bad record whole, with headers around it; the brokers' default for
-# one batch (1 MiB) would refuse the letter of a record that only just fitted.
-DEAD_LETTER_MAX_BYTES = 2 * 1024 * 1024
+# The brokers' default for one batch (1 MiB) refuses the state of a user with thousands of items consumed,
+# a list of 1,000 items with long ids, and the letter of a bad record that only just fitted. As much as the
+# worker's producer sends at once (`streams.delivery`), and as hosted brokers allow.
+LARGE = {"max.message.bytes": str(8 * 1024 * 1024)}
 
 # Compaction as soon as a tenth of a log is superseded, in segments small enough to be closed soon:
 # restoring states and signals reads the whole log, and a log of old versions makes every start slow.
@@ -29,6 +30,14 @@ COMPACTION = {
     "segment.bytes": str(64 * 1024 * 1024),
     "segment.ms": str(DAY_MS),
 }
+
+# Compaction drops a tombstone after this, a day by the brokers' default. Who reads `items` later would not
+# learn of the withdrawal, and the live release still holds the item: it would be recommended again, for as
+# long as no other release is trained. A hundred years and not the largest number, to which brokers add now.
+WITHDRAWALS = {"delete.retention.ms": str(36_500 * DAY_MS)}
+
+# Of these a topic may have more than is planned, but not less.
+AT_LEAST = ("max.message.bytes", "delete.retention.ms")
 
 
 class TopicsError(Exception):
@@ -117,6 +126,16 @@ class Described:
     configs: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Low:
+    """A setting of a topic that is smaller than planned: it was made by hand, or by an earlier version."""
+
+    topic: str
+    setting: str
+    found: int
+    planned: int
+
+
 def plan(settings: Settings, partitions: int | None = None) -> list[Topic]:
     """The topics as they are created. `partitions` overrides the setting for the topics keyed by user.
 
@@ -127,14 +146,13 @@ def plan(settings: Settings, partitions: int | None = None) -> list[Topic]:
     clicks_ms = str(round(settings.retention_days * DAY_MS))
     return [
         Topic(names.clicks, by_user, _deleted_after(clicks_ms)),
-        Topic(names.items, 1, COMPACTION),
+        Topic(names.items, 1, COMPACTION | WITHDRAWALS),
         Topic(names.requests, by_user, _deleted_after(str(DAY_MS))),
-        Topic(names.recommendations, by_user, _deleted_after(str(7 * DAY_MS))),
-        Topic(names.user_states, by_user, COMPACTION),
-        Topic(names.signals, 1, COMPACTION),
+        Topic(names.recommendations, by_user, _deleted_after(str(7 * DAY_MS)) | LARGE),
+        Topic(names.user_states, by_user, COMPACTION | LARGE),
+        Topic(names.signals, 1, COMPACTION | LARGE),
         Topic(names.releases, 1, COMPACTION),
-        Topic(names.dead_letters, 1,
-              _deleted_after(clicks_ms) | {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)}),
+        Topic(names.dead_letters, 1, _deleted_after(clicks_ms) | LARGE),
     ]  # fmt: skip
 
 
@@ -221,6 +239,19 @@ def describe(admin: "KafkaAdminClient", settings: Settings) -> list[Described]:
         for name, entries in answer["topic"].items():
             configs[name] = {key: str(entry["value"]) for key, entry in entries.items()}
     return [Described(name, count, configs.get(name, {})) for name, count in counts.items()]
+
+
+def too_low(settings: Settings, described: Iterable[Described]) -> list[Low]:
+    """Where topics have less than is planned of what they may only have more of (`AT_LEAST`)."""
+    planned = {topic.name: topic.configs for topic in plan(settings)}
+    lacking = []
+    for topic in described:
+        for setting in AT_LEAST:
+            if setting in planned[topic.name] and setting in topic.configs:
+                found, wanted = int(topic.configs[setting]), int(planned[topic.name][setting])
+                if found < wanted:
+                    lacking.append(Low(topic.name, setting, found, wanted))
+    return lacking
 
 
 def _metadata(admin: "KafkaAdminClient", names: list[str]) -> list[dict[str, Any]]:

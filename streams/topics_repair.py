@@ -1,8 +1,8 @@
-"""Mends topics whose numbers of partitions have drifted apart, without losing a user's state.
+"""Mends topics that have drifted from the plan, without losing a user's state.
 
 Owns the move of state records when a topic grows: with more partitions a key may belong elsewhere. Clicks
 need no move, since workers forward those that lie in the wrong partition. Kafka cannot shrink a topic, so
-the smaller ones grow.
+the smaller ones grow. Limits that are too low are raised, which needs no pause.
 """
 
 from collections.abc import Iterator
@@ -14,18 +14,23 @@ from streams import kafka_client
 from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.topic_reader import Record, read_to_end
-from streams.topics import Names, TopicsError, partition_counts
+from streams.topics import Low, Names, TopicsError, describe, partition_counts, too_low
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
 
 
 def repair(admin: "KafkaAdminClient", settings: Settings) -> Iterator[str]:
-    """Grow clicks, requests and user-states to equally many partitions; says what it does, line by line.
+    """Raise low limits, and grow clicks, requests and user-states to equally many partitions.
 
-    Raises TopicsError while workers run: they would go on writing states where nobody looks for them.
+    Says what it does, line by line. Raises TopicsError while workers run, once the limits are raised: they
+    would go on writing states where nobody looks for them.
     """
     names = Names(settings.prefix)
+    raised = too_low(settings, describe(admin, settings))
+    for low in raised:
+        _raise(admin, low)
+        yield f"{low.topic}: {low.setting} {low.found:,} became {low.planned:,}"
     if running := kafka_client.members(admin, names.worker_group):
         raise TopicsError(f"{running} workers are running; stop them first, then repeat this")
     counts = partition_counts(admin, names.copartitioned)
@@ -40,8 +45,20 @@ def repair(admin: "KafkaAdminClient", settings: Settings) -> Iterator[str]:
     moved = _move_states(settings, names.user_states, target)
     if moved:
         yield f"{names.user_states}: {moved:,} states moved to where their users now belong"
-    if not smaller and not moved:
+    if not smaller and not moved and not raised:
         yield f"nothing to repair: {target} partitions each"
+
+
+def _raise(admin: "KafkaAdminClient", low: Low) -> None:
+    from kafka.admin import ConfigResource, ConfigResourceType
+
+    wanted = ConfigResource(ConfigResourceType.TOPIC, low.topic, {low.setting: str(low.planned)})
+    said = admin.alter_configs([wanted])["topic"][low.topic]
+    if said != "OK":
+        raise TopicsError(
+            f"cannot set {low.setting} of {low.topic} to {low.planned}: {said}; ask whoever administers the "
+            "brokers"
+        )
 
 
 def _move_states(settings: Settings, topic: str, partitions: int) -> int:

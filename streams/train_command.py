@@ -1,7 +1,7 @@
 """`nextclick train`: files in, a release out, with progress.
 
 Owns the command's words on the screen. The training itself is `learner.training`; the hot path that makes
-its lists is `offline.collect`.
+its lists is `collecting.collect`.
 """
 
 import time
@@ -10,29 +10,32 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from learner.crew import cores
 from learner.dataset import load_interactions, load_items
+from learner.text_cache import TextCache
 from streams.settings import Settings
 
-_REPEATS = {"yes": True, "no": False, "auto": None}
+REPEATS = {"yes": True, "no": False, "auto": None}
 
 
 class TrainError(Exception):
     """Training cannot begin: says what is missing and what to do."""
 
 
-class _Bars:
-    """One bar a step, in the order in which the steps come."""
+class Bars:
+    """One bar a step, in the order in which the steps come; several may run at once."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, step: str, share: float, text: str) -> None:
+        """Moves the step's bar, which stands still once it is full."""
         if step not in self._tasks:
-            for task in self._tasks.values():
-                self._progress.stop_task(task)
             self._tasks[step] = self._progress.add_task(step, total=1.0, text=text)
         self._progress.update(self._tasks[step], completed=share, text=text)
+        if share >= 1:
+            self._progress.stop_task(self._tasks[step])
 
 
 def run(
@@ -44,20 +47,31 @@ def run(
     to: float,
     time_budget: float,
     seed: int,
+    tuned: Path | None = None,
+    logs: Path | None = None,
 ) -> None:
-    """Trains on the first `to` of the events and writes the release to `out`."""
+    """Trains on the first `to` of the events and writes the release to `out`.
+
+    The budget counts from here: importing torch and reading the files are part of it. `tuned` is a file
+    of `nextclick tune`; TensorBoard's logs go to `logs`.
+    """
+    started = time.monotonic()
     try:
         from learner.training import train_release
+        from learner.training_settings import TrainingSettings, TrainingSettingsError
     except ModuleNotFoundError as error:
         raise TrainError(
             f"training needs the extra `learner` ({error.name} is missing): pip install 'nextclick[learner]'"
         ) from None
-    from streams.offline import collect
+    from streams.collecting import collect
 
     if out.exists() and not (out / "manifest.json").exists() and any(out.iterdir()):
         raise TrainError(f"{out} holds something that is no release; name a new folder with --out")
-    started = time.monotonic()
     console = Console(stderr=True)
+    try:
+        chosen = TrainingSettings.read(tuned) if tuned is not None else None
+    except TrainingSettingsError as error:
+        raise TrainError(str(error)) from None
     data = load_interactions(interactions).in_order(seed)
     part, _ = data.split(to)
     records = load_items(items) if items else []
@@ -76,9 +90,13 @@ def run(
             records,
             out,
             collect,
-            budget_minutes=time_budget,
+            budget_minutes=max(time_budget - (time.monotonic() - started) / 60, 0.5 * time_budget),
             seed=seed,
-            progress=_Bars(progress),
-            repeat_consumption=_REPEATS[settings.repeat_consumption],
+            progress=Bars(progress),
+            repeat_consumption=REPEATS[settings.repeat_consumption],
+            cache=TextCache(settings.cache_dir / "texts"),
+            settings=chosen,
+            logs=logs,
+            processes=min(cores(), 4),
         )
     console.print(f"release [bold]{release}[/] in {out} after {time.monotonic() - started:.0f} s")

@@ -8,8 +8,9 @@ costs one block and not eight. Nine blocks a user, the oldest recycled: at least
 """
 
 import base64
+from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numba
@@ -58,6 +59,12 @@ class StateRecord(msgspec.Struct, kw_only=True):
             for item, time, kind, value in zip(self.items, times, kinds, values, strict=True)
         ]
 
+    @property
+    def last_ms(self) -> int:
+        """Time of the last event, 0 without any."""
+        times = _unpack(self.times, np.int64)
+        return int(times[-1]) if len(times) else 0
+
     def consumed(self, views_consume: bool) -> list[str]:
         """Ids of all items consumed so far, in the order of their last consumption."""
         kinds = CONSUMPTION | {Kind.VIEW} if views_consume else CONSUMPTION
@@ -93,11 +100,23 @@ class Histories:
         self.events = np.zeros(rows, np.int64)
 
 
+# What a click changes in a user's row.
+_UNDONE = ("hidden", "vector", "applied", "events", "last_ms", "release", "_length", "_blocks")
+
+
+class Checkpoint(NamedTuple):
+    """States of some users as they were: what `UserStates.undo` brings back."""
+
+    slots: NDArray[np.int64]
+    rows: list[NDArray[Any]]  # of the arrays named by `_UNDONE`
+    older: list[NDArray[np.int64] | None]
+
+
 class UserStates:
     """States of the users of a worker's partitions.
 
-    `hidden_size` S and `vector_size` D are the live student's. `views_consume` says whether a view
-    makes an item consumed (data without any stronger event).
+    `hidden_size` S and `vector_size` D are the live student's; `fit` makes room for others. `views_consume`
+    says whether a view makes an item consumed (data without any stronger event).
     """
 
     def __init__(self, hidden_size: int, vector_size: int, *, views_consume: bool = False) -> None:
@@ -106,8 +125,11 @@ class UserStates:
         self.users: list[str] = []
         self.releases: list[str] = [""]
         self._release_number = {"": 0}
+        self._sizes: list[tuple[int, int]] = [(hidden_size, vector_size)]  # by the release's number
+        self.reencoded = 0  # states computed anew from their histories so far
         self._free: list[int] = []
         self._free_blocks: list[int] = []
+        self._held: list[int] | None = None  # blocks that a checkpoint may still need
         # Items that fell out of a history: (item << 1 | refused), only for users with long histories.
         self._older: dict[int, NDArray[np.int64]] = {}
         users, blocks = 64, 128
@@ -217,20 +239,73 @@ class UserStates:
 
     def stamp(self, slot: int, release: str) -> None:
         """Notes whose student the slot's hidden state belongs to."""
-        number = self._release_number.get(release)
-        if number is None:
-            number = self._release_number[release] = len(self.releases)
-            self.releases.append(release)
-        self.release[slot] = number
+        self.release[slot] = self.number_of(release)
+
+    def fit(self, release: str, hidden_size: int, vector_size: int) -> None:
+        """Makes room for a release's hidden states (S,) and user vectors (D,), beside those of others.
+
+        A slot's row is as wide as the widest release; its release's sizes say how much of it counts.
+        """
+        self._sizes[self.number_of(release)] = hidden_size, vector_size
+        self.hidden = _widened(self.hidden, hidden_size)
+        self.vector = _widened(self.vector, vector_size)
 
     def resize(self, hidden_size: int, vector_size: int) -> None:
-        """Makes room for another student's hidden states; the old ones are to be re-encoded."""
+        """Makes room for another student's hidden states alone; the old ones are to be re-encoded."""
         users = len(self.applied)
+        self._sizes[0] = hidden_size, vector_size
         if self.hidden.shape[1] != hidden_size:
             self.hidden = np.zeros((users, hidden_size), np.float32)
             self.release[:] = 0
         if self.vector.shape[1] != vector_size:
             self.vector = np.zeros((users, vector_size), np.float32)
+
+    def stale(self, releases: Iterable[str]) -> NDArray[np.int64]:
+        """Slots whose hidden state belongs to none of the releases, in no particular order."""
+        used = [self.number_of(release) for release in releases]
+        users = len(self.users)
+        return np.flatnonzero((self.events[:users] > 0) & ~np.isin(self.release[:users], used))
+
+    def idle(self, before_ms: float) -> NDArray[np.int64]:
+        """Slots of users whose last event lies before that time, in no particular order."""
+        users = len(self.users)
+        return np.flatnonzero((self.events[:users] > 0) & (self.last_ms[:users] < before_ms))
+
+    def checkpoint(self, users: Iterable[str]) -> "Checkpoint":
+        """Notes the states of users, for `undo` or `keep`: one of the two must follow before the next."""
+        slots = np.array([self.slot(user) for user in dict.fromkeys(users)], np.int64)
+        self._held = []
+        rows = [getattr(self, name)[slots] for name in _UNDONE]
+        return Checkpoint(slots, rows, [self._older.get(slot) for slot in slots.tolist()])
+
+    def keep(self) -> None:
+        """What has been folded in since the checkpoint stays."""
+        self._free_blocks.extend(self._held or ())
+        self._held = None
+
+    def undo(self, before: "Checkpoint") -> None:
+        """Brings the noted users back to the checkpoint."""
+        old = before.rows[_UNDONE.index("_blocks")]
+        for row, slot in enumerate(before.slots.tolist()):
+            kept = set(old[row].tolist())
+            self._free_blocks.extend(
+                int(block) for block in self._blocks[slot] if block >= 0 and int(block) not in kept
+            )
+            older = before.older[row]
+            if older is None:
+                self._older.pop(slot, None)
+            else:
+                self._older[slot] = older
+        taken = {int(block) for row in old for block in row}
+        self._free_blocks.extend(block for block in self._held or () if block not in taken)
+        self._held = None
+        for name, rows in zip(_UNDONE, before.rows, strict=True):
+            array = getattr(self, name)
+            if rows.ndim > 1 and rows.shape[1] < array.shape[1]:  # made wider meanwhile
+                array[before.slots] = 0
+                array[before.slots, : rows.shape[1]] = rows
+            else:
+                array[before.slots] = rows
 
     def encode(self, slot: int, catalogue: Catalogue) -> bytes:
         """The slot as a changelog record, UTF-8 JSON."""
@@ -238,6 +313,7 @@ class UserStates:
         flat = self._flat(slot, length)
         older = self._older.get(slot, _OUT_OF_HISTORY)
         ids = catalogue.ids
+        hidden, vector = self._sizes[self.release[slot]]
         return _encode_state(
             StateRecord(
                 user_id=self.users[slot],
@@ -251,8 +327,8 @@ class UserStates:
                 event_ids=_pack(self._hashes[flat]),
                 older=[ids[item >> 1] for item in older.tolist() if not item & 1],
                 refused=[ids[item >> 1] for item in older.tolist() if item & 1],
-                hidden=_pack(self.hidden[slot]),
-                vector=_pack(self.vector[slot]),
+                hidden=_pack(self.hidden[slot, :hidden]),
+                vector=_pack(self.vector[slot, :vector]),
             )
         )
 
@@ -278,10 +354,23 @@ class UserStates:
         self.applied[slot] = record.applied
         self.events[slot] = record.events
         hidden, vector = _unpack(record.hidden, np.float32), _unpack(record.vector, np.float32)
-        if hidden.shape == self.hidden[slot].shape and vector.shape == self.vector[slot].shape:
-            self.hidden[slot], self.vector[slot] = hidden, vector
+        number = self._release_number.get(record.release)
+        known = number is None or self._sizes[number] == (len(hidden), len(vector))
+        # A state that finds no room belongs to a release that is not in use: it is re-encoded.
+        if known and len(hidden) <= self.hidden.shape[1] and len(vector) <= self.vector.shape[1]:
+            self.fit(record.release, len(hidden), len(vector))
+            self.hidden[slot, : len(hidden)], self.vector[slot, : len(vector)] = hidden, vector
             self.stamp(slot, record.release)
         return slot
+
+    def number_of(self, release: str) -> int:
+        """The number that stands for a release in `release`."""
+        number = self._release_number.get(release)
+        if number is None:
+            number = self._release_number[release] = len(self.releases)
+            self.releases.append(release)
+            self._sizes.append(self._sizes[0])
+        return number
 
     def _flat(self, slot: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         places = np.arange(length)
@@ -298,7 +387,7 @@ class UserStates:
         kept = _BARS[1 + int(self.views_consume)][kinds]
         marks = self._items[block][kept].astype(np.int64) << 1 | _BARS[0][kinds[kept]]
         self._older[slot] = np.unique(np.concatenate([self._older.get(slot, _OUT_OF_HISTORY), marks]))
-        self._free_blocks.append(int(block))
+        (self._free_blocks if self._held is None else self._held).append(int(block))
         self._blocks[slot, :-1] = self._blocks[slot, 1:]
         self._blocks[slot, -1] = -1
         self._length[slot] -= _BLOCK
@@ -339,6 +428,14 @@ def _doubled(array: NDArray[Any]) -> NDArray[Any]:
     grown = np.zeros((2 * len(array), *array.shape[1:]), array.dtype)
     grown[: len(array)] = array
     return grown
+
+
+def _widened(array: NDArray[Any], width: int) -> NDArray[Any]:
+    if width <= array.shape[1]:
+        return array
+    wider = np.zeros((len(array), width), array.dtype)
+    wider[:, : array.shape[1]] = array
+    return wider
 
 
 def _pack(array: NDArray[Any]) -> str:

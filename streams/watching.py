@@ -13,21 +13,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from learner.bundle import ReleaseError
 from learner.bundle_files import read_manifest, read_release
 from streams import kafka_client
 from streams.announced import announced, live
-from streams.contract import Click, Item, Recommendation, Request, encode
+from streams.contract import (
+    UNREADABLE,
+    Recommendation,
+    Request,
+    decode_click,
+    decode_item,
+    decode_list,
+    encode,
+)
 from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.topic_reader import Record, TopicMissing, ends_of, follow, read_to_end
 from streams.topics import Names, TopicsError, check
-
-_decode_item = msgspec.json.Decoder(Item).decode
-_decode_click = msgspec.json.Decoder(Click).decode
-_decode_list = msgspec.json.Decoder(Recommendation).decode
 
 # Lists come milliseconds after their clicks; a click this much older is not shown any more.
 CLICKS_REMEMBERED = 10_000
@@ -51,11 +53,9 @@ class Titles:
 
     def learn(self, record: Record) -> None:
         """Take one record of the topic."""
-        if record.value is None:
-            return
         try:
-            item = _decode_item(record.value)
-        except msgspec.DecodeError:
+            item = decode_item(record.value)
+        except UNREADABLE:  # tombstones among them
             return
         if item.title:
             self.names[item.item_id] = item.title
@@ -105,8 +105,8 @@ def lists(
         elif record.topic == names.clicks:
             _remember(clicks, record)
         elif user is None or record.key == user.encode():
-            with contextlib.suppress(msgspec.DecodeError):
-                held.append((time.monotonic() + CLICK_WAIT_S, record, _decode_list(record.value)))
+            with contextlib.suppress(*UNREADABLE):
+                held.append((time.monotonic() + CLICK_WAIT_S, record, decode_list(record.value)))
         while held:
             give_up, waiting, made = held[0]
             known = clicks.pop(made.trigger.id, None)
@@ -146,9 +146,10 @@ def ask(
     deadline = time.monotonic() + timeout_s
     for record in answers:
         if record is not None and record.key == key:
-            made = _decode_list(record.value)
-            if made.trigger.id == request.request_id:
-                return Shown(made, record.value, None, record.timestamp - asked_ms)
+            with contextlib.suppress(*UNREADABLE):
+                made = decode_list(record.value)
+                if made.trigger.id == request.request_id:
+                    return Shown(made, record.value, None, record.timestamp - asked_ms)
         if time.monotonic() > deadline:
             break
     raise NoAnswer(
@@ -210,8 +211,8 @@ def _views_consume(settings: Settings, release: str) -> bool:
 
 def _remember(clicks: dict[str, tuple[str, int]], record: Record) -> None:
     try:
-        click = _decode_click(record.value)
-    except (msgspec.DecodeError, TypeError):
+        click = decode_click(record.value)
+    except UNREADABLE:
         return
     clicks[click.event_id] = click.item_id, record.timestamp
     if len(clicks) > CLICKS_REMEMBERED:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from streams.cli import admin, models, run, traffic
+from streams.cli import admin, bench, models, releases, run, simulate, traffic
 
 app = typer.Typer(
     name="nextclick",
@@ -27,12 +27,16 @@ app.command()(run.broker)
 app.command()(run.worker)
 app.command()(run.learner)
 app.command()(models.train)
+app.command()(models.tune)
 app.command()(models.replay)
 app.command()(traffic.load)
 app.command()(traffic.play)
 app.command()(traffic.watch)
 app.command()(traffic.recommend)
 app.command()(traffic.user)
+app.add_typer(releases.releases, name="releases")
+app.add_typer(bench.bench, name="bench")
+app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(admin.topics, name="topics")
 app.add_typer(admin.dead_letters, name="dead-letters")
 app.command()(admin.doctor)

@@ -68,7 +68,7 @@ def describe_topics(settings: "Settings", as_json: AsJson = False) -> None:
 @topics.command("repair")
 @takes_settings()
 def repair_topics(settings: "Settings") -> None:
-    """Make numbers of partitions equal again.
+    """Make numbers of partitions equal again, and raise limits that are too low.
 
     Grows clicks, requests and user-states to the largest of them and moves the states of users who then
     belong elsewhere. Stop the workers first.

@@ -32,6 +32,14 @@ def train(
     ] = 1.0,
     time_budget: Annotated[float, typer.Option(help="Minutes that training may take", min=0.05)] = 6.0,
     seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
+    tuned: Annotated[
+        Path | None,
+        typer.Option(help="Settings that `nextclick tune` has found", show_default=False, dir_okay=False),
+    ] = None,
+    logs: Annotated[
+        Path | None,
+        typer.Option(help="Write TensorBoard logs to this folder", show_default=False, file_okay=False),
+    ] = None,
 ) -> None:
     """Make a release from recorded clicks.
 
@@ -40,8 +48,35 @@ def train(
     from streams import train_command
 
     train_command.run(
-        settings, interactions=interactions, items=items, out=out, to=to, time_budget=time_budget, seed=seed
-    )
+        settings, interactions=interactions, items=items, out=out, to=to, time_budget=time_budget, seed=seed,
+        tuned=tuned, logs=logs,
+    )  # fmt: skip
+
+
+@takes_settings("repeat_consumption", "log_level", kafka=False)
+def tune(
+    settings: "Settings",
+    interactions: Interactions,
+    out: Annotated[Path, typer.Option(help="File to write the settings to", dir_okay=False)] = Path(
+        "tuned.toml"
+    ),
+    items: Items = None,
+    to: Annotated[
+        float, typer.Option(help="Share of the events, oldest first, to search on", min=0.001, max=1.0)
+    ] = 1.0,
+    time_budget: Annotated[float, typer.Option(help="Minutes that the search may take", min=0.05)] = 15.0,
+    trials: Annotated[
+        int | None, typer.Option(help="At most so many trials of each model", min=1, show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
+) -> None:
+    """Search settings for your data; `train --tuned FILE` uses them. The defaults are good without it."""
+    from streams import tune_command
+
+    tune_command.run(
+        settings, interactions=interactions, items=items, out=out, to=to, time_budget=time_budget,
+        trials=trials, seed=seed,
+    )  # fmt: skip
 
 
 @takes_settings("repeat_consumption", "diversity", "k", "log_level", kafka=False)
@@ -55,7 +90,7 @@ def replay(
     systems: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated systems [default: nextclick and its baselines]", show_default=False
+            help="Comma-separated systems [default: nextclick, every baseline, random]", show_default=False
         ),
     ] = None,
     announce: Annotated[
@@ -64,6 +99,34 @@ def replay(
     sessions: Annotated[
         str | None,
         typer.Option(help="Make bursts users of their own, cut at such gaps, like 30m", show_default=False),
+    ] = None,
+    protocol: Annotated[
+        Literal["prequential", "leave-one-out"],
+        typer.Option(help="Click by click, or each user's last item as papers do (student and teacher)"),
+    ] = "prequential",
+    through: Annotated[
+        Literal["offline", "kafka"],
+        typer.Option(help="Ask in this process, or a real worker and learner through a broker, in lock step"),
+    ] = "offline",
+    without: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated fields of the items to leave out, like tags", show_default=False),
+    ] = None,
+    learn: Annotated[
+        Literal["none", "ranker", "periodic"] | None,
+        typer.Option(
+            help="What learns after the split beside states and signals: nothing, the ranker, all at times "
+            "(default: the ranker, as in a running system; through kafka: nothing)",
+            show_default=False,
+        ),
+    ] = None,
+    release: Annotated[
+        Path | None,
+        typer.Option(
+            help="Use the release in this folder, or keep the one trained here in it",
+            show_default=False,
+            file_okay=False,
+        ),
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write the figures to this file as JSON", show_default=False)
@@ -76,10 +139,19 @@ def replay(
     """Judge the system on recorded clicks: each is ranked before it is learned from."""
     from streams import replay_command
 
+    left_out = without.split(",") if without else []
+    if protocol == "leave-one-out":
+        replay_command.run_leave_one_out(
+            interactions=interactions, items=items, without=left_out, seed=seed, systems=systems,
+            report_file=report,
+        )  # fmt: skip
+        return
     replay_command.run(
         settings, interactions=interactions, items=items, split=split, seed=seed, seeds=seeds,
-        systems=systems, announce=announce, sessions_ms=_milliseconds(sessions), report_file=report,
-        plot_file=plot, time_budget=time_budget,
+        systems=systems, announce=announce, sessions_ms=_milliseconds(sessions),
+        learn=learn or ("none" if through == "kafka" else "ranker"),
+        through=through, without=left_out, release=release, report_file=report, plot_file=plot,
+        time_budget=time_budget,
     )  # fmt: skip
 
 

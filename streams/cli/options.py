@@ -44,6 +44,21 @@ FLAGS: dict[str, Any] = {
     "signals_interval_ms": _flag(
         int, "Longest wait between a click and its signals, ms", "--signals-interval-ms"
     ),
+    "release_store": _flag(
+        str, "Folder or URL that releases are kept in [default: .nextclick/releases]", "--store"
+    ),
+    "learn": _flag(
+        Literal["periodic", "ranker", "none"], "What is trained: all in time, the ranker, nothing", "--learn"
+    ),
+    "train_every_minutes": _flag(
+        float, "Minutes from one full training to the next", "--train-every-minutes"
+    ),
+    "train_after_clicks": _flag(
+        int, "New clicks after which the ranker learns from their lists", "--train-after-clicks"
+    ),
+    "train_minutes": _flag(float, "Processor time of a full training, minutes", "--train-minutes"),
+    "canary_share": _flag(float, "Share of the users that get a new release first", "--canary-share"),
+    "canary_minutes": _flag(float, "How long a canary waits for certainty", "--canary-minutes"),
     "broker_port": _flag(int, "Port to listen on, 0 for any", "--port"),
     "broker_heap": _flag(str, "Java heap, such as 192m", "--heap"),
     "broker_data": _flag(Path, "Folder of the broker's data [default: .nextclick/broker]", "--data"),
@@ -73,11 +88,16 @@ def takes_settings(*names: str, kafka: bool = True) -> Callable[[Callable[..., A
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def run(**given: Any) -> Any:
-            from streams.settings import load_settings
+            from streams import logs
+            from streams.settings import load_settings, strange_variables
 
             flags = {name: given.pop(name) for name in flagged}
             config, sets = given.pop("config"), given.pop("sets") or []
-            settings = load_settings(config, **(_pairs(sets) | flags))
+            named = {name: value for name, value in flags.items() if value is not None}
+            settings = load_settings(config, **(_pairs(sets) | named))  # a flag beats --set
+            logs.set_up(settings.log_level)
+            for warning in strange_variables():
+                typer.echo(f"warning: {warning}", err=True)
             return command(settings, **given)
 
         functools.update_wrapper(run, command)

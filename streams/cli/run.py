@@ -57,7 +57,10 @@ def worker(settings: "Settings") -> None:
     process.run(settings)
 
 
-@takes_settings("release", "pin", "signals_interval_ms", "data_dir", "log_level")
+@takes_settings(
+    "release", "pin", "signals_interval_ms", "learn", "train_every_minutes", "train_after_clicks",
+    "train_minutes", "canary_share", "canary_minutes", "release_store", "data_dir", "log_level",
+)  # fmt: skip
 def learner(settings: "Settings") -> None:
     """Learn from every click.
 
@@ -90,6 +93,9 @@ def demo(
         Path | None, typer.Option(help="Write the figures to this file as JSON", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of training")] = 0,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="Halfway users swap tastes, and half of the items are replaced.")
+    ] = False,
 ) -> None:
     """See it all work on this machine.
 
@@ -99,6 +105,13 @@ def demo(
     from streams import demo as show
 
     wishes = show.Wishes(
-        data=data, speed=speed, rate=rate, time_budget=time_budget, once=once, report=report, seed=seed
+        data=data,
+        speed=speed,
+        rate=rate,
+        time_budget=time_budget,
+        once=once,
+        report=report,
+        seed=seed,
+        drift=drift,
     )
     show.run(settings, wishes)

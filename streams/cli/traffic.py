@@ -1,6 +1,5 @@
 """Commands that send clicks and look at lists: load, play, watch, recommend, user."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,6 +156,7 @@ def user(
     """
     from datetime import UTC, datetime
 
+    import msgspec
     from rich.console import Console
     from rich.table import Table
 
@@ -164,7 +164,7 @@ def user(
 
     known = watching.known_of(settings, user)
     if as_json:
-        typer.echo(json.dumps(known, ensure_ascii=False))
+        typer.echo(msgspec.json.encode(known).decode())  # a value beyond float32 becomes null
         return
     titles = watching.Titles.read(settings)
     console = Console(highlight=False)

@@ -14,8 +14,9 @@ import onnxruntime
 import torch
 
 from learner.features import FEATURES
+from learner.item_table import ItemContent
 from learner.ranker import Ranker, RankerConfig, ranker_model
-from learner.student import ItemContent, Student, StudentConfig
+from learner.student import Student, StudentConfig
 from learner.student_export import step_model
 
 CANDIDATES, CALLS = 200, 2000

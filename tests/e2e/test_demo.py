@@ -39,19 +39,23 @@ def test_the_demo_ends_with_a_report(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable, "-m", "streams", "demo", "--data", str(data), "--once", "--report", "out.json",
-            "--time-budget", "0.4", "--rate", "150", "--port", "0",
+            "--time-budget", "0.4", "--rate", "150", "--port", "0", "--drift",
         ],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=290,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     report = json.loads((tmp_path / "out.json").read_text())
     assert report.keys() == {
-        "clicks", "recommendations", "freshness_ms", "hit_rate@10", "release", "seconds",
+        "clicks", "recommendations", "freshness_ms", "hit_rate@10", "release", "seconds", "drift",
     }  # fmt: skip
     live = EVENTS - int(EVENTS * 0.8)
     assert report["clicks"] == report["recommendations"] == live
     assert 0 < report["freshness_ms"]["p50"] <= report["freshness_ms"]["p99"]
-    assert report["hit_rate@10"]["nextclick"] > report["hit_rate@10"]["popularity"] > 0
+    before, after = (report["drift"]["hit_rate@10"][name] for name in ("before", "after"))
+    assert before["nextclick"] > before["popularity"] > 0
+    assert 0 < after["nextclick"] < before["nextclick"]
+    assert after["nextclick"] > after["popularity"]
+    assert report["drift"]["items"] > 100
     assert report["release"].startswith("r-")
-    for words in ("live", "summary", "Nextclick", "popularity", "clicked", "→"):
+    for words in ("live", "summary", "Nextclick", "popularity", "clicked", "→", "The world changes"):
         assert words in done.stdout

@@ -1,6 +1,7 @@
 """A worker that only counts each user's clicks, wired as the real one: run by test_batches.py.
 
-counting_worker.py BOOTSTRAP PREFIX SLOT [BOOM]    BOOM: the offset-independent click number that raises
+counting_worker.py BOOTSTRAP PREFIX SLOT DATA BOOM LATE
+BOOM: the click number that raises, or -1. LATE: seconds between a rebalance and the next slice.
 Each click leads to one record {"user", "count", "n"} on recommendations; the state is "applied count".
 """
 
@@ -23,10 +24,10 @@ from streams.settings import load_settings
 from streams.topics import Names
 
 
-def main(bootstrap: str, prefix: str, slot: str, data: str, boom: int = -1, session: float = 6.0) -> None:
+def main(bootstrap: str, prefix: str, slot: str, data: str, boom: int = -1, late: float = 0.0) -> None:
     settings = load_settings(bootstrap_servers=bootstrap, prefix=prefix, data_dir=Path(data))
     names, connection = Names(prefix), async_connection(settings)
-    app = new_app(f"{prefix}workers", settings, instance=f"slot-{slot}", session_seconds=session)
+    app = new_app(f"{prefix}workers", settings, instance=f"slot-{slot}", session_seconds=6.0)
     states: dict[int, dict[str, tuple[int, int]]] = {}
     rounds: Rounds[Any] = Rounds()
     running: list[asyncio.Task[None]] = []
@@ -77,6 +78,7 @@ def main(bootstrap: str, prefix: str, slot: str, data: str, boom: int = -1, sess
         touched: dict[int, dict[bytes, bytes | None]] = {}
         lists: dict[int, list[Outgoing]] = {}
         taken = rounds.take()
+        source.more()
         for pending in taken:
             partition, record = pending.payload
             applied, count = states[partition].get(pending.user, (-1, 0))
@@ -99,11 +101,17 @@ def main(bootstrap: str, prefix: str, slot: str, data: str, boom: int = -1, sess
 
     source = BatchSource(app, [names.clicks, names.requests], assigned=restore, revoking=settle)
 
+    @app.on_rebalance_complete.connect
+    async def dawdle(*_: Any, **__: Any) -> None:
+        await asyncio.sleep(late)  # a fetch that waits through the rebalance ends before the flow is on
+
     @app.agent(source.topic)
     @source.fatal
     async def count(stream: Any) -> None:
         async for batch in source.batches(stream):
             await rounds.put(batch, decode(batch))
+            if not rounds.pending:
+                source.more()
 
     def decode(batch: Batch) -> list[tuple[str, Any]]:
         return [(record.key.decode(), (batch.partition, record)) for record in batch.records]
@@ -113,4 +121,4 @@ def main(bootstrap: str, prefix: str, slot: str, data: str, boom: int = -1, sess
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    main(*arguments[:4], boom=int(arguments[4]) if len(arguments) > 4 else -1)  # type: ignore[arg-type]
+    main(*arguments[:4], boom=int(arguments[4]), late=float(arguments[5]))

@@ -31,11 +31,11 @@ USERS = 40
 class CountingWorker:
     """One process of counting_worker.py; its events are read as they come."""
 
-    def __init__(self, settings: Settings, slot: str, boom: int = -1) -> None:
+    def __init__(self, settings: Settings, slot: str, boom: int = -1, late: float = 0.0) -> None:
         self.events: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(SCRIPT), settings.bootstrap_servers, settings.prefix, slot,
-             str(settings.data_dir), str(boom)],
+             str(settings.data_dir), str(boom), str(late)],
             env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         threading.Thread(target=self._read, daemon=True).start()
@@ -61,8 +61,8 @@ class CountingWorker:
 def start(settings: Settings, topics: Names) -> Iterator[Callable[..., CountingWorker]]:
     workers: list[CountingWorker] = []
 
-    def new(slot: str, boom: int = -1) -> CountingWorker:
-        workers.append(CountingWorker(settings, slot, boom))
+    def new(slot: str, boom: int = -1, late: float = 0.0) -> CountingWorker:
+        workers.append(CountingWorker(settings, slot, boom, late))
         return workers[-1]
 
     yield new
@@ -158,6 +158,19 @@ def test_a_second_worker_takes_its_share_and_gives_it_back(
     time.sleep(1)
     second.kill()  # its session of 6 s ends, then the first gets everything
     loading.join()
+    check(settings, topics, clicks)
+
+
+def test_partitions_of_a_worker_that_died_before_its_first_commit_are_read_from_their_beginning(
+    settings: Settings, topics: Names, start: Callable[..., CountingWorker]
+) -> None:
+    clicks = 400
+    first = start("0", late=2.0)
+    wait_for(lambda: bool(first.assigned()))
+    second = start("1")
+    wait_for(lambda: bool(second.assigned()) and len(first.assigned()) == 2)
+    second.kill()
+    produce(settings, topics.clicks, range(clicks))
     check(settings, topics, clicks)
 
 

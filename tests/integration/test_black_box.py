@@ -7,10 +7,10 @@ import csv
 import gzip
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.partitioner import murmur2
 
 CLICKS = 2000
@@ -87,3 +87,76 @@ def test_two_thousand_real_clicks(system, recorded: Path) -> None:
         assert record.timestamp >= place.timestamp  # freshness is no negative number
     # Lists follow the clicks: two users with different histories do not get the same.
     assert len({tuple(e["item_id"] for e in answer["items"]) for answer, _ in answers.values()}) > CLICKS / 4
+
+    bad = producer.send(f"{system.prefix}clicks", key=b"u", value=b"{broken").get(20)
+    sent_ms = time.time() * 1000
+    producer.close()
+    states_hold_every_click(system, live, {name: sent.get(10) for name, sent in places.items()})
+    signals_count_every_click(system, live)
+    one_release_is_live(system, {answer["release"] for answer, _ in answers.values()})
+    letter = newest(system, "dead-letters", 1)[b"u"]
+    assert letter.value == b"{broken"
+    headers = {name: value.decode() for name, value in letter.headers}
+    assert headers.pop("error")
+    assert abs(int(headers.pop("at")) - sent_ms) < 60_000
+    assert headers == {"topic": bad.topic, "partition": str(bad.partition), "offset": str(bad.offset)}
+
+
+def newest(system, topic: str, keys: int) -> dict[bytes, object]:
+    """The newest record of each key, once there are as many keys."""
+    consumer = KafkaConsumer(bootstrap_servers=system.bootstrap, auto_offset_reset="earliest")
+    name = system.prefix + topic
+    consumer.assign([TopicPartition(name, number) for number in consumer.partitions_for_topic(name)])
+    found: dict[bytes, object] = {}
+    end = time.monotonic() + 60
+    quiet = 0
+    while (len(found) < keys or quiet < 3) and time.monotonic() < end:
+        records = [record for some in consumer.poll(500).values() for record in some]
+        quiet = 0 if records else quiet + 1
+        found.update((record.key, record) for record in records)
+    consumer.close()
+    assert len(found) >= keys, (topic, len(found))
+    return found
+
+
+def states_hold_every_click(system, live: list[dict], places: dict) -> None:
+    clicked: dict[bytes, list[dict]] = defaultdict(list)
+    last: dict[bytes, object] = {}
+    for n, row in enumerate(live):
+        clicked[row["user_id"].encode()].append(row)
+        last[row["user_id"].encode()] = places[f"e{n}"]
+    records = newest(system, "user-states", len(clicked))
+    assert records.keys() == clicked.keys()
+    for user, record in records.items():
+        state, mine = json.loads(record.value), clicked[user]
+        assert state["user_id"] == user.decode()
+        assert state["events"] == len(mine)
+        assert state["items"] == [row["item_id"] for row in mine][-len(state["items"]) :]
+        assert len(state["items"]) >= min(128, len(mine))
+        assert state["applied"] >= last[user].offset
+        assert record.partition == last[user].partition
+        assert state["release"].startswith("r-")
+
+
+def signals_count_every_click(system, live: list[dict]) -> None:
+    counted = Counter(row["item_id"] for row in live)
+    end = time.monotonic() + 60
+    while True:
+        records = newest(system, "signals", len(counted))
+        signals = [json.loads(record.value) for key, record in records.items() if key and record.value]
+        counts = {signal["item_id"]: signal["count"] for signal in signals if "count" in signal}
+        if counts == counted or time.monotonic() > end:
+            break
+    assert counts == counted
+
+
+def one_release_is_live(system, answered: set[str]) -> None:
+    (record,) = newest(system, "releases", 1).values()
+    decision = json.loads(record.value)
+    assert {decision["release"]} == {record.key.decode()} == answered
+    assert decision["role"] == "live"
+    assert decision["decision"] == "first"
+    assert decision["reason"]
+    assert decision["url"]
+    assert len(decision["sha256"]) >= 16
+    assert abs(decision["at"] - time.time() * 1000) < 600_000

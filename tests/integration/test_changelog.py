@@ -1,6 +1,7 @@
 """Delivery, changelog, feeds and dead letters against a real broker."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from streams.delivery import Delivery, Outgoing, acknowledged, new_producer
 from streams.feeds import Feed, new_reader
 from streams.fence import Fenced
 from streams.kafka_client import async_connection
+from streams.letters import Retried, read_letters, retry
 from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.topics import Names
@@ -111,7 +113,7 @@ def test_a_record_over_the_limits_fails_its_future_and_no_other(settings: Settin
     async def test(producer: AIOKafkaProducer) -> None:
         delivery = Delivery(producer)
         await acknowledged(await delivery.send(topics.recommendations, [Outgoing(b"u", b"1")]))
-        [large] = await delivery.send(topics.recommendations, [Outgoing(b"u", b"x" * 3_000_000)])
+        [large] = await delivery.send(topics.recommendations, [Outgoing(b"u", b"x" * 9_000_000)])
         await asyncio.sleep(0.05)
         [small] = await delivery.send(topics.recommendations, [Outgoing(b"u", b"2")])
         with pytest.raises(MessageSizeTooLargeError):
@@ -176,6 +178,35 @@ def test_an_empty_topic_is_caught_up_with_at_once(settings: Settings, topics: Na
     assert asyncio.run(read(settings, topics.releases)) == []
 
 
+def test_large_states_are_kept_and_large_letters_too(settings: Settings, topics: Names) -> None:
+    """A state of 2 MiB; a bad click that came compressed is written as small; a larger one is passed over."""
+    state = os.urandom(2 * 2**20)
+    squeezed = SimpleNamespace(topic=topics.clicks, partition=0, offset=0, key=b"u", value=bytes(10 * 2**20))
+    too_large = SimpleNamespace(
+        topic=topics.clicks, partition=0, offset=1, key=b"u", value=os.urandom(9 * 2**20)
+    )
+
+    async def test(producer: AIOKafkaProducer) -> None:
+        delivery = Delivery(producer)
+        changelog = Changelog(topics.user_states, delivery, lambda: new_reader(async_connection(settings)))
+        async for _ in changelog.restore([0], generation=1):
+            pass
+        await changelog.commit(0, [], {b"heavy": state, b"light": b"{}"})
+        async for restored in changelog.restore([0], generation=1):
+            assert restored.states == {b"heavy": state, b"light": b"{}"}
+        letters = DeadLetters(topics.dead_letters, delivery, lambda: new_reader(async_connection(settings)))
+        for record in (too_large, squeezed):
+            await asyncio.gather(*await letters.send(record, "10485760 bytes", 5))
+        (record,) = await read(settings, topics.dead_letters)
+        assert record.value == squeezed.value
+        assert letters.too_large == 1
+
+    with_producer(settings, test)
+    retried = Retried(settings)
+    assert retry(settings, list(read_letters(settings, retried)), retried) == 1
+    assert [record.value for record in asyncio.run(read(settings, topics.clicks))] == [squeezed.value]
+
+
 def test_a_dead_letter_is_sent_unchanged_and_once_whoever_tries(settings: Settings, topics: Names) -> None:
     bad = SimpleNamespace(topic=topics.clicks, partition=3, offset=17, key=b"u1", value=b"{not json")
     keyless = SimpleNamespace(topic=topics.clicks, partition=3, offset=18, key=None, value=b"")
@@ -189,11 +220,11 @@ def test_a_dead_letter_is_sent_unchanged_and_once_whoever_tries(settings: Settin
         first, second = letters(), letters()
         await first.refresh()
         await second.refresh()
-        await acknowledged(await first.send(bad, "no JSON", 5))
+        await asyncio.gather(*await first.send(bad, "no JSON", 5))
         assert await first.send(bad, "no JSON", 6) == []
         await second.refresh()  # the partition came to the second worker
         assert await second.send(bad, "no JSON", 7) == []
-        await acknowledged(await second.send(keyless, "empty", 8))
+        await asyncio.gather(*await second.send(keyless, "empty", 8))
         records = await read(settings, topics.dead_letters)
         assert [(record.key, record.value) for record in records] == [(b"u1", b"{not json"), (None, b"")]
         assert dict(records[0].headers) == {

@@ -198,11 +198,24 @@ def test_bad_items_and_signals_are_passed_over(
     for topic in (topics.items, topics.signals, topics.releases):
         for value in (b"{", b'{"item_id": 5}', None):
             producer.send(topic, key=b"i1", value=value)
+    huge, share = (
+        10**25,
+        b'{"release":"r","url":"/r","sha256":"0","role":"canary","at":1,"evidence":{"share":"x"}}',
+    )
+    producer.send(topics.items, key=b"i1", value=b'{"item_id": "i1", "attributes": {"n": %d}}' % huge)
+    producer.send(topics.items, key=b"i1", value=b'{"item_id": "i1", "published_at": %d}' % huge)
+    producer.send(topics.items, key=b"\xff", value=None)
+    producer.send(topics.signals, key=b"i1", value=b'{"item_id": "i1", "now_ms": %d, "offsets": {}}' % huge)
+    offsets = b'{"item_id": "i1", "now_ms": 1, "reference": [0,0,0,0,0,0,0,0,0], "offsets": {"zero": 1}}'
+    producer.send(topics.signals, key=b"i1", value=offsets)
+    producer.send(topics.releases, key=b"r", value=share)
+    early = {"event_id": "e", "user_id": "u", "item_id": "i1", "event": "click", "timestamp": 10**400}
+    producer.send(topics.clicks, key=b"u", value=json.dumps(early).encode())
     producer.send(topics.items, key=b"i0", value=b'{"item_id": "i0", "categories": ["drama"]}')
     send(producer, topics, 0)
     producer.flush()
     learner = start()
-    wait_for(lambda: frontier(settings, topics) == 1, learner)
+    wait_for(lambda: frontier(settings, topics) == 2, learner)
     assert signals(settings, topics)["i0"]["count"] == 1
     assert learner.stop() == 0
 
@@ -271,6 +284,7 @@ def test_the_given_release_goes_live_and_new_items_get_vectors(
 
     second = tiny_release(tmp_path / "r2", "r-2", [*released, new])
     live = announced | {"release": "r-2", "url": str(second), "at": announced["at"] + 1}
+    live["sha256"] = bundle_sha256(second)
     producer.send(topics.releases, key=b"r-2", value=json.dumps(live).encode())
     producer.flush()
     wait_for(lambda: "release taken up" in learner.said(), learner)

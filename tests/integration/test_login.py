@@ -9,6 +9,7 @@ from learner.catalogue import Item
 from streams import kafka_client, loading, watching
 from streams.broker import EmbeddedBroker, _free_port
 from streams.settings import Settings, load_settings
+from tests.integration.conftest import System
 
 LOGIN = (
     "org.apache.kafka.common.security.plain.PlainLoginModule required "
@@ -53,6 +54,28 @@ def test_all_clients_log_in(guarded: GuardedBroker) -> None:
     settings = _settings(guarded, "hush")
     loading.send_items(settings, [Item(item_id="i1", title="One")])  # admin, then aiokafka
     assert watching.Titles.read(settings).of("i1") == "One"  # kafka-python
+
+
+def test_a_worker_logs_in(guarded: GuardedBroker, release: Path, tmp_path: Path) -> None:
+    """Faust's consumer, aiokafka's producer and readers: a click is answered and its state kept."""
+    plain = load_settings(
+        bootstrap_servers=guarded.bootstrap_servers, prefix="login.", clock="stream", data_dir=tmp_path
+    )
+    system = System(plain, tmp_path, release)
+    login = {
+        "security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "sasl_plain_username": "me",
+        "sasl_plain_password": "hush",
+    }  # fmt: skip
+    sets = [word for name, value in login.items() for word in ("--set", f"{name}={value}")]
+    try:
+        system.start("worker", "--bootstrap-servers", f"127.0.0.1:{guarded.guarded_port}", *sets)
+        system.wait_for(lambda: "partitions assigned" in system.said("worker"), "the worker's partitions")
+        assert len(system.answer(system.click("u", "1", 893_000_000_000))["items"]) == 10
+        system.wait_for(lambda: "u" in system.states(), "the state")
+        assert "hush" not in system.said("worker")
+        assert system.stop("worker") == 0
+    finally:
+        system.close()
 
 
 def test_a_wrong_password_is_told(guarded: GuardedBroker) -> None:

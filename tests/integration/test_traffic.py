@@ -1,5 +1,6 @@
 """Sending recorded clicks to a real broker, and what the commands show of what comes back."""
 
+import itertools
 import json
 import threading
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner, Result
 
 from learner.catalogue import Item
@@ -66,6 +68,13 @@ def test_history_arrives_whole_in_order_and_once(settings: Settings, recorded: R
         loading.load(settings, recorded, recorded.part(None, None))
     assert loading.load(settings, recorded, recorded.part(None, None), again=True) == 3000
     assert len(_clicks(settings)) == 6000
+    # In another order of ties its parts are others, so that what was sent says nothing of them.
+    part, clusters = recorded.part(None, "0.5"), "c"
+    paths = {
+        loading._checkpoint_path(settings, RecordedClicks(recorded.file, seed), part, clusters)
+        for seed in (0, 0, 1)
+    }
+    assert len(paths) == 2
 
 
 def test_an_interrupted_load_goes_on_and_sends_nothing_twice(
@@ -200,7 +209,9 @@ def test_a_request_that_nobody_answers_ends_with_advice(settings: Settings) -> N
         watching.ask(settings, "u1", timeout_s=0.2)
 
 
-def test_watch_shows_the_click_the_list_answers(settings: Settings, topics: Names) -> None:
+def test_watch_shows_the_click_the_list_answers(
+    settings: Settings, topics: Names, nextclick: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     click = b'{"event_id":"e1","user_id":"u1","item_id":"i1","event":"click","timestamp":1}'
     with kafka_client.producer(settings) as sender:
         sender.send(topics.recommendations, key=b"u2", value=encode(_list("u2", "click", "e0")))
@@ -210,6 +221,12 @@ def test_watch_shows_the_click_the_list_answers(settings: Settings, topics: Name
     shown = next(seen)
     assert (shown.recommendation.user_id, shown.clicked) == ("u1", "i1")
     assert shown.freshness_ms is not None
+    # As a command: a record a line, as it stands in the topic.
+    some = list(itertools.islice(watching.lists(settings, watching.Titles(), from_beginning=True), 2))
+    monkeypatch.setattr(watching, "lists", lambda *_, **__: iter(some))
+    lines = nextclick("watch", "--json", "--from-beginning").output.splitlines()
+    assert lines == [made.raw.decode() for made in some]
+    assert {json.loads(line)["user_id"] for line in lines} == {"u1", "u2"}
 
 
 def test_a_user_is_shown_as_the_last_rightful_worker_left_them(
@@ -226,18 +243,21 @@ def test_a_user_is_shown_as_the_last_rightful_worker_left_them(
     states.applied[slot] = 41
     older = states.encode(slot, catalogue)
     states.fold(slot, catalogue.intern("i2"), 1_000_000_060_000, 3, 4.5, 6)
+    states.fold(slot, catalogue.intern("i2"), 1_000_000_060_001, 3, np.inf, 7)  # a click with value 1e300
     states.applied[slot] = 42
     states.hidden[slot] = [0.5, -1, 0, 2]
     newer = states.encode(slot, catalogue)
     with kafka_client.producer(settings) as sender:
         sender.send(topics.user_states, key=b"u1", value=newer, headers=[("epoch", b"2")])
         sender.send(topics.user_states, key=b"u1", value=older, headers=[("epoch", b"1")])  # a zombie's
-    known = json.loads(nextclick("user", "u1", "--json").output)
+    output = nextclick("user", "u1", "--json").output
+    assert "Infinity" not in output
+    known = json.loads(output)
     assert known["user_id"] == "u1"
     assert known["applied"] == {"partition": partition_of(b"u1", 8), "offset": 42}
     assert known["consumed"] == ["i1", "i2"]
     assert [(event["item_id"], event["event"], event["value"]) for event in known["history"]] == [
-        ("i1", "click", None), ("i2", "rating", 4.5),
+        ("i1", "click", None), ("i2", "rating", 4.5), ("i2", "rating", None),
     ]  # fmt: skip
     assert known["hidden"] == [0.5, -1, 0, 2]
     assert "rating" in nextclick("user", "u1").output
@@ -303,6 +323,12 @@ def test_doctor_finds_what_is_missing(settings: Settings, nextclick: Callable[..
     assert "none is live" in result.output
     assert "1 records were refused" in result.output
     assert result.exit_code == 0
+    with kafka_client.admin(settings) as admin:
+        small = {"max.message.bytes": "1048588"}
+        admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, settings.prefix + "user-states", small)]
+        )
+    assert "user-states takes records of 1,048,588 bytes" in nextclick("doctor").output
     with kafka_client.admin(settings) as admin:
         admin.create_partitions({settings.prefix + "clicks": 9})
     result = nextclick("doctor")

@@ -36,7 +36,9 @@ class PlainSignals:
     settings: SignalSettings
     catalogue: Catalogue
     events: list[Event] = field(default_factory=list)
-    pairs: dict[tuple[int, int], list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    pairs: dict[tuple[int, int], list[tuple[int, int, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     histories: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
 
     def learn(self, event: Event) -> None:
@@ -45,7 +47,9 @@ class PlainSignals:
             self.events.append(event)
             for distance, earlier in enumerate(reversed(history[-50:]), 1):
                 if earlier.item != event.item:
-                    self.pairs[earlier.item, event.item].append((distance, event.time_ms))
+                    self.pairs[earlier.item, event.item].append(
+                        (distance, event.time_ms, min(len(history), 50))
+                    )
         if event.kind is not Kind.IMPRESSION:
             self.histories[event.user].append(event)
 
@@ -63,17 +67,18 @@ class PlainSignals:
     def count(self, item: int) -> int:
         return len(self.of(item))
 
-    def pair(self, before: int, after: int, now: int) -> tuple[float, float, float, float]:
-        """Weights count, decayed, rule, decayed_rule of the pair, as of now."""
-        count = decayed = decayed_rule = 0.0
+    def pair(self, before: int, after: int, now: int) -> tuple[float, float, float, float, float]:
+        """Weights count, decayed, rule, decayed_rule, inverse of the pair, as of now."""
+        count = decayed = decayed_rule = inverse = 0.0
         rule = f32(0)  # in single precision, as it is stored: lists are compared to the last tie
-        for d, time in self.pairs.get((before, after), ()):
+        for d, time, activity in self.pairs.get((before, after), ()):
             fading = 2 ** ((time - now) / self.settings.pair_half_life_ms)
             count += 1
             decayed += fading * (d**-0.5 if d <= 20 else 1 / d)
             rule += f32(1 / d if d <= 10 else 0)
             decayed_rule += fading * d**-2 if d <= 3 else 0
-        return count, decayed, float(rule), decayed_rule
+            inverse += (activity + 5) ** -0.5
+        return count, decayed, float(rule), decayed_rule, inverse
 
 
 def tie(catalogue: Catalogue, item: int) -> int:
@@ -181,8 +186,8 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         x["taste_age_gap"] = max(item_age, 0.0) - taste["age"] if recent else 0.0
         x["taste_year_gap"] = x["year"] - taste["year"] if recent and dated and dated_sum > 0.5 else 0.0
         # Pairs
-        ahead = [plain.pair(event.item, j, now) if event.item != j else (0, 0, 0, 0) for event in recent]
-        back = [plain.pair(j, event.item, now) if event.item != j else (0, 0, 0, 0) for event in recent]
+        ahead = [plain.pair(event.item, j, now) if event.item != j else (0, 0, 0, 0, 0) for event in recent]
+        back = [plain.pair(j, event.item, now) if event.item != j else (0, 0, 0, 0, 0) for event in recent]
         together = [a[0] + b[0] for a, b in zip(ahead, back, strict=True)]
         decayed = [a[1] + b[1] for a, b in zip(ahead, back, strict=True)]
         counts = [plain.count(event.item) for event in recent]
@@ -194,6 +199,16 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         for n in (1, 10):
             x[f"jaccard_{n}"] = math.log(sum(jaccard[:n]) + 1e-3)
             x[f"decayed_{n}"] = math.log(sum(decayed[:n]) + 0.02)
+        inverse = [(a[4] + b[4]) / math.sqrt(c + 1) for a, b, c in zip(ahead, back, counts, strict=True)]
+        for n in (3, 10, 50):
+            x[f"inverse_{n}"] = math.log(sum(inverse[:n]) * slow + 1e-3)
+        x["knn_max"] = math.log(max(knn, default=0.0) * slow + 1e-3)
+        shares = [t / (c + 5) for t, c in zip(together[:10], counts[:10], strict=True)]
+        x["conditional_10"] = math.log(sum(shares) + 1e-3)
+        fading = [0.5 ** (max(now - event.time_ms, 0) / DAY_MS) for event in recent]
+        x["knn_day"] = math.log(sum(k * f for k, f in zip(knn, fading, strict=True)) * slow + 1e-3)
+        valued = sum(k * event.value for k, event in zip(knn[:10], recent[:10], strict=True))
+        x["value_near"] = valued / (sum(knn[:10]) + 0.05)
         x["conditional_1"] = math.log((together[0] / (counts[0] + 5) if recent else 0) + 1e-3)
         x["lift_1"] = (
             math.log((together[0] + 0.05) / ((counts[0] + 1) * (count + 1)) * (len(plain.events) + 1))
@@ -229,9 +244,13 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         x["value_item"] = sum(event.value for event in plain.of(j)) / (count + 3)
         x["value_user"] = float(np.mean([event.value for event in recent[:10]])) if recent else 0.0
         x["value_last"] = recent[0].value if recent else 0.0
-        repeats = [d for d, event in enumerate(recent) if event.item == j]
+        repeats = [d for d, event in enumerate(everything) if event.item == j]
         x["own_count"] = math.log1p(len(repeats))
-        x["own_since"] = age(now, recent[repeats[0]].time_ms) if repeats else 22.0
+        x["own_since"] = age(now, everything[repeats[0]].time_ms) if repeats else 22.0
+        x["own_due"] = 0.0
+        if len(repeats) > 1:
+            span = everything[repeats[0]].time_ms - everything[repeats[-1]].time_ms
+            x["own_due"] = x["own_since"] - math.log1p(max(span / 1000 / (len(repeats) - 1), 0.0))
         x["own_distance"] = math.log1p(repeats[0]) if repeats else 5.0
         ease = [
             sum(
@@ -244,15 +263,11 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         x["ease_10"], x["ease_all"] = sum(ease[:10]), sum(ease)
         for s, source in enumerate(SOURCES):
             rank = int(ranks[place, s])
-            x[f"rank_{source}"] = math.log1p(rank if rank >= 0 else asks_size(ranks))
+            x[f"rank_{source}"] = math.log1p(rank if rank >= 0 else 200)
         rows.append([x[name] for name in RAW])
     table = np.array(rows)
     columns = [RAW.index(name) for name in CENTRED]
     return np.hstack([table, table[:, columns] - table[:, columns].mean(0)])
-
-
-def asks_size(ranks) -> int:
-    return len(ranks)
 
 
 def plain_candidates(asks: Asks, row: int, ann, plain: PlainSignals, model: ModelArrays, size: int):
@@ -261,7 +276,8 @@ def plain_candidates(asks: Asks, row: int, ann, plain: PlainSignals, model: Mode
     barred = set(asks.excluded[asks.excluded_from[row] : asks.excluded_from[row + 1]].tolist())
     eligible = [j for j in range(catalogue.size) if catalogue.available[j] and j not in barred]
     places = [k for k in range(int(asks.length[row])) if Kind(int(asks.kinds[row, k])) in INTEREST]
-    recent = [int(asks.items[row, k]) for k in reversed(places)]
+    whole = [int(asks.items[row, k]) for k in reversed(places)]
+    recent = whole[:50]
     count = {j: plain.count(j) for j in range(catalogue.size)}
     popularity = lambda j, h: plain.popularity(j, h, now)  # noqa: E731
     scores = {source: {} for source in (*SOURCES, "few", "new")}
@@ -275,8 +291,8 @@ def plain_candidates(asks: Asks, row: int, ann, plain: PlainSignals, model: Mode
         slow = f32(1 / math.sqrt(count[j] + 5))
         rules = knn = together = f32(0)
         for d, q in enumerate(recent[:10]):
-            ahead = [f32(w) for w in plain.pair(q, j, now)] if q != j else [f32(0)] * 4
-            back = [f32(w) for w in plain.pair(j, q, now)] if q != j else [f32(0)] * 4
+            ahead = [f32(w) for w in plain.pair(q, j, now)] if q != j else [f32(0)] * 5
+            back = [f32(w) for w in plain.pair(j, q, now)] if q != j else [f32(0)] * 5
             share = f32(1 / math.sqrt(count[q] + 1))
             knn = knn + share * back[0] + share * ahead[0]
             rules = rules + f32(1 / (d + 1)) * ahead[2]
@@ -285,6 +301,8 @@ def plain_candidates(asks: Asks, row: int, ann, plain: PlainSignals, model: Mode
         for source, score in (("rules", rules), ("knn", knn), ("together", together)):
             if score > 0:
                 scores[source][j] = float(score * slow)
+        if j in whole:
+            scores["own"][j] = float(sum(f32(1 / (d + 1)) for d, q in enumerate(whole) if q == j))
         if count[j] <= 3:
             since = (catalogue.published[j] - 1970) * YEAR_MS
             since = 0.0 if math.isnan(since) else since

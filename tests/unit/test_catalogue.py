@@ -1,6 +1,7 @@
 """The catalogue: numbers that last, and who has the last word on availability."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -157,3 +158,27 @@ def test_records_are_a_dict() -> None:
     for number in (1, -1, 50):
         with pytest.raises(KeyError):
             records[number]
+
+
+def test_an_item_that_cannot_be_kept_does_not_join() -> None:
+    catalogue = Catalogue()
+    known = catalogue.announce(Item(item_id="known", title="before"))
+    version = catalogue.version
+    for item_id in ("known", "new"):
+        with pytest.raises(OverflowError):
+            catalogue.announce(Item(item_id=item_id, attributes={"n": 2**64}, available=False))
+    assert catalogue.size == 1
+    assert catalogue.version == version
+    assert catalogue.available[known]
+    assert catalogue.records[known].title == "before"
+
+
+def test_a_catalogue_reaches_another_process_whole() -> None:
+    catalogue = Catalogue()
+    number = catalogue.announce(Item(item_id="a", title="A", categories=["x"]))
+    catalogue.intern("without a record")
+    copy = pickle.loads(pickle.dumps(catalogue))
+    assert copy.records[number].title == "A"
+    assert len(copy.records) == 1
+    assert copy.announce(Item(item_id="b")) == 2
+    assert catalogue.size == 2

@@ -75,7 +75,7 @@ async def settle() -> None:
 
 
 def changelog(producer: Producer) -> Changelog:
-    log = Changelog("user-states", producer, lambda: None)  # type: ignore[arg-type, return-value]
+    log = Changelog("user-states", producer, lambda: None, linger_s=0)  # type: ignore[arg-type, return-value]
     log.epochs = {0: 7, 1: 9}
     return log
 
@@ -191,5 +191,24 @@ def test_restore_reads_up_to_the_end_over_holes_and_passes_over_fenced_workers()
         async for _ in restoring.restore([5], generation=8):
             pass
         assert restoring.epochs == {5: 8}
+
+    run(test)
+
+
+def test_states_wait_for_others_to_travel_with() -> None:
+    async def test() -> None:
+        producer = Producer()
+        log = Changelog("user-states", producer, lambda: None, linger_s=0.2)  # type: ignore[arg-type, return-value]
+        log.epochs = {0: 7}
+        first = log.commit(0, [], {b"u": b"1"})
+        await settle()
+        assert producer.sent == []
+        second = log.commit(0, [], {b"u": b"2", b"v": b"3"})
+        while not producer.sent:
+            await asyncio.sleep(0.01)
+        assert [(record.key, record.value) for record in producer.sent[0]] == [(b"u", b"2"), (b"v", b"3")]
+        producer.futures[0].set_result(None)
+        await asyncio.gather(first, second)
+        assert len(producer.sent) == 1
 
     run(test)

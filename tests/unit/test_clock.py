@@ -23,6 +23,12 @@ def test_the_wall_clock_is_not_moved_by_events() -> None:
     assert clock.refuses(0, WALL) is None
 
 
+def test_times_beyond_any_float_are_refused_as_others() -> None:
+    for kind in ("wall", "stream"):
+        for timestamp in (10**20, 10**400):
+            assert "ahead of the clock" in (Clock(kind).refuses(timestamp, WALL) or "")  # type: ignore[arg-type]
+
+
 def test_the_streams_clock_is_the_newest_event_time() -> None:
     clock = Clock("stream")
     assert clock.now_ms(WALL) == WALL

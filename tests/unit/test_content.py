@@ -51,9 +51,10 @@ def test_rows_are_of_length_one_or_nothing(hashed: None) -> None:
     rows = encoder.encode(known)
     assert (rows.shape, rows.dtype) == ((8, 64), np.float32)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 1, 1, 1, 1, 0, 1], atol=1e-5)
-    np.testing.assert_array_equal(rows[7], rows[0])
+    np.testing.assert_allclose(rows[7], rows[0], atol=1e-6)
     assert encoder.name == HASHED
-    np.testing.assert_array_equal(encoder.glance(FILMS), rows[:3])
+    # A product of three rows may be rounded otherwise than one of eight, as the processor likes.
+    np.testing.assert_allclose(encoder.glance(FILMS), rows[:3], atol=1e-6)
 
 
 @pytest.mark.parametrize("known", [[], [Item(item_id="a")], items(["one"])])

@@ -80,6 +80,9 @@ def test_a_good_record_in_its_partition_arrives() -> None:
         (b'{"event_id":"e","user_id":"\\ud800","item_id":"i","event":"view","timestamp":1}', ""),
         (b'{"event_id":"e","user_id":"\xff","item_id":"i","event":"view","timestamp":1}', ""),
         (b'{"event_id":"e","user_id":"' + "ü".encode() * 129 + b'","item_id":"i","event":"view","timestamp":1}', "256"),
+        (b'{"event_id":"e","user_id":"u","item_id":"i","event":"view","timestamp":%d}' % 10**20, "timestamp"),
+        (b'{"event_id":"e","user_id":"u","item_id":"i","event":"view","timestamp":%d}' % 10**400, "timestamp"),
+        (b'{"event_id":"e","user_id":"u","item_id":"i","event":"view","timestamp":1,"position":%d}' % 10**20, "position"),
         (b" " * 65_537, "65536"),
         (b"[" * 60_000, ""),
     ],
@@ -89,6 +92,51 @@ def test_bad_records_are_refused_with_a_reason(value: bytes | None, word: str) -
     assert isinstance(verdict, Refused)
     assert word in verdict.error
     assert verdict.error
+
+
+NESTED = b'{"a":' * 40 + b"1" + b"}" * 40
+RELEASE = b'{"release":"r","url":"u","sha256":"0","role":"canary","at":1,'
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "word"),
+    [
+        ("item", None, "empty"),
+        ("item", b'{"item_id":"i","attributes":{"n":18446744073709551616}}', "64 bits"),
+        ("item", b'{"item_id":"i","attributes":{"n":[{"deep":-%d}]}}' % 10**30, "64 bits"),
+        ("item", b'{"item_id":"i","attributes":' + NESTED + b"}", "nested"),
+        ("item", b'{"item_id":"i","published_at":%d}' % 10**25, "published_at"),
+        ("item", b'{"item_id":"' + "é".encode() * 129 + b'"}', "258 bytes"),
+        ("item", b'{"item_id":"i","v":2}', "v"),
+        ("item", b'{"item_id":"i","pad":"' + b"x" * 65_536 + b'"}', "65536"),
+        ("release", RELEASE + b'"evidence":{"share":"a tenth"}}', "evidence.share"),
+        ("release", RELEASE + b'"evidence":{"share":1.5}}', "evidence.share"),
+        ("release", RELEASE + b'"evidence":{"share":true}}', "evidence.share"),
+        ("release", RELEASE + b'"evidence":{"share":%d}}' % 10**400, "evidence.share"),
+        ("release", RELEASE + b'"reason":"' + b"x" * 65_536 + b'"}', "65536"),
+        ("release", RELEASE.replace(b'"r"', b'"' + "é".encode() * 129 + b'"') + b'"v":1}', "258 bytes"),
+        ("release", RELEASE + b'"v":2}', "v"),
+        ("release", RELEASE.replace(b'"at":1', b'"at":%d' % 10**20) + b'"v":1}', "at"),
+    ],
+)
+def test_bad_items_and_releases_are_unreadable(kind: str, value: bytes | None, word: str) -> None:
+    decode = {"item": contract.decode_item, "release": contract.decode_release}[kind]
+    with pytest.raises(contract.UNREADABLE, match=word):
+        decode(value)
+
+
+def test_what_an_item_may_carry() -> None:
+    value = (
+        b'{"item_id":"' + "é".encode() * 128 + b'","attributes":{"n":18446744073709551615,"l":[1,{"x":-1}]}}'
+    )
+    assert contract.decode_item(value).attributes["l"] == [1, {"x": -1}]
+
+
+@pytest.mark.parametrize("key", [None, b"", b"x" * 257, b"\xff"])
+def test_a_tombstone_names_an_item(key: bytes | None) -> None:
+    assert contract.decode_tombstone(b"i9") == "i9"
+    with pytest.raises(contract.UNREADABLE):
+        contract.decode_tombstone(key)
 
 
 def test_the_clock_has_its_say() -> None:

@@ -83,7 +83,7 @@ def test_a_dislike_is_no_evidence_but_is_remembered():
     asks.user_vector[1] = asks.user_vector[0]
     items = np.tile(np.arange(20, dtype=np.int32), (2, 1))
     candidates = Candidates(
-        items, np.zeros((2, 20), np.uint8), items, np.zeros((2, 20, 7), np.int16), np.full(2, 20, np.int32)
+        items, np.zeros((2, 20), np.uint8), items, np.zeros((2, 20, 8), np.int16), np.full(2, 20, np.int32)
     )
     columns = features(asks, candidates, catalogue, signals, model)
     changed = {FEATURES[c] for c in np.flatnonzero((columns[0] != columns[1]).any(0))}
@@ -99,3 +99,18 @@ def test_a_dislike_is_no_evidence_but_is_remembered():
     dislike = columns[1, :, FEATURES.index("dislike_similarity")]
     assert dislike[7] == pytest.approx(1.0, abs=1e-5)
     assert not columns[0, :, FEATURES.index("dislike_similarity")].any()
+
+
+@pytest.mark.parametrize("years", [-40, -1, 0, 40])
+def test_features_are_finite_for_whoever_asks_about_another_time(years):
+    catalogue, events, model = a_world(7)
+    signals = Signals(SignalSettings(), catalogue)
+    histories = fold(events, signals)
+    now = events[-1].time_ms + years * 365 * DAY_MS
+    asks = asks_of([*histories.values(), []], int(now), np.random.default_rng(0))
+    candidates = propose(
+        asks, catalogue, signals, model, np.arange(10, dtype=np.int32)[None].repeat(99, 0), 25
+    )
+    columns = features(asks, candidates, catalogue, signals, model)
+    assert np.isfinite(columns).all()
+    assert np.abs(columns).max() < 1e4

@@ -47,28 +47,53 @@ def test_random_lists_score_at_chance() -> None:
     assert abs(shares.mean() - k / n) < 4 * math.sqrt(k / n / k / 500)
 
 
-def test_the_watch_follows_what_it_samples() -> None:
+class Forgetful:
+    """An index that loses half of each list."""
+
+    def __init__(self, index: ItemIndex) -> None:
+        self.index = index
+
+    def items(self) -> np.ndarray:
+        return self.index.items()
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        found, scores = self.index.search(queries, k)
+        found[:, k // 2 :] = -1
+        return found, scores
+
+
+def test_the_watch_follows_what_is_asked() -> None:
     rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((300, 5)).astype(np.float32)
-    items = np.arange(300, dtype=np.int32)
-    index = ItemIndex.build(items, vectors)
-    watch = RecallMonitor(np.random.default_rng(1), share=0.5, waiting=1000, memory=50)
-    assert math.isnan(watch.measure(items, vectors))
-    for _ in range(40):
-        queries = rng.standard_normal((5, 5)).astype(np.float32)
-        watch.observe(queries, index.search(queries, 10)[0])
-    assert watch.measure(items, vectors) == 1.0
-    assert 60 < watch.measured < 140
-    for _ in range(200):
-        queries = rng.standard_normal((5, 5)).astype(np.float32)
-        found = index.search(queries, 10)[0]
-        found[:, 5:] = -1  # half of each list is lost
-        watch.observe(queries, found)
-    assert 0.45 < watch.measure(items, vectors) < 0.55
+    vectors = rng.standard_normal((5000, 5)).astype(np.float32)
+    index = ItemIndex.build(np.arange(5000), vectors)
+    watch = RecallMonitor(10, memory=50)
+
+    def ask(index: ItemIndex | Forgetful, times: int) -> float:
+        for _ in range(times):
+            watch.observe(rng.standard_normal((5, 5)).astype(np.float32))
+            watch.measure(index, lambda items: vectors[items])
+        return watch.recall
+
+    assert math.isnan(watch.measure(index, lambda items: vectors[items]))
+    assert ask(index, 20) == 1.0
+    assert 0.45 < ask(Forgetful(index), 300) < 0.55
+    assert watch.measured == 320
+    assert watch.measure(index, lambda items: vectors[items]) == watch.recall
+    assert watch.measured == 320  # nothing was asked
 
 
-def test_the_watch_keeps_no_more_than_it_may() -> None:
-    watch = RecallMonitor(np.random.default_rng(0), share=1.0, waiting=3)
-    watch.observe(np.ones((10, 1), np.float32), np.full((10, 2), 10, np.int32))
-    watch.measure(ITEMS, VECTORS)
-    assert watch.measured == 3
+def test_what_has_changed_since_is_no_error_of_the_index() -> None:
+    index = ItemIndex.build(ITEMS, VECTORS)
+    watch = RecallMonitor(2)
+    watch.observe(QUERY)
+    index.remove([10])
+    index.update([50], np.array([[9]], np.float32))
+    vectors = {20: 3.0, 30: 3.0, 40: 1.0, 50: 9.0}
+    of = np.vectorize(lambda item: vectors[int(item)], otypes=[np.float32])
+    assert watch.measure(index, lambda items: of(items)[:, None]) == 1.0
+
+
+def test_of_a_catalogue_smaller_than_k_all_is_found() -> None:
+    watch = RecallMonitor(100)
+    watch.observe(QUERY)
+    assert watch.measure(ItemIndex.build(ITEMS, VECTORS), lambda items: VECTORS[items // 10 - 1]) == 1.0

@@ -1,9 +1,12 @@
 """The published protocol, by hand on a few users."""
 
+import csv
+import gzip
+
 import numpy as np
 import pytest
 
-from learner.dataset import Interactions
+from learner.dataset import Interactions, load_interactions
 from learner.events import Kind
 from learner.leave_one_out import leave_one_out, leave_one_out_report, positions
 from learner.plan import ReplayError
@@ -96,3 +99,23 @@ def test_events_without_interest_are_not_items_of_a_history():
 def test_data_without_long_histories_is_refused():
     with pytest.raises(ReplayError, match="3 events"):
         leave_one_out(interactions_of([(0, 0, 1), (1, 1, 2)]))
+
+
+def test_on_amazon_beauty_the_split_is_the_papers(data_folder):
+    """22,363 users, 12,101 items, 198,502 events; the last line of each user's is the test."""
+    file = data_folder("amazon-beauty-5core") / "interactions.csv.gz"
+    with gzip.open(file, "rt") as lines:
+        lines_of: dict[str, list[str]] = {}
+        for row in csv.DictReader(lines):
+            lines_of.setdefault(row["user_id"], []).append(row["item_id"])
+    interactions = load_interactions(file)
+    task = leave_one_out(interactions)
+    users, items = interactions.user_ids, task.item_ids
+    assert (len(task.users), len(items), len(task.histories.events)) == (22_363, 12_101, 198_502)
+    assert len(task.train.events) == 198_502 - 2 * 22_363
+    answers = task.answers(1)
+    for place, user in enumerate(task.users[:2_000].tolist()):  # as good as all of them, in a second
+        own = lines_of[users[user]]
+        assert items[answers[place]] == own[-1]
+        assert [items[n] for n in task.before(user, 1)] == own[:-1]  # the validation item among them
+        assert [items[n] for n in task.train.items(user)] == own[:-2]

@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from learner import cold_start  # noqa: E402
+from learner.cold_start import fit_cold_start  # noqa: E402
 from learner.lists import Lists  # noqa: E402
 from learner.ranker import Ranker, RankerConfig, moments, ranker_model, refresh, train_ranker  # noqa: E402
 
@@ -148,3 +150,45 @@ def test_joining_pads_the_narrower() -> None:
     both = Lists.join([wide, narrow])
     assert both.features.shape == (9, 12, 6)
     assert both.mask[5:, 3:].sum() == 0
+
+
+def cold_world(seed: int) -> Lists:
+    """Users with a past (column 0) click by column 2, those without one by column 1."""
+    lists = world(seed=seed)
+    known = np.arange(len(lists)) % 4 > 0
+    features = lists.features.copy()
+    features[..., 0] = known[:, None] * 3.0
+    positive = np.where(known, lists.positive, np.where(lists.mask, features[..., 1], -np.inf).argmax(1))
+    rows = np.arange(len(lists))
+    for part in (features, lists.mask):  # answers in place 0
+        part[rows, 0], part[rows, positive] = part[rows, positive].copy(), part[rows, 0].copy()
+    return Lists(features, np.zeros(len(lists), np.int64), lists.mask)
+
+
+def test_cold_users_have_an_order_of_their_own_also_exported_averaged_and_refreshed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lists = cold_world(0)
+    rankers = [train_ranker(lists, replace(QUICK, epochs=2), seed=seed)[0] for seed in (0, 1)]
+    monkeypatch.setattr(cold_start, "PULL", 1.0)
+    found = fit_cold_start(lists, rankers[0].standardise, 0, 3)
+    assert found.weights.argmax() == 1
+    for ranker in rankers:
+        ranker.cold_start = found
+    test = cold_world(1)
+    unknown = test.features[:, 0, 0] == 0
+    theirs = Lists(test.features[unknown], test.positive[unknown], test.mask[unknown])
+    assert accuracy(rankers[0], theirs) > 0.95
+    both = sum(ranker.scores(test.features) for ranker in rankers) / 2
+    np.testing.assert_allclose(run(ranker_model(rankers), test.features), both, atol=1e-4)
+    again, _ = refresh(rankers[0], lists)
+    np.testing.assert_array_equal(
+        again.scores(test.features)[unknown], rankers[0].scores(test.features)[unknown]
+    )
+
+
+def test_without_lists_of_cold_users_they_get_plain_popularity() -> None:
+    lists = cold_world(0).part(slice(1, 4))
+    found = fit_cold_start(lists, lambda x: x, 0, 3)
+    np.testing.assert_array_equal(found.weights, np.eye(6, dtype=np.float32)[3])
+    assert found.known == 0

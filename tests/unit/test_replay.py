@@ -293,9 +293,9 @@ def test_the_table_and_the_plot_show_every_system(told, tmp_path):
 
 def test_proposals_give_recall_by_source_and_in_union():
     class Proposing(Everything):
-        def rank(self, ask):
+        def proposals(self, ask):
             items = np.array(sorted(self.known), np.int32)
-            return Ranking.ordered(items, {"low": items[:1], "high": items[1:]})
+            return {"low": items[:1], "high": items[1:], "union": items}
 
     made = plan(stream_of(("u", "a"), ("v", "b"), ("u", "b"), ("w", "a"), ("w", "c")), split=0.4)
     told = report([made], [[play(Proposing(), made)]])

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.rounds import Rounds
+from streams.rounds import OF_ONE, Rounds
 
 
 class Slice:
@@ -27,11 +27,25 @@ def test_a_burst_of_one_user_holds_nobody_up() -> None:
         rounds: Rounds[int] = Rounds()
         await rounds.put(Slice(), [("burst", n) for n in range(1000)])
         await rounds.put(Slice(), [(f"u{n}", n) for n in range(100)])
-        first, second = rounds.take(64), rounds.take(64)
+        first, second, third = rounds.take(64), rounds.take(64), rounds.take(2)
         assert [pending.user for pending in first] == ["burst"] + [f"u{n}" for n in range(63)]
-        assert [pending.user for pending in second] == [f"u{n}" for n in range(63, 100)] + ["burst"]
-        assert [pending.payload for pending in second if pending.user == "burst"] == [1]
-        assert rounds.pending == 998
+        assert [pending.user for pending in second] == [f"u{n}" for n in range(63, 100)] + 27 * ["burst"]
+        assert [pending.payload for pending in second if pending.user == "burst"] == list(range(1, 28))
+        assert [pending.payload for pending in third] == [28, 29]
+        assert rounds.pending == 970
+
+    run(test)
+
+
+def test_records_of_little_work_are_more_in_a_round() -> None:
+    async def test() -> None:
+        rounds: Rounds[float] = Rounds(cost=lambda cost: cost)
+        await rounds.put(Slice(), [(f"u{n}", 1 / 8) for n in range(1000)])
+        assert len(rounds.take(32)) == 256
+        rounds.clear()
+        await rounds.put(Slice(), [("one", 1 / 8) for _ in range(1000)])
+        assert len(rounds.take(32)) == OF_ONE
+        assert rounds.pending == 1000 - OF_ONE
 
     run(test)
 
@@ -56,7 +70,9 @@ def test_rounds_keep_each_users_order_and_finish_each_batch_once(
         taken: dict[str, list[int]] = {}
         while rounds.pending:
             one = rounds.take(limit)
-            assert len({pending.user for pending in one}) == len(one) <= limit
+            assert len(one) <= limit
+            turns = [sum(p.user == pending.user for p in one[:place]) for place, pending in enumerate(one)]
+            assert turns == sorted(turns)  # nobody's second before everybody's first
             for pending in one:
                 taken.setdefault(pending.user, []).append(pending.payload)
                 pending.done()
@@ -75,7 +91,7 @@ def test_put_waits_for_room_and_drops_what_was_abandoned_meanwhile() -> None:
         await asyncio.sleep(0)
         assert not waiting.done()
         late.abandoned = True
-        rounds.take()
+        rounds.take(1)
         await waiting
         assert rounds.pending == 9
 

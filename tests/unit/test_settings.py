@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.settings import Settings, SettingsError, load_settings
+from streams.settings import Settings, SettingsError, load_settings, strange_variables
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +106,20 @@ def test_login_and_certificates_reach_the_clients(tmp_path: Path) -> None:
         assert arguments["sasl_plain_username"] == "me"
         assert arguments["sasl_plain_password"] == "hush"
         assert arguments["ssl_context"].check_hostname is False
+
+
+def test_a_misspelt_variable_is_named_with_the_one_that_was_meant() -> None:
+    said = list(
+        strange_variables(
+            {
+                "NEXTCLICK_K": "5", "nextclick_slot": "1", "NEXTCLICK_BOOTSTRAP_SERVER": "x", "PATH": "/bin",
+                "NEXTCLICK_TEAPOT": "1", "NEXTCLICK_DATA": "/d", "NEXTCLICK_TEST_RELEASE": "/r",
+                "NEXTCLICK_SERVICE_HOST": "10.0.0.1", "NEXTCLICK_PORT_8000_TCP_ADDR": "10.0.0.1",
+                "NEXTCLICK_WORKER_SERVICE_PORT": "80",
+            }
+        )
+    )  # fmt: skip
+    assert len(said) == 2
+    assert "NEXTCLICK_BOOTSTRAP_SERVER is no setting" in said[0]
+    assert "did you mean NEXTCLICK_BOOTSTRAP_SERVERS?" in said[0]
+    assert "NEXTCLICK_TEAPOT is no setting" in said[1]

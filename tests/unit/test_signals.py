@@ -1,5 +1,6 @@
 """Signals: sums from their definition, lists kept exact, and records that carry them to the last bit."""
 
+import base64
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ from test_features import fold
 
 import learner.signals
 from learner.candidates import ModelArrays, propose
-from learner.catalogue import Catalogue
+from learner.catalogue import Catalogue, Item
 from learner.dataset import load_interactions, load_items
 from learner.events import Kind
 from learner.features import features
@@ -70,7 +71,7 @@ def test_popularity_counts_and_times_are_what_their_names_say():
         factor = decay(now, signals.half_lives[-1], signals.reference[-1])
         for source, row in zip(sources.tolist(), weights, strict=True):
             want = plain.pair(source, item, now)
-            np.testing.assert_allclose(row * [1, factor, 1, factor], want, rtol=1e-5)
+            np.testing.assert_allclose(row * [1, factor, 1, factor, 1], want, rtol=1e-5)
 
 
 def test_dislikes_and_impressions_change_nothing():
@@ -299,6 +300,18 @@ def test_a_record_touches_its_item_alone_and_is_json():
     assert changed == [7] == signals.drain()
 
 
+def test_items_announced_in_bulk_get_vectors_before_anybody_clicks():
+    catalogue = Catalogue()
+    signals = Signals(SignalSettings(), catalogue)
+    for number in range(1000):
+        catalogue.announce(Item(item_id=f"new-{number}"))
+    vector = np.ones(4, np.float32)
+    signals.set_vector(999, vector, vector)
+    assert signals.drain() == [999]
+    other = Signals(SignalSettings(), Catalogue())
+    assert other.apply("new-999", signals.record(999)) == 0
+
+
 def test_vectors_of_new_items_travel_with_their_records():
     catalogue, _, _ = a_world(0)
     signals, got = Signals(SignalSettings(), catalogue), []
@@ -325,6 +338,17 @@ def test_vectors_of_new_items_travel_with_their_records():
         ({"popularity": "?"}, "i1"),
         ({"before": ["i1"], "weights": ""}, "wrong length"),
         ({"count": "many"}, "count"),
+        ({"count": 10**20}, "count"),
+        ({"now_ms": 10**400}, "now_ms"),
+        ({"reference": [10**18] * (HALF_LIVES + 1)}, "reference"),
+        ({"offsets": {"zero": 1}}, "offsets"),
+        ({"offsets": {"-1": 1}}, "offsets"),
+        ({"offsets": {"9999999999": 1}}, "offsets"),
+        ({"before": ["x", "x"], "weights": base64.b64encode(bytes(40)).decode()}, "twice"),
+        ({"before": [""], "weights": base64.b64encode(bytes(20)).decode()}, "before"),
+        ({"popularity": base64.b64encode(np.full(HALF_LIVES, np.nan).tobytes()).decode()}, "finite"),
+        ({"vector": "AAAA"}, "i1"),
+        ({"v": 2}, "v"),
     ],
 )
 def test_broken_records_are_refused_and_leave_no_trace(change, words):
@@ -332,18 +356,22 @@ def test_broken_records_are_refused_and_leave_no_trace(change, words):
     signals = Signals(SignalSettings(), catalogue)
     signals.learn(1, 1_400_000_000_000, Kind.CLICK, 0.0, NONE)
     record = {**json.loads(signals.record(1)), **change}
-    worker = Signals(SignalSettings(), catalogue)
+    empty = Catalogue()
+    worker = Signals(SignalSettings(), empty)
     with pytest.raises(SignalError, match=words):
         worker.apply("i1", json.dumps(record).encode())
     assert not worker.popularity.any()
     assert worker.now_ms == 0
-    with pytest.raises(SignalError):
-        worker.apply("i1", b"\xff")
+    assert worker.offsets == {}
+    assert empty.size == 0
+    for unreadable in (b"\xff", b"[" * 50_000, b'{"item_id": "\xff"}'):
+        with pytest.raises(SignalError):
+            worker.apply("i1", unreadable)
 
 
 def test_settings_survive_json():
     settings = SignalSettings(pair_half_life_ms=3.5 * DAY_MS, neighbours=99)
     assert SignalSettings.from_dict(json.loads(json.dumps(settings.as_dict()))) == settings
-    assert [SignalSettings().limit(n) for n in (0, 1000, 10_000, 10**6)] == [512, 512, 250, 32]
+    assert [SignalSettings().limit(n) for n in (0, 1000, 10_000, 10**6)] == [256, 256, 250, 32]
     with pytest.raises(ValueError, match="half_lives_ms"):
         SignalSettings(half_lives_ms=(1.0,))

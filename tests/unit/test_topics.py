@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from streams import doctor, kafka_client, topics_repair
 from streams.settings import load_settings
-from streams.topics import Names, TopicsError, check, create_missing, plan
+from streams.topics import DAY_MS, Names, TopicsError, check, create_missing, describe, plan, too_low
 
 
 class FakeAdmin:
@@ -15,6 +16,19 @@ class FakeAdmin:
         self.counts = dict(counts)
         self.before_create = before_create or {}
         self.configs: dict[str, dict[str, str]] = {}
+
+    def describe_configs(self, resources: list[Any], config_filter: str) -> dict[str, Any]:
+        assert config_filter == "all"
+        entries = {
+            each.name: {key: {"value": value} for key, value in self.configs[each.name].items()}
+            for each in resources
+        }
+        return {"topic": entries}
+
+    def alter_configs(self, resources: list[Any]) -> dict[str, Any]:
+        for each in resources:
+            self.configs[each.name] |= each.configs
+        return {"topic": {each.name: "OK" for each in resources}}
 
     def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
         return [
@@ -98,3 +112,31 @@ def test_different_counts_are_refused_with_the_command_that_mends_them() -> None
 def test_missing_ones_are_refused_with_the_command_that_creates_them() -> None:
     with pytest.raises(TopicsError, match=r"missing topics: p\.requests.*nextclick topics create"):
         check(FakeAdmin({NAMES.clicks: 3, NAMES.user_states: 3}), SETTINGS)  # type: ignore[arg-type]
+
+
+def test_withdrawals_outlive_every_release() -> None:
+    """A tombstone that compaction has dropped is news to nobody who starts later."""
+    planned = {topic.name.removeprefix("p."): topic for topic in plan(SETTINGS)}
+    kept_ms = int(planned["items"].configs["delete.retention.ms"])
+    assert kept_ms >= 3650 * DAY_MS
+    assert kept_ms < 2**62  # brokers add the time of day to it
+
+
+def test_low_limits_are_found_and_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_client, "members", lambda *_: 0)
+    monkeypatch.setattr(topics_repair, "_move_states", lambda *_: 0)
+    admin: Any = FakeAdmin({})
+    create_missing(admin, SETTINGS)
+    assert too_low(SETTINGS, describe(admin, SETTINGS)) == []
+    admin.configs[NAMES.items]["delete.retention.ms"] = str(DAY_MS)  # by an earlier version
+    admin.configs[NAMES.signals]["max.message.bytes"] = str(2**20)
+    admin.configs[NAMES.dead_letters]["max.message.bytes"] = str(2**30)  # more is well
+    found = list(doctor._limits(SETTINGS, describe(admin, SETTINGS)))
+    assert [finding.subject for finding in found] == ["limits", "withdrawals"]
+    assert "p.items forgets after 24 hours" in found[1].detail
+    said = list(topics_repair.repair(admin, SETTINGS))
+    assert len(said) == 2
+    assert "p.items: delete.retention.ms 86,400,000 became" in said[0]
+    assert too_low(SETTINGS, describe(admin, SETTINGS)) == []
+    assert admin.configs[NAMES.dead_letters]["max.message.bytes"] == str(2**30)
+    assert list(topics_repair.repair(admin, SETTINGS)) == ["nothing to repair: 4 partitions each"]

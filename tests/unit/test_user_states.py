@@ -103,6 +103,18 @@ def test_a_forgotten_users_room_is_used_again_and_is_clean() -> None:
     assert len(states.barred(slot, states.gather(np.array([slot])), 0, consumed=True)) == 0
 
 
+def test_who_is_idle(catalogue: Catalogue) -> None:
+    states, slot = filled(3)
+    states.slot("nobody-yet")
+    other = states.slot("v")
+    states.fold(other, 1, 5000, Kind.CLICK, 0.0, 1)
+    assert states.idle(1002).tolist() == []
+    assert states.idle(1003).tolist() == [slot]
+    assert decode_state(states.encode(slot, catalogue)).last_ms == 1002
+    states.forget("u")
+    assert states.idle(9000).tolist() == [other]
+
+
 def test_memory_beyond_history_is_small() -> None:
     """DESIGN: at most 1.5 KB a user beyond the history itself."""
     states = UserStates(128, 64)

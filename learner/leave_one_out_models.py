@@ -1,0 +1,105 @@
+"""Student and teacher as the published protocol asks for them (`learner.leave_one_out`).
+
+Owns how the two are trained there: from items, their order and their content alone, as in the papers;
+full ranking, the best of several checks on the validation items. Knows nothing of how it is scored.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+
+from learner.catalogue import Catalogue, Item
+from learner.content import ContentEncoder
+from learner.events import Kind
+from learner.item_table import ItemContent
+from learner.leave_one_out import LeaveOneOut
+from learner.student import START, SequenceModel, Student, StudentConfig
+from learner.student_training import SoftTargets, train_model
+from learner.system import Ints
+from learner.teacher import Teacher, TeacherConfig
+
+CHECKS = 10  # of the validation items in one training; the best stands
+
+STUDENT = StudentConfig(
+    layers=1, dropout=0.3, learning_rate=1e-3, weight_decay=0.01, epochs=30, window=50, context=50,
+    full_softmax_below=0, negatives=1024, patience=3,
+)  # fmt: skip
+TEACHER = TeacherConfig(
+    layers=1, epochs=30, full_softmax_below=0, negatives=1024, patience=3, kind_share=0.0, value_share=0.0
+)
+
+
+class SequenceScorer:
+    """A sequence model under the protocol. `soft` gives a teacher's targets for the training events."""
+
+    def __init__(
+        self, name: str, config: StudentConfig, *, seed: int = 0,
+        encoder: ContentEncoder | None = None, progress: Callable[[float, str], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self.config, self.seed = name, config, seed
+        self._encoder, self._progress = encoder, progress
+        self.soft: SoftTargets | None = None
+        self.validation: list[float] = []
+
+    def fit(self, task: LeaveOneOut, validate: Callable[[], float]) -> None:
+        """Trains on the items before the held-out ones, checks on the validation items."""
+        torch.set_num_threads(1)
+        torch.manual_seed(self.seed)
+        events = task.train.events
+        # Items and their order alone: the next event's time is the answer's, which papers do not use.
+        log = replace(
+            events, time_ms=np.zeros(len(events), np.int64),
+            kind=np.full(len(events), Kind.CLICK, np.uint8), value=np.full(len(events), np.nan, np.float32),
+        )  # fmt: skip
+        content = content_of(task, self._encoder)
+        self.model = _build(content, self.config)
+        report = train_model(
+            self.model, log, len(log), {}, seed=self.seed, check=lambda _: validate(), checks=CHECKS,
+            progress=self._progress, soft=self.soft,
+        )  # fmt: skip
+        self.validation = report.validation
+
+    @torch.no_grad()
+    def scores(self, histories: Sequence[Ints]) -> NDArray[np.floating[Any]]:
+        """Scores (B, V) of all items after each history of items, oldest first."""
+        model = self.model.eval()
+        limit = self.config.window + self.config.context
+        cut = [history[-limit:] for history in histories]
+        length = np.array([len(history) for history in cut])
+        item = np.zeros((max(int(length.max()), 1), len(cut)), np.int64)
+        for row, history in enumerate(cut):
+            item[: len(history), row] = history
+        kind = np.where(np.arange(len(item))[:, None] < length[None], int(Kind.CLICK), START)
+        table = model.table()
+        zero = torch.zeros(item.shape)
+        users, _ = model(
+            F.embedding(torch.from_numpy(item), table), torch.from_numpy(kind), zero, zero,
+            torch.zeros(len(cut), model.hidden_size),
+        )  # fmt: skip
+        last = users[torch.from_numpy(np.maximum(length - 1, 0)), torch.arange(len(cut))]
+        last = torch.where(torch.from_numpy(length == 0)[:, None], model.initial, last)
+        return (last @ table.T + model.bias).numpy()
+
+
+def _build(content: ItemContent, config: StudentConfig) -> SequenceModel:
+    return Teacher(content, config) if isinstance(config, TeacherConfig) else Student(content, config)
+
+
+def content_of(task: LeaveOneOut, encoder: ContentEncoder | None) -> ItemContent:
+    """Vectors and categories of the task's items; `encoder` None fits one to them."""
+    catalogue = Catalogue()
+    known = [record or Item(item_id=name) for name, record in zip(task.item_ids, task.records, strict=True)]
+    for item in known:
+        catalogue.admit(item)
+    encoder = encoder or ContentEncoder.fit(known)
+    return ItemContent(encoder.encode(known), catalogue.categories[: catalogue.size].copy())
+
+
+def leave_one_out_scorers(seed: int = 0) -> list[SequenceScorer]:
+    """Student and teacher with the settings that docs/log.md gives the figures of."""
+    return [SequenceScorer("student", STUDENT, seed=seed), SequenceScorer("teacher", TEACHER, seed=seed)]

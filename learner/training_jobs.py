@@ -1,0 +1,176 @@
+"""The jobs of a training: what each trains, on which clicks, and what it leaves behind.
+
+Owns the parts that can be done beside each other; `training` says when and with how much time. Each starts
+from its seed alone, so it does not matter which process does it. Lists are left in files: they are large.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.catalogue import Catalogue
+from learner.cold_start import fit_cold_start
+from learner.crew import Clock, Tell
+from learner.ease import EaseRows, ease_rows, items_within
+from learner.features import FEATURES
+from learner.lists import Collect, Lists
+from learner.material import Material, pack
+from learner.ranker import Ranker, train_ranker
+from learner.release import LiveRelease
+from learner.student import Student, StudentConfig, encode_histories
+from learner.student_training import TrainingReport, retrieval_ndcg, train_student
+from learner.time_plan import EASE_SHARE, Stage
+from learner.training_settings import TrainingSettings
+from learner.tuning import Tuning
+
+NEGATIVES = 64  # candidates kept beside the clicked one
+PRIOR_TRIAL_EVENTS = 40_000  # newest events that the prior's weight is chosen on
+PRIOR_TRIAL_EPOCHS = 4
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every job of a training needs. `seconds` is the time of the whole, `scratch` a folder."""
+
+    material: Material
+    collect: Collect
+    settings: TrainingSettings
+    seed: int
+    seconds: float
+    scratch: Path
+    logs: Path | None = None
+
+    def ease(self, stop: int) -> EaseRows:
+        """The item-item model of the first `stop` clicks, of as many items as the time allows."""
+        limit = items_within(EASE_SHARE * self.seconds)
+        return ease_rows(self.material.data, stop, self.material.catalogue.size, limit=limit)
+
+    def writer(self) -> Any:
+        """A TensorBoard writer, None where nobody wants logs."""
+        if self.logs is None:
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self.logs))  # type: ignore[no-untyped-call]
+
+
+def prior_job(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float) -> float:
+    """NDCG@10 of a short-trained student on the last tenth of the newest clicks."""
+    material = shared.material
+    data = material.data.at(slice(max(0, len(material.data) - PRIOR_TRIAL_EVENTS), None))
+    split = int(0.9 * len(data))
+    student, _ = train_student(
+        data, split, material.content, material.scale, replace(config, epochs=PRIOR_TRIAL_EPOCHS),
+        seed=shared.seed, budget_s=budget_s, clock=clock,
+    )  # fmt: skip
+    score = retrieval_ndcg(student, data, split, len(data), material.scale, limit=1000)
+    tell("prior", 0.5, f"weight {config.prior_weight}: NDCG@10 {score:.4f}")
+    return round(score, 5)
+
+
+def stage_job(
+    shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, stage: Stage, student_s: float,
+    lists_s: float,
+) -> tuple[Path, int]:  # fmt: skip
+    """A stage's answered lists, made by the serving pipeline with models that know nothing from its start on.
+
+    Returns the folder where they are, and their number.
+    """
+    student, _ = _student(shared, tell, clock, config, stage.start, f"student {stage.name}", student_s)
+    material, data = shared.material, shared.material.data
+    begun = clock()
+    tell(f"lists {stage.name}", 0.0, f"up to {stage.lists:,}")
+    bundle = pack("r-stage", material, student, None, shared.ease(stage.start), shared.seed, {})
+    vectors = encode_histories(student, data, material.scale, start=stage.start, stop=stage.stop)
+    found = shared.collect(
+        LiveRelease(bundle, Catalogue()), data.at(slice(stage.begin, None)), stage.start - stage.begin,
+        stage.stop - stage.begin, lists=stage.lists, negatives=NEGATIVES, seed=shared.seed, vectors=vectors,
+        budget_s=max(lists_s - (clock() - begun), 0.5 * lists_s), clock=clock,
+    ).answered()  # fmt: skip
+    folder = shared.scratch / f"lists-{stage.name}"
+    folder.mkdir()
+    np.save(folder / "features.npy", found.features.astype(np.float16))  # half the memory
+    np.save(folder / "positive.npy", found.positive)
+    np.save(folder / "mask.npy", found.mask)
+    tell(f"lists {stage.name}", 1.0, f"{len(found):,} answered")
+    return folder, len(found)
+
+
+def final_job(
+    shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float
+) -> tuple[Student, EaseRows, dict[str, Any]]:
+    """The student that serves, the item-item model beside it, and figures of the training."""
+    data = shared.material.data
+    begun = clock()
+    ease = shared.ease(len(data))
+    left = budget_s - (clock() - begun)
+    student, trained = _student(shared, tell, clock, config, len(data), "student", left, shared.writer())
+    figures = {
+        "steps": trained.steps,
+        "epochs": round(trained.epochs, 2),
+        "seconds": round(trained.seconds, 1),
+        "loss": round(trained.loss, 4) if math.isfinite(trained.loss) else None,
+        "cut_by_time": trained.cut_by_time,
+    }
+    return student, ease, figures
+
+
+def ranker_job(
+    shared: Shared, tell: Tell, clock: Clock, folders: list[Path], number: int, budget_s: float
+) -> tuple[Ranker, dict[str, float], int]:
+    """One of the rankers, figures of its training and how many lists it had."""
+    lists = Lists.join([_lists_in(folder) for folder in folders]) if folders else _no_lists()
+    ranker, trained = train_ranker(
+        lists, shared.settings.ranker, seed=shared.seed + number, start=_blend(shared.material.tuning),
+        budget_s=budget_s, progress=lambda share, text: tell("ranker", share, text), clock=clock,
+        writer=shared.writer(), name=f"ranker/{number}",
+    )  # fmt: skip
+    if number == 0 and len(lists):  # the others read the same lists, and an average has the first one's
+        popular = FEATURES.index(f"popularity_{shared.material.tuning.popular_now}")
+        ranker.cold_start = fit_cold_start(lists, ranker.standardise, FEATURES.index("user_events"), popular)
+    figures = {"epochs": round(trained.epochs, 2), "seconds": round(trained.seconds, 1)}
+    if math.isfinite(trained.loss):
+        figures["loss"] = round(trained.loss, 4)
+    return ranker, figures, len(lists)
+
+
+def _student(
+    shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, stop: int, name: str, budget_s: float,
+    writer: Any = None,
+) -> tuple[Student, TrainingReport]:  # fmt: skip
+    material = shared.material
+    trained = train_student(
+        material.data, stop, material.content, material.scale, config, seed=shared.seed,
+        budget_s=max(budget_s, 0.0), clock=clock, writer=writer,
+        progress=lambda share, text: tell(name, share, text),
+    )  # fmt: skip
+    tell(name, 1.0, f"loss {trained[1].loss:.3f} after {trained[1].epochs:.1f} epochs")
+    return trained
+
+
+def _lists_in(folder: Path) -> Lists:
+    return Lists(*(np.load(folder / f"{part}.npy") for part in ("features", "positive", "mask")))
+
+
+def _no_lists() -> Lists:
+    return Lists(
+        np.zeros((0, 2, len(FEATURES)), np.float32), np.zeros(0, np.int64), np.zeros((0, 2), np.bool_)
+    )
+
+
+def _blend(tuning: Tuning) -> NDArray[np.float32]:
+    """Weights of the linear blend that the ranker begins with: popularity, the memory models, the student.
+
+    It is what stands where there are too few lists to learn from.
+    """
+    start = np.zeros(len(FEATURES), np.float32)
+    for name, weight in (
+        ("student", 0.3), (f"popularity_{tuning.popular_now}", 0.5), (f"popularity_{tuning.popular}", 0.2),
+        ("knn_10", 0.5), ("rules", 0.5),
+    ):  # fmt: skip
+        start[FEATURES.index(name)] = weight
+    return start

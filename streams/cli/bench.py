@@ -1,0 +1,77 @@
+"""Commands that measure a running system from outside."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.options import takes_settings
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+bench = typer.Typer(help="Measure a running system: freshness, swap.", no_args_is_help=True)
+
+Report = Annotated[Path | None, typer.Option("--report", help="JSON file to write", show_default=False)]
+
+
+@bench.command()
+@takes_settings("data_dir", "release_store")
+def freshness(
+    settings: "Settings",
+    samples: Annotated[int, typer.Option(min=2, help="Trials of each kind")] = 100,
+    report: Report = None,
+) -> None:
+    """How soon a click, an item, a withdrawal and a release show in lists.
+
+    Needs worker and learner at work, clicks loaded, and no other traffic. Announces copies of the live
+    release.
+    """
+    from streams import bench as measuring
+
+    with _spinner() as tick:
+        found = measuring.freshness(settings, samples, tick)
+    _tell(found, report)
+
+
+@bench.command()
+@takes_settings("data_dir", "release_store")
+def swap(
+    settings: "Settings",
+    rate: Annotated[float, typer.Option(min=1, help="Clicks a second")] = 1000.0,
+    swaps: Annotated[int, typer.Option(min=1, help="How often the live release is swapped")] = 20,
+    every: Annotated[float, typer.Option(min=0.5, help="Seconds between two swaps")] = 5.0,
+    report: Report = None,
+) -> None:
+    """Whether anyone notices when the live release is swapped under load.
+
+    Needs worker and learner at work and clicks loaded. Announces copies of the live release. Memory is
+    that of the workers on this machine.
+    """
+    from streams import bench as measuring
+
+    with _spinner() as tick:
+        workers = measuring.workers_here(settings.prefix)
+        found = measuring.swaps(settings, rate, swaps, every, workers, tick)
+    _tell(found, report)
+
+
+class _spinner:  # noqa: N801 (used like a function)
+    """A line on the terminal that says what is measured now."""
+
+    def __enter__(self) -> Any:
+        from rich.console import Console
+
+        self._status = Console(stderr=True).status("asking for a first list")
+        self._status.start()
+        return lambda what: self._status.update(f"measuring {what}")
+
+    def __exit__(self, *exc: object) -> None:
+        self._status.stop()
+
+
+def _tell(found: dict[str, Any], report: Path | None) -> None:
+    typer.echo(json.dumps(found, indent=2))
+    if report is not None:
+        report.write_text(json.dumps(found, indent=2) + "\n")

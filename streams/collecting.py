@@ -1,0 +1,182 @@
+"""Lists for the ranker to learn from, made by the hot path over recorded clicks (`learner.lists.Collect`).
+
+Owns the walk: which clicks are asked about, and how many at once. A stretch of clicks is folded into its
+users' states one after the other, each ask noted before its click; its lists are then made in one go, and
+only then do signals learn of the stretch. So lists know of signals what a worker under load knows: all but
+the newest few clicks. Needs no torch.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.candidates import Asks
+from learner.dataset import Interactions
+from learner.events import INTEREST, Kind
+from learner.features import FEATURES
+from learner.lists import Lists
+from learner.release import LiveRelease
+from learner.repeats import had_before
+from streams.contract import Click
+from streams.live import Live
+from streams.offline import Offline
+from streams.policy import Policy
+from streams.recommend import ask, candidates_of, features_of, joined
+
+STRETCH = 16  # clicks
+LEAST = 0.5  # of the time, for lists, however long it took to replay what was before them
+PASSED_OVER = 4  # of so many late stretches one is asked about all the same
+BEHIND = 0.05  # of the work, by which a walk may lag behind its time before it passes over asks
+
+
+def collect(
+    live: LiveRelease,
+    data: Interactions,
+    start: int,
+    stop: int,
+    *,
+    lists: int = 40_000,
+    negatives: int = 100,
+    seed: int = 0,
+    vectors: NDArray[np.float32] | None = None,
+    budget_s: float = float("inf"),
+    clock: Callable[[], float] = time.perf_counter,
+) -> Lists:
+    """Replays the hot path over [start, stop) of `data` and keeps the lists it makes.
+
+    Everything before `start` only feeds states and signals. `vectors` (stop - start, D) float32 are users'
+    vectors before each click, where somebody has computed them; else users' hidden states are encoded from
+    their last 128 events, and step on from there. Where `budget_s` proves too short, asks are passed over
+    all along the way.
+    """
+    begun = clock()
+    rng = np.random.default_rng(seed)
+    offline = Offline(Live(live, live.catalogue), live.catalogue, Policy(exploration=0.0))
+    asked = _asked(data, start, stop, lists, live.manifest.repeat_consumption, rng)
+    found = _Kept(int(asked.sum()), negatives, rng)
+    for number in range(start):
+        offline.remember(click_of(data, number))
+    if vectors is None:
+        offline.encode()
+    ready = clock() - begun
+    left = max(budget_s - ready, LEAST * budget_s)
+    nobody = np.zeros_like(asked)
+    for begin in range(start, stop, STRETCH):
+        end = min(begin + STRETCH, stop)
+        share = (begin - start) / max(stop - start, 1)
+        late = clock() - begun > ready + (share + BEHIND) * left
+        wanted = nobody if late and (begin - start) // STRETCH % PASSED_OVER else asked
+        _stretch(offline, data, begin, end, start, wanted, vectors, found)
+    return found.lists()
+
+
+def _asked(
+    data: Interactions, start: int, stop: int, lists: int, repeats: bool, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """(stop,): the clicks that are asked about, at most `lists`."""
+    interest = np.isin(data.kind[:stop], [int(kind) for kind in INTEREST])
+    wanted = interest if repeats else interest & ~had_before(data.user[:stop], data.item[:stop], interest)
+    numbers = np.flatnonzero(wanted[start:]) + start
+    if len(numbers) > lists:
+        numbers = rng.choice(numbers, lists, replace=False)
+    asked = np.zeros(stop, np.bool_)
+    asked[numbers] = True
+    return asked
+
+
+def _stretch(
+    offline: Offline, data: Interactions, begin: int, end: int, start: int, wanted: NDArray[np.bool_],
+    vectors: NDArray[np.float32] | None, found: "_Kept",
+) -> None:  # fmt: skip
+    """Makes the lists of the clicks [begin, end), and learns from these."""
+    index = offline.world.catalogue.index
+    clicks = [click_of(data, number) for number in range(begin, end)]
+    asks: list[Asks] = []
+    answers: list[int] = []
+    for first, last in _runs(clicks):
+        rows = [row for row in range(first, last) if wanted[begin + row] and clicks[row].item_id in index]
+        if rows:
+            slots = np.array([offline.slot(clicks[row].user_id) for row in rows], np.int64)
+            times = np.array([clicks[row].timestamp for row in rows], np.int64)
+            asks.append(ask(slots, times, offline.states, offline.world))
+            answers += [index[clicks[row].item_id] for row in rows]
+            if vectors is not None:
+                asks[-1].user_vector = vectors[np.array(rows) + (begin - start)]
+        if vectors is None:
+            offline.step(clicks[first:last])
+        else:
+            for click in clicks[first:last]:
+                offline.note(click)
+    if asks:
+        together = joined(asks)
+        proposed = candidates_of(together, offline.world)
+        hits = np.flatnonzero((proposed.items == np.array(answers)[:, None]).any(axis=1))
+        some = proposed.rows(hits)
+        columns = features_of(together.rows(hits), some, offline.world)  # of lists that teach something
+        for row, hit in enumerate(hits.tolist()):
+            found.keep(some.items[row], columns[row], answers[hit])
+    for click in clicks:
+        offline.count(click)
+
+
+def _runs(clicks: Sequence[Click]) -> Iterator[tuple[int, int]]:
+    """Cuts clicks into runs of different users: no ask of a run needs a click of the same run."""
+    first, users = 0, set[str]()
+    for row, click in enumerate(clicks):
+        if click.user_id in users:
+            yield first, row
+            first, users = row, set()
+        users.add(click.user_id)
+    yield first, len(clicks)
+
+
+class _Kept:
+    """Answered lists, thinned to the answer and some of the others."""
+
+    def __init__(self, most: int, negatives: int, rng: np.random.Generator) -> None:
+        width = negatives + 1
+        self._negatives, self._rng, self._row = negatives, rng, 0
+        self._features = np.zeros((most, width, len(FEATURES)), np.float32)
+        self._mask = np.zeros((most, width), np.bool_)
+
+    def keep(self, items: NDArray[np.int32], features: NDArray[np.float32], answer: int) -> None:
+        """Keeps a list if its answer is among the candidates (C,), features (C, F)."""
+        places = thinned(items, answer, self._negatives, self._rng)
+        if len(places) > 1:
+            self._features[self._row, : len(places)] = features[places]
+            self._mask[self._row, : len(places)] = True
+            self._row += 1
+
+    def lists(self) -> Lists:
+        """What was kept; answers are in place 0."""
+        rows = self._row
+        return Lists(self._features[:rows], np.zeros(rows, np.int64), self._mask[:rows])
+
+
+def thinned(
+    items: NDArray[np.int32], answer: int, negatives: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The answer's place, then `negatives` others drawn uniformly; nothing where the answer is missing."""
+    at = np.flatnonzero(items == answer)
+    if not len(at):
+        return at
+    others = np.flatnonzero((items >= 0) & (items != answer))
+    if len(others) > negatives:
+        others = rng.choice(others, negatives, replace=False)
+    return np.concatenate([at, others])
+
+
+def click_of(data: Interactions, number: int) -> Click:
+    """The event as the message that it was, marked as one of the past."""
+    value = float(data.value[number])
+    return Click(
+        event_id=str(number),
+        user_id=data.user_ids[data.user[number]],
+        item_id=data.item_ids[data.item[number]],
+        event=Kind(int(data.kind[number])).word,  # type: ignore[arg-type]
+        timestamp=int(data.time_ms[number]),
+        value=None if np.isnan(value) else value,
+        history=True,
+    )

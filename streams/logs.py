@@ -1,0 +1,46 @@
+"""What a process logs: events of the project from a level on, and of the Kafka clients only errors.
+
+Owns the configuration of logging. Whoever starts a process calls `set_up` once.
+"""
+
+import logging
+import time
+
+import structlog
+
+SELDOM_SECONDS = 10.0
+
+
+class Seldom(logging.Filter):
+    """Lets each message of each logger through once in `SELDOM_SECONDS`, whatever its arguments.
+
+    While a broker is away the clients say so dozens of times a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is logged."""
+        message, now = (record.name, str(record.msg)), time.monotonic()
+        if now - self._last.get(message, -SELDOM_SECONDS) < SELDOM_SECONDS:
+            return False
+        self._last[message] = now
+        return True
+
+
+def set_up(level: str) -> None:
+    """Events below `level` (a word such as "warning") are dropped.
+
+    The clients' warnings tell of retries, which is what retries are for.
+    """
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(name)s: %(message)s"))
+    handler.addFilter(Seldom())
+    for client in ("aiokafka", "kafka"):
+        logger = logging.getLogger(client)
+        logger.setLevel(logging.ERROR)
+        logger.handlers, logger.propagate = [handler], False

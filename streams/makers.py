@@ -1,0 +1,101 @@
+"""What makes a candidate: a full training, or a refresh of the live release's ranker.
+
+Owns what a new release keeps of the live one. That is the text encoder (its content vectors stay
+comparable), whether items repeat, and the settings of the signals, which run on while releases change.
+Torch is imported when the first candidate is made. The trainer decides when; it knows no models.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import structlog
+
+from learner.bundle import ReleaseError
+from learner.bundle_files import read_release
+from learner.catalogue import Item
+from learner.dataset import Interactions
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from learner.bundle import Bundle
+    from learner.content import ContentEncoder
+    from learner.text_cache import TextCache
+
+log = structlog.get_logger()
+
+Kind = Literal["full", "ranker"]
+
+
+class Make(Protocol):
+    """Makes a bundle."""
+
+    def __call__(
+        self, settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path
+    ) -> str:
+        """Writes a release to `out` and returns its id; `live` is the folder of the live release.
+
+        `data` in order of time, `items` those that the release shall hold. Raises ReleaseError where it
+        cannot be made from this live release.
+        """
+
+
+def training(
+    settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path
+) -> str:
+    """Trains everything anew within the time budget."""
+    from learner.signals import SignalSettings
+    from learner.training import train_release
+    from streams.collecting import collect
+
+    cache = _texts(settings)
+    encoder, signals, repeats = None, None, {"yes": True, "no": False}.get(settings.repeat_consumption)
+    if live is not None:
+        bundle = read_release(live)
+        manifest = bundle.manifest
+        encoder = _encoder(bundle, cache)
+        signals = SignalSettings.from_dict(manifest.signals)
+        repeats = manifest.repeat_consumption if repeats is None else repeats
+    done: dict[str, Any] = {}
+
+    def progress(step: str, share: float, text: str) -> None:
+        if share == 1.0 and step not in done:
+            done[step] = text
+            log.info("training", step=step, result=text)
+
+    return train_release(
+        data, items, out, collect, budget_minutes=settings.train_minutes, encoder=encoder, signals=signals,
+        cache=cache, repeat_consumption=repeats, progress=progress,
+        # At the lowest priority the wall clock says little about what training has had.
+        clock=time.process_time,
+    )  # fmt: skip
+
+
+def refreshing(
+    settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path
+) -> str:
+    """Lets the live release's ranker learn from lists that were answered since its student was trained."""
+    from learner.refresh import refresh_release
+    from streams.collecting import collect
+
+    if live is None:
+        raise ReleaseError("nothing is live, so there is no ranker to refresh")
+    bundle = read_release(live)
+    encoder = _encoder(bundle, _texts(settings))
+    return refresh_release(bundle, data, items, out, collect, encoder=encoder)
+
+
+MAKERS: Mapping[Kind, Make] = {"full": training, "ranker": refreshing}
+
+
+def _encoder(bundle: "Bundle", cache: "TextCache") -> "ContentEncoder":
+    from learner.content import ContentEncoder
+
+    return ContentEncoder.load({"name": bundle.manifest.encoder.name}, bundle.arrays.encoder, cache=cache)
+
+
+def _texts(settings: Settings) -> "TextCache":
+    from learner.text_cache import TextCache
+
+    return TextCache(settings.data_dir / "trainer" / "texts")

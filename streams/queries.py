@@ -1,0 +1,62 @@
+"""What a request's query does to its list: items whose text says what is asked for join it and stand higher.
+
+Owns which items those are and how their nearness is mixed with what the ranker says. Pure, for one list at a
+time; `live` reads the query. Knows no messages and no text.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.candidates import Candidates
+
+# Of nearness to the query beside the ranker's score, both in standard deviations over the candidates.
+WEIGHT = 2.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """The candidates of one list, as `Candidates` of one row, and how near each is to the query (C,)."""
+
+    candidates: Candidates
+    nearness: NDArray[np.float32]
+    sought: NDArray[np.bool_]  # (C,) whether it is one of the nearest there are
+
+
+def join(
+    candidates: Candidates, row: int, nearness: NDArray[np.float32], allowed: NDArray[np.bool_], count: int
+) -> Found:
+    """The row's candidates, and after them those of the `count` nearest allowed items that it lacks.
+
+    nearness (V,): of every item to the query, above 0 where they have anything to do with each other;
+    allowed (V,) bool.
+    """
+    possible = np.flatnonzero(allowed & (nearness > 0))
+    if len(possible) > count:
+        possible = possible[np.argpartition(-nearness[possible], count)[:count]]
+    own = candidates.rows(np.array([row]))
+    width = int(own.count[0])
+    items = own.items[0, :width]
+    new = np.setdiff1d(possible, items).astype(np.int32)
+    columns = {
+        "items": new,
+        "source": np.zeros(len(new), np.uint8),  # none of the sources: such an item is named as sought
+        "because": np.full(len(new), -1, np.int32),
+        "ranks": np.full((len(new), own.ranks.shape[2]), -1, np.int16),
+    }
+    joined = {
+        name: np.concatenate([getattr(own, name)[0, :width], more])[None] for name, more in columns.items()
+    }
+    found = Candidates(**joined, count=np.array([width + len(new)], np.int32))
+    return Found(found, nearness[found.items[0]], np.isin(found.items[0], possible))
+
+
+def mixed(scores: NDArray[np.float32], nearness: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores (C,) of candidates with their nearness to the query (C,), both standardised."""
+    return _standard(scores) + np.float32(WEIGHT) * _standard(nearness)
+
+
+def _standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    standard: NDArray[np.float32] = (values - values.mean()) / max(float(values.std()), 1e-6)
+    return standard

@@ -1,0 +1,94 @@
+"""Nextclick in a replay with a ranker that goes on learning: what the learner's refresh does, click by click.
+
+Owns when the ranker is refreshed and on which lists: those that were shown at the asks and answered since, by
+the very models that were live then. Needs torch, which a worker does not have: production refreshes in the
+trainer, and workers take up the release.
+"""
+
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+import torch
+
+from learner.bundle_files import read_release
+from learner.lists import Lists
+from learner.ranker import ranker_model, refresh
+from learner.refresh import ranker_from_model
+from learner.system import Ask, Event, FirstPart, Ints, Ranking
+from streams.collecting import thinned
+from streams.recommend import Ranked
+from streams.replay_systems import Nextclick
+
+EVERY = 250  # answered lists between two refreshes: a quarter of a second of one core each
+RATE = 1e-3  # of learning
+KEPT = 20_000  # answered lists of before, of which as many as new ones are learned from again
+NEGATIVES = 64
+
+
+class Refreshed(Nextclick):
+    """Nextclick whose ranker learns from answered lists, `every` so many of them."""
+
+    every = EVERY
+
+    def fit(self, first: FirstPart) -> None:
+        """As Nextclick; the ranker is loaded once more, to be trained on."""
+        torch.set_num_threads(1)
+        super().fit(first)
+        self._ranker = ranker_from_model(read_release(Path(self._train(first))).ranker or b"")
+        self._rng = np.random.default_rng(first.seed)
+        self._shown: Ranked | None = None
+        self._fresh: list[Lists] = []
+        self._older: list[Lists] = []
+        self.refreshes = 0
+
+    def rank(self, ask: Ask) -> Ranking:
+        """As Nextclick; what was shown is kept until the answer comes."""
+        self._shown = ranked = self._ranked(ask)
+        items, scores = self._served(ask, ranked)
+        return Ranking(self._translated(items), scores)
+
+    def learn(self, event: Event, listed: bool) -> Ints | None:
+        """As Nextclick; an event that was asked about answers its list."""
+        if self._shown is not None:
+            began = process_time()
+            self._keep(self._shown, self._first.item_ids[event.item])
+            self._shown = None
+            self.learning_seconds += process_time() - began
+        return super().learn(event, listed)
+
+    def train(self) -> None:
+        """Refreshes the ranker once enough lists have been answered."""
+        if len(self._fresh) >= self.every:
+            began = process_time()
+            self._refresh()
+            self.learning_seconds += process_time() - began
+
+    def describe(self) -> dict[str, Any]:
+        """As Nextclick, and how often the ranker was refreshed."""
+        return super().describe() | {"refreshes": self.refreshes, "lists_a_refresh": self.every}
+
+    def _keep(self, shown: Ranked, answer: str) -> None:
+        number = self.offline.world.catalogue.index.get(answer, -1)
+        places = thinned(shown.candidates.items[0], number, NEGATIVES, self._rng)
+        if number >= 0 and len(places) > 1:
+            features = shown.features[:1, places]
+            self._fresh.append(Lists(features, np.zeros(1, np.int64), np.ones((1, len(places)), np.bool_)))
+
+    def _refresh(self) -> None:
+        older = self._older
+        if len(older) > len(self._fresh):
+            older = [older[n] for n in self._rng.choice(len(older), len(self._fresh), replace=False)]
+        replayed = Lists.join(older) if older else None
+        self._ranker, _ = refresh(
+            self._ranker,
+            Lists.join(self._fresh),
+            replayed,
+            seed=self._first.seed + self.refreshes,
+            rate=RATE,
+        )
+        self.offline.world.live.release.replace_ranker(ranker_model([self._ranker]))
+        self._older = (self._older + self._fresh)[-KEPT:]
+        self._fresh = []
+        self.refreshes += 1

@@ -1,0 +1,104 @@
+"""Where a replay's release comes from: trained on the first part, or kept from an earlier replay of it.
+
+Owns the check that a release kept from before has seen nothing of what will be asked.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from learner.catalogue import Item
+from learner.crew import cores
+from learner.dataset import Interactions
+from learner.release import Manifest, read_manifest
+from learner.system import FirstPart
+from streams.collecting import collect
+
+Progress = Callable[[str, float, str], None]  # step, its finished share, a short text
+
+
+class ReplayReleaseError(Exception):
+    """A release that must not, or cannot, answer in this replay: says why and what to do."""
+
+
+class Releases:
+    """A release for each first part, trained at most once; call it with the first part for the folder.
+
+    `folder` is where they are kept; one that lies there already is used, if it may be. With `seeds` above
+    1 each seed has a folder of its own in it.
+    """
+
+    def __init__(self, folder: Path, budget_minutes: float, seeds: int, progress: Progress) -> None:
+        self.folder, self.budget_minutes, self.seeds = folder, budget_minutes, seeds
+        self.trained: dict[int, Path] = {}
+        self._progress = progress
+
+    def __call__(self, first: FirstPart) -> str:
+        """The folder of the release for this first part."""
+        path = self.folder if self.seeds == 1 else self.folder / f"seed-{first.seed}"
+        if first.seed not in self.trained:
+            if (path / "manifest.json").exists():
+                check(read_manifest(path), first, path)
+            else:
+                train(first, path, self.budget_minutes, self._progress)
+            self.trained[first.seed] = path
+        return str(path)
+
+
+def check(manifest: Manifest, first: FirstPart, path: Path) -> None:
+    """Refuses a release that has seen an event after the split, or was trained for another replay."""
+    end_ms, window = int(first.time_ms[-1]), manifest.data
+    # At one time the seed decides what comes before the split: within it, the count must be the same.
+    same_end = window.last_ms == end_ms and window.events == first.size
+    if window.last_ms > end_ms or (window.last_ms == end_ms and not same_end):
+        raise ReplayReleaseError(
+            f"{path}: trained on {window.events:,} events up to {window.last_ms}, which is beyond the split "
+            f"({first.size:,} events up to {end_ms}): it has seen what will be asked; "
+            "name a new folder with --release, or leave it out"
+        )
+    seed = manifest.training.get("seed")
+    if same_end and seed != first.seed:
+        raise ReplayReleaseError(
+            f"{path}: trained with seed {seed}, and events at the split's very time stand in another order "
+            f"with seed {first.seed}; replay with --seed {seed}, or name a new folder with --release"
+        )
+    if manifest.repeat_consumption != first.repeats:
+        raise ReplayReleaseError(
+            f"{path}: trained with repeat_consumption {manifest.repeat_consumption}, and this replay has "
+            f"{first.repeats}; name a new folder with --release, or set --repeat-consumption"
+        )
+
+
+def train(first: FirstPart, out: Path, budget_minutes: float, progress: Progress) -> None:
+    """A release from the first part alone: items that have not entered by its end are unknown to it."""
+    from learner.training import train_release
+
+    data, records = recorded(first)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    train_release(
+        data, records, out, collect, budget_minutes=budget_minutes, seed=first.seed,
+        repeat_consumption=first.repeats, progress=progress, processes=min(cores(), 4),
+    )  # fmt: skip
+
+
+def recorded(first: FirstPart) -> tuple[Interactions, list[Item]]:
+    """The first part as training takes it: its clicks, and the records of items that have entered."""
+    entered = np.unique(first.item)
+    named = [number for number, record in enumerate(first.records) if record is not None]
+    numbers = np.union1d(entered, np.array(named, np.int64)).astype(np.int64)
+    position = np.full(len(first.item_ids), -1, np.int32)
+    position[numbers] = np.arange(len(numbers), dtype=np.int32)
+    data = Interactions(
+        user=first.user.astype(np.int32),
+        item=position[first.item],
+        time_ms=first.time_ms,
+        kind=first.kind,
+        value=first.value,
+        place=np.zeros(first.size, np.int32),
+        occurrence=np.zeros(first.size, np.int32),
+        user_ids=first.user_ids,
+        item_ids=[first.item_ids[number] for number in numbers],
+        scenarios=[None],
+    )
+    return data, [record for record in first.records if record is not None]

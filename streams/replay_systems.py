@@ -1,0 +1,348 @@
+"""Nextclick and its parts as `learner.replay` measures them: one class each, over one offline world.
+
+Owns which parts of Nextclick stand still or stand alone in a replay, and the controls that fill its slots
+for never-clicked items otherwise. Where a release comes from is `replay_releases`'s affair; what is asked
+and scored when is the harness's.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from time import process_time
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.candidates import SOURCES
+from learner.catalogue import Catalogue, Item
+from learner.content import ContentEncoder
+from learner.events import Kind
+from learner.metrics import LIST
+from learner.replay import PROPOSALS
+from learner.system import Ask, Event, FirstPart, Ints, Ranking, System
+from learner.text_cache import TextCache
+from streams.contract import Click
+from streams.live import Live
+from streams.offline import Offline
+from streams.policy import Policy, draw_up
+from streams.recommend import Ranked
+
+Train = Callable[[FirstPart], str]
+"""Makes a release from a first part, or finds the one made before; returns its folder."""
+
+Learn = Literal["none", "ranker", "periodic"]
+"""What goes on learning after the split besides users' states and signals: nothing, the ranker from lists
+that have been answered, or everything from time to time too."""
+
+_TEXTS = TextCache()  # several systems of one replay read the same texts
+
+
+class HotPath:
+    """The worker's hot path, with signals that learn every click at once.
+
+    `state` and `signals` say what goes on learning after the split: users' states, and what all users'
+    clicks say of the items. Everything before the split is learned in any case.
+    """
+
+    name = "nextclick"
+
+    def __init__(
+        self,
+        train: Train,
+        policy: Policy,
+        *,
+        name: str | None = None,
+        state: bool = True,
+        signals: bool = True,
+    ) -> None:
+        self.name = name or self.name
+        self.policy = policy
+        self.learns_state, self.learns_signals = state, signals
+        self.learning_seconds = 0.0  # of processor time, in the later part
+        self._train = train
+        self._offline: Offline | None = None
+        self._numbers: NDArray[np.int32] = np.zeros(0, np.int32)
+        # What users have had since the split, where their states do not know it: lists leave it out.
+        self._had: dict[int, list[str]] = defaultdict(list)
+
+    def fit(self, first: FirstPart) -> None:
+        """Trains on the first part, or takes up what was trained on it before."""
+        catalogue = Catalogue()
+        live = Live.load(self._train(first), catalogue)
+        self._first = first
+        self._index = {item_id: number for number, item_id in enumerate(first.item_ids)}
+        # A release may have been trained with a catalogue that knows what is still to come.
+        entered = {first.item_ids[n] for part in (first.entries_before, first.entries_after)
+                   for items in part.values() for n in items}  # fmt: skip
+        live.follow([catalogue.withdraw(item_id) for item_id in set(catalogue.ids) - entered])
+        self._offline = Offline(live, catalogue, self.policy, self._encoder(live))
+
+    def announce(self, item: int, record: Item | None, time_ms: int) -> None:  # noqa: ARG002
+        """An item enters the catalogue."""
+        self.offline.announce(self._first.item_ids[item], record)
+
+    def rank(self, ask: Ask) -> Ranking:
+        """Candidates in the order in which they would be served; everything else counts as not found."""
+        ranked = self._ranked(ask)
+        items, scores = self._served(ask, ranked)
+        return Ranking(self._translated(items), scores)
+
+    def learn(self, event: Event, listed: bool) -> Ints | None:
+        """Folds one event in; with `listed`, returns the list that it triggers."""
+        later = event.number >= self._first.size
+        state, signals = not later or self.learns_state, not later or self.learns_signals
+        click = click_of(self._first, event, listed)
+        shown: list[str] | None = None
+        if state:
+            shown = self.offline.fold(click, answer=listed and self._lists_as_served)
+        elif self._first.consumes[event.kind] and not self._first.repeats:
+            self._had[event.user].append(click.item_id)
+        if signals:
+            began = process_time()
+            self.offline.count(click)
+            self.learning_seconds += (process_time() - began) * later
+        if not listed:
+            return None
+        if state and self._lists_as_served:
+            assert shown is not None
+            return np.array([self._index[item_id] for item_id in shown], np.int32)
+        return self.rank(Ask(event.user, event.time_ms, event.scenario)).top(LIST, self._first.id_rank)
+
+    def describe(self) -> dict[str, Any]:
+        """The release and its settings."""
+        manifest = self.offline.world.live.release.manifest
+        return {
+            "release": manifest.release,
+            "trained_on": {"events": manifest.data.events, "users": manifest.data.users},
+            "metrics": manifest.metrics,
+            "candidates": self.policy.candidates,
+            "learns": {"state": self.learns_state, "signals": self.learns_signals},
+            "learning_cpu_seconds": self.learning_seconds,
+            "texts_read_later": self.offline.encoded,
+        }
+
+    @property
+    def offline(self) -> Offline:
+        """The running world; only after `fit`."""
+        assert self._offline is not None, "fit comes first"
+        return self._offline
+
+    # A subclass that ranks otherwise triggers lists by its own ranking.
+    _lists_as_served = True
+
+    def _encoder(self, live: Live) -> ContentEncoder | None:
+        """What reads the texts of items that the release does not have."""
+        release = live.release
+        return ContentEncoder.load({"name": release.manifest.encoder.name}, release.encoder, cache=_TEXTS)
+
+    def _asker(self, ask: Ask) -> tuple[int, int, list[str]]:
+        return self.offline.slot(self._first.user_ids[ask.user]), ask.time_ms, self._had[ask.user]
+
+    def _ranked(self, ask: Ask) -> Ranked:
+        return self.offline.rank(*self._asker(ask))
+
+    def _served(self, ask: Ask, ranked: Ranked) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Catalogue numbers (C,) and scores (C,), in the policy's order where that is not the ranker's."""
+        count = int(ranked.candidates.count[0])
+        items, scores = ranked.candidates.items[0, :count], ranked.scores[0, :count].astype(np.float64)
+        if not self.policy.diversity:
+            return items, scores
+        world = self.offline.world
+        order = [
+            place.column
+            for place in draw_up(
+                ranked.scores[0, :count], items, world.catalogue.ids, self.policy.k, self.policy,
+                known_user=ask.user >= 0, vectors=world.live.release.model.vectors, rng=None,
+            )
+        ]  # fmt: skip
+        behind = np.setdiff1d(np.argsort(-scores, kind="stable"), order, assume_unique=True)
+        behind = behind[np.argsort(-scores[behind], kind="stable")]
+        return items[np.r_[order, behind]], -np.arange(count, dtype=np.float64)
+
+    def _translated(self, numbers: NDArray[np.int32]) -> Ints:
+        """The catalogue's numbers as the stream's."""
+        ids = self.offline.world.catalogue.ids
+        if len(ids) > len(self._numbers):
+            more = [self._index.get(item_id, -1) for item_id in ids[len(self._numbers) :]]
+            self._numbers = np.concatenate([self._numbers, np.array(more, np.int32)])
+        return self._numbers[numbers]
+
+
+def click_of(first: FirstPart, event: Event, listed: bool) -> Click:
+    """An event of the stream as a message."""
+    return Click(
+        event_id=str(event.number),
+        user_id=first.user_ids[event.user],
+        item_id=first.item_ids[event.item],
+        event=Kind(event.kind).word,  # type: ignore[arg-type]
+        timestamp=event.time_ms,
+        value=None if np.isnan(event.value) else event.value,
+        scenario=event.scenario,
+        history=not listed,
+    )
+
+
+class Nextclick(HotPath):
+    """Nextclick itself, as it is served. Its parts are `HotPath` with something standing still."""
+
+    def proposals(self, ask: Ask) -> dict[str, Ints]:
+        """What each source puts forward for an ask, and all of them in union: 200 items at most each."""
+        ranked = self.offline.rank(*self._asker(ask), size=PROPOSALS, score=False)
+        count = int(ranked.candidates.count[0])
+        items = self._translated(ranked.candidates.items[0, :count])
+        ranks = ranked.candidates.ranks[0, :count]
+        return {name: items[ranks[:, at] >= 0] for at, name in enumerate(SOURCES)} | {"union": items}
+
+
+class Student(HotPath):
+    """The student's retrieval alone: every eligible item by its score, with the popularity prior."""
+
+    name = "student"
+    _lists_as_served = False
+
+    def rank(self, ask: Ask) -> Ranking:
+        """All items, by the student."""
+        items, scores = self.offline.rank_all(*self._asker(ask))
+        return Ranking(self._translated(items), scores)
+
+
+class ColdRandom(HotPath):
+    """Control: where Nextclick lists an item that nobody has clicked yet, any other such item stands."""
+
+    name = "cold_random"
+    _lists_as_served = False
+
+    def fit(self, first: FirstPart) -> None:
+        """As Nextclick."""
+        super().fit(first)
+        self.rng = np.random.default_rng(first.seed)
+
+    def rank(self, ask: Ask) -> Ranking:
+        """Nextclick's order with its slots for never-clicked items filled otherwise."""
+        items, scores = self._served(ask, self._ranked(ask))
+        ordered = items[np.argsort(-scores, kind="stable")]
+        slots = np.flatnonzero(self.never_clicked(ordered))
+        if len(slots):
+            ordered[slots] = self._fillers(ask, len(slots))
+        return Ranking.ordered(self._translated(ordered))
+
+    def never_clicked(self, items: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Which of the items, by the catalogue's numbers, nobody has clicked yet."""
+        return np.asarray(self.offline.world.signals.count[items] == 0)
+
+    def _fillers(self, ask: Ask, wanted: int) -> NDArray[np.int32]:
+        """That many different never-clicked items that the user may see."""
+        eligible, _ = self.offline.rank_all(*self._asker(ask))
+        return self.rng.choice(eligible[self.never_clicked(eligible)], wanted, replace=False)
+
+
+class ColdNoContent(ColdRandom):
+    """Control: the same slots, filled by the same models with all content taken from never-clicked items."""
+
+    name = "cold_no_content"
+
+    def fit(self, first: FirstPart) -> None:
+        """As Nextclick, and once more without content."""
+        super().fit(first)
+        self.blind = _Blind(lambda _: self._train(first), self.policy)
+        self.blind.fit(first)
+
+    def announce(self, item: int, record: Item | None, time_ms: int) -> None:
+        """An item enters both worlds."""
+        super().announce(item, record, time_ms)
+        self.blind.announce(item, record, time_ms)
+
+    def learn(self, event: Event, listed: bool) -> Ints | None:
+        """Both worlds learn; the list is by the mixed ranking."""
+        self.blind.learn(event, False)
+        return super().learn(event, listed)
+
+    def _fillers(self, ask: Ask, wanted: int) -> NDArray[np.int32]:
+        """Never-clicked items in the order of the ranker without content, then of the student without it."""
+        blind = self.blind
+        items, scores = blind._served(ask, blind._ranked(ask))
+        listed = items[np.argsort(-scores, kind="stable")]
+        every, scores = blind.offline.rank_all(*blind._asker(ask))
+        order = np.concatenate([listed, every[np.argsort(-scores, kind="stable")]])
+        order = order[blind.offline.world.signals.count[order] == 0]
+        _, first = np.unique(order, return_index=True)
+        ids, index = blind.offline.world.catalogue.ids, self.offline.world.catalogue.index
+        return np.array([index[ids[n]] for n in order[np.sort(first)][:wanted]], np.int32)
+
+
+class _Blind(HotPath):
+    """Nextclick with nothing known of what a never-clicked item is about."""
+
+    name = "blind"
+
+    def fit(self, first: FirstPart) -> None:
+        """Takes content and categories from the release; never-clicked items get the tail's mean vector."""
+        super().fit(first)
+        world = self.offline.world
+        release, catalogue = world.live.release, world.catalogue
+        self._clicked = set(first.item.tolist())
+        clicked = {first.item_ids[item] for item in self._clicked}
+        unknown = release.embed(np.zeros(release.manifest.dims.content, np.float32), [])
+        release.model.content[:] = 0.0
+        for number, item_id in enumerate(list(catalogue.ids)):
+            if item_id not in clicked and catalogue.available[number]:
+                catalogue.announce(_faceless(item_id, catalogue.records.get(number)))
+                release.model.vectors[number] = unknown
+                world.live.follow([number])
+
+    def announce(self, item: int, record: Item | None, time_ms: int) -> None:
+        """An item enters without its text and categories, unless it was clicked in the first part."""
+        if item not in self._clicked:
+            record = _faceless(self._first.item_ids[item], record)
+        super().announce(item, record, time_ms)
+
+    def _encoder(self, live: Live) -> ContentEncoder | None:  # noqa: ARG002
+        return None
+
+
+def _faceless(item_id: str, record: Item | None) -> Item:
+    return Item(item_id=item_id, published_at=record.published_at if record is not None else None)
+
+
+STATE = "nextclick_state"
+# What each mode of learning is compared with: the system that does all but the last of it.
+WITHOUT: dict[Learn, str] = {
+    "none": STATE, "ranker": "nextclick_signals", "periodic": "nextclick_signals"
+}  # fmt: skip
+_MAKERS: dict[str, Callable[[Train, Policy], System]] = {
+    "nextclick_frozen": lambda train, policy: HotPath(
+        train, policy, name="nextclick_frozen", state=False, signals=False
+    ),
+    STATE: lambda train, policy: HotPath(train, policy, name=STATE, signals=False),
+    "nextclick_signals": lambda train, policy: HotPath(train, policy, name="nextclick_signals"),
+    "student": Student,
+    "cold_random": ColdRandom,
+    "cold_no_content": ColdNoContent,
+}
+PARTS = ("nextclick", "teacher", *_MAKERS)
+# With nothing beyond signals that learns, the whole is this part of it: it is not computed twice.
+SAME = {"nextclick_signals": "nextclick"}
+
+
+def part(
+    name: str, train: Train, policy: Policy, learn: Learn = "none", minutes: float = 6.0
+) -> Callable[[], System]:
+    """The maker of Nextclick or of a part of it.
+
+    `learn` is about `nextclick` itself alone, `minutes` about training a teacher, or everything anew.
+    """
+    if name == "teacher":
+        from streams.replay_teacher import TeacherAlone
+
+        return lambda: TeacherAlone(train, policy, minutes)
+    if name == "nextclick" and learn == "ranker":
+        from streams.replay_learning import Refreshed
+
+        return lambda: Refreshed(train, policy)
+    if name == "nextclick" and learn == "periodic":
+        from streams.replay_periodic import Retrained
+
+        return lambda: Retrained(train, policy, minutes)
+    if name == "nextclick":
+        return lambda: Nextclick(train, policy)
+    return lambda: _MAKERS[name](train, policy)

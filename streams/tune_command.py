@@ -1,0 +1,71 @@
+"""`nextclick tune`: files in, a file of training settings out, with progress.
+
+Owns the command's words on the screen. The search itself is `learner.search`; the hot path that makes its
+lists is `collecting.collect`.
+"""
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from learner.dataset import load_interactions, load_items
+from learner.text_cache import TextCache
+from streams.settings import Settings
+from streams.train_command import REPEATS, Bars, TrainError
+
+
+def run(
+    settings: Settings,
+    *,
+    interactions: Path,
+    items: Path | None,
+    out: Path,
+    to: float,
+    time_budget: float,
+    trials: int | None,
+    seed: int,
+) -> None:
+    """Searches on the first `to` of the events and writes the settings found to `out`."""
+    started = time.monotonic()
+    try:
+        from learner.search import search
+    except ModuleNotFoundError as error:
+        raise TrainError(
+            f"the search needs the extra `learner` ({error.name} is missing): "
+            "pip install 'nextclick[learner]'"
+        ) from None
+    from streams.collecting import collect
+
+    console = Console(stderr=True)
+    part, _ = load_interactions(interactions).in_order(seed).split(to)
+    records = load_items(items) if items else []
+    columns = (
+        TextColumn("{task.description:>12}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        found = search(
+            part,
+            records,
+            collect,
+            budget_minutes=max(time_budget - (time.monotonic() - started) / 60, 0.5 * time_budget),
+            trials=trials,
+            seed=seed,
+            repeat_consumption=REPEATS[settings.repeat_consumption],
+            cache=TextCache(settings.cache_dir / "texts"),
+            progress=Bars(progress),
+        )
+    remarks = [f"found by nextclick tune on {interactions.name}, first {to:.0%} of its events, seed {seed}"]
+    for name, figures in found.figures.items():
+        remarks.append(
+            f"{name}: NDCG@10 {figures['default']:.4f} by default, {figures['best']:.4f} at best, "
+            f"{figures['trials']:.0f} trials"
+        )
+    found.settings.write(out, "\n".join(remarks))
+    for remark in remarks[1:] or ["too few events to search: the defaults stand"]:
+        console.print(remark)
+    console.print(f"settings written to {out}: nextclick train --tuned {out}")

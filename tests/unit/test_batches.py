@@ -1,0 +1,110 @@
+"""What was fetched and handed to nobody is not waited for: the next fetch needs a word from the agent."""
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from streams.batches import BatchConsumer, BatchSource
+
+CLICKS = TP("clicks", 0)
+
+
+def source() -> BatchSource:
+    app = SimpleNamespace(
+        conf=SimpleNamespace(broker_session_timeout=10.0), transport=SimpleNamespace(),
+        consumer_generation_id=1, monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None),
+    )  # fmt: skip
+
+    made = BatchSource.__new__(BatchSource)
+    made.app, made.topics = app, frozenset({"clicks"})
+    made._wanted = asyncio.Event()
+    made._wanted.set()
+    return made
+
+
+async def fetch(made: BatchSource, *, flow: bool = True, messages: Sequence[str] = ("slice",)) -> list[Any]:
+    async def records(_: float) -> tuple[dict[TP, list[str]], None]:
+        return {CLICKS: ["record"]}, None
+
+    async def seek() -> None: ...
+
+    consumer = SimpleNamespace(
+        _source=made, app=made.app, flow_active=flow, should_stop=False, _buffered_partitions=set(),
+        _wait_next_records=records, perform_seek=seek, highwater=lambda _: 1,
+        _messages=lambda *_: list(messages),
+    )  # fmt: skip
+    return [got async for got in BatchConsumer.getmany(consumer, 0.1)]
+
+
+def test_after_slices_the_agent_is_waited_for() -> None:
+    async def run() -> None:
+        made = source()
+        assert await fetch(made) == [(CLICKS, "slice")]
+        assert not made._wanted.is_set()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("active", [set(), {TP("clicks", 1)}])
+def test_fetched_records_of_a_partition_that_is_not_read_now_are_read_again(active: set[TP]) -> None:
+    async def run() -> None:
+        made, sought = source(), []
+
+        async def records(_: float) -> tuple[dict[TP, list[str]], set[TP]]:
+            return {CLICKS: ["record"]}, active
+
+        async def seek() -> None:
+            sought.append(1)
+
+        consumer = SimpleNamespace(
+            _source=made, app=made.app, flow_active=True, should_stop=False, _buffered_partitions=set(),
+            _wait_next_records=records, perform_seek=seek,
+        )  # fmt: skip
+        assert [got async for got in BatchConsumer.getmany(consumer, 0.1)] == []
+        assert sought
+        assert made._wanted.is_set()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("case", ["the flow is off", "all was read before", "a rebalance came meanwhile"])
+def test_where_nobody_got_anything_the_next_fetch_waits_for_nobody(case: str) -> None:
+    async def run() -> None:
+        made = source()
+        if case == "a rebalance came meanwhile":
+            generations = iter([1, 2])
+            app = made.app
+
+            class Moving:
+                consumer_generation_id = property(lambda _: next(generations))
+                monitor = app.monitor
+
+            made.app = Moving()
+            assert await fetch(made) == []
+        else:
+            assert await fetch(made, flow=case != "the flow is off", messages=()) == []
+        assert made._wanted.is_set()
+
+    asyncio.run(run())
+
+
+def test_a_slice_that_was_abandoned_before_it_was_taken_is_not_waited_for() -> None:
+    async def run() -> None:
+        made = source()
+        made._open, made._in_flight = asyncio.Event(), {CLICKS: []}  # type: ignore[dict-item]
+        made._open.set()
+        made._wanted.clear()
+        batch = SimpleNamespace(tp=CLICKS, abandoned=True)
+
+        async def events() -> Any:
+            yield SimpleNamespace(value=batch)
+
+        stream = SimpleNamespace(events=events)
+        assert [got async for got in made.batches(stream)] == []
+        assert made._wanted.is_set()
+
+    asyncio.run(run())

@@ -1,0 +1,131 @@
+"""From answers to decisions: promotion, the way back, drift; what restarts and pins do."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("river")
+
+from learner.drift import HitRateDrift
+from streams.canary import Answer, assign
+from streams.canary_watch import Judge
+from streams.contract import ReleaseRecord
+from streams.roles import Roles, changed
+from streams.settings import load_settings
+
+MINUTE = 60_000
+
+
+def record(release: str, role: str, decision: str = "", at: int = 0) -> ReleaseRecord:
+    return ReleaseRecord(release=release, url="", sha256="", role=role, at=at, decision=decision)  # type: ignore[arg-type]
+
+
+def judge(*records: ReleaseRecord, drift: HitRateDrift | None = None) -> Judge:
+    return Judge(load_settings(canary_minutes=10, canary_share=0.3), Roles(records), drift)
+
+
+def play(
+    watch: Judge, rates: dict[str, float], answers: int = 20_000, seed: int = 0, now_ms: int = 1
+) -> tuple[list[ReleaseRecord], int]:
+    rng = np.random.default_rng(seed)
+    for n in range(answers):
+        user = f"u{rng.integers(300)}"
+        release = "b" if "b" in rates and assign(user, 0.3, "b") else "a"
+        watch.observe(Answer(user, release, bool(rng.random() < rates[release]), False))
+        if n % 50 == 0 and (decided := watch.decide(now_ms)):
+            return decided, n
+    return [], answers
+
+
+def roles_of(records: list[ReleaseRecord]) -> dict[str, tuple[str, str]]:
+    return {each.release: (each.role, each.decision) for each in records}
+
+
+def test_a_worse_canary_goes_back_within_minutes_of_traffic() -> None:
+    watch = judge(record("a", "live"), record("b", "canary"))
+    decided, answers = play(watch, {"a": 0.2, "b": 0.08})
+    assert roles_of(decided) == {"b": ("retired", "rolled_back")}
+    assert "fewer next clicks" in decided[0].reason
+    assert decided[0].evidence["hit_rate_canary"] < decided[0].evidence["hit_rate_live"]
+    assert answers < 5000
+
+
+def test_a_better_canary_is_promoted() -> None:
+    watch = judge(record("a", "live"), record("b", "canary"))
+    decided, _ = play(watch, {"a": 0.2, "b": 0.3})
+    assert roles_of(decided) == {"b": ("live", "promoted"), "a": ("retired", "replaced")}
+    assert decided[0].release == "b"  # first: some release is live at every moment
+
+
+def test_patience_has_an_end() -> None:
+    watch = judge(record("a", "live"), record("b", "canary"))
+    assert play(watch, {"a": 0.2, "b": 0.2}, 3000)[0] == []
+    decided = watch.decide(10 * MINUTE)
+    assert roles_of(decided)["b"] in (("live", "promoted"), ("retired", "rolled_back"))
+    assert "10 minutes" in decided[0].reason
+
+
+def test_without_users_the_gates_word_counts_in_the_end() -> None:
+    for evidence, role in (({"ratio_low": 1.01}, "live"), ({}, "retired")):
+        canary = changed(record("b", "candidate"), "canary", 0, "passed", "", evidence)
+        watch = judge(record("a", "live"), canary)
+        assert watch.decide(39 * MINUTE) == []
+        decided = watch.decide(40 * MINUTE)
+        assert decided[0].role == role
+        assert "too few users" in decided[0].reason
+
+
+def test_it_decides_once() -> None:
+    watch = judge(record("a", "live"), record("b", "canary"))
+    assert play(watch, {"a": 0.2, "b": 0.05})[0]
+    assert play(watch, {"a": 0.2, "b": 0.05}, 2000)[0] == []  # the record has not come back yet
+
+
+def test_another_canary_is_another_test() -> None:
+    watch = judge(record("a", "live"), record("b", "canary"))
+    play(watch, {"a": 0.2, "b": 0.2}, 1500)
+    watch.roles.apply(record("b", "retired", "rolled_back"))
+    watch.roles.apply(record("c", "canary"))
+    watch.decide(1)
+    assert watch.figures()["clicks_canary"] == 0
+
+
+def test_a_pinned_release_is_not_replaced_but_a_bad_canary_ends() -> None:
+    watch = judge(record("a", "live", "pinned"), record("b", "canary"))
+    assert play(watch, {"a": 0.2, "b": 0.4}, 5000)[0] == []
+    watch = judge(record("a", "live", "pinned"), record("b", "canary"))
+    assert roles_of(play(watch, {"a": 0.2, "b": 0.05})[0]) == {"b": ("retired", "rolled_back")}
+
+
+def test_drift_of_the_live_release_is_a_record() -> None:
+    watch = judge(record("a", "live"), drift=HitRateDrift())
+    assert play(watch, {"a": 0.3}, 5000)[0] == []
+    decided, _ = play(watch, {"a": 0.1}, 5000, now_ms=77)
+    assert [(each.release, each.role, each.decision, each.at) for each in decided] == [
+        ("a", "live", "drifted", 77)
+    ]
+    assert "fell from" in decided[0].reason
+    watch.roles.apply(decided[0])
+    assert watch.figures()["hit_rate"] < 0.2
+
+
+def test_an_alarm_about_the_release_before_says_nothing_of_the_new_one() -> None:
+    watch = judge(record("a", "live"), drift=HitRateDrift())
+    play(watch, {"a": 0.3}, 5000)
+    rng = np.random.default_rng(0)
+    while watch._alarmed is None:  # nobody has asked for decisions meanwhile
+        watch.observe(Answer(f"u{rng.integers(300)}", "a", False, False))
+    watch.roles.apply(record("b", "live", "promoted"))
+    watch.roles.apply(changed(watch.roles.of("a"), "retired", 2, "replaced", ""))
+    assert watch.decide(3) == []
+
+
+def test_another_live_release_is_measured_anew_and_a_pin_stays() -> None:
+    watch = judge(record("a", "live"), drift=HitRateDrift())
+    play(watch, {"a": 0.3}, 5000)
+    watch.roles.apply(changed(watch.roles.of("a"), "retired", 2, "replaced", ""))
+    watch.roles.apply(record("b", "live", "pinned"))
+    rng = np.random.default_rng(0)
+    for rate in (0.1, 0.02):
+        for _ in range(5000):
+            watch.observe(Answer("u", "b", bool(rng.random() < rate), False))
+            assert watch.decide(3) == []

@@ -1,0 +1,124 @@
+"""The hot path, over a release that nobody trained."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from served import served_bundle
+
+from learner.catalogue import Catalogue, Item
+from learner.release import LiveRelease, write_release
+from learner.signals import Signals, SignalSettings
+from streams.contract import Click, Request
+from streams.intake import Arrival
+from streams.live import Live
+from streams.policy import Policy
+from streams.recommend import Fate, World, recommend
+from streams.release_loader import Loader
+from streams.settings import Settings
+from streams.user_states import UserStates
+
+NOW = 1_700_000_000_000
+
+
+def world() -> tuple[World, UserStates]:
+    """A world that knows the release's items and no user."""
+    catalogue = Catalogue()
+    bundle = served_bundle("r-20231114-221320-test", [Item(item_id=f"more-{number}") for number in range(30)])
+    release = LiveRelease(bundle, catalogue)
+    live = Live(release, catalogue)
+    signals = Signals(SignalSettings.from_dict(release.manifest.signals), catalogue)
+    signals.follow()
+    return World(catalogue, signals, live, Policy(exploration=0.0)), UserStates(
+        release.hidden_size, release.vector_size
+    )
+
+
+def arrivals(rng: np.random.Generator, users: int, count: int) -> list[Arrival]:
+    """Clicks of every kind, sent twice now and then, and requests."""
+    items = [f"more-{number}" for number in range(30)] + ["nobody-announced-me"]
+    kinds = ["click", "view", "purchase", "rating", "like", "dislike", "hide", "impression"]
+    made: list[Arrival] = []
+    for offset in range(count):
+        user = f"u{rng.integers(users)}"
+        if rng.random() < 0.1:
+            made.append(Arrival(Request(request_id=f"r{offset}", user_id=user, k=5), 0, offset))
+            continue
+        click = Click(
+            event_id=f"e{rng.integers(0.9 * count)}", user_id=user, item_id=str(rng.choice(items)),
+            event=str(rng.choice(kinds)), timestamp=NOW + offset, history=bool(rng.random() < 0.1),  # type: ignore[arg-type]
+        )  # fmt: skip
+        made.append(Arrival(click, 0, offset))
+    return made
+
+
+@pytest.mark.parametrize(("users", "count"), [(1, 40), (5, 64), (64, 64)])
+def test_a_round_makes_the_lists_that_its_arrivals_one_by_one_would_make(users: int, count: int) -> None:
+    one_world, one_states = world()
+    all_world, all_states = world()
+    # Known from the beginning: an item that joins in mid-round is there for all lists of the round.
+    for each in (one_world, all_world):
+        each.catalogue.intern("nobody-announced-me")
+        each.live.follow()
+    together = arrivals(np.random.default_rng(users), users, count)
+    at_once = recommend(together, all_states, all_world, NOW, rng=None)
+    one_by_one = [recommend([arrival], one_states, one_world, NOW, rng=None)[0] for arrival in together]
+    assert {outcome.fate for outcome in at_once} >= (
+        {Fate.DONE, Fate.DUPLICATE} if users < 64 else {Fate.DONE}
+    )
+    for a, b in zip(at_once, one_by_one, strict=True):
+        assert (a.arrival, a.fate, a.changed) == (b.arrival, b.fate, b.changed)
+        assert (a.recommendation is None) == (b.recommendation is None)
+        if a.recommendation is not None and b.recommendation is not None:
+            assert [i.item_id for i in a.recommendation.items] == [i.item_id for i in b.recommendation.items]
+            assert len(a.recommendation.items) > 0
+    assert all_states.index.keys() == one_states.index.keys()
+    for user, slot in all_states.index.items():
+        one = one_states.encode(one_states.index[user], one_world.catalogue)
+        assert all_states.encode(slot, all_world.catalogue) == one
+
+
+def test_a_list_knows_its_own_click_and_not_the_next() -> None:
+    the_world, states = world()
+    clicks = [
+        Arrival(
+            Click(event_id=f"e{n}", user_id="u", item_id=f"more-{n}", event="click", timestamp=NOW + n), 0, n
+        )
+        for n in range(2)
+    ]
+    the_world.policy = Policy(k=len(the_world.catalogue.ids), candidates=400, exploration=0.0)
+    first, second = recommend(clicks, states, the_world, NOW + 9, rng=None)
+    assert first.recommendation is not None
+    assert second.recommendation is not None
+    listed = [{item.item_id for item in o.recommendation.items} for o in (first, second)]  # type: ignore[union-attr]
+    assert "more-0" not in listed[0] | listed[1]
+    assert "more-1" in listed[0] - listed[1]
+
+
+@pytest.mark.parametrize(("repeats", "again"), [(None, False), (False, False), (True, True)])
+def test_a_setting_beats_what_the_release_says_of_repeats(repeats: bool | None, again: bool) -> None:
+    known, states = world()
+    assert not known.live.release.manifest.repeat_consumption
+    known.live = Live(known.live.release, known.catalogue, repeats=repeats)
+    click = Click(event_id="e", user_id="u", item_id="more-3", event="click", timestamp=NOW)
+    ask = Request(request_id="r", user_id="u", k=1000)
+    outcomes = recommend([Arrival(click, 0, 0), Arrival(ask, 0, 1)], states, known, NOW, rng=None)
+    listed = outcomes[1].recommendation
+    assert listed is not None
+    assert ("more-3" in {each.item_id for each in listed.items}) is again
+
+
+@pytest.mark.parametrize(("said", "repeats"), [("auto", False), ("no", False), ("yes", True)])
+def test_a_release_is_loaded_with_the_setting_of_repeats(said: str, repeats: bool, tmp_path: Path) -> None:
+    write_release(tmp_path / "release", served_bundle("r-20231114-221320-test", [Item(item_id="more-1")]))
+
+    async def load() -> Live:
+        loader = Loader(
+            Settings(repeat_consumption=said), Catalogue(), ThreadPoolExecutor(1), asyncio.Lock(),  # type: ignore[arg-type]
+            lambda _: None,
+        )  # fmt: skip
+        return await loader.load(str(tmp_path / "release"), None)
+
+    assert asyncio.run(load()).repeat_consumption is repeats

@@ -1,0 +1,112 @@
+"""Refreshing a release: the ranker goes on from where it was, new items join, old ones stay."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from served import served_bundle
+
+from learner.bundle import Bundle, ReleaseError, Window
+from learner.catalogue import Catalogue, Item
+from learner.cold_start import ColdStart
+from learner.content import ContentEncoder
+from learner.dataset import Interactions
+from learner.features import FEATURES
+from learner.lists import Lists
+from learner.ranker import RankerConfig, ranker_model, train_ranker
+from learner.refresh import ranker_from_model, refresh_release, student_time, with_items
+from learner.release import LiveRelease, load_release, read_release
+
+pytestmark = pytest.mark.learner
+ITEMS = [Item(item_id=f"i{n}", title=f"Item {n}", categories=["drama"]) for n in range(10)]
+
+
+def lists(n: int = 400, seed: int = 0, best: int = 3) -> Lists:
+    """Lists in which the candidate with the largest value of feature `best` was clicked."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n, 8, len(FEATURES))).astype(np.float32)
+    return Lists(features, features[..., best].argmax(1), np.ones((n, 8), np.bool_))
+
+
+def encoder_of(bundle: Bundle) -> ContentEncoder:
+    return ContentEncoder.load({"name": bundle.manifest.encoder.name}, bundle.arrays.encoder)
+
+
+def clicks(names: list[str], first_ms: int = 0) -> Interactions:
+    n = len(names)
+    ids = list(dict.fromkeys(names))
+    return Interactions(
+        user=np.arange(n, dtype=np.int32) % 3, item=np.array([ids.index(x) for x in names], np.int32),
+        time_ms=first_ms + 1000 * np.arange(n, dtype=np.int64), kind=np.ones(n, np.uint8),
+        value=np.full(n, np.nan, np.float32), place=np.zeros(n, np.int32),
+        occurrence=np.zeros(n, np.int32), user_ids=["a", "b", "c"], item_ids=ids, scenarios=[None],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    made = served_bundle("r-1", ITEMS, data=Window(first_ms=0, last_ms=5000, events=5, users=3))
+    rankers = [train_ranker(lists(), RankerConfig(epochs=3), seed=seed)[0] for seed in (0, 1)]
+    for ranker in rankers:
+        ranker.cold_start = ColdStart(2, np.linspace(-1, 1, len(FEATURES), dtype=np.float32))
+    made.ranker = ranker_model(rankers)
+    return made
+
+
+def test_a_ranker_survives_its_export(bundle: Bundle) -> None:
+    ranker = ranker_from_model(bundle.ranker or b"")
+    x = lists(50, seed=5).features
+    x[:25, :, 2] = 0.0  # lists of cold users
+    np.testing.assert_allclose(ranker.scores(x), LiveRelease(bundle, Catalogue()).rank(x), atol=1e-5)
+
+
+def test_another_graph_is_refused() -> None:
+    with pytest.raises(ReleaseError, match=r"ranker\.onnx: expected a ranker of this version"):
+        ranker_from_model(served_bundle("r-1", ITEMS).ranker or b"")
+
+
+def test_items_join_and_stay(bundle: Bundle) -> None:
+    items = [Item(item_id="i3", available=False), Item(item_id="new", title="New", categories=["drama"])]
+    items.append(Item(item_id="gone", available=False))
+    wider = with_items(bundle, clicks(["i1", "heard", "gone"]), items, encoder_of(bundle))
+    assert [item.item_id for item in wider.items] == [*(item.item_id for item in ITEMS), "new", "heard"]
+    catalogue = Catalogue()
+    release = LiveRelease(wider, catalogue)
+    assert not catalogue.available[catalogue.index["i3"]]
+    np.testing.assert_array_equal(release.model.vectors[:10], bundle.arrays.vectors)
+    content = encoder_of(bundle).encode([items[1]])[0]
+    np.testing.assert_allclose(release.model.vectors[10], release.embed(content, ["drama"]), rtol=1e-5)
+    assert wider.manifest.items == 12
+    assert bundle.manifest.items == 10
+
+
+def test_a_refreshed_release_has_learned_from_new_lists_alone(bundle: Bundle, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    asked = []
+
+    def collect(live, data, start, stop, *, lists=0, negatives=0, seed=0):  # type: ignore[no-untyped-def]
+        asked.append((live, start, stop))
+        return fresh
+
+    fresh = lists(2000, seed=9, best=7)
+    data = clicks([f"i{n % 10}" for n in range(12)])
+    name = refresh_release(bundle, data, [], tmp_path / "out", collect, encoder=encoder_of(bundle), epochs=8)
+    assert asked[0][1:] == (6, 12)  # clicks after the student's newest
+    release = load_release(tmp_path / "out", Catalogue())
+    assert release.id == name
+    manifest = release.manifest
+    assert manifest.parents == ["r-1"]
+    assert manifest.data.last_ms == 11_000
+    assert student_time(manifest) == 5000  # a refresh of the refreshed uses all lists since then again
+    before = LiveRelease(bundle, Catalogue()).rank(fresh.features).argmax(1) == fresh.positive
+    after = release.rank(fresh.features).argmax(1) == fresh.positive
+    assert after.mean() > before.mean() + 0.2
+    assert read_release(tmp_path / "out").student == bundle.student
+
+
+def test_without_answers_there_is_nothing_to_refresh(bundle: Bundle, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    def collect(*_, **__):  # type: ignore[no-untyped-def]
+        return lists(0)
+
+    with pytest.raises(ReleaseError, match="no list was answered"):
+        refresh_release(bundle, clicks(["i1"]), [], tmp_path / "out", collect, encoder=encoder_of(bundle))

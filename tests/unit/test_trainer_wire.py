@@ -1,0 +1,48 @@
+"""What the trainer reads from Kafka: how much is new, and since when items have been announced."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from learner.history import Clicks, History, HistoryError
+from streams import trainer_wire
+from streams.settings import load_settings
+from streams.trainer_wire import KafkaWire
+
+
+@dataclass
+class Stored:
+    key: bytes
+    value: bytes | None
+    timestamp: int
+
+
+def test_clicks_that_the_topic_has_forgotten_are_not_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = {0: (100, 150), 1: (0, 30), 2: (10, 10)}
+    monkeypatch.setattr(trainer_wire, "bounds_of", lambda *_: bounds)
+    wire, history = KafkaWire(load_settings()), History(str(tmp_path))
+    assert wire.unread(history) == 80
+    history.append(Clicks(), {0: 120, 1: 20})
+    assert wire.unread(history) == 40
+    history.append(Clicks(), {1: 31})
+    with pytest.raises(HistoryError, match="made anew"):
+        wire.unread(history)
+
+
+def test_an_item_counts_as_announced_from_its_first_record_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [
+        Stored(b"a", b'{"item_id": "a", "title": "first"}', 1),
+        Stored(b"b", b'{"item_id": "b"}', 2),
+        Stored(b"a", b'{"item_id": "a", "title": "then"}', 3),
+        Stored(b"b", None, 4),
+        Stored(b"c", b"no JSON", 5),
+    ]
+    monkeypatch.setattr(trainer_wire, "read_to_end", lambda *_: iter(records))
+    found = KafkaWire(load_settings()).items()
+    assert {name: (said.item.title, said.item.available, said.at_ms) for name, said in found.items()} == {
+        "a": ("then", True, 1),
+        "b": (None, False, 2),
+    }
