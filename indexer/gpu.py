@@ -35,8 +35,8 @@ def upload(rows: Floats) -> Any:
     """A FAISS index over rows (n, D) on the first GPU. Raises NoGpuError."""
     if not gpus():
         raise NoGpuError(
-            "FAISS sees no GPU: install the extra `gpu` (faiss-gpu-cu12) on a machine with one, "
-            "or choose another kind of index"
+            "FAISS sees no GPU: on a machine with one `pip uninstall faiss-cpu`, then `pip install "
+            "--force-reinstall --no-deps faiss-gpu`; or choose another kind of index"
         )
     index = faiss.GpuIndexFlatIP(_resources(), rows.shape[1])
     index.add(rows)

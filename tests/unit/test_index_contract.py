@@ -231,7 +231,7 @@ def test_memory_is_counted(kind: Kind) -> None:
 def test_a_gpu_index_without_a_gpu_says_what_to_do() -> None:
     if gpus():
         pytest.skip("there is a GPU")
-    with pytest.raises(NoGpuError, match="extra `gpu`"):
+    with pytest.raises(NoGpuError, match="faiss-gpu"):
         ItemIndex(D, "gpu")
 
 
