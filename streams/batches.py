@@ -25,7 +25,7 @@ from mode.utils.futures import notify
 from streams.fence import Fence
 
 SLICE = 1024  # records; slices of 512 capped the agent at 40 k/s
-FETCH_WAIT_MS = 50  # that the broker keeps a fetch which finds nothing
+FETCH_WAIT_MS = 20  # that the broker keeps a fetch which finds nothing, and that misses what comes meanwhile
 MORE_WAIT_S = 10.0  # a word from the agent that got lost costs this, and not the worker
 QUEUED_SLICES = 64  # waiting for the agent; Faust stops fetching from a partition above 80 % of it
 

@@ -312,9 +312,12 @@ class Worker:
             await self.app.crash(error)
 
     async def _gather(self) -> None:
-        """Lets in what has been fetched already: slices of one fetch come one after the other."""
-        before = 0
-        while before < self.rounds.pending < ROUND:
+        """Lets in what has been fetched already: slices of one fetch come one after the other.
+
+        Behind a backlog too: another user's click must not wait a round for each of the loop's turns.
+        """
+        before = -1
+        while before < self.rounds.pending and before < ROUND:
             before = self.rounds.pending
             for _ in range(TURNS):
                 await asyncio.sleep(0)

@@ -291,8 +291,10 @@ def main() -> None:
                            "--settings", f"{settings.bootstrap_servers},{settings.prefix}"]  # fmt: skip
                 with Process(command, folder / "floor.log", "ready") as pid:
                     asyncio.run(load.run(200, 3, {}))
+                    assert broker.process is not None
+                    watched = {"floor": pid, "broker": broker.process.pid, "load": os.getpid()}
                     for rate in rates:
-                        found[side].append(asyncio.run(load.run(rate, options.seconds, {"floor": pid})).row())
+                        found[side].append(asyncio.run(load.run(rate, options.seconds, watched)).row())
                         _say(side, found[side][-1])
                 continue
             subprocess.run(
@@ -309,7 +311,9 @@ def main() -> None:
                     if warm["answered"] == warm["sent"] and warm["consumed_ms"]["p50"] < 50:
                         break
                 assert broker.process is not None
-                watched = {"worker": worker, "learner": learner, "broker": broker.process.pid}
+                watched = {
+                    "worker": worker, "learner": learner, "broker": broker.process.pid, "load": os.getpid(),
+                }  # fmt: skip
                 for rate in rates:
                     found[side].append(asyncio.run(load.run(rate, options.seconds, watched)).row())
                     _say(side, found[side][-1])

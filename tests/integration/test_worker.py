@@ -1,6 +1,7 @@
 """The worker against a real broker: crashes, hand-overs, and every list within the contract."""
 
 import base64
+import itertools
 import json
 import re
 import time
@@ -393,57 +394,45 @@ def _set_back(admin: Any, group: str, place: Any, offset_type: Any) -> bool:
 
 
 def test_a_burst_of_one_user_does_not_hold_up_the_others(system: Any, recorded: Path) -> None:
-    """1,000 clicks of one user, then one of each of some others in the same partition: who is served first?"""
+    """1,000 clicks of one user; others of the same partition click while their lists are made."""
     from streams.partitioner import partition_of
-    from streams.rounds import ROUND
+    from streams.rounds import OF_ONE, ROUND
 
     system.start("worker")
     ready(system)
     partition = partition_of(b"burst", 8)
-    others = [name for name in (f"o{n}" for n in range(400)) if partition_of(name.encode(), 8) == partition][
-        :30
-    ]
+    names = (f"o{n}" for n in itertools.count())
+    others = list(itertools.islice((n for n in names if partition_of(n.encode(), 8) == partition), 30))
+
+    def send(event_id: str, user: str, item: int, event: str) -> Any:
+        click = {
+            "event_id": event_id, "user_id": user, "item_id": str(item), "event": event, "timestamp": START_MS,
+        }  # fmt: skip
+        return system.producer.send(system.topic("clicks"), key=user.encode(), value=json.dumps(click).encode())
+
     wait_answered(system, [system.click("burst", "1", START_MS)])
     for n in range(1000):
-        value = {
-            "event_id": f"b{n}",
-            "user_id": "burst",
-            "item_id": str(n % 1600 + 1),
-            "event": "view",
-            "timestamp": START_MS + n,
-        }
-        system.producer.send(system.topic("clicks"), key=b"burst", value=json.dumps(value).encode())
-    for n, name in enumerate(others):
-        value = {
-            "event_id": f"o{n}",
-            "user_id": name,
-            "item_id": "50",
-            "event": "click",
-            "timestamp": START_MS + n,
-        }
-        system.producer.send(system.topic("clicks"), key=name.encode(), value=json.dumps(value).encode())
+        send(f"b{n}", "burst", n % 1600 + 1, "view")
     system.producer.flush()
+    for n, name in enumerate(others):
+        send(f"o{n}", name, 50, "click").get(10)
+        time.sleep(0.01)
     wait_answered(system, [f"b{n}" for n in range(1000)] + [f"o{n}" for n in range(len(others))])
     served = {json.loads(record.value)["trigger"]["id"]: record for record in system.read("recommendations")}
-    sent = {f"b{n}" for n in range(1000)} | {f"o{n}" for n in range(len(others))}
-    order = sorted(sent, key=lambda name: served[name].offset)
     asked = {json.loads(r.value)["event_id"]: r.timestamp for r in system.read("clicks")}
-    # Waiting is counted in work, not in milliseconds of whatever machine this is: rounds of the burst's user
-    # that are served between another's click and list, while it is sent, fetched and has its turn.
-    waited = {
-        name: sum(
-            event[0] == "b" and asked[name] < served[event].timestamp < served[name].timestamp
-            for event in order
-        )
-        for name in order
-        if name[0] == "o"
-    }
-    fresh = {name: served[name].timestamp - asked[name] for name in waited}
-    assert max(waited.values()) <= 8 * ROUND, (waited, fresh)
-    # The burst was sent first; all others are served long before it is through.
-    assert all(sum(event[0] == "b" for event in order[: order.index(name)]) < 600 for name in waited)
-    burst = [event for event in order if event.startswith("b")]
-    assert burst == [f"b{n}" for n in range(1000)]  # and its own order is kept
+    burst = [f"b{n}" for n in range(1000)]
+    assert sorted(burst, key=lambda name: served[name].offset) == burst  # its own order is kept
+    end = served[burst[-1]].timestamp
+    during = [name for n in range(len(others)) if asked[name := f"o{n}"] < end]
+    assert len(during) >= 5
+    # Waiting is counted in work, not in milliseconds of whatever machine this is: lists of the burst's user
+    # that are made between another's click and list, while it is sent, fetched and has its turn.
+    waited = sorted(
+        sum(asked[name] < served[event].timestamp < served[name].timestamp for event in burst)
+        for name in during
+    )
+    assert waited[len(waited) // 2] <= 4 * OF_ONE, waited
+    assert waited[-1] <= 8 * ROUND, waited
 
 
 @pytest.mark.learner
