@@ -67,6 +67,10 @@ def play(
     ] = None,
     start: Start = None,
     stop: Stop = None,
+    patient: Annotated[
+        bool,
+        typer.Option("--patient", help="No user clicks again before the last click's list has come."),
+    ] = False,
     seed: Seed = 0,
 ) -> None:
     """Send a file's clicks as live traffic.
@@ -84,7 +88,7 @@ def play(
     clicks = RecordedClicks(interactions, seed)
     part = clicks.part(start, stop)
     with _progress("live clicks", len(part)) as progress:
-        sent = playing.play(settings, clicks, part, pace, progress)
+        sent = playing.play(settings, clicks, part, pace, progress, patient=patient)
     typer.echo(f"played {sent:,} clicks into {settings.prefix}clicks")
 
 

@@ -128,6 +128,16 @@ def test_live_clicks_keep_their_times_and_the_asked_pace(
     assert not any(click.history for click in clicks)
 
 
+def test_patient_users_give_up_where_nobody_answers(
+    settings: Settings, recorded: RecordedClicks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(playing, "PATIENCE_S", 0.2)
+    started = time.monotonic()
+    assert playing.play(settings, recorded, range(55), playing.Pace(rate=0), patient=True) == 55
+    assert time.monotonic() - started >= 5 * 0.2  # the first five users' second clicks
+    assert len(_clicks(settings)) == 55
+
+
 def test_load_and_play_as_commands(
     nextclick: Callable[..., Result], tmp_path: Path, settings: Settings
 ) -> None:

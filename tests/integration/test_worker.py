@@ -408,7 +408,9 @@ def test_a_burst_of_one_user_does_not_hold_up_the_others(system: Any, recorded: 
         click = {
             "event_id": event_id, "user_id": user, "item_id": str(item), "event": event, "timestamp": START_MS,
         }  # fmt: skip
-        return system.producer.send(system.topic("clicks"), key=user.encode(), value=json.dumps(click).encode())
+        return system.producer.send(
+            system.topic("clicks"), key=user.encode(), value=json.dumps(click).encode()
+        )
 
     wait_answered(system, [system.click("burst", "1", START_MS)])
     for n in range(1000):
@@ -433,6 +435,25 @@ def test_a_burst_of_one_user_does_not_hold_up_the_others(system: Any, recorded: 
     )
     assert waited[len(waited) // 2] <= 4 * OF_ONE, waited
     assert waited[-1] <= 8 * ROUND, waited
+
+
+@pytest.mark.usefixtures("topics")
+def test_a_patient_user_clicks_after_the_list_has_come(system: Any, recorded: Path) -> None:
+    """What `play --patient` sends, and no faster: each click of a user after the list of the one before."""
+    from streams.playing import Pace, play
+
+    system.start("worker")
+    ready(system)
+    clicks = RecordedClicks(recorded / "interactions.csv.gz")
+    assert play(system.settings, clicks, range(80_000, 80_300), Pace(rate=0), patient=True) == 300
+    made = {json.loads(r.value)["trigger"]["id"]: r.timestamp for r in system.read("recommendations")}
+    last: dict[bytes, int] = {}
+    pairs = 0
+    for record in sorted(system.read("clicks"), key=lambda record: (record.partition, record.offset)):
+        pairs += record.key in last
+        assert record.timestamp >= last.get(record.key, 0)
+        last[record.key] = made.get(json.loads(record.value)["event_id"], 0)
+    assert pairs > 200
 
 
 @pytest.mark.learner
