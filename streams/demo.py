@@ -226,7 +226,7 @@ def _play(demo: Demo, broker: EmbeddedBroker, recording: Recording, wishes: Wish
     watcher = threading.Thread(target=_watch, args=(demo, watched, board, follower), daemon=True)
     watcher.start()
     usual = min(max((len(interactions) - split) / TRAFFIC_SECONDS, 20.0), 1000.0)
-    pace = ("--rate", f"{usual if wishes.rate is None else wishes.rate:g}")
+    pace: tuple[str, ...] = ("--rate", f"{usual if wishes.rate is None else wishes.rate:g}")
     if wishes.speed is not None:
         pace = ("--speed", f"{wishes.speed:g}")
     console.print(
