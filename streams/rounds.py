@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 ROUND = 32  # lists; the models gain little beyond, and the event loop waits for each round
-OF_ONE = 8  # records of one user in a round, light ones too: others wait for that long
+OF_ONE = 4  # records of one user in a round, light ones too: others wait for that long
 
 
 class Finishable(Protocol):
