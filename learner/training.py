@@ -54,6 +54,8 @@ from learner.training_settings import TrainingSettings
 PRIOR_WEIGHTS = (0.0, 0.3, 1.0)
 MIN_TRIAL_EVENTS = 2_000  # below, a trial says nothing and the prior is used: popularity is safe
 RANKER_SEEDS = 2  # rankers that are averaged
+ENSEMBLE = 4  # rankers that teach them, where they are taught
+TAUGHT = 8.0  # times the student's own cost that a student with a teacher takes: 30 epochs of a larger model
 LEAST_LEARNING = 0.3  # of the models' time, for the students
 LATE = 1.5  # times its planned time that a stage's list making may take before it passes over asks
 
@@ -174,6 +176,8 @@ class _Training:
         """The final student and item-item model, and the files of each stage's lists."""
         events, epochs = len(self.shared.material.data), self.config.epochs
         learning = [STUDENT_S * epochs * stop for stop in (*(stage.start for stage in stages), events)]
+        if self.shared.settings.distil:
+            learning[-1] *= TAUGHT
         listing = [
             slowness * (REPLAY_S * (stage.stop - stage.begin) + LIST_S * stage.lists) for stage in stages
         ]
@@ -200,9 +204,11 @@ class _Training:
 
     def _rankers(self, lists: list[Path], budget_s: float) -> list[Ranker]:
         count = RANKER_SEEDS if lists else 1
-        times = shares_of([1.0] * count, budget_s, self.crew.processes)
-        jobs: list[Job[Shared]] = [Job(ranker_job, (lists, k, times[k])) for k in range(count)]
-        made = self.crew.run(jobs)
+        teachers = ENSEMBLE if lists and self.shared.settings.distil else 0
+        seconds = shares_of([1.0] * (count + teachers), budget_s, self.crew.processes)[0]
+        taught = self.crew.run([Job(ranker_job, (lists, count + k, seconds)) for k in range(teachers)])
+        ensemble = [ranker for ranker, _, _ in taught]
+        made = self.crew.run([Job(ranker_job, (lists, k, seconds, ensemble)) for k in range(count)])
         total = made[0][2]
         self.metrics["ranker"] = {"lists": total, "seeds": [figures for _, figures, _ in made]}
         self.report("ranker", 1.0, f"{total:,} lists")

@@ -5,16 +5,19 @@ from its seed alone, so it does not matter which process does it. Lists are left
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from learner.catalogue import Catalogue
 from learner.cold_start import fit_cold_start
 from learner.crew import Clock, Tell
+from learner.distill import ensemble_scores, teacher_targets
 from learner.ease import EaseRows, ease_rows, items_within
 from learner.features import FEATURES
 from learner.lists import Collect, Lists
@@ -22,7 +25,14 @@ from learner.material import Material, pack
 from learner.ranker import Ranker, train_ranker
 from learner.release import LiveRelease
 from learner.student import Student, StudentConfig, encode_histories
-from learner.student_training import TrainingReport, retrieval_ndcg, train_student
+from learner.student_training import (
+    SoftTargets,
+    TrainingReport,
+    retrieval_ndcg,
+    train_model,
+    train_student,
+)
+from learner.teacher import Teacher, TeacherConfig
 from learner.time_plan import EASE_SHARE, Stage
 from learner.training_settings import TrainingSettings
 from learner.tuning import Tuning
@@ -30,6 +40,7 @@ from learner.tuning import Tuning
 NEGATIVES = 64  # candidates kept beside the clicked one
 PRIOR_TRIAL_EVENTS = 40_000  # newest events that the prior's weight is chosen on
 PRIOR_TRIAL_EPOCHS = 4
+TEACHER_SHARE = 0.8  # of the final student's time, where a teacher is trained before it
 
 
 @dataclass(frozen=True)
@@ -107,8 +118,13 @@ def final_job(
     data = shared.material.data
     begun = clock()
     ease = shared.ease(len(data))
+    soft = None
+    if shared.settings.distil:
+        soft = _taught(shared, tell, clock, config, TEACHER_SHARE * (budget_s - (clock() - begun)))
     left = budget_s - (clock() - begun)
-    student, trained = _student(shared, tell, clock, config, len(data), "student", left, shared.writer())
+    student, trained = _student(
+        shared, tell, clock, config, len(data), "student", left, shared.writer(), soft=soft
+    )
     figures = {
         "steps": trained.steps,
         "epochs": round(trained.epochs, 2),
@@ -120,13 +136,18 @@ def final_job(
 
 
 def ranker_job(
-    shared: Shared, tell: Tell, clock: Clock, folders: list[Path], number: int, budget_s: float
-) -> tuple[Ranker, dict[str, float], int]:
-    """One of the rankers, figures of its training and how many lists it had."""
+    shared: Shared, tell: Tell, clock: Clock, folders: list[Path], number: int, budget_s: float,
+    ensemble: Sequence[Ranker] = (),
+) -> tuple[Ranker, dict[str, float], int]:  # fmt: skip
+    """One of the rankers, figures of its training and how many lists it had.
+
+    It learns from the scores of an ensemble too, where there is one.
+    """
     lists = Lists.join([_lists_in(folder) for folder in folders]) if folders else _no_lists()
+    soft = ensemble_scores(ensemble, lists) if ensemble else None
     ranker, trained = train_ranker(
         lists, shared.settings.ranker, seed=shared.seed + number, start=_blend(shared.material.tuning),
-        budget_s=budget_s, progress=lambda share, text: tell("ranker", share, text), clock=clock,
+        soft=soft, budget_s=budget_s, progress=lambda share, text: tell("ranker", share, text), clock=clock,
         writer=shared.writer(), name=f"ranker/{number}",
     )  # fmt: skip
     if number == 0 and len(lists):  # the others read the same lists, and an average has the first one's
@@ -140,16 +161,34 @@ def ranker_job(
 
 def _student(
     shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, stop: int, name: str, budget_s: float,
-    writer: Any = None,
+    writer: Any = None, soft: SoftTargets | None = None,
 ) -> tuple[Student, TrainingReport]:  # fmt: skip
     material = shared.material
     trained = train_student(
         material.data, stop, material.content, material.scale, config, seed=shared.seed,
-        budget_s=max(budget_s, 0.0), clock=clock, writer=writer,
+        budget_s=max(budget_s, 0.0), clock=clock, writer=writer, soft=soft,
         progress=lambda share, text: tell(name, share, text),
     )  # fmt: skip
     tell(name, 1.0, f"loss {trained[1].loss:.3f} after {trained[1].epochs:.1f} epochs")
     return trained
+
+
+def _taught(
+    shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float
+) -> SoftTargets:  # fmt: skip
+    """What a teacher, trained for it, says of all clicks."""
+    material, data = shared.material, shared.material.data
+    torch.manual_seed(shared.seed)
+    settings = replace(
+        TeacherConfig(), prior_weight=config.prior_weight, prior_half_life_ms=config.prior_half_life_ms
+    )
+    teacher = Teacher(material.content, settings)
+    trained = train_model(
+        teacher, data, len(data), material.scale, seed=shared.seed, budget_s=budget_s, name="teacher",
+        clock=clock, progress=lambda share, text: tell("teacher", share, text),
+    )  # fmt: skip
+    tell("teacher", 1.0, f"loss {trained.loss:.3f} after {trained.epochs:.1f} epochs")
+    return teacher_targets([teacher], data, len(data), material.scale)
 
 
 def _lists_in(folder: Path) -> Lists:

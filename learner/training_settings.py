@@ -20,11 +20,15 @@ class TrainingSettingsError(ValueError):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Settings of one training. `student.prior_weight` is chosen from the data unless `prior` fixes it."""
+    """Settings of one training. `student.prior_weight` is chosen from the data unless `prior` fixes it.
+
+    With `distil` student and rankers learn from a teacher and from an ensemble too, which are trained first.
+    """
 
     student: StudentConfig = field(default_factory=StudentConfig)
     ranker: RankerConfig = field(default_factory=RankerConfig)
     prior: float | None = None  # weight of the popularity prior; None: tried out in each training
+    distil: bool = False  # costs several times the training, and gives little (docs/log.md)
 
     @classmethod
     def read(cls, path: Path) -> "TrainingSettings":
@@ -34,15 +38,19 @@ class TrainingSettings:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise TrainingSettingsError(f"cannot read the training settings {path}: {error}") from None
         for key in table:
-            if key not in ("student", "ranker", "prior"):
+            if key not in ("student", "ranker", "prior", "distil"):
                 raise TrainingSettingsError(
-                    f"{path}: expected the tables student and ranker and the number prior, got {key}"
+                    f"{path}: expected the tables student and ranker, prior (a number) and distil (true or "
+                    f"false), got {key}"
                 )
-        prior = table.get("prior")
+        prior, distil = table.get("prior"), table.get("distil", False)
+        if not isinstance(distil, bool):
+            raise TrainingSettingsError(f"{path}: distil: expected true or false, got {distil!r}")
         return cls(
             student=_changed(StudentConfig(), table.get("student", {}), f"{path}: student"),
             ranker=_changed(RankerConfig(), table.get("ranker", {}), f"{path}: ranker"),
             prior=None if prior is None else float(prior),
+            distil=distil,
         )
 
     def write(self, path: Path, remarks: str = "") -> None:
@@ -50,6 +58,8 @@ class TrainingSettings:
         lines = [f"# {line}" for line in remarks.splitlines()]
         if self.prior is not None:
             lines.append(f"prior = {self.prior}")
+        if self.distil:
+            lines.append("distil = true")
         for name, config, default in (
             ("student", self.student, StudentConfig()), ("ranker", self.ranker, RankerConfig()),
         ):  # fmt: skip

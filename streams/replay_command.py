@@ -105,6 +105,12 @@ def run(
             release or Path(scratch) / "release", time_budget, seeds,
             lambda step, share, text: tell(f"train: {step}", share, text),
         )  # fmt: skip
+        # Kept beside the other, or trained once more for each replay.
+        kept = release and release.with_name(f"{release.name}-distilled")
+        distilled = Releases(
+            kept or Path(scratch) / "distilled", time_budget, seeds,
+            lambda step, share, text: tell(f"distil: {step}", share, text), distil=True,
+        )  # fmt: skip
         same = SAME if learn == "none" and through == "offline" else {}
         apart = [name for name in names if same.get(name) not in names]
         kafka: Callable[[], System] | None = None
@@ -113,7 +119,7 @@ def run(
         makers: list[Callable[[], System]] = [
             kafka
             if kafka is not None and name == MAIN
-            else part(name, releases, policy, learn, time_budget)
+            else part(name, releases, policy, learn, time_budget, distilled)
             if name in PARTS
             else baseline(name)
             for name in apart

@@ -26,11 +26,13 @@ class Releases:
     """A release for each first part, trained at most once; call it with the first part for the folder.
 
     `folder` is where they are kept; one that lies there already is used, if it may be. With `seeds` above
-    1 each seed has a folder of its own in it.
+    1 each seed has a folder of its own in it. `distil`: they learn from a teacher and an ensemble too.
     """
 
-    def __init__(self, folder: Path, budget_minutes: float, seeds: int, progress: Progress) -> None:
-        self.folder, self.budget_minutes, self.seeds = folder, budget_minutes, seeds
+    def __init__(
+        self, folder: Path, budget_minutes: float, seeds: int, progress: Progress, *, distil: bool = False
+    ) -> None:
+        self.folder, self.budget_minutes, self.seeds, self.distil = folder, budget_minutes, seeds, distil
         self.trained: dict[int, Path] = {}
         self._progress = progress
 
@@ -41,7 +43,7 @@ class Releases:
             if (path / "manifest.json").exists():
                 check(read_manifest(path), first, path)
             else:
-                train(first, path, self.budget_minutes, self._progress)
+                train(first, path, self.budget_minutes, self._progress, distil=self.distil)
             self.trained[first.seed] = path
         return str(path)
 
@@ -70,15 +72,19 @@ def check(manifest: Manifest, first: FirstPart, path: Path) -> None:
         )
 
 
-def train(first: FirstPart, out: Path, budget_minutes: float, progress: Progress) -> None:
+def train(
+    first: FirstPart, out: Path, budget_minutes: float, progress: Progress, *, distil: bool = False
+) -> None:
     """A release from the first part alone: items that have not entered by its end are unknown to it."""
     from learner.training import train_release
+    from learner.training_settings import TrainingSettings
 
     data, records = recorded(first)
     out.parent.mkdir(parents=True, exist_ok=True)
     train_release(
         data, records, out, collect, budget_minutes=budget_minutes, seed=first.seed,
         repeat_consumption=first.repeats, progress=progress, processes=min(cores(), 4),
+        settings=TrainingSettings(distil=distil),
     )  # fmt: skip
 
 

@@ -315,22 +315,29 @@ _MAKERS: dict[str, Callable[[Train, Policy], System]] = {
     ),
     STATE: lambda train, policy: HotPath(train, policy, name=STATE, signals=False),
     "nextclick_signals": lambda train, policy: HotPath(train, policy, name="nextclick_signals"),
+    "ranker": lambda train, policy: HotPath(train, policy, name="ranker"),
     "student": Student,
     "cold_random": ColdRandom,
     "cold_no_content": ColdNoContent,
 }
-PARTS = ("nextclick", "teacher", *_MAKERS)
+# The same parts of a release whose student and ranker have learned from a teacher and an ensemble too.
+DISTILLED = {"student_distilled": Student, "ranker_distilled": HotPath}
+PARTS = ("nextclick", "teacher", *_MAKERS, *DISTILLED)
 # With nothing beyond signals that learns, the whole is this part of it: it is not computed twice.
-SAME = {"nextclick_signals": "nextclick"}
+SAME = {"nextclick_signals": "nextclick", "ranker": "nextclick"}
 
 
 def part(
-    name: str, train: Train, policy: Policy, learn: Learn = "none", minutes: float = 6.0
-) -> Callable[[], System]:
+    name: str, train: Train, policy: Policy, learn: Learn = "none", minutes: float = 6.0,
+    distilled: Train | None = None,
+) -> Callable[[], System]:  # fmt: skip
     """The maker of Nextclick or of a part of it.
 
-    `learn` is about `nextclick` itself alone, `minutes` about training a teacher, or everything anew.
+    `learn` is about `nextclick` itself alone, `minutes` about training a teacher, or everything anew;
+    `distilled` trains for the parts that are.
     """
+    if name in DISTILLED:
+        return lambda: DISTILLED[name](distilled or train, policy, name=name)
     if name == "teacher":
         from streams.replay_teacher import TeacherAlone
 

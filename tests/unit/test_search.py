@@ -73,7 +73,7 @@ def test_ndcg_of_lists_by_hand() -> None:
 def test_settings_are_read_back_as_written(tmp_path) -> None:
     settings = TrainingSettings()
     settings = replace(
-        settings, prior=0.3, student=replace(settings.student, layers=3, learning_rate=1e-3),
+        settings, prior=0.3, distil=True, student=replace(settings.student, layers=3, learning_rate=1e-3),
         ranker=replace(settings.ranker, widths=(96, 48)),
     )  # fmt: skip
     settings.write(tmp_path / "tuned.toml", "two\nremarks")
@@ -89,6 +89,7 @@ def test_settings_are_read_back_as_written(tmp_path) -> None:
         ("[student]\nlayers = 'many'", "student.layers"),
         ("[teacher]\nlayers = 1", "teacher"),
         ("layers", "cannot read"),
+        ("distil = 'much'", "true or false"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(text: str, named: str, tmp_path) -> None:

@@ -13,6 +13,7 @@ from learner.features import FEATURES
 from learner.lists import Lists
 from learner.release import LiveRelease, load_release, read_release
 from learner.training import train_release
+from learner.training_settings import TrainingSettings
 
 pytestmark = pytest.mark.learner
 
@@ -180,6 +181,22 @@ def test_manifest_says_what_it_was_made_from(tmp_path) -> None:
     assert manifest.data.last_ms == int(data.time_ms[-1])
     assert manifest.training["seed"] == 0
     assert set(manifest.metrics) == {"prior", "lists", "student", "ranker"}
+
+
+def test_student_and_rankers_can_learn_from_teachers_too(tmp_path) -> None:
+    """Same seed, same clicks: what differs is what the teacher and the ensemble said."""
+    data, steps = random_data(3000), []
+    plain = train(data, tmp_path / "plain")
+    taught = train(
+        data, tmp_path / "taught", settings=TrainingSettings(distil=True),
+        progress=lambda step, _share, _text: steps.append(step),
+    )  # fmt: skip
+    assert "teacher" in steps
+    assert not np.array_equal(plain.model.vectors, taught.model.vectors)
+    x = np.random.default_rng(9).normal(size=(50, 8, len(FEATURES))).astype(np.float32)
+    assert not np.array_equal(plain.rank(x), taught.rank(x))
+    best = x[..., FEATURES.index("student")].argmax(1)
+    assert (taught.rank(x).argmax(1) == best).mean() > 0.7
 
 
 def test_the_serving_pipeline_makes_the_lists(tmp_path) -> None:
