@@ -5,13 +5,13 @@ leave of a round and holds nobody else up. Knows nothing of Kafka beyond batches
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 ROUND = 32  # lists; the models gain little beyond, and the event loop waits for each round
-OF_ONE = 4  # records of one user in a round, light ones too: others wait for that long
+OF_ONE = 4  # lists of one user in a round: others wait for that long
 
 
 class Finishable(Protocol):
@@ -85,12 +85,12 @@ class Rounds(Generic[Payload]):
     def take(self, limit: float = ROUND) -> list[Pending[Payload]]:
         """The next round: a record of each user in turn, and again, each user's in order.
 
-        It ends where the work comes to `limit`; of no user are more than `OF_ONE` records in it.
+        It ends where the work comes to `limit`; that of one user comes to `OF_ONE` at most.
         Records of abandoned batches are passed over: they will be read again by their next owner.
         """
         taken: list[Pending[Payload]] = []
         work = 0.0
-        of_user: Counter[str] = Counter()
+        of_user: defaultdict[str, float] = defaultdict(float)
         served: dict[str, deque[Pending[Payload]]] = {}
         while work < limit and self._of_user:
             user = next(iter(self._of_user))
@@ -100,11 +100,12 @@ class Rounds(Generic[Payload]):
                 self.pending -= 1
                 if not record.batch.batch.abandoned:
                     taken.append(record)
-                    work += self._cost(record.payload)
-                    of_user[user] += 1
+                    cost = self._cost(record.payload)
+                    work += cost
+                    of_user[user] += cost
                     break
             if queue:  # to the end of the line, of this round or the next
-                (served if of_user[user] == OF_ONE else self._of_user)[user] = queue
+                (served if of_user[user] >= OF_ONE else self._of_user)[user] = queue
         self._of_user.update(served)
         self._update()
         return taken
