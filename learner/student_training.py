@@ -26,6 +26,9 @@ from learner.student import START, EventSequences, SequenceModel, Student, Stude
 Model = TypeVar("Model", bound=SequenceModel)
 
 
+FAR_AHEAD = 300.0  # exp of it is still a number, with room for sums
+
+
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _snapshots(
     item: NDArray[np.int32], time_ms: NDArray[np.int64], counts: NDArray[np.bool_], rate: float, every: int,
@@ -34,9 +37,11 @@ def _snapshots(
     popularity = np.zeros(out.shape[1], np.float64)
     at = time_ms[0]
     for k in range(item.shape[0]):
-        if k % every == 0:
+        # Clicks count relative to a moment before them; a thousand half-lives later they would be infinite.
+        if k % every == 0 or rate * (time_ms[k] - at) > FAR_AHEAD:
             popularity *= math.exp(-rate * (time_ms[k] - at))
             at = time_ms[k]
+        if k % every == 0:
             for q in range(out.shape[1]):
                 out[k // every, q] = math.log(popularity[q] + floor)
         if counts[k]:
@@ -71,6 +76,7 @@ class TrainingReport:
     seconds: float = 0.0
     loss: float = math.nan
     cut_by_time: bool = False
+    skipped: int = 0  # steps whose gradient was not finite
     validation: list[float] = field(default_factory=list)
 
 
@@ -343,7 +349,10 @@ def train_model(
             loss = trainer.loss(start[batch], length[batch])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(student.parameters(), 5.0)
+            norm = nn.utils.clip_grad_norm_(student.parameters(), 5.0)
+            if not torch.isfinite(norm):  # one such step would make every weight NaN
+                report.skipped += 1
+                continue
             optimiser.step()
             losses.append(float(loss.detach()))
             if schedule.step % 20 == 0:

@@ -247,6 +247,16 @@ def test_prior_knows_only_what_came_before() -> None:
     np.testing.assert_allclose(np.exp(later.log_popularity[2].numpy()), [200.05, 200.05], rtol=1e-3)
 
 
+def test_prior_of_clicks_that_lie_years_apart() -> None:
+    """A shop's first years: two hundred clicks in more than a thousand half-lives are still numbers."""
+    hour = 3_600_000
+    log = make_log([0] * 401, [0] * 400 + [1])
+    times = np.r_[np.arange(400) * 24 * 30 * hour, 399 * 24 * 30 * hour + hour]
+    prior = Prior.of(replace(log, time_ms=times), 2, 401, half_life_ms=float(hour))
+    assert np.isfinite(prior.log_popularity.numpy()).all()
+    np.testing.assert_allclose(np.exp(prior.log_popularity[2].numpy()), [0.05 + 0.5, 0.05], rtol=1e-5)
+
+
 def test_values_are_normalised_by_kind() -> None:
     kind = np.array([Kind.RATING, Kind.RATING, Kind.VIEW, Kind.CLICK], np.uint8)
     value = np.array([1, 5, 30, np.nan], np.float32)
