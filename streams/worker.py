@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ import structlog
 from aiokafka import ConsumerRecord
 from mode import Worker as ModeWorker
 
+from learner.bundle_files import read_manifest
 from streams import kafka_client, topics
 from streams.batches import Batch, BatchSource
 from streams.changelog import Changelog, Restored
@@ -80,6 +82,8 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.names = Names(settings.prefix)
+        if settings.release is not None:
+            read_manifest(Path(settings.release))  # a wrong folder is said before the group hears of a member
         with kafka_client.admin(settings) as admin:
             topics.create_missing(admin, settings)
             self.partitions = topics.check(admin, settings)
