@@ -39,6 +39,7 @@ def teacher_targets(
     tables = [teacher.table() for teacher in teachers]
     priors = [_prior(teacher, log, stop) for teacher in teachers]
     unseen = ~teachers[0].seen
+    top = min(top, int(teachers[0].seen.sum()))
     items = torch.empty((len(wanted), top), dtype=torch.int64)
     chance = torch.empty((len(wanted), top))
     history = seq.item.numpy()
@@ -57,6 +58,8 @@ def teacher_targets(
             answer = history[place]
             scores[row, torch.from_numpy(had[had != answer])] = -torch.inf
         best, found = scores.topk(top, dim=1)
+        # Where a user has had nearly everything: items without a chance, but such as the student knows.
+        found = torch.where(torch.isfinite(best), found, found[:, :1])
         items[part] = found
         chance[part] = torch.softmax(best / temperature, 1)
     row_of = torch.full((len(log.user),), -1, dtype=torch.int64)

@@ -105,7 +105,7 @@ def _clicked_only(data: Interactions) -> Interactions:
 
 def pack(
     release: str, material: Material, student: Student, rankers: Sequence[Ranker] | None, ease: EaseRows,
-    seed: int, metrics: dict[str, Any],
+    seed: int, metrics: dict[str, Any], *, distil: bool = False,
 ) -> Bundle:  # fmt: skip
     """The release's parts, rows in the order of the material's items; without rankers between stages."""
     made, data, content = student_arrays(student), material.data, material.content
@@ -142,7 +142,12 @@ def pack(
         popular_now=material.tuning.popular_now,
         popular=material.tuning.popular,
         metrics=metrics,
-        training={"seed": seed, "tuning": asdict(material.tuning), "torch": str(torch.__version__)},
+        training={
+            "seed": seed,
+            "tuning": asdict(material.tuning),
+            "torch": str(torch.__version__),
+            "distil": distil,
+        },
     )
     arrays = Arrays(
         vectors=made.vectors,

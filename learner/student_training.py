@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from learner.bundle import ReleaseError
 from learner.events import AVERSION, Kind
 from learner.inputs import INTEREST_KINDS, PRIOR_FLOOR, EventLog, ValueScale
 from learner.item_table import ItemContent
@@ -26,6 +27,7 @@ from learner.student import START, EventSequences, SequenceModel, Student, Stude
 Model = TypeVar("Model", bound=SequenceModel)
 
 
+MOST_SKIPPED = 0.02  # of the steps: above it the data, or the settings, are wrong
 FAR_AHEAD = 300.0  # exp of it is still a number, with room for sums
 
 
@@ -114,6 +116,9 @@ class Schedule:
 
     def advance(self) -> float | None:
         """Return the factor on the learning rate for the next step, or None when training is over."""
+        if self.budget_s <= 0:  # what came before has used it up
+            self.cut = True
+            return None
         elapsed = self.clock() - self.start
         share = self.step / self.planned
         if elapsed > 0.1 * self.budget_s and elapsed * self.planned > self.budget_s * max(self.step, 1):
@@ -350,12 +355,17 @@ def train_model(
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             norm = nn.utils.clip_grad_norm_(student.parameters(), 5.0)
-            if not torch.isfinite(norm):  # one such step would make every weight NaN
+            if torch.isfinite(norm):
+                optimiser.step()
+                losses.append(float(loss.detach()))
+            else:  # one such step would make every weight NaN
                 report.skipped += 1
-                continue
-            optimiser.step()
-            losses.append(float(loss.detach()))
-            if schedule.step % 20 == 0:
+                if report.skipped > max(MOST_SKIPPED * schedule.planned, 3):
+                    raise ReleaseError(
+                        f"{name}: {report.skipped} steps had no finite gradient: the training has diverged; "
+                        "lower the rate of learning, or look for values that are far out in the data"
+                    )
+            if schedule.step % 20 == 0 and losses:
                 if progress:
                     progress(schedule.share, f"loss {np.mean(losses[-20:]):.3f}")
                 if writer is not None:

@@ -93,7 +93,12 @@ def train_release(
             training = _Training(shared, crew, budget, report, clock)
             rankers, student, ease = training.run()
     release = release_id(int(time.time() * 1000))
-    write_release(out, pack(release, material, student, rankers, ease, seed, training.metrics))
+    write_release(
+        out,
+        pack(
+            release, material, student, rankers, ease, seed, training.metrics, distil=shared.settings.distil
+        ),
+    )
     report("release", 1.0, release)
     return release
 
@@ -205,7 +210,9 @@ class _Training:
     def _rankers(self, lists: list[Path], budget_s: float) -> list[Ranker]:
         count = RANKER_SEEDS if lists else 1
         teachers = ENSEMBLE if lists and self.shared.settings.distil else 0
-        seconds = shares_of([1.0] * (count + teachers), budget_s, self.crew.processes)[0]
+        processes = self.crew.processes
+        waves = -(-teachers // processes) + -(-count // processes)  # the ones come after the others
+        seconds = budget_s / waves if teachers else shares_of([1.0] * count, budget_s, processes)[0]
         taught = self.crew.run([Job(ranker_job, (lists, count + k, seconds)) for k in range(teachers)])
         ensemble = [ranker for ranker, _, _ in taught]
         made = self.crew.run([Job(ranker_job, (lists, k, seconds, ensemble)) for k in range(count)])

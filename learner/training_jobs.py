@@ -40,7 +40,7 @@ from learner.tuning import Tuning
 NEGATIVES = 64  # candidates kept beside the clicked one
 PRIOR_TRIAL_EVENTS = 40_000  # newest events that the prior's weight is chosen on
 PRIOR_TRIAL_EPOCHS = 4
-TEACHER_SHARE = 0.8  # of the final student's time, where a teacher is trained before it
+TEACHER_SHARE = 0.6  # of the final student's time, where a teacher is trained before it
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,7 @@ def final_job(
         "seconds": round(trained.seconds, 1),
         "loss": round(trained.loss, 4) if math.isfinite(trained.loss) else None,
         "cut_by_time": trained.cut_by_time,
+        "skipped": trained.skipped,
     }
     return student, ease, figures
 
@@ -173,9 +174,7 @@ def _student(
     return trained
 
 
-def _taught(
-    shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float
-) -> SoftTargets:  # fmt: skip
+def _taught(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float) -> SoftTargets:
     """What a teacher, trained for it, says of all clicks."""
     material, data = shared.material, shared.material.data
     torch.manual_seed(shared.seed)
@@ -184,8 +183,8 @@ def _taught(
     )
     teacher = Teacher(material.content, settings)
     trained = train_model(
-        teacher, data, len(data), material.scale, seed=shared.seed, budget_s=budget_s, name="teacher",
-        clock=clock, progress=lambda share, text: tell("teacher", share, text),
+        teacher, data, len(data), material.scale, seed=shared.seed, budget_s=max(budget_s, 0.0),
+        name="teacher", clock=clock, progress=lambda share, text: tell("teacher", share, text),
     )  # fmt: skip
     tell("teacher", 1.0, f"loss {trained.loss:.3f} after {trained.epochs:.1f} epochs")
     return teacher_targets([teacher], data, len(data), material.scale)

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 from aiokafka import AIOKafkaConsumer
 from numpy.typing import NDArray
 
@@ -26,6 +27,8 @@ from streams.feeds import new_reader
 from streams.recorded import RecordedClicks
 from streams.settings import Settings
 from streams.topics import Names
+
+log = structlog.get_logger()
 
 # Clicks that fall due within a millisecond leave in one request: no reader could tell them apart.
 TICK_S = 0.001
@@ -107,7 +110,9 @@ async def _send(
                 if users.waits(click.user_id):
                     waiting += await delivery.send(topic, group)
                     group = []
+                    began = time.monotonic()
                     await users.shown(click.user_id)
+                    started += time.monotonic() - began  # nobody makes up for the time that somebody waited
                 users.clicked(click)
             group.append(Outgoing(click.user_id.encode(), encode(click)))
         waiting += await delivery.send(topic, group)
@@ -121,35 +126,52 @@ async def _send(
 
 
 class _Users:
-    """Who has clicked and waits for a list."""
+    """Who has clicked and waits for a list; `gave_up` counts those who got none in time."""
 
-    def __init__(self) -> None:
-        self._waiting: dict[str, tuple[str, asyncio.Event]] = {}  # by user: event id of the last click
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self.gave_up = 0
+        # By user: the last click's event id, and what is done when its list has come.
+        self._waiting: dict[str, tuple[str, asyncio.Future[None]]] = {}
+        self._reading = asyncio.create_task(self._read(consumer))
+
+    def stop(self) -> None:
+        """Takes no more lists."""
+        self._reading.cancel()
 
     def clicked(self, click: Click) -> None:
-        """A click that calls for a list has been sent."""
+        """A click is about to be sent; where it calls for a list, its user waits for that."""
         if KIND_OF_WORD[click.event] in INTEREST:
-            self._waiting[click.user_id] = click.event_id, asyncio.Event()
+            self._waiting[click.user_id] = click.event_id, asyncio.get_running_loop().create_future()
 
     def waits(self, user_id: str) -> bool:
         """Whether the user's last click has not been answered."""
         return user_id in self._waiting
 
     async def shown(self, user_id: str) -> None:
-        """Returns when the user has got the list, or out of patience."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._waiting[user_id][1].wait(), PATIENCE_S)
-        self._waiting.pop(user_id, None)
+        """Returns when the user has got the list, or is out of patience. Raises what reading raised."""
+        if user_id not in self._waiting:
+            return
+        event_id, shown = self._waiting[user_id]
+        await asyncio.wait([shown, self._reading], timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        if self._reading.done():
+            self._reading.result()
+        if self._waiting.pop(user_id, None) is not None:
+            self.gave_up += 1
+            if self.gave_up == 1:
+                log.warning(
+                    "a user clicks again without a list", user=user_id, event_id=event_id,
+                    waited_s=PATIENCE_S,
+                    mend="is a worker at work, with the same clock? Were these clicks played before?",
+                )  # fmt: skip
 
-    async def read(self, consumer: AIOKafkaConsumer) -> None:
-        """Takes lists as they come, until cancelled."""
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
         async for record in consumer:
             with suppress(*UNREADABLE):
                 made = decode_list(record.value)
                 event_id, shown = self._waiting.get(made.user_id, ("", None))
                 if shown is not None and made.trigger.id == event_id:
                     del self._waiting[made.user_id]
-                    shown.set()
+                    shown.set_result(None)
 
 
 @asynccontextmanager
@@ -158,9 +180,12 @@ async def _users(settings: Settings) -> AsyncIterator[_Users]:
     await consumer.start()
     try:
         await consumer.seek_to_end()
-        users = _Users()
-        reading = asyncio.create_task(users.read(consumer))
-        yield users
-        reading.cancel()
+        users = _Users(consumer)
+        try:
+            yield users
+        finally:
+            users.stop()
+            if users.gave_up:
+                log.warning("users who clicked again without a list", clicks=users.gave_up)
     finally:
         await consumer.stop()

@@ -106,7 +106,7 @@ def run(
             lambda step, share, text: tell(f"train: {step}", share, text),
         )  # fmt: skip
         # Kept beside the other, or trained once more for each replay.
-        kept = release and release.with_name(f"{release.name}-distilled")
+        kept = release and release.resolve().with_name(f"{release.resolve().name}-distilled")
         distilled = Releases(
             kept or Path(scratch) / "distilled", time_budget, seeds,
             lambda step, share, text: tell(f"distil: {step}", share, text), distil=True,

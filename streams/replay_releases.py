@@ -41,14 +41,14 @@ class Releases:
         path = self.folder if self.seeds == 1 else self.folder / f"seed-{first.seed}"
         if first.seed not in self.trained:
             if (path / "manifest.json").exists():
-                check(read_manifest(path), first, path)
+                check(read_manifest(path), first, path, distil=self.distil)
             else:
                 train(first, path, self.budget_minutes, self._progress, distil=self.distil)
             self.trained[first.seed] = path
         return str(path)
 
 
-def check(manifest: Manifest, first: FirstPart, path: Path) -> None:
+def check(manifest: Manifest, first: FirstPart, path: Path, *, distil: bool = False) -> None:
     """Refuses a release that has seen an event after the split, or was trained for another replay."""
     end_ms, window = int(first.time_ms[-1]), manifest.data
     # At one time the seed decides what comes before the split: within it, the count must be the same.
@@ -64,6 +64,11 @@ def check(manifest: Manifest, first: FirstPart, path: Path) -> None:
         raise ReplayReleaseError(
             f"{path}: trained with seed {seed}, and events at the split's very time stand in another order "
             f"with seed {first.seed}; replay with --seed {seed}, or name a new folder with --release"
+        )
+    if manifest.training.get("distil", False) != distil:
+        raise ReplayReleaseError(
+            f"{path}: trained {'with' if not distil else 'without'} teachers, and this replay wants it "
+            f"{'with' if distil else 'without'}; name a new folder with --release"
         )
     if manifest.repeat_consumption != first.repeats:
         raise ReplayReleaseError(

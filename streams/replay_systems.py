@@ -337,7 +337,8 @@ def part(
     `distilled` trains for the parts that are.
     """
     if name in DISTILLED:
-        return lambda: DISTILLED[name](distilled or train, policy, name=name)
+        assert distilled is not None, f"{name} is of a release of its own"
+        return lambda: DISTILLED[name](distilled, policy, name=name)
     if name == "teacher":
         from streams.replay_teacher import TeacherAlone
 

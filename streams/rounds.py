@@ -1,7 +1,7 @@
 """The order in which pending records are worked on: fair to users, true to each user's order.
 
-Users take turns, one record at a time, so that one user's burst of a thousand clicks fills what others
-leave of a round and holds nobody else up. Knows nothing of Kafka beyond batches to finish.
+Users take turns, one record at a time, and a round takes little of any one user, so that a burst of a
+thousand clicks holds nobody else up. Knows nothing of Kafka beyond batches to finish.
 """
 
 import asyncio

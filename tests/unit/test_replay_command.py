@@ -108,6 +108,14 @@ def test_what_cannot_be_is_said_before_anything_runs(files):
         assert word in str(done.exception)
 
 
+def test_distilled_parts_want_a_release_that_had_teachers(files):
+    """It lies beside the other; a plain one in its place would give equal figures."""
+    untrained_release(first_part(files), files / "release-distilled")
+    for name in ("student_distilled", "ranker_distilled"):
+        done = run_replay(files, "--systems", name, "--release", str(files / "release"))
+        assert "release-distilled: trained without teachers" in str(done.exception)
+
+
 @pytest.mark.learner
 def test_leave_one_out_tells_of_student_and_teacher(files, monkeypatch):
     pytest.importorskip("torch")

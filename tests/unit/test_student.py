@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from learner.bundle import ReleaseError  # noqa: E402
 from learner.events import Kind  # noqa: E402
 from learner.inputs import log_gap, normalise_values, value_scale  # noqa: E402
 from learner.item_table import ItemContent  # noqa: E402
@@ -236,6 +237,20 @@ def test_schedule_ignores_time_that_suffices_and_ends_on_time_that_does_not() ->
     assert tight.cut
     assert 19 <= len(factors) <= 21
     assert factors[-1] < 0.1  # the cosine has come down all the same
+
+
+def test_without_any_time_left_nothing_is_trained() -> None:
+    for budget_s in (0.0, -3.0):
+        schedule = Schedule(100, 10, budget_s, lambda: 5.0)
+        assert schedule.advance() is None
+        assert schedule.cut
+
+
+def test_a_training_without_finite_gradients_says_so() -> None:
+    log = make_log([0, 0, 1, 1] * 50, [0, 1, 2, 3] * 50)
+    content = ItemContent(np.full((4, 64), np.nan, np.float32), np.full((4, 6), -1, np.int32))
+    with pytest.raises(ReleaseError, match="diverged"):
+        train_student(log, 200, content, {}, StudentConfig(), seed=0)
 
 
 def test_prior_knows_only_what_came_before() -> None:

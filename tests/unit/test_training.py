@@ -199,6 +199,13 @@ def test_student_and_rankers_can_learn_from_teachers_too(tmp_path) -> None:
     assert (taught.rank(x).argmax(1) == best).mean() > 0.7
 
 
+def test_a_teacher_of_a_few_items_that_users_have_had_nearly_all(tmp_path) -> None:
+    user = np.repeat(np.arange(10), 5)
+    item = np.tile(np.arange(5), 10)
+    data = data_of(user.tolist(), item.tolist(), items=40)  # most of which nobody has clicked
+    assert train(data, tmp_path, settings=TrainingSettings(distil=True)).manifest.training["distil"]
+
+
 def test_the_serving_pipeline_makes_the_lists(tmp_path) -> None:
     """With the true `collect`: users walk a cycle, so the next item is certain."""
     from streams.collecting import collect
