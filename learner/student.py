@@ -123,10 +123,14 @@ class SequenceModel(ItemTable):
     """
 
     carries: bool
-    config: "StudentConfig"
-    initial: nn.Parameter  # (D,) the user vector before the first event
-    kind_part: nn.Parameter  # (K + 1, D)
     reads: Tensor  # (K + 1,) 1.0 for kinds that are read
+
+    def __init__(self, content: ItemContent, config: "StudentConfig") -> None:
+        super().__init__(content, config.dim, config.id_dropout)
+        self.config = config
+        self.kind_part = nn.Parameter(torch.zeros(len(Kind) + 1, config.dim))
+        self.gap_value = nn.Parameter(torch.zeros(2, config.dim))
+        self.initial = nn.Parameter(torch.randn(config.dim) * 0.5)  # the user vector before the first event
 
     @property
     def hidden_size(self) -> int:
@@ -154,12 +158,8 @@ class Student(SequenceModel):
     carries = True
 
     def __init__(self, content: ItemContent, config: StudentConfig) -> None:
-        super().__init__(content, config.dim, config.id_dropout)
-        self.config = config
+        super().__init__(content, config)
         dim = config.dim
-        self.kind_part = nn.Parameter(torch.zeros(len(Kind) + 1, dim))
-        self.gap_value = nn.Parameter(torch.zeros(2, dim))
-        self.initial = nn.Parameter(torch.randn(dim) * 0.5)
         self.push = nn.Parameter(torch.tensor(math.log(math.expm1(AVERSION_PUSH))))
         self.norm_in = nn.LayerNorm(dim)
         self.layers = nn.ModuleList([Layer(dim) for _ in range(config.layers)])

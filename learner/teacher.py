@@ -81,12 +81,8 @@ class Teacher(SequenceModel):
     config: TeacherConfig
 
     def __init__(self, content: ItemContent, config: TeacherConfig) -> None:
-        super().__init__(content, config.dim, config.id_dropout)
-        self.config = config
+        super().__init__(content, config)
         dim = config.dim
-        self.kind_part = nn.Parameter(torch.zeros(len(Kind) + 1, dim))
-        self.gap_value = nn.Parameter(torch.zeros(2, dim))
-        self.initial = nn.Parameter(torch.randn(dim) * 0.5)
         self.norm_in = nn.LayerNorm(dim)
         self.blocks = nn.ModuleList([Block(dim, config.heads) for _ in range(config.layers)])
         self.norm_out = nn.LayerNorm(dim)

@@ -38,6 +38,15 @@ class Bars:
             self._progress.stop_task(self._tasks[step])
 
 
+def display(console: Console) -> Progress:
+    """What `Bars` are drawn on."""
+    columns = (
+        TextColumn("{task.description:>12}"), BarColumn(), TimeElapsedColumn(),
+        TextColumn("{task.fields[text]}"),
+    )  # fmt: skip
+    return Progress(*columns, console=console)
+
+
 def run(
     settings: Settings,
     *,
@@ -78,13 +87,7 @@ def run(
     console.print(
         f"{len(part):,} events, {len(set(part.user.tolist())):,} users, {len(records):,} announced items"
     )
-    columns = (
-        TextColumn("{task.description:>12}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[text]}"),
-    )
-    with Progress(*columns, console=console) as progress:
+    with display(console) as progress:
         release = train_release(
             part,
             records,

@@ -8,12 +8,11 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from learner.dataset import load_interactions, load_items
 from learner.text_cache import TextCache
 from streams.settings import Settings
-from streams.train_command import REPEATS, Bars, TrainError
+from streams.train_command import REPEATS, Bars, TrainError, display
 
 
 def run(
@@ -41,13 +40,7 @@ def run(
     console = Console(stderr=True)
     part, _ = load_interactions(interactions).in_order(seed).split(to)
     records = load_items(items) if items else []
-    columns = (
-        TextColumn("{task.description:>12}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[text]}"),
-    )
-    with Progress(*columns, console=console) as progress:
+    with display(console) as progress:
         found = search(
             part,
             records,

@@ -27,6 +27,18 @@ def trained(tmp_path):
     )
 
 
+@pytest.fixture
+def trainable(monkeypatch):
+    """Releases of `trained` get a ranker that can be trained further."""
+    torch = pytest.importorskip("torch")
+    from learner.features import FEATURES
+    from learner.ranker import Ranker, RankerConfig, ranker_model
+
+    torch.manual_seed(0)
+    model = ranker_model([Ranker(np.zeros(len(FEATURES)), np.ones(len(FEATURES)), RankerConfig()).eval()])
+    monkeypatch.setattr("replay_world.ranker", lambda: model)
+
+
 def walked(system, made, until):
     """The system after the events before `until`."""
     system.fit(made.first_part())
@@ -209,16 +221,10 @@ def test_the_teacher_learns_a_walk_and_ranks_what_comes_next(trained, monkeypatc
 
 
 @pytest.mark.learner
+@pytest.mark.usefixtures("trainable")
 def test_a_ranker_that_goes_on_learning_sees_no_future_and_learns(trained, monkeypatch):
-    torch = pytest.importorskip("torch")
-    from learner.features import FEATURES
-    from learner.ranker import Ranker, RankerConfig, ranker_model
     from streams import replay_learning
 
-    torch.manual_seed(0)
-    fresh = Ranker(np.zeros(len(FEATURES)), np.ones(len(FEATURES)), RankerConfig()).eval()
-    model = ranker_model([fresh])
-    monkeypatch.setattr("replay_world.ranker", lambda: model)
     monkeypatch.setattr(replay_learning.Refreshed, "every", 10)
     made = plan(stream(), split=0.6, repeats=True)
     assert leak(part("nextclick", trained, POLICY, "ranker"), made, int(made.asked[-1])) is None
@@ -233,16 +239,10 @@ def test_a_ranker_that_goes_on_learning_sees_no_future_and_learns(trained, monke
 
 
 @pytest.mark.learner
+@pytest.mark.usefixtures("trainable")
 def test_what_is_trained_from_time_to_time_knows_no_later_click(trained, monkeypatch):
-    torch = pytest.importorskip("torch")
-    from learner.features import FEATURES
-    from learner.ranker import Ranker, RankerConfig, ranker_model
     from streams import replay_periodic
 
-    torch.manual_seed(0)
-    fresh = Ranker(np.zeros(len(FEATURES)), np.ones(len(FEATURES)), RankerConfig()).eval()
-    model = ranker_model([fresh])
-    monkeypatch.setattr("replay_world.ranker", lambda: model)
     monkeypatch.setattr(replay_periodic.Retrained, "growth", 0.4)
     seen = []
     genuine = replay_periodic.train_release
