@@ -53,7 +53,8 @@ def test_the_demo_ends_with_a_report(tmp_path: Path) -> None:
     assert 0 < report["freshness_ms"]["p50"] <= report["freshness_ms"]["p99"]
     before, after = (report["drift"]["hit_rate@10"][name] for name in ("before", "after"))
     assert before["nextclick"] > before["popularity"] > 0
-    assert before["nextclick"] < 0.3 > after["nextclick"]  # .16 and .12: lists that know no answer
+    # .12 and .16: a list that knew its answer, as one does that comes too late, would tell of more
+    assert 0 < after["nextclick"] < before["nextclick"] < 0.3
     assert after["nextclick"] > after["popularity"]
     assert report["drift"]["items"] > 100
     assert report["release"].startswith("r-")
