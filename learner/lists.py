@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where the columns are that say something of a candidate and one own item of the user each.
+
+    From column `begin` on there are `names` columns for each of `places` own items, the newest first. The
+    first of them is 1 where there is such an item; else all are 0. `item` is the column that says of the
+    candidate what each place reads beside its own.
+    """
+
+    begin: int
+    places: int
+    names: int
+    item: int
+
+
+@dataclass(frozen=True)
 class Lists:
     """Answered lists.
 

@@ -2,7 +2,9 @@
 
 Owns its network, listwise training, the warm refresh on newly answered lists and the export to ONNX
 (features (B, C, F) float32 -> scores (B, C) float32, standardisation inside). Does not know what the
-features mean.
+features mean, but which of them are of one own item of the user each: those go through one small layer, the
+same for all own items, and are summed (target attention as in Zhou et al. 2018, "Deep Interest Network",
+without its softmax: a candidate that many own items speak for is to score higher).
 
 The loss is the softmax cross-entropy of the clicked candidate within its list (ListNet's top-one form,
 Cao et al. 2007), with an optional share of softened targets from a teacher (Hinton et al. 2015).
@@ -24,10 +26,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from learner.cold_start import ColdStart
-from learner.lists import Lists
+from learner.lists import Layout, Lists
 
 LIMIT = 6.0  # standard deviations at which inputs are cut
 IMPOSSIBLE = -1e9  # score of a padded place
+PLACE_SCALE = 0.25  # of what an own item adds: sums over all of them are to be about as large as other inputs
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class RankerConfig:
     """Settings of network and training (docs/log.md has the measurements)."""
 
     widths: tuple[int, int] = (64, 32)
+    place_width: int = 32  # of what is summed over a user's own items
     dropout: float = 0.1
     learning_rate: float = 3e-3
     refresh_rate: float = 5e-4
@@ -46,8 +50,32 @@ class RankerConfig:
     temperature: float = 1.0
 
 
+class _Places(nn.Module):
+    """What a user's own items say of a candidate: one ReLU layer for each, summed over those there are."""
+
+    def __init__(self, layout: Layout, width: int) -> None:
+        super().__init__()
+        self.layout = layout
+        self.read = nn.Linear(layout.names, width)
+        self.item = nn.Linear(1, width, bias=False)
+        self.place = nn.Parameter(torch.zeros(layout.places, width))
+
+    def forward(self, standardised: Tensor) -> Tensor:
+        """(…, F) standardised features -> (…, width)."""
+        layout = self.layout
+        columns = standardised[..., layout.begin :]
+        columns = columns.reshape(*columns.shape[:-1], layout.places, layout.names)
+        of_item = self.item(standardised[..., layout.item : layout.item + 1])[..., None, :]
+        spoken = F.relu(self.read(columns) + self.place + of_item) * columns[..., :1]
+        summed: Tensor = spoken.sum(-2)
+        return summed
+
+
 class Ranker(nn.Module):
-    """MLP F-64-32-1 with a linear skip over standardised, cut inputs; cold users have their own order."""
+    """MLP F-64-32-1 with a linear skip over standardised, cut inputs; cold users have their own order.
+
+    With a `layout` the columns by place are read by `_Places`, and what these give stands in their stead.
+    """
 
     mean: Tensor
     inverse: Tensor
@@ -55,23 +83,26 @@ class Ranker(nn.Module):
 
     def __init__(
         self, mean: NDArray[np.float32], deviation: NDArray[np.float32], config: RankerConfig,
-        start: NDArray[np.float32] | None = None,
+        start: NDArray[np.float32] | None = None, layout: Layout | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         first, second = config.widths
         self.config = config
         self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))
         self.register_buffer("inverse", torch.from_numpy((1.0 / deviation).astype(np.float32)))
-        self.wide = nn.Linear(len(mean), first)
+        self.places = None if layout is None else _Places(layout, config.place_width)
+        self.alone = len(mean) if layout is None else layout.begin  # columns that are read as they are
+        inputs = self.alone + (0 if layout is None else config.place_width)
+        self.wide = nn.Linear(inputs, first)
         self.narrow = nn.Linear(first, second)
         self.out = nn.Linear(second, 1)
-        self.skip = nn.Linear(len(mean), 1, bias=False)
+        self.skip = nn.Linear(inputs, 1, bias=False)
         with torch.no_grad():  # begins as the linear blend `start`, nothing by default
             self.out.weight.zero_()
             self.out.bias.zero_()
             self.skip.weight.zero_()
             if start is not None:
-                self.skip.weight.copy_(torch.from_numpy(start[None]))
+                self.skip.weight[0, : self.alone] = torch.from_numpy(start[: self.alone])
 
     def standardise(self, features: Tensor) -> Tensor:
         """(…, F) raw features -> standardised and cut."""
@@ -80,9 +111,12 @@ class Ranker(nn.Module):
     def forward(self, standardised: Tensor) -> Tensor:
         """(…, F) standardised features -> scores (…)."""
         drop = self.config.dropout
-        x = F.dropout(F.gelu(self.wide(standardised)), drop, self.training)
+        inputs = standardised[..., : self.alone]
+        if self.places is not None:
+            inputs = torch.cat([inputs, self.places(standardised)], -1)
+        x = F.dropout(F.gelu(self.wide(inputs)), drop, self.training)
         x = F.dropout(F.gelu(self.narrow(x)), drop, self.training)
-        scores: Tensor = (self.out(x) + self.skip(standardised))[..., 0]
+        scores: Tensor = (self.out(x) + self.skip(inputs))[..., 0]
         return scores
 
     @torch.no_grad()
@@ -119,15 +153,24 @@ Progress = Callable[[float, str], None]
 _Log = Callable[[float, str, int, float], None]
 
 
-def moments(lists: Lists, sample: int = 4000) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def moments(
+    lists: Lists, layout: Layout | None = None, sample: int = 4000
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation (F,) of the features over the candidates of evenly spread lists.
 
-    A feature that (almost) never varies gets deviation 1: dividing by nearly nothing would turn the
-    first unusual value into a huge one.
+    Columns by place share those of all places together, of the own items that there are; whether there is
+    one becomes 0 or `PLACE_SCALE`. A feature that (almost) never varies gets deviation 1: dividing by nearly
+    nothing would turn the first unusual value into a huge one.
     """
     step = max(1, len(lists) // sample)
     rows = lists.features[::step][lists.mask[::step]].astype(np.float64)
     mean, deviation = rows.mean(0), rows.std(0)
+    if layout is not None:
+        own = rows[:, layout.begin :].reshape(-1, layout.names)
+        own = own[own[:, 0] > 0]
+        own = own if len(own) else np.zeros((1, layout.names))
+        mean[layout.begin :] = np.tile([0.0, *own[:, 1:].mean(0)], layout.places)
+        deviation[layout.begin :] = np.tile([1 / PLACE_SCALE, *own[:, 1:].std(0)], layout.places)
     deviation = np.where(deviation < 1e-3 * (1 + np.abs(mean)), 1.0, deviation)
     return mean.astype(np.float32), deviation.astype(np.float32)
 
@@ -135,7 +178,8 @@ def moments(lists: Lists, sample: int = 4000) -> tuple[NDArray[np.float32], NDAr
 def train_ranker(
     lists: Lists, config: RankerConfig | None = None, *, seed: int = 0,
     soft: NDArray[np.float32] | None = None, start: NDArray[np.float32] | None = None,
-    budget_s: float = math.inf, progress: Progress | None = None, writer: Any = None, name: str = "ranker",
+    layout: Layout | None = None, budget_s: float = math.inf, progress: Progress | None = None,
+    writer: Any = None, name: str = "ranker",
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Ranker, RankerReport]:  # fmt: skip
     """Train a new ranker. `soft` (n, C) float32 are a teacher's scores of the candidates.
@@ -155,9 +199,9 @@ def train_ranker(
     torch.manual_seed(seed)
     if not len(lists.answered()):
         width = lists.features.shape[2]
-        ranker = Ranker(np.zeros(width, np.float32), np.ones(width, np.float32), settings, start)
+        ranker = Ranker(np.zeros(width, np.float32), np.ones(width, np.float32), settings, start, layout)
         return ranker.eval(), RankerReport(0, len(lists), math.nan, 0.0, 0.0)
-    ranker = Ranker(*moments(lists), settings, start)
+    ranker = Ranker(*moments(lists, layout), settings, start, layout)
     report = _fit(
         ranker, lists, settings.learning_rate, settings.epochs, 50, seed, soft, budget_s, log, clock
     )
@@ -268,10 +312,10 @@ def ranker_model(rankers: Sequence[Ranker]) -> bytes:
                 "rankers can be averaged only over one standardisation: train them on the same lists"
             )
     share = 1.0 / len(rankers)
-    first = torch.cat([ranker.wide.weight for ranker in rankers]).T
+    first = torch.cat([ranker.wide.weight[:, : head.alone] for ranker in rankers]).T
     second = torch.block_diag(*[ranker.narrow.weight for ranker in rankers]).T  # type: ignore[no-untyped-call]
     last = torch.cat([ranker.out.weight for ranker in rankers], 1).T * share
-    skip = sum((ranker.skip.weight for ranker in rankers), torch.zeros_like(head.skip.weight)).T * share
+    skip = torch.stack([ranker.skip.weight[:, : head.alone] for ranker in rankers]).sum(0).T * share
     bias = sum((ranker.out.bias for ranker in rankers), torch.zeros(1)) * share
     width = len(head.mean)
     constants = {
@@ -296,7 +340,8 @@ def ranker_model(rankers: Sequence[Ranker]) -> bytes:
         ("Reshape", ["features", "flat"], "rows"),
         ("Sub", ["rows", "mean"], "centred"),
         ("Mul", ["centred", "inverse"], "scaled"),
-        ("Clip", ["scaled", "low", "high"], "inputs"),
+        ("Clip", ["scaled", "low", "high"], "standardised"),
+        *_place_nodes(rankers, constants),
         ("Gemm", ["inputs", "first", "first_bias"], "a1"),
         ("Gelu", ["a1"], "a2"),
         ("Gemm", ["a2", "second", "second_bias"], "b1"),
@@ -318,13 +363,16 @@ def ranker_model(rankers: Sequence[Ranker]) -> bytes:
         chain[-1:] = [
             ("Slice", ["rows", "known", "beyond", "columns"], "past"),
             ("Equal", ["past", "none"], "unknown"),
-            ("MatMul", ["inputs", "cold_start"], "d1"),
+            ("MatMul", ["standardised", "cold_start"], "d1"),
             ("Where", ["unknown", "d1", "c2"], "d2"),
             ("Reshape", ["d2", "lists"], "scores"),
         ]
     model = helper.make_model(
         helper.make_graph(
-            [helper.make_node(op, inputs, [output]) for op, inputs, output in chain],
+            [
+                helper.make_node(op, inputs, [output], **_ATTRIBUTES.get(op, {}))
+                for op, inputs, output in chain
+            ],
             "ranker",
             [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "C", width])],
             [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["B", "C"])],
@@ -340,3 +388,52 @@ def ranker_model(rankers: Sequence[Ranker]) -> bytes:
     onnx.checker.check_model(model)
     serialised: bytes = model.SerializeToString()
     return serialised
+
+
+_ATTRIBUTES: dict[str, dict[str, int]] = {"Concat": {"axis": 1}}
+
+
+def _place_nodes(rankers: Sequence[Ranker], constants: dict[str, Tensor]) -> list[tuple[str, list[str], str]]:
+    """Nodes from `standardised` to `inputs`, what `first` and `skip` read; adds to these two constants too.
+
+    The rankers' place layers stand side by side, and each one's first layer reads its own part of the sums.
+    """
+    head = rankers[0]
+    places = [ranker.places for ranker in rankers if ranker.places is not None]
+    if not places:
+        return [("Identity", ["standardised"], "inputs")]
+    layout, share = places[0].layout, 1.0 / len(rankers)
+    read = torch.block_diag(*[ranker.wide.weight[:, head.alone :] for ranker in rankers])  # type: ignore[no-untyped-call]
+    skip = torch.cat([ranker.skip.weight[:, head.alone :] for ranker in rankers], 1)
+    constants["first"] = torch.cat([constants["first"], read.T])
+    constants["skip"] = torch.cat([constants["skip"], skip.T * share])
+    constants |= {
+        "begin": torch.tensor([layout.begin]),
+        "end": torch.tensor([len(head.mean)]),
+        "axis": torch.tensor([1]),
+        "item_at": torch.tensor([layout.item]),
+        "item_end": torch.tensor([layout.item + 1]),
+        "by_place": torch.tensor([-1, layout.places, layout.names]),
+        "one": torch.tensor([1]),
+        "there_flat": torch.tensor([-1, 1, layout.places]),
+        "read": torch.cat([part.read.weight for part in places]).T,
+        "place": torch.cat([part.place + part.read.bias for part in places], 1),
+        "item": torch.cat([part.item.weight for part in places]).T,
+    }
+    return [
+        ("Slice", ["standardised", "zero", "begin", "axis"], "alone"),
+        ("Slice", ["standardised", "begin", "end", "axis"], "own"),
+        ("Slice", ["standardised", "item_at", "item_end", "axis"], "of_candidate"),
+        ("Reshape", ["own", "by_place"], "places"),
+        ("MatMul", ["places", "read"], "p1"),
+        ("Add", ["p1", "place"], "p2"),
+        ("MatMul", ["of_candidate", "item"], "p3"),
+        ("Unsqueeze", ["p3", "axis"], "p4"),
+        ("Add", ["p2", "p4"], "p5"),
+        ("Relu", ["p5"], "p6"),
+        ("Slice", ["places", "zero", "one", "two"], "p7"),
+        ("Reshape", ["p7", "there_flat"], "there"),
+        ("MatMul", ["there", "p6"], "p8"),  # the sum over the places there are
+        ("Squeeze", ["p8", "axis"], "summed"),
+        ("Concat", ["alone", "summed"], "inputs"),
+    ]

@@ -25,7 +25,7 @@ from learner.catalogue import Catalogue, Item
 from learner.cold_start import ColdStart
 from learner.content import ContentEncoder
 from learner.dataset import Interactions
-from learner.lists import Collect
+from learner.lists import Collect, Layout
 from learner.ranker import Ranker, RankerConfig, ranker_model, refresh
 from learner.release import LiveRelease
 
@@ -92,8 +92,19 @@ def ranker_from_model(model: bytes) -> Ranker:
         arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         first, second = _part(arrays, "first"), _part(arrays, "second")
         widths = (first.shape[1], second.shape[1])
-        ranker = Ranker(_part(arrays, "mean"), 1.0 / _part(arrays, "inverse"), RankerConfig(widths=widths))
+        layout, place_width = None, 0
+        if "by_place" in arrays:
+            places, names = arrays["by_place"][1:].tolist()
+            layout = Layout(int(arrays["begin"][0]), places, names, int(arrays["item_at"][0]))
+            place_width = arrays["place"].shape[1]
+        config = RankerConfig(widths=widths, place_width=place_width)
+        ranker = Ranker(_part(arrays, "mean"), 1.0 / _part(arrays, "inverse"), config, layout=layout)
         with torch.no_grad():
+            if ranker.places is not None:  # the graph has the bias in the places
+                ranker.places.read.bias.zero_()
+                ranker.places.read.weight.copy_(torch.tensor(_part(arrays, "read").T))
+                ranker.places.item.weight.copy_(torch.tensor(_part(arrays, "item").T))
+                ranker.places.place.copy_(torch.tensor(_part(arrays, "place")))
             for weights, array in (
                 (ranker.wide.weight, first.T), (ranker.wide.bias, _part(arrays, "first_bias")),
                 (ranker.narrow.weight, second.T), (ranker.narrow.bias, _part(arrays, "second_bias")),

@@ -57,7 +57,7 @@ RANKER_SEEDS = 2  # rankers that are averaged
 ENSEMBLE = 4  # rankers that teach them, where they are taught
 TAUGHT = 8.0  # times the student's own cost that a student with a teacher takes: 30 epochs of a larger model
 LEAST_LEARNING = 0.3  # of the models' time, for the students
-LATE = 1.5  # times its planned time that a stage's list making may take before it passes over asks
+LATE = 1.5  # times its planned time that a stage's list making may take at least before it passes over asks
 
 
 def train_release(
@@ -190,8 +190,9 @@ class _Training:
         processes = self.crew.processes
         left = max(budget_s - sum(listing) / processes, LEAST_LEARNING * budget_s)
         times = shares_of(learning, left, processes)
+        late = max(LATE, budget_s * processes / (sum(learning) + sum(listing) or 1.0))
         jobs: list[Job[Shared]] = [
-            Job(stage_job, (self.config, stage, student_s, LATE * lists_s), cost + lists_s)
+            Job(stage_job, (self.config, stage, student_s, late * lists_s), cost + lists_s)
             for stage, student_s, lists_s, cost in zip(
                 stages, times[:-1], listing, learning[:-1], strict=True
             )

@@ -19,7 +19,7 @@ from learner.cold_start import fit_cold_start
 from learner.crew import Clock, Tell
 from learner.distill import ensemble_scores, teacher_targets
 from learner.ease import EaseRows, ease_rows, items_within
-from learner.features import FEATURES
+from learner.features import FEATURES, LAYOUT
 from learner.lists import Collect, Lists
 from learner.material import Material, pack
 from learner.ranker import Ranker, train_ranker
@@ -37,7 +37,7 @@ from learner.time_plan import EASE_SHARE, Stage
 from learner.training_settings import TrainingSettings
 from learner.tuning import Tuning
 
-NEGATIVES = 64  # candidates kept beside the clicked one
+NEGATIVES = 48  # candidates kept beside the clicked one
 PRIOR_TRIAL_EVENTS = 40_000  # newest events that the prior's weight is chosen on
 PRIOR_TRIAL_EPOCHS = 4
 TEACHER_SHARE = 0.6  # of the final student's time, where a teacher is trained before it
@@ -104,7 +104,7 @@ def stage_job(
     ).answered()  # fmt: skip
     folder = shared.scratch / f"lists-{stage.name}"
     folder.mkdir()
-    np.save(folder / "features.npy", found.features.astype(np.float16))  # half the memory
+    np.save(folder / "features.npy", found.features)
     np.save(folder / "positive.npy", found.positive)
     np.save(folder / "mask.npy", found.mask)
     tell(f"lists {stage.name}", 1.0, f"{len(found):,} answered")
@@ -148,7 +148,8 @@ def ranker_job(
     soft = ensemble_scores(ensemble, lists) if ensemble else None
     ranker, trained = train_ranker(
         lists, shared.settings.ranker, seed=shared.seed + number, start=_blend(shared.material.tuning),
-        soft=soft, budget_s=budget_s, progress=lambda share, text: tell("ranker", share, text), clock=clock,
+        layout=LAYOUT, soft=soft, budget_s=budget_s, clock=clock,
+        progress=lambda share, text: tell("ranker", share, text),
         writer=shared.writer(), name=f"ranker/{number}",
     )  # fmt: skip
     if number == 0 and len(lists):  # the others read the same lists, and an average has the first one's

@@ -8,6 +8,7 @@ the newest few clicks. Needs no torch.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +139,8 @@ class _Kept:
     def __init__(self, most: int, negatives: int, rng: np.random.Generator) -> None:
         width = negatives + 1
         self._negatives, self._rng, self._row = negatives, rng, 0
-        self._features = np.zeros((most, width, len(FEATURES)), np.float32)
+        # Half precision, as they are kept
+        self._features: NDArray[Any] = np.zeros((most, width, len(FEATURES)), np.float16)
         self._mask = np.zeros((most, width), np.bool_)
 
     def keep(self, items: NDArray[np.int32], features: NDArray[np.float32], answer: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from learner.candidates import SOURCES, Asks, ModelArrays
 from learner.catalogue import Catalogue, Item
 from learner.events import AVERSION, INTEREST, Kind
-from learner.features import CENTRED, RAW
+from learner.features import CENTRED, PLACE, PLACES, RAW
 from learner.signals import DAY_MS, SignalSettings
 
 YEAR_MS = 365.25 * DAY_MS
@@ -264,10 +264,18 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         for s, source in enumerate(SOURCES):
             rank = int(ranks[place, s])
             x[f"rank_{source}"] = math.log1p(rank if rank >= 0 else 200)
-        rows.append([x[name] for name in RAW])
+        places = np.zeros((PLACES, len(PLACE)))
+        for d, event in enumerate(recent[:PLACES]):
+            rarity = slow / math.sqrt(counts[d] + 1)
+            places[d] = [
+                1.0, age(now, event.time_ms), event.value, math.log(counts[d] + 1),
+                math.log(together[d] * rarity + 0.01), math.log(together[d] + 0.1),
+                math.log(ahead[d][2] * rarity + 0.01), math.log(ahead[d][2] + 0.1),
+            ]  # fmt: skip
+        rows.append([*(x[name] for name in RAW), *places.ravel()])
     table = np.array(rows)
-    columns = [RAW.index(name) for name in CENTRED]
-    return np.hstack([table, table[:, columns] - table[:, columns].mean(0)])
+    raw, columns = table[:, : len(RAW)], [RAW.index(name) for name in CENTRED]
+    return np.hstack([raw, raw[:, columns] - raw[:, columns].mean(0), table[:, len(RAW) :]])
 
 
 def plain_candidates(asks: Asks, row: int, ann, plain: PlainSignals, model: ModelArrays, size: int):

@@ -10,8 +10,9 @@ torch = pytest.importorskip("torch")
 
 from learner import cold_start  # noqa: E402
 from learner.cold_start import fit_cold_start  # noqa: E402
-from learner.lists import Lists  # noqa: E402
+from learner.lists import Layout, Lists  # noqa: E402
 from learner.ranker import Ranker, RankerConfig, moments, ranker_model, refresh, train_ranker  # noqa: E402
+from learner.refresh import ranker_from_model  # noqa: E402
 
 pytestmark = pytest.mark.learner
 QUICK = RankerConfig(epochs=20, batch=32)
@@ -150,6 +151,52 @@ def test_joining_pads_the_narrower() -> None:
     both = Lists.join([wide, narrow])
     assert both.features.shape == (9, 12, 6)
     assert both.mask[5:, 3:].sum() == 0
+
+
+LAYOUT = Layout(begin=2, places=12, names=4, item=1)
+
+
+def own_items_world(n: int = 1000, width: int = 10, seed: int = 0) -> Lists:
+    """The clicked candidate goes best with the recent ones (gap 0, not 1) of up to twelve own items."""
+    rng, places = np.random.default_rng(seed), LAYOUT.places
+    x = np.zeros((n, width, LAYOUT.begin + 4 * places), np.float32)
+    x[..., :2] = rng.normal(size=(n, width, 2))
+    there = np.arange(places)[None] < rng.integers(0, places + 1, n)[:, None]
+    gap = rng.integers(0, 2, (n, places)) * there
+    pair = rng.normal(size=(n, width, places)) * there[:, None]
+    own = np.zeros((n, width, places, 4))
+    own[..., 0], own[..., 1], own[..., 3] = there[:, None], gap[:, None], pair
+    x[..., 2:] = own.reshape(n, width, -1)
+    recent = there & (gap == 0)
+    use = recent.any(1)
+    clicked = (pair * recent[:, None]).sum(2).argmax(1)
+    return Lists(x[use], clicked[use], np.ones((int(use.sum()), width), np.bool_))
+
+
+def test_weighs_own_items_by_what_is_known_of_them_also_exported_and_averaged() -> None:
+    lists, test = own_items_world(300), own_items_world(seed=1)
+    alone, _ = train_ranker(lists, replace(QUICK, epochs=30))
+    rankers = [train_ranker(lists, replace(QUICK, epochs=30), seed=s, layout=LAYOUT)[0] for s in (0, 1)]
+    assert accuracy(rankers[0], test) > max(0.85, accuracy(alone, test) + 0.05)
+    mean = (rankers[0].scores(test.features) + rankers[1].scores(test.features)) / 2
+    np.testing.assert_allclose(run(ranker_model(rankers), test.features), mean, atol=1e-4)
+    again = ranker_from_model(ranker_model(rankers))
+    np.testing.assert_allclose(again.scores(test.features), mean, atol=1e-4)
+    np.testing.assert_allclose(run(ranker_model([again]), test.features), mean, atol=1e-4)
+
+
+def test_own_items_that_there_are_not_say_nothing() -> None:
+    mean, deviation = moments(own_items_world(), LAYOUT)
+    np.testing.assert_array_equal(mean[2:].reshape(12, 4), mean[2:6][None].repeat(12, 0))
+    np.testing.assert_array_equal(mean[2:][::4], 0.0)
+    np.testing.assert_array_equal(deviation[2:][::4], 4.0)
+    ranker = train_ranker(own_items_world(), replace(QUICK, epochs=2), layout=LAYOUT)[0]
+    x = own_items_world(seed=1).features.copy()
+    x[..., 2:] = 0.0
+    x[..., 3] = 99.0  # where there is no item, whatever else stands there
+    found = ranker.scores(x)
+    x[..., 3] = 0.0
+    np.testing.assert_array_equal(found, ranker.scores(x))
 
 
 def cold_world(seed: int) -> Lists:
