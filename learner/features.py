@@ -76,16 +76,16 @@ CENTRED = (
     "inverse_10", "inverse_50", "knn_max", "conditional_10", "knn_day",
     "content_1", "content_profile", "content_max", "category_profile", "ease_10", "ease_all",
 )  # fmt: skip
-# Of the candidate and each of the newest own items: whether there is one, log of the time since, its value
-# and clicks; how often the two came together and one after the other (1/d), by itself and over the root of
-# both counts. How much an own item counts by its age, value and rarity is the ranker's to learn.
-PLACE = ("there", "gap", "value", "clicks", "cosine", "count", "rule_cosine", "rule")
-PLACES = 16
+# Of the candidate and each of the newest own items: whether there is one, log d, log of the time since, its
+# value and clicks, the candidate's clicks; how often the two came together, and the candidate after it (1/d),
+# over the root of both counts. How much an own item counts by all this is the ranker's to learn.
+PLACE = ("there", "distance", "gap", "value", "clicks", "item_clicks", "cosine", "rule_cosine")
+PLACES = 20
 FEATURES = (
     *RAW, *(f"{name}_centred" for name in CENTRED),
     *(f"{name}_at_{place}" for place in range(1, PLACES + 1) for name in PLACE),
 )  # fmt: skip
-LAYOUT = Layout(len(RAW) + len(CENTRED), PLACES, len(PLACE), RAW.index("popularity_all"))
+LAYOUT = Layout(len(RAW) + len(CENTRED), PLACES, len(PLACE))
 
 _CENTRED_COLUMNS = np.array([RAW.index(name) for name in CENTRED])
 _RAW_COLUMNS = len(RAW)
@@ -94,7 +94,7 @@ _EVENTS, _KNN, _CONTENT_1, _VALUE = (
     RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
 )
 _BY_PLACE, _PLACE = LAYOUT.begin, LAYOUT.names
-_NO_SHARE, _NO_COUNT = math.log(1e-2), math.log(0.1)  # of a pair that never came together
+_NEVER = math.log(1e-2)  # of a pair that never came together
 _AVERSIONS = 5  # latest dislikes that count
 _UNSEEN_RANK = math.log1p(200.0)  # of a source that did not name the candidate, however long the list is
 _LOG_RANK = np.log1p(np.arange(4097, dtype=np.float32))
@@ -296,7 +296,7 @@ def _features(  # type: ignore[no-untyped-def]
     had = np.empty((3, size), np.int32)  # times had, places of the last and of the first time
     root_count = np.empty(WINDOW)
     freshness = np.empty(WINDOW)
-    own_item = np.empty((PLACES, 4), np.float32)
+    own_item = np.empty((PLACES, 5), np.float32)
     cosine_norm = np.empty(6, np.float32)
     liked, liked_last, warmth = category_scratch[0], category_scratch[1], category_scratch[2]
     # How popular categories are now: by the top list alone, whose order is the same in every process.
@@ -377,9 +377,10 @@ def _features(  # type: ignore[no-untyped-def]
             freshness[d] = 0.5 ** (max(now - asks_times[b, recent[d]], 0) / _DAY_MS)
         for d in range(min(found, PLACES)):
             own_item[d, 0] = 1.0
-            own_item[d, 1] = _age(now, asks_times[b, recent[d]])
-            own_item[d, 2] = asks_values[b, recent[d]]
-            own_item[d, 3] = _log(count[row[recent[d]]] + 1.0)
+            own_item[d, 1] = _log(d + 1.0)
+            own_item[d, 2] = _age(now, asks_times[b, recent[d]])
+            own_item[d, 3] = asks_values[b, recent[d]]
+            own_item[d, 4] = _log(count[row[recent[d]]] + 1.0)
         last = row[recent[0]] if found > 0 else -1
         if last >= 0:
             cosine_norm[0] = math.sqrt(dot(vectors[last], vectors[last])) + 1e-9
@@ -455,9 +456,9 @@ def _features(  # type: ignore[no-untyped-def]
             slow = 1.0 / math.sqrt(count[j] + 5.0)
             for d in range(min(found, PLACES)):
                 f = _BY_PLACE + d * _PLACE
-                x[f : f + 4] = own_item[d]
-                x[f + 4] = x[f + 6] = _NO_SHARE
-                x[f + 5] = x[f + 7] = _NO_COUNT
+                x[f : f + 5] = own_item[d]
+                x[f + 5] = everyone
+                x[f + 6] = x[f + 7] = _NEVER
             knn_3, knn_10, knn_50, jaccard, decayed, rules, decayed_rules = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             companions, nearest = 0.0, 10.0
             inverse_3, inverse_10, inverse_50, strongest, conditional = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -484,11 +485,9 @@ def _features(  # type: ignore[no-untyped-def]
                 evidence = together * root_count[d]
                 if d < PLACES:
                     f = _BY_PLACE + d * _PLACE
-                    x[f + 4] = _log(evidence * slow + 1e-2)
-                    x[f + 5] = _log(together + 0.1)
+                    x[f + 6] = _log(evidence * slow + 1e-2)
                     if following > 0.0:
-                        x[f + 6] = _log(following * root_count[d] * slow + 1e-2)
-                        x[f + 7] = _log(following + 0.1)
+                        x[f + 7] = _log(following * root_count[d] * slow + 1e-2)
                 knn_50 += evidence
                 inverse_50 += thin * root_count[d]
                 strongest = max(strongest, evidence)

@@ -23,14 +23,12 @@ class Layout:
     """Where the columns are that say something of a candidate and one own item of the user each.
 
     From column `begin` on there are `names` columns for each of `places` own items, the newest first. The
-    first of them is 1 where there is such an item; else all are 0. `item` is the column that says of the
-    candidate what each place reads beside its own.
+    first of them is 1 where there is such an item; else all are 0.
     """
 
     begin: int
     places: int
     names: int
-    item: int
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class RankerConfig:
     """Settings of network and training (docs/log.md has the measurements)."""
 
     widths: tuple[int, int] = (64, 32)
-    place_width: int = 32  # of what is summed over a user's own items
+    place_width: int = 16  # of what is summed over a user's own items
     dropout: float = 0.1
     learning_rate: float = 3e-3
     refresh_rate: float = 5e-4
@@ -57,17 +57,13 @@ class _Places(nn.Module):
         super().__init__()
         self.layout = layout
         self.read = nn.Linear(layout.names, width)
-        self.item = nn.Linear(1, width, bias=False)
-        self.place = nn.Parameter(torch.zeros(layout.places, width))
 
     def forward(self, standardised: Tensor) -> Tensor:
         """(…, F) standardised features -> (…, width)."""
         layout = self.layout
         columns = standardised[..., layout.begin :]
         columns = columns.reshape(*columns.shape[:-1], layout.places, layout.names)
-        of_item = self.item(standardised[..., layout.item : layout.item + 1])[..., None, :]
-        spoken = F.relu(self.read(columns) + self.place + of_item) * columns[..., :1]
-        summed: Tensor = spoken.sum(-2)
+        summed: Tensor = (F.relu(self.read(columns)) * columns[..., :1]).sum(-2)
         return summed
 
 
@@ -411,29 +407,23 @@ def _place_nodes(rankers: Sequence[Ranker], constants: dict[str, Tensor]) -> lis
         "begin": torch.tensor([layout.begin]),
         "end": torch.tensor([len(head.mean)]),
         "axis": torch.tensor([1]),
-        "item_at": torch.tensor([layout.item]),
-        "item_end": torch.tensor([layout.item + 1]),
-        "by_place": torch.tensor([-1, layout.places, layout.names]),
         "one": torch.tensor([1]),
-        "there_flat": torch.tensor([-1, 1, layout.places]),
+        "each": torch.tensor([-1, layout.names]),
+        "there_shape": torch.tensor([-1, 1, layout.places]),
         "read": torch.cat([part.read.weight for part in places]).T,
-        "place": torch.cat([part.place + part.read.bias for part in places], 1),
-        "item": torch.cat([part.item.weight for part in places]).T,
+        "read_bias": torch.cat([part.read.bias for part in places]),
+        "spoken_shape": torch.tensor([-1, layout.places, read.shape[1]]),
     }
     return [
         ("Slice", ["standardised", "zero", "begin", "axis"], "alone"),
         ("Slice", ["standardised", "begin", "end", "axis"], "own"),
-        ("Slice", ["standardised", "item_at", "item_end", "axis"], "of_candidate"),
-        ("Reshape", ["own", "by_place"], "places"),
-        ("MatMul", ["places", "read"], "p1"),
-        ("Add", ["p1", "place"], "p2"),
-        ("MatMul", ["of_candidate", "item"], "p3"),
-        ("Unsqueeze", ["p3", "axis"], "p4"),
-        ("Add", ["p2", "p4"], "p5"),
-        ("Relu", ["p5"], "p6"),
-        ("Slice", ["places", "zero", "one", "two"], "p7"),
-        ("Reshape", ["p7", "there_flat"], "there"),
-        ("MatMul", ["there", "p6"], "p8"),  # the sum over the places there are
-        ("Squeeze", ["p8", "axis"], "summed"),
+        ("Reshape", ["own", "each"], "places"),
+        ("Gemm", ["places", "read", "read_bias"], "p1"),
+        ("Relu", ["p1"], "p2"),
+        ("Reshape", ["p2", "spoken_shape"], "spoken"),
+        ("Slice", ["places", "zero", "one", "axis"], "p3"),
+        ("Reshape", ["p3", "there_shape"], "there"),
+        ("MatMul", ["there", "spoken"], "p4"),  # the sum over the places there are
+        ("Squeeze", ["p4", "axis"], "summed"),
         ("Concat", ["alone", "summed"], "inputs"),
     ]

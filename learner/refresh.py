@@ -93,18 +93,15 @@ def ranker_from_model(model: bytes) -> Ranker:
         first, second = _part(arrays, "first"), _part(arrays, "second")
         widths = (first.shape[1], second.shape[1])
         layout, place_width = None, 0
-        if "by_place" in arrays:
-            places, names = arrays["by_place"][1:].tolist()
-            layout = Layout(int(arrays["begin"][0]), places, names, int(arrays["item_at"][0]))
-            place_width = arrays["place"].shape[1]
+        if "spoken_shape" in arrays:
+            _, places, place_width = arrays["spoken_shape"].tolist()
+            layout = Layout(int(arrays["begin"][0]), places, int(arrays["each"][1]))
         config = RankerConfig(widths=widths, place_width=place_width)
         ranker = Ranker(_part(arrays, "mean"), 1.0 / _part(arrays, "inverse"), config, layout=layout)
         with torch.no_grad():
-            if ranker.places is not None:  # the graph has the bias in the places
-                ranker.places.read.bias.zero_()
+            if ranker.places is not None:
                 ranker.places.read.weight.copy_(torch.tensor(_part(arrays, "read").T))
-                ranker.places.item.weight.copy_(torch.tensor(_part(arrays, "item").T))
-                ranker.places.place.copy_(torch.tensor(_part(arrays, "place")))
+                ranker.places.read.bias.copy_(torch.tensor(_part(arrays, "read_bias")))
             for weights, array in (
                 (ranker.wide.weight, first.T), (ranker.wide.bias, _part(arrays, "first_bias")),
                 (ranker.narrow.weight, second.T), (ranker.narrow.bias, _part(arrays, "second_bias")),

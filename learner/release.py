@@ -42,6 +42,7 @@ __all__ = [
 
 Floats = NDArray[np.float32]
 _STEP_OUTPUTS, _RANK_OUTPUTS = ["hidden_after", "user_vector"], ["scores"]
+_RANKED_AT_ONCE = 8  # lists: what the ranker computes of more does not stay in the cache
 
 
 class LiveRelease:
@@ -121,7 +122,11 @@ class LiveRelease:
         """Scores (B, C) of lists of candidates with features (B, C, F), both float32."""
         if self._ranker is None:
             raise ReleaseError(f"{self.id}: expected a ranker, got none; this release is still in training")
-        scores: Floats = self._ranker.run(_RANK_OUTPUTS, {"features": features})[0]
+        parts = [
+            self._ranker.run(_RANK_OUTPUTS, {"features": features[k : k + _RANKED_AT_ONCE]})[0]
+            for k in range(0, max(len(features), 1), _RANKED_AT_ONCE)
+        ]
+        scores: Floats = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return scores
 
     def replace_ranker(self, model: bytes) -> None:

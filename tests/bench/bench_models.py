@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from learner.features import FEATURES
+from learner.features import FEATURES, LAYOUT
 from learner.item_table import ItemContent
 from learner.ranker import Ranker, RankerConfig, ranker_model
 from learner.student import Student, StudentConfig
@@ -58,7 +58,8 @@ def main() -> None:
         report(f"student step, {batch} users", step, feed)
     width = len(FEATURES)
     rankers = [
-        Ranker(np.zeros(width, np.float32), np.ones(width, np.float32), RankerConfig()) for _ in range(2)
+        Ranker(np.zeros(width, np.float32), np.ones(width, np.float32), RankerConfig(), layout=LAYOUT)
+        for _ in range(2)
     ]
     for count in (1, 2):
         model = ranker_model(rankers[:count])

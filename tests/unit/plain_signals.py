@@ -268,9 +268,9 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         for d, event in enumerate(recent[:PLACES]):
             rarity = slow / math.sqrt(counts[d] + 1)
             places[d] = [
-                1.0, age(now, event.time_ms), event.value, math.log(counts[d] + 1),
-                math.log(together[d] * rarity + 0.01), math.log(together[d] + 0.1),
-                math.log(ahead[d][2] * rarity + 0.01), math.log(ahead[d][2] + 0.1),
+                1.0, math.log(d + 1), age(now, event.time_ms), event.value, math.log(counts[d] + 1),
+                math.log(count + 1), math.log(together[d] * rarity + 0.01),
+                math.log(ahead[d][2] * rarity + 0.01),
             ]  # fmt: skip
         rows.append([*(x[name] for name in RAW), *places.ravel()])
     table = np.array(rows)

@@ -58,7 +58,7 @@ def test_a_ranker_survives_its_export(bundle: Bundle) -> None:
     ranker = ranker_from_model(bundle.ranker or b"")
     x = lists(50, seed=5).features
     x[:25, :, 2] = 0.0  # lists of cold users
-    np.testing.assert_allclose(ranker.scores(x), LiveRelease(bundle, Catalogue()).rank(x), atol=1e-5)
+    np.testing.assert_allclose(ranker.scores(x), LiveRelease(bundle, Catalogue()).rank(x), atol=1e-4)
 
 
 def test_another_graph_is_refused() -> None:
