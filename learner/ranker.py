@@ -38,12 +38,12 @@ class RankerConfig:
     """Settings of network and training (docs/log.md has the measurements)."""
 
     widths: tuple[int, int] = (64, 32)
-    place_width: int = 16  # of what is summed over a user's own items
-    dropout: float = 0.1
+    place_width: int = 32  # of what is summed over a user's own items
+    dropout: float = 0.2
     learning_rate: float = 3e-3
     refresh_rate: float = 5e-4
     weight_decay: float = 0.01
-    epochs: int = 6
+    epochs: int = 10
     batch: int = 64  # lists
     compared: int = 32  # candidates that a step sets beside an answer, drawn anew each time: as good as all
     soft_share: float = 0.5  # of the loss, where soft targets are given

@@ -20,6 +20,7 @@ from learner.catalogue import Catalogue, Item
 from learner.content import ContentEncoder
 from learner.dataset import Interactions
 from learner.ease import ease_rows, items_within
+from learner.features import LAYOUT
 from learner.lists import Collect, Lists
 from learner.material import Material, pack, prepare
 from learner.metrics import ndcg
@@ -181,7 +182,7 @@ def _ranker_trial(trial: optuna.Trial, lists: Lists, scored: Lists, seed: int, o
             weight_decay=trial.suggest_float("weight_decay", 1e-3, 0.1, log=True),
             epochs=trial.suggest_int("epochs", 3, 14),
         )
-    ranker, _ = train_ranker(lists, config, seed=seed, budget_s=own.left / 3, clock=own.clock)
+    ranker, _ = train_ranker(lists, config, seed=seed, layout=LAYOUT, budget_s=own.left / 3, clock=own.clock)
     trial.set_user_attr("config", config)
     return list_ndcg(ranker.scores(scored.features), scored)
 

@@ -250,11 +250,12 @@ def ask(
 
 
 def rank_asks(asks: Asks, world: World, size: int | None = None, *, score: bool = True) -> Ranked:
-    """Candidates and scores of asks; `size` C defaults to the policy's."""
+    """Candidates and scores of asks; `size` C defaults to the policy's. Without scores, no features either."""
     candidates = candidates_of(asks, world, size)
-    columns = features_of(asks, candidates, world)
     if not score:
-        return Ranked(candidates, columns, np.zeros(candidates.items.shape, np.float32))
+        shape = candidates.items.shape
+        return Ranked(candidates, np.zeros((*shape, 0), np.float32), np.zeros(shape, np.float32))
+    columns = features_of(asks, candidates, world)
     scores = world.live.release.rank(columns)
     return Ranked(candidates, columns, np.where(candidates.items >= 0, scores, -np.inf).astype(np.float32))
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from learner import training
 from learner.distill import ensemble_scores
+from learner.features import LAYOUT
 from learner.lists import Lists
 from learner.plan import plan, stream_from
 from learner.ranker import Ranker, refresh, train_ranker
@@ -167,7 +168,7 @@ def main() -> None:
     total = np.zeros(test.mask.shape, np.float32)
     for seed in range(options.seeds):
         began = time.perf_counter()
-        rankers.append(train_ranker(learned, seed=seed)[0])
+        rankers.append(train_ranker(learned, seed=seed, layout=LAYOUT)[0])
         scores = scores_of(rankers[-1], test)
         total += scores
         print(
@@ -175,7 +176,9 @@ def main() -> None:
             f"mean of {seed + 1}: {ndcg(total, test).mean():.4f}, {time.perf_counter() - began:.0f} s",
             flush=True,
         )
-    taught = train_ranker(learned, seed=options.seeds, soft=ensemble_scores(rankers, learned))[0]
+    taught = train_ranker(learned, seed=options.seeds, layout=LAYOUT, soft=ensemble_scores(rankers, learned))[
+        0
+    ]
     print(f"one, taught by all: {ndcg(scores_of(taught, test), test).mean():.4f}", flush=True)
     for every, rate in ((250, 1e-3), (100, 1e-3), (100, 5e-4), (50, 5e-4)):
         print(
