@@ -250,7 +250,7 @@ def ask(
 
 
 def rank_asks(asks: Asks, world: World, size: int | None = None, *, score: bool = True) -> Ranked:
-    """Candidates and scores of asks; `size` C defaults to the policy's. Without scores, no features either."""
+    """Candidates and scores of asks; `size` C defaults to the policy's. Features only with scores."""
     candidates = candidates_of(asks, world, size)
     if not score:
         shape = candidates.items.shape
