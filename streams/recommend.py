@@ -183,18 +183,22 @@ def reencode(slots: Sequence[int], states: UserStates, live: Live) -> None:
     states.fit(release.id, release.hidden_size, release.vector_size)
     rows = np.array(slots, np.int64)
     histories = states.gather(rows)
+    # Longest first, so that whoever has a further event comes before all others; all that can be looked up at
+    # once is: what a step does around the student took longer than the student.
+    order = np.argsort(-histories.length, kind="stable")
+    rows, length = rows[order], histories.length[order]
+    steps = int(length.max(initial=0))
+    by_step = np.ix_(order, np.arange(steps))
+    times = histories.times[by_step].T
+    gaps = log_gap(times, np.concatenate([np.full((1, len(rows)), -1), times[:-1]]))
+    kinds = histories.kinds[by_step].T.astype(np.int64)
+    vectors = release.model.vectors[histories.items[by_step].T]
+    values = release.normalised(histories.kinds, histories.values)[by_step].T.copy()
     hidden = np.zeros((len(rows), release.hidden_size), np.float32)
     vector = np.tile(release.initial_vector, (len(rows), 1))
-    values = release.normalised(histories.kinds, histories.values)
-    for step in range(int(histories.length.max(initial=0))):
-        alive = np.flatnonzero(histories.length > step)
-        before = histories.times[alive, step - 1] if step else np.full(len(alive), -1)
-        hidden[alive], vector[alive] = release.step(
-            release.model.vectors[histories.items[alive, step]],
-            histories.kinds[alive, step].astype(np.int64),
-            log_gap(histories.times[alive, step], before),
-            values[alive, step],
-            hidden[alive],
+    for step, n in enumerate((length[None] > np.arange(steps)[:, None]).sum(1).tolist()):
+        hidden[:n], vector[:n] = release.step(
+            vectors[step, :n], kinds[step, :n], gaps[step, :n], values[step, :n], hidden[:n]
         )
     states.hidden[rows, : release.hidden_size] = hidden
     states.vector[rows, : release.vector_size] = vector

@@ -66,8 +66,8 @@ MAX_UNACKNOWLEDGED = 2048
 SWITCH_SECONDS = 0.0005
 # A fetched slice reaches the rounds within this many turns of the event loop.
 TURNS = 4
-# States re-encoded at once while nobody waits: at most 128 student steps, some 15 ms in all.
-IDLE_USERS = 16
+# States re-encoded at once while nobody waits: at most 128 student steps, some 8 ms in all.
+IDLE_USERS = 8
 # States of idle users that go to disk between two rounds: some 3 ms in all.
 SPILLED_AT_ONCE = 50
 # The work of a click that calls for no list, in lists.
