@@ -86,6 +86,14 @@ def test_the_golden_bundle_computes_what_it_did() -> None:
     np.testing.assert_allclose(scores, [[8, 26, 44, 62]])
 
 
+def test_many_lists_are_ranked_as_each_alone() -> None:
+    release = live(Catalogue())
+    features = np.random.default_rng(0).normal(size=(21, 5, 3)).astype(np.float32)
+    alone = np.concatenate([release.rank(features[k : k + 1]) for k in range(21)])
+    np.testing.assert_allclose(release.rank(features), alone, rtol=1e-6)
+    assert release.rank(features[:0]).shape == (0, 5)
+
+
 def test_what_is_written_is_read(folder: Path) -> None:
     written, read = tiny.tiny_bundle(), read_release(folder)
     assert list(read.items) == written.items

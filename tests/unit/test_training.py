@@ -12,6 +12,7 @@ from learner.events import Kind
 from learner.features import FEATURES
 from learner.lists import Lists
 from learner.release import LiveRelease, load_release, read_release
+from learner.time_plan import LIST_S
 from learner.training import train_release
 from learner.training_settings import TrainingSettings
 
@@ -44,9 +45,11 @@ class FakePipeline:
 
     def __init__(self) -> None:
         self.asked: list[tuple[LiveRelease, Interactions, int, int]] = []
+        self.budgets: list[float] = []
 
-    def __call__(self, live, data, start, stop, *, lists=100, negatives=10, seed=0, **_) -> Lists:
+    def __call__(self, live, data, start, stop, *, lists=100, negatives=10, seed=0, **rest) -> Lists:
         self.asked.append((live, data, start, stop))
+        self.budgets.append(rest.get("budget_s", np.inf))
         rng = np.random.default_rng(seed)
         n = min(lists, stop - start)
         x = rng.normal(size=(n, 8, len(FEATURES))).astype(np.float32)
@@ -68,6 +71,14 @@ def train(data, tmp_path, items=(), collect=None, **options):
     live = load_release(tmp_path / "release", Catalogue())
     assert live.id == name
     return live
+
+
+def test_lists_may_take_what_the_budget_leaves_them(tmp_path) -> None:
+    """A busy machine, ten times as slow as the plan: no ask is passed over while there is time for all."""
+    collect = FakePipeline()
+    train(random_data(2500), tmp_path, collect=collect)
+    planned = LIST_S * 0.3 * 2500  # of the largest stage; half more is what a stage had before
+    assert min(collect.budgets[-3:]) > 3 * planned
 
 
 def test_makes_a_release_that_answers(tmp_path) -> None:
