@@ -77,8 +77,9 @@ CENTRED = (
     "content_1", "content_profile", "content_max", "category_profile", "ease_10", "ease_all",
 )  # fmt: skip
 # Of the candidate and each of the newest own items: whether there is one, log d, log of the time since, its
-# value and clicks, the candidate's clicks; how often the two came together, and the candidate after it (1/d),
-# over the root of both counts. How much an own item counts by all this is the ranker's to learn.
+# value, log of its clicks and of the candidate's; as logs, how often the two came together, and the candidate
+# after it (1/d), over the root of both counts, which are smoothed as in knn. How much an own item counts by all
+# this is the ranker's to learn.
 PLACE = ("there", "distance", "gap", "value", "clicks", "item_clicks", "cosine", "rule_cosine")
 PLACES = 20
 FEATURES = (
@@ -93,7 +94,7 @@ _POP, _LAST_SEEN = RAW.index("popularity_0"), RAW.index("last_seen")
 _EVENTS, _KNN, _CONTENT_1, _VALUE = (
     RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
 )
-_BY_PLACE, _PLACE = LAYOUT.begin, LAYOUT.names
+_BY_PLACE, _PLACE = LAYOUT.begin, LAYOUT.columns
 _NEVER = math.log(1e-2)  # of a pair that never came together
 _AVERSIONS = 5  # latest dislikes that count
 _UNSEEN_RANK = math.log1p(200.0)  # of a source that did not name the candidate, however long the list is

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 class Layout:
     """Where the columns are that say something of a candidate and one own item of the user each.
 
-    From column `begin` on there are `names` columns for each of `places` own items, the newest first. The
+    From column `begin` on there are `columns` for each of `places` own items, the newest first. The
     first of them is 1 where there is such an item; else all are 0.
     """
 
     begin: int
     places: int
-    names: int
+    columns: int
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Lists:
     it is not among the candidates; mask (n, C) bool: True where there is a candidate.
     """
 
-    features: NDArray[np.float32]
+    features: NDArray[Any]
     positive: NDArray[np.int64]
     mask: NDArray[np.bool_]
 
@@ -102,7 +102,8 @@ class Collect(Protocol):
     trained on nothing later than `start`. Lists are made for scored events only (interest; no repeats
     unless the release repeats). `lists` bounds their number (evenly spread) and `negatives` the
     candidates kept beside the positive (drawn uniformly with `seed`), which bounds memory to
-    lists · (negatives + 1) · F floats. Unanswered lists may be left out or have positive -1.
+    lists · (negatives + 1) · F numbers of half precision. Unanswered lists may be left out or have positive
+    -1.
     `vectors` (stop - start, D) float32 are users' vectors before each event, where they have been computed.
     `budget_s` bounds the time by `clock`: fewer lists are made where it is too short.
     """

@@ -56,21 +56,22 @@ class _Places(nn.Module):
     def __init__(self, layout: Layout, width: int) -> None:
         super().__init__()
         self.layout = layout
-        self.read = nn.Linear(layout.names, width)
+        self.read = nn.Linear(layout.columns, width)
 
     def forward(self, standardised: Tensor) -> Tensor:
         """(…, F) standardised features -> (…, width)."""
         layout = self.layout
         columns = standardised[..., layout.begin :]
-        columns = columns.reshape(*columns.shape[:-1], layout.places, layout.names)
+        columns = columns.reshape(*columns.shape[:-1], layout.places, layout.columns)
         summed: Tensor = (F.relu(self.read(columns)) * columns[..., :1]).sum(-2)
         return summed
 
 
 class Ranker(nn.Module):
-    """MLP F-64-32-1 with a linear skip over standardised, cut inputs; cold users have their own order.
+    """MLP with a linear skip over standardised, cut inputs; cold users have their own order.
 
     With a `layout` the columns by place are read by `_Places`, and what these give stands in their stead.
+    `start` is about the other columns alone.
     """
 
     mean: Tensor
@@ -150,7 +151,7 @@ _Log = Callable[[float, str, int, float], None]
 
 
 def moments(
-    lists: Lists, layout: Layout | None = None, sample: int = 4000
+    lists: Lists, layout: Layout | None = None, sample: int = 2000
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation (F,) of the features over the candidates of evenly spread lists.
 
@@ -158,15 +159,16 @@ def moments(
     one becomes 0 or `PLACE_SCALE`. A feature that (almost) never varies gets deviation 1: dividing by nearly
     nothing would turn the first unusual value into a huge one.
     """
-    step = max(1, len(lists) // sample)
-    rows = lists.features[::step][lists.mask[::step]].astype(np.float64)
-    mean, deviation = rows.mean(0), rows.std(0)
+    step = max(1, -(-len(lists) // sample))
+    rows = lists.features[::step][lists.mask[::step]].astype(np.float32)
+    mean, deviation = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
     if layout is not None:
-        own = rows[:, layout.begin :].reshape(-1, layout.names)
+        own = rows[:, layout.begin :].reshape(-1, layout.columns)
         own = own[own[:, 0] > 0]
-        own = own if len(own) else np.zeros((1, layout.names))
-        mean[layout.begin :] = np.tile([0.0, *own[:, 1:].mean(0)], layout.places)
-        deviation[layout.begin :] = np.tile([1 / PLACE_SCALE, *own[:, 1:].std(0)], layout.places)
+        own = own if len(own) else np.zeros((1, layout.columns), np.float32)
+        center, spread = own.mean(0, dtype=np.float64), own.std(0, dtype=np.float64)
+        mean[layout.begin :] = np.tile([0.0, *center[1:]], layout.places)
+        deviation[layout.begin :] = np.tile([1 / PLACE_SCALE, *spread[1:]], layout.places)
     deviation = np.where(deviation < 1e-3 * (1 + np.abs(mean)), 1.0, deviation)
     return mean.astype(np.float32), deviation.astype(np.float32)
 
@@ -193,7 +195,7 @@ def train_ranker(
 
     settings = config or RankerConfig()
     torch.manual_seed(seed)
-    if not len(lists.answered()):
+    if not ((lists.positive >= 0) & (lists.mask.sum(1) > 1)).any():
         width = lists.features.shape[2]
         ranker = Ranker(np.zeros(width, np.float32), np.ones(width, np.float32), settings, start, layout)
         return ranker.eval(), RankerReport(0, len(lists), math.nan, 0.0, 0.0)
@@ -408,7 +410,7 @@ def _place_nodes(rankers: Sequence[Ranker], constants: dict[str, Tensor]) -> lis
         "end": torch.tensor([len(head.mean)]),
         "axis": torch.tensor([1]),
         "one": torch.tensor([1]),
-        "each": torch.tensor([-1, layout.names]),
+        "each": torch.tensor([-1, layout.columns]),
         "there_shape": torch.tensor([-1, 1, layout.places]),
         "read": torch.cat([part.read.weight for part in places]).T,
         "read_bias": torch.cat([part.read.bias for part in places]),

@@ -188,9 +188,10 @@ class _Training:
         ]
         # Lists come first: they are as many as there is time for, and a student with less of it still learns.
         processes = self.crew.processes
-        left = max(budget_s - sum(listing) / processes, LEAST_LEARNING * budget_s)
+        slack = max(1.0, budget_s * processes / (sum(learning) + sum(listing) or 1.0))
+        left = max(budget_s - slack * sum(listing) / processes, LEAST_LEARNING * budget_s)
         times = shares_of(learning, left, processes)
-        late = max(LATE, budget_s * processes / (sum(learning) + sum(listing) or 1.0))
+        late = max(LATE, slack)
         jobs: list[Job[Shared]] = [
             Job(stage_job, (self.config, stage, student_s, late * lists_s), cost + lists_s)
             for stage, student_s, lists_s, cost in zip(

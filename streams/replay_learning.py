@@ -73,7 +73,7 @@ class Refreshed(Nextclick):
         number = self.offline.world.catalogue.index.get(answer, -1)
         places = thinned(shown.candidates.items[0], number, NEGATIVES, self._rng)
         if number >= 0 and len(places) > 1:
-            features = shown.features[:1, places]
+            features = shown.features[:1, places].astype(np.float16)  # as in a training
             self._fresh.append(Lists(features, np.zeros(1, np.int64), np.ones((1, len(places)), np.bool_)))
 
     def _refresh(self) -> None:

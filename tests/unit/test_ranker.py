@@ -153,7 +153,7 @@ def test_joining_pads_the_narrower() -> None:
     assert both.mask[5:, 3:].sum() == 0
 
 
-LAYOUT = Layout(begin=2, places=12, names=4)
+LAYOUT = Layout(begin=2, places=12, columns=4)
 
 
 def own_items_world(n: int = 1000, width: int = 10, seed: int = 0) -> Lists:

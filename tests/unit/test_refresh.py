@@ -12,7 +12,7 @@ from learner.catalogue import Catalogue, Item
 from learner.cold_start import ColdStart
 from learner.content import ContentEncoder
 from learner.dataset import Interactions
-from learner.features import FEATURES
+from learner.features import FEATURES, LAYOUT
 from learner.lists import Lists
 from learner.ranker import RankerConfig, ranker_model, train_ranker
 from learner.refresh import ranker_from_model, refresh_release, student_time, with_items
@@ -26,6 +26,8 @@ def lists(n: int = 400, seed: int = 0, best: int = 3) -> Lists:
     """Lists in which the candidate with the largest value of feature `best` was clicked."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(n, 8, len(FEATURES))).astype(np.float32)
+    there = features[..., LAYOUT.begin :: LAYOUT.columns]
+    there[:] = there > 0
     return Lists(features, features[..., best].argmax(1), np.ones((n, 8), np.bool_))
 
 
@@ -47,7 +49,7 @@ def clicks(names: list[str], first_ms: int = 0) -> Interactions:
 @pytest.fixture
 def bundle() -> Bundle:
     made = served_bundle("r-1", ITEMS, data=Window(first_ms=0, last_ms=5000, events=5, users=3))
-    rankers = [train_ranker(lists(), RankerConfig(epochs=3), seed=seed)[0] for seed in (0, 1)]
+    rankers = [train_ranker(lists(), RankerConfig(epochs=3), seed=seed, layout=LAYOUT)[0] for seed in (0, 1)]
     for ranker in rankers:
         ranker.cold_start = ColdStart(2, np.linspace(-1, 1, len(FEATURES), dtype=np.float32))
     made.ranker = ranker_model(rankers)
