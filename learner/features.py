@@ -77,9 +77,9 @@ CENTRED = (
     "content_1", "content_profile", "content_max", "category_profile", "ease_10", "ease_all",
 )  # fmt: skip
 # Of the candidate and each of the newest own items: whether there is one, log d, log of the time since, its
-# value, log of its clicks and of the candidate's; as logs, how often the two came together, and the candidate
-# after it (1/d), over the root of both counts, which are smoothed as in knn. How much an own item counts by all
-# this is the ranker's to learn.
+# value, log of its clicks and of the candidate's; as logs, how often the two came together, and the
+# candidate after it (1/d), over the root of both counts, which are smoothed as in knn. How much an own item
+# counts by all this is the ranker's to learn.
 PLACE = ("there", "distance", "gap", "value", "clicks", "item_clicks", "cosine", "rule_cosine")
 PLACES = 20
 FEATURES = (
