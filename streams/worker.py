@@ -37,7 +37,7 @@ from streams.contract import ReleaseRecord, encode
 from streams.dead_letters import DeadLetters, Waiting
 from streams.decisions import Decisions
 from streams.delivery import Delivery, Outgoing, new_producer
-from streams.event_loop import fast_loops
+from streams.event_loop import fast_loops, few_arenas
 from streams.events import Event, EventLog
 from streams.events import folder_of as events_folder
 from streams.faust_app import new_app
@@ -557,5 +557,6 @@ def _by_partition(
 def run(settings: Settings) -> None:
     """Runs a worker until it is stopped."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    few_arenas()
     fast_loops()
     Worker(settings).run()
