@@ -19,7 +19,7 @@ def fast_loops() -> None:
 def few_arenas() -> None:
     """Lets glibc take memory for two threads, not for each: what a thread gives back, others can use then.
 
-    Releases are loaded and dropped in a thread of their own, which kept 70 MB of six of them. Does nothing
+    Releases are loaded and dropped in a thread of their own, which kept 50 MB of eight of them. Does nothing
     where there is another C library.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
