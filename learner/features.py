@@ -94,7 +94,7 @@ _POP, _LAST_SEEN = RAW.index("popularity_0"), RAW.index("last_seen")
 _EVENTS, _KNN, _CONTENT_1, _VALUE = (
     RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
 )
-_BY_PLACE, _PLACE = LAYOUT.begin, LAYOUT.columns
+_BY_PLACE, _PLACE_COLUMNS = LAYOUT.begin, LAYOUT.columns
 _NEVER = math.log(1e-2)  # of a pair that never came together
 _AVERSIONS = 5  # latest dislikes that count
 _UNSEEN_RANK = math.log1p(200.0)  # of a source that did not name the candidate, however long the list is
@@ -456,7 +456,7 @@ def _features(  # type: ignore[no-untyped-def]
             # Pairs with the history
             slow = 1.0 / math.sqrt(count[j] + 5.0)
             for d in range(min(found, PLACES)):
-                f = _BY_PLACE + d * _PLACE
+                f = _BY_PLACE + d * _PLACE_COLUMNS
                 x[f : f + 5] = own_item[d]
                 x[f + 5] = everyone
                 x[f + 6] = x[f + 7] = _NEVER
@@ -485,7 +485,7 @@ def _features(  # type: ignore[no-untyped-def]
                     thin += before_weight[e, 4]
                 evidence = together * root_count[d]
                 if d < PLACES:
-                    f = _BY_PLACE + d * _PLACE
+                    f = _BY_PLACE + d * _PLACE_COLUMNS
                     x[f + 6] = _log(evidence * slow + 1e-2)
                     if following > 0.0:
                         x[f + 7] = _log(following * root_count[d] * slow + 1e-2)

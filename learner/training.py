@@ -188,6 +188,7 @@ class _Training:
         ]
         # Lists come first: they are as many as there is time for, and a student with less of it still learns.
         processes = self.crew.processes
+        # How many times over the time holds what is planned, where it does.
         slack = max(1.0, budget_s * processes / (sum(learning) + sum(listing) or 1.0))
         left = max(budget_s - slack * sum(listing) / processes, LEAST_LEARNING * budget_s)
         times = shares_of(learning, left, processes)

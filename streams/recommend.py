@@ -193,7 +193,7 @@ def reencode(slots: Sequence[int], states: UserStates, live: Live) -> None:
     gaps = log_gap(times, np.concatenate([np.full((1, len(rows)), -1), times[:-1]]))
     kinds = histories.kinds[by_step].T.astype(np.int64)
     vectors = release.model.vectors[histories.items[by_step].T]
-    values = release.normalised(histories.kinds, histories.values)[by_step].T.copy()
+    values = release.normalised(histories.kinds, histories.values)[by_step].T
     hidden = np.zeros((len(rows), release.hidden_size), np.float32)
     vector = np.tile(release.initial_vector, (len(rows), 1))
     for step, n in enumerate((length[None] > np.arange(steps)[:, None]).sum(1).tolist()):

@@ -176,9 +176,8 @@ def main() -> None:
             f"mean of {seed + 1}: {ndcg(total, test).mean():.4f}, {time.perf_counter() - began:.0f} s",
             flush=True,
         )
-    taught = train_ranker(learned, seed=options.seeds, layout=LAYOUT, soft=ensemble_scores(rankers, learned))[
-        0
-    ]
+    soft = ensemble_scores(rankers, learned)
+    taught, _ = train_ranker(learned, seed=options.seeds, layout=LAYOUT, soft=soft)
     print(f"one, taught by all: {ndcg(scores_of(taught, test), test).mean():.4f}", flush=True)
     for every, rate in ((250, 1e-3), (100, 1e-3), (100, 5e-4), (50, 5e-4)):
         print(

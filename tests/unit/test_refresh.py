@@ -58,9 +58,9 @@ def bundle() -> Bundle:
 
 def test_a_ranker_survives_its_export(bundle: Bundle) -> None:
     ranker = ranker_from_model(bundle.ranker or b"")
-    x = lists(50, seed=5).features
+    x = lists(50, seed=5).features / 4  # scores of a few units: single precision is what bounds the rest
     x[:25, :, 2] = 0.0  # lists of cold users
-    np.testing.assert_allclose(ranker.scores(x), LiveRelease(bundle, Catalogue()).rank(x), atol=1e-4)
+    np.testing.assert_allclose(ranker.scores(x), LiveRelease(bundle, Catalogue()).rank(x), atol=1e-5)
 
 
 def test_another_graph_is_refused() -> None:
