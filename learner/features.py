@@ -457,7 +457,8 @@ def _features(  # type: ignore[no-untyped-def]
             slow = 1.0 / math.sqrt(count[j] + 5.0)
             for d in range(min(found, PLACES)):
                 f = _BY_PLACE + d * _PLACE_COLUMNS
-                x[f : f + 5] = own_item[d]
+                for k in range(5):
+                    x[f + k] = own_item[d, k]
                 x[f + 5] = everyone
                 x[f + 6] = x[f + 7] = _NEVER
             knn_3, knn_10, knn_50, jaccard, decayed, rules, decayed_rules = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
