@@ -1,4 +1,4 @@
-"""Candidates: a few hundred items for each ask, drawn in turn from eight sources.
+"""Candidates: a few hundred items for each ask, drawn in turn from nine sources.
 
 Owns the sources and how they are united. Knows no Kafka and no policy: an item that is unavailable or
 excluded never is a candidate, all else is for the ranker to judge. The kernel looks at the user's last
@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from learner.catalogue import Catalogue
 from learner.neighbours import HEAD, WINDOW
-from learner.signals import Signals, decay
+from learner.signals import Signals, decay, depth_of
 from learner.toplists import NEWEST
 
-# Nearest by the student, with the popularity prior; popular by a short and by a long half-life;
+# Nearest by the student, with the popularity prior; popular by a short and by a long half-life; popular
+# among users who had clicked as often as this one;
 # what follows the last 10 items; what goes together with them; the same for the last item alone and
 # decayed; in turn an item nobody has clicked and one with at most `FEW_CLICKS`, by content and age; what the
 # user had, often and lately first, where it may be had again.
-SOURCES = ("ann", "popular_now", "popular", "rules", "knn", "together", "fresh", "own")
-ANN, POPULAR_NOW, POPULAR, RULES, KNN, TOGETHER, FRESH, OWN = range(len(SOURCES))
+SOURCES = ("ann", "popular_now", "popular", "depth", "rules", "knn", "together", "fresh", "own")
+ANN, POPULAR_NOW, POPULAR, DEPTH, RULES, KNN, TOGETHER, FRESH, OWN = range(len(SOURCES))
 FEW = len(SOURCES)  # heap of the fresh items that were clicked a few times
 LAST = 10  # items of the history that neighbours are looked up for
 PROFILE = 20  # items whose content makes the user's profile, with weights .9**d
@@ -127,7 +128,9 @@ def propose(
         ann_items, catalogue.size, catalogue.available, signals.half_lives, signals.reference,
         signals.popularity, signals.count, signals.first_ms, signals.born_ms, catalogue.published,
         signals.tie, signals.top,
-        signals.top_count, signals.newest, signals.newest_count, signals.marks,
+        signals.top_count, signals.depth_top[signals.depth_column[model.popular_now]],
+        signals.depth_top_count[signals.depth_column[model.popular_now]],
+        signals.newest, signals.newest_count, signals.marks,
         pairs.before, pairs.before_item, pairs.before_weight, pairs.after, pairs.after_item, pairs.after_slot,
         model.vectors, model.bias, model.content, model.prior_weight, model.popular_now, model.popular,
         out.items, out.source, out.because, out.ranks, out.count,
@@ -255,7 +258,7 @@ def _propose(  # type: ignore[no-untyped-def]
     items, kinds, length, now_ms, user_vector, excluded_from, excluded,
     ann_items, size, available,
     half_lives, reference, popularity, count, first_ms, born_ms, published,
-    tie, top, top_count, newest, newest_count, marks,
+    tie, top, top_count, depth_top, depth_top_count, newest, newest_count, marks,
     before, before_item, before_weight, after, after_item, after_slot,
     vectors, bias, content, prior_weight, short, long,
     out_items, out_source, out_because, out_ranks, out_count,
@@ -375,17 +378,19 @@ def _propose(  # type: ignore[no-untyped-def]
             _heapify(keys[s], heaps[s], left[s], tie)
 
         # Round robin: each source in turn names its next item.
-        taken, rank = 0, 0
+        taken, rank, depth = 0, 0, depth_of(found_all)
         cursor = np.zeros(len(SOURCES), np.int64)
         busy = True
         while taken < wanted and busy:
             busy = False
             for s in range(len(SOURCES)):
                 j = -1
-                if s in (POPULAR_NOW, POPULAR):
+                if s in (POPULAR_NOW, POPULAR, DEPTH):
                     h = short if s == POPULAR_NOW else long
-                    while j < 0 and cursor[s] < top_count[h]:
-                        j = top[h, cursor[s]]
+                    kept = depth_top[depth] if s == DEPTH else top[h]
+                    kept_count = depth_top_count[depth] if s == DEPTH else top_count[h]
+                    while j < 0 and cursor[s] < kept_count:
+                        j = kept[cursor[s]]
                         cursor[s] += 1
                         if barred[j] == -2 or not available[j]:
                             j = -1

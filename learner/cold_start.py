@@ -1,9 +1,9 @@
-"""Lists for cold users, who have no event yet: a linear order of their own that begins as plain popularity.
+"""Lists for cold users, who have no event yet: a linear order of their own that begins as popularity.
 
 Such lists are few among those that a ranker learns from, and all that sets their candidates apart is what
 the crowd does; the large model, shaped by users with histories, lost to popularity there on some data
-(docs/log.md). A linear order that is held to popularity, by the half-life tuned for the data, cannot be much
-worse than that. Trains by the ranker's own loss. Knows no features but those it is told of.
+(docs/log.md). A linear order that is held to popularity, among all users and among those who were as new, by
+the half-life tuned for the data, cannot be much worse than that. Trains by the ranker's own loss. Knows no features but those it is told of.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from learner.lists import Lists
 
-PULL = 3000.0  # weight of the squared distance to plain popularity, in lists
+PULL = 3000.0  # weight of the squared distance to popularity, in lists
 STEPS = 60  # of the optimiser, at most
 MOST = 4000  # lists, the newest ones: all of them on one core take seconds
 
@@ -31,16 +31,15 @@ class ColdStart:
 
 
 def fit_cold_start(
-    lists: Lists, standardise: Callable[[Tensor], Tensor], known: int, popularity: int
+    lists: Lists, standardise: Callable[[Tensor], Tensor], known: int, begin: NDArray[np.float32]
 ) -> ColdStart:
     """The order that cold users' lists among `lists` teach, answers in place 0.
 
-    `standardise` maps raw features (n, C, F) to what the weights are for; `popularity` is the column that
-    alone is the order before anything is learned.
+    `standardise` maps raw features (n, C, F) to what the weights are for; `begin` (F,) are those weights before
+    anything is learned.
     """
     rows = np.flatnonzero(lists.features[:, 0, known] == 0)[-MOST:]
-    weights = torch.zeros(lists.features.shape[2])
-    weights[popularity] = 1.0
+    weights = torch.from_numpy(begin)
     if len(rows):
         inputs = standardise(torch.from_numpy(lists.features[rows].astype(np.float32)))
         weights = _fitted(inputs, torch.from_numpy(lists.mask[rows]), weights)

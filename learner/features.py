@@ -30,7 +30,7 @@ from learner.candidates import (
 from learner.catalogue import Catalogue
 from learner.lists import Layout
 from learner.neighbours import WINDOW
-from learner.signals import HALF_LIVES, Signals
+from learner.signals import BY_DEPTH, DEPTHS, HALF_LIVES, Signals, depth_of
 
 _STUDENT = ("student", "student_mean", "student_max", "student_rank", "student_cosine")
 _POPULARITY = (
@@ -43,6 +43,9 @@ _POPULARITY = (
     "year",  # years since it was published
     "published_age",  # log days since it was published
 )
+# Popularity among users of the same depth (`learner.signals.DEPTHS`) at three half-lives, with a share of that
+# among all; the mean depth of those who clicked the item, and what it is above the user's.
+_DEPTH = (*(f"depth_{k}" for k in range(len(BY_DEPTH))), "depth_mean", "depth_gap")
 _USER = (
     "user_events", "user_day", "user_hour", "user_session", "user_gap", "user_tenure", "user_new",
     "last_view", "last_purchase", "last_rating", "taste_popularity", "taste_popularity_gap",
@@ -66,10 +69,10 @@ _REST = (
     "value_item", "value_user", "value_last", "own_count", "own_since", "own_distance", "own_due",
     "ease_10", "ease_all", *(f"rank_{source}" for source in SOURCES),
 )  # fmt: skip
-RAW = (*_STUDENT, *_POPULARITY, *_USER, *_PAIRS, *_CONTENT, *_REST)
+RAW = (*_STUDENT, *_POPULARITY, *_DEPTH, *_USER, *_PAIRS, *_CONTENT, *_REST)
 # Columns whose level differs from list to list while their order within the list is what matters.
 CENTRED = (
-    "student", *(f"popularity_{h}" for h in range(1, HALF_LIVES)), "popularity_all",
+    "student", *(f"popularity_{h}" for h in range(1, HALF_LIVES)), "popularity_all", *_DEPTH[:3],
     "last_seen", "age", "year",
     "knn_1", "knn_3", "knn_10", "knn_50", "jaccard_10", "conditional_1", "decayed_1", "decayed_10",
     "rules", "rules_raw", "rule_1", "rule_2", "decayed_rules", "student_cosine",
@@ -90,7 +93,7 @@ LAYOUT = Layout(len(RAW) + len(CENTRED), PLACES, len(PLACE))
 
 _CENTRED_COLUMNS = np.array([RAW.index(name) for name in CENTRED])
 _RAW_COLUMNS = len(RAW)
-_POP, _LAST_SEEN = RAW.index("popularity_0"), RAW.index("last_seen")
+_POP, _LAST_SEEN, _BY_DEPTH = (RAW.index(name) for name in ("popularity_0", "last_seen", "depth_0"))
 _EVENTS, _KNN, _CONTENT_1, _VALUE = (
     RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
 )
@@ -100,6 +103,7 @@ _AVERSIONS = 5  # latest dislikes that count
 _UNSEEN_RANK = math.log1p(200.0)  # of a source that did not name the candidate, however long the list is
 _LOG_RANK = np.log1p(np.arange(4097, dtype=np.float32))
 _DAY_MS = 86_400_000.0
+_DEPTH_PRIOR = 0.02  # share of the popularity among all users in that among users of one depth
 _ELSEWHERE = 8  # places for what belongs to no candidate: adding there is cheaper than a branch mispredicted
 _YEAR_MS = 365.25 * _DAY_MS
 
@@ -116,7 +120,7 @@ def features(
         asks.items, asks.times, asks.kinds, asks.values, asks.length, asks.events, asks.now_ms,
         asks.user_vector, candidates.items, candidates.ranks, candidates.count,
         catalogue.categories, catalogue.published, catalogue.category_weight,
-        signals.half_lives, signals.reference, signals.popularity, signals.count, signals.value_sum,
+        signals.half_lives, signals.reference, signals.popularity, signals.by_depth, signals.count, signals.value_sum,
         signals.first_ms, signals.last_ms, signals.total,
         signals.top, signals.top_count, signals.marks[0], signals.places, signals.category_scratch,
         pairs.before, pairs.before_item, pairs.before_weight, pairs.after, pairs.after_item, pairs.after_slot,
@@ -271,7 +275,7 @@ def _features(  # type: ignore[no-untyped-def]
     asks_items, asks_times, asks_kinds, asks_values, length, events, now_ms, user_vector,
     candidates, ranks, candidate_count,
     categories, published, category_weight,
-    half_lives, reference, popularity, count, value_sum,
+    half_lives, reference, popularity, by_depth, count, value_sum,
     first_ms, last_ms, total,
     top, top_count, in_list, in_history, category_scratch,
     before, before_item, before_weight, after, after_item, after_slot,
@@ -310,6 +314,7 @@ def _features(  # type: ignore[no-untyped-def]
             continue
         items, row, now = candidates[b], asks_items[b], now_ms[b]
         found_all = interest(asks_kinds[b], length[b], whole)
+        depth = depth_of(found_all)
         found = min(found_all, WINDOW)
         recent = whole
         year_now = 1970.0 + now / _YEAR_MS
@@ -438,6 +443,19 @@ def _features(  # type: ignore[no-untyped-def]
             x[f + 2] = everyone - max(age, 0.0)
             x[f + 3] = year
             x[f + 4] = math.log1p(max(year, 0.0) * 365.25) if dated_item else -1.0
+
+            # Popularity by depth
+            f = _BY_DEPTH
+            for k in range(len(BY_DEPTH)):
+                h = BY_DEPTH[k]
+                same = min(by_depth[j, k, depth] * factor[h], count[j])
+                x[f + k] = _log(same + _DEPTH_PRIOR * min(popularity[j, h] * factor[h], count[j]) + EPSILON)
+            weighed, clicks = 0.0, 0.0
+            for k in range(len(DEPTHS)):
+                weighed += k * by_depth[j, len(BY_DEPTH) - 1, k]
+                clicks += by_depth[j, len(BY_DEPTH) - 1, k]
+            x[f + 3] = weighed / clicks if clicks > 0 else -1.0
+            x[f + 4] = x[f + 3] - depth if clicks > 0 else 0.0
 
             # The user
             f = _EVENTS

@@ -1,8 +1,8 @@
 """Signals: what all users' clicks say about items.
 
-Owns decayed popularity, counts, times and values by item, the pairs of items clicked one after the
-other (`neighbours`), and the lists of popular and new items (`toplists`). Knows neither single users
-nor models nor Kafka. The learner folds clicks (`learn`); workers apply the records it sends (`apply`).
+Owns decayed popularity (among all users, and among those who had clicked as often before), counts, times
+and values by item, the pairs of items clicked one after the other (`neighbours`), and the lists of popular
+and new items (`toplists`). Knows neither single users nor models nor Kafka. The learner folds clicks (`learn`); workers apply the records it sends (`apply`).
 
 Time. A decayed sum holds, for each click at time t, 2**(t / half_life - reference); its value now is
 the sum times 2**(reference - now / half_life). The reference is a whole number of half-lives, so that
@@ -34,6 +34,10 @@ from learner.toplists import BORN, NEWEST, TOP, move_up, top_of
 HOUR_MS = 3_600_000.0
 DAY_MS = 24 * HOUR_MS
 HALF_LIVES = 8  # the features' number depends on it
+# A user's depth is how many events of interest came before, in classes that begin at these numbers: newcomers
+# click on other things than old hands. By depth, popularity is kept at three of the half-lives.
+DEPTHS = (0, 1, 3, 7, 15, 30, 50)
+BY_DEPTH = (2, 4, 6)
 YEAR_MS = 365.25 * DAY_MS
 # Exponents of two that sums may reach before the reference moves: far from the end of either type
 # (float64 1023, float32 127), rare enough to cost nothing.
@@ -99,6 +103,7 @@ class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     born_ms: _Whole = 0
     before: list[Id] = []  # items clicked before this one
     weights: bytes = b""  # (len(before), 5) float32
+    depths: bytes = b""  # (3, 7) float64
     vector: bytes = b""  # (D,) float32: of an item that is newer than the release
     content: bytes = b""  # (T,) float32
     v: Literal[1] = 1
@@ -112,8 +117,9 @@ class Signals:
     """Arrays by item number (cap rows), grown with the catalogue.
 
     popularity (cap, H) float64 relative to `reference` (H + 1,) int64 half-lives (the last: the
-    pairs'); count, value_sum (cap,) float64; first_ms (of the click that was folded first),
-    last_ms, born_ms (cap,) int64; top (H, TOP) int32 with top_count (H,);
+    pairs'); by_depth (cap, 3, 7) float64: the same of clicks by users of each depth; count, value_sum (cap,) float64; first_ms (of the click that was folded first),
+    last_ms, born_ms (cap,) int64; top (H, TOP) int32 with top_count (H,); depth_top (3, 7, TOP) with
+    depth_top_count (3, 7); depth_column (H,): which of the three is the nearest to each half-life;
     newest (NEWEST + BORN,) int32 with newest_count (2,): items nobody had clicked when they were listed,
     latest first, then those clicked for the first time, latest first.
 
@@ -145,6 +151,7 @@ class Signals:
         self._rebase_at_ms = 0.0
         cap = 64
         self.popularity = np.zeros((cap, HALF_LIVES))
+        self.by_depth = np.zeros((cap, len(BY_DEPTH), len(DEPTHS)))
         self.count = np.zeros(cap)
         self.value_sum = np.zeros(cap)
         self.first_ms = np.zeros(cap, np.int64)
@@ -156,6 +163,10 @@ class Signals:
         self.category_scratch = np.zeros((3, 16))  # the kernels', all 0 between calls
         self.top = np.zeros((HALF_LIVES, TOP), np.int32)
         self.top_count = np.zeros(HALF_LIVES, np.int64)
+        self.depth_top = np.zeros((len(BY_DEPTH), len(DEPTHS), TOP), np.int32)
+        self.depth_top_count = np.zeros((len(BY_DEPTH), len(DEPTHS)), np.int64)
+        lives = np.log(self.half_lives[:HALF_LIVES])
+        self.depth_column = np.abs(lives[:, None] - lives[list(BY_DEPTH)]).argmin(1)
         self.newest = np.zeros(NEWEST + BORN, np.int32)
         self.newest_count = np.zeros(2, np.int64)
         self._applied = np.full((cap, 8), -1, np.int64) if keep_offsets else None
@@ -211,6 +222,7 @@ class Signals:
             item, time_ms, value, self.half_lives, self.reference, self.popularity, self.count,
             self.value_sum, self.first_ms, self.last_ms, self.tie, self.top, self.top_count,
             self.newest[NEWEST:], self.newest_count,
+            depth_of(len(history)), self.by_depth, self.depth_top, self.depth_top_count,
         )  # fmt: skip
         if len(history):
             self.neighbours.learn(item, history, scale, self.tie, self.marks[0])
@@ -271,6 +283,7 @@ class Signals:
                 born_ms=int(self.born_ms[item]),
                 before=[ids[source] for source in sources.tolist()],
                 weights=weights.tobytes(),
+                depths=self.by_depth[item].tobytes(),
                 vector=vector.tobytes(),
                 content=content.tobytes(),
             )
@@ -319,7 +332,14 @@ class Signals:
         weights = _unpack(record.weights, np.float32, record)
         vector = _unpack(record.vector, np.float32, record)
         content = _unpack(record.content, np.float32, record)
-        if len(popularity) != HALF_LIVES or len(weights) != WEIGHTS * len(record.before):
+        depths = _unpack(record.depths, np.float64, record)
+        if not len(depths):
+            depths = np.zeros(self.by_depth[0].size)  # written before there were any
+        if (
+            len(popularity) != HALF_LIVES
+            or len(weights) != WEIGHTS * len(record.before)
+            or len(depths) != self.by_depth[0].size
+        ):
             raise SignalError(f"signals record of {record.item_id!r}: arrays of the wrong length")
         if len({record.item_id, *record.before}) != len(record.before) + 1:
             raise SignalError(
@@ -340,8 +360,13 @@ class Signals:
         weights = weights.reshape(-1, WEIGHTS)
         if shift[-1]:
             weights = Neighbours.rescaled(weights, int(-shift[-1]))
-        fell = bool((popularity < self.popularity[item]).any())
+        depths = _flushed(
+            np.ldexp(depths.reshape(self.by_depth.shape[1:]), shift[list(BY_DEPTH)][:, None])
+        )
+        fell = bool((popularity < self.popularity[item]).any() or (depths < self.by_depth[item]).any())
+        rose = depths > self.by_depth[item]
         self.popularity[item] = popularity
+        self.by_depth[item] = depths
         self.total += record.count - int(self.count[item])
         self._first_clicks += self.count[item] == 0
         self.count[item] = record.count
@@ -353,6 +378,10 @@ class Signals:
             self._rebuild_top(range(HALF_LIVES))
         else:
             _rank(item, self.popularity, self.tie, self.top, self.top_count)
+            for column, depth in np.argwhere(rose).tolist():
+                _rank_depth(
+                    item, column, depth, self.by_depth, self.tie, self.depth_top, self.depth_top_count
+                )
         self.neighbours.replace(item, sources, weights, self.tie, self.marks[0])
         if self._applied is not None:
             self._applied = _with_offsets(self._applied, item, offsets)
@@ -378,6 +407,9 @@ class Signals:
         moved = np.flatnonzero(shift[:-1])
         for column in moved.tolist():
             self.popularity[:, column] = _flushed(np.ldexp(self.popularity[:, column], -shift[column]))
+            if column in BY_DEPTH:
+                at = BY_DEPTH.index(column)
+                self.by_depth[:, at] = _flushed(np.ldexp(self.by_depth[:, at], -shift[column]))
         if shift[-1]:
             self.neighbours.rescale(int(shift[-1]), self.tie)
         self.reference[:] = reference
@@ -391,9 +423,16 @@ class Signals:
             best = top_of(self.popularity[: self._known, column], self.tie, TOP)
             self.top[column, : len(best)] = best
             self.top_count[column] = len(best)
+            if column not in BY_DEPTH:
+                continue
+            at = BY_DEPTH.index(column)
+            for depth in range(len(DEPTHS)):
+                best = top_of(self.by_depth[: self._known, at, depth], self.tie, TOP)
+                self.depth_top[at, depth, : len(best)] = best
+                self.depth_top_count[at, depth] = len(best)
 
     def _grow(self, capacity: int) -> None:
-        for name in ("popularity", "count", "value_sum", "first_ms", "last_ms", "tie", "born_ms"):
+        for name in ("popularity", "by_depth", "count", "value_sum", "first_ms", "last_ms", "tie", "born_ms"):
             setattr(self, name, _resized(getattr(self, name), capacity))
         self.marks = np.full((2, capacity), -1, np.int32)
         self.places = np.full(capacity, -1, np.int8)
@@ -481,6 +520,22 @@ def decay(now_ms, half_life_ms, reference):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def depth_of(events):  # type: ignore[no-untyped-def]
+    """The class of a user who had so many events of interest before."""
+    depth = 0
+    while depth + 1 < len(DEPTHS) and events >= DEPTHS[depth + 1]:
+        depth += 1
+    return depth
+
+
+@numba.njit(cache=True, nogil=True)
+def _rank_depth(item, column, depth, by_depth, tie, top, top_count):  # type: ignore[no-untyped-def]
+    top_count[column, depth] = move_up(
+        item, by_depth[:, column, depth], tie, top[column, depth], top_count[column, depth]
+    )
+
+
+@numba.njit(cache=True, nogil=True)
 def _rank(item, popularity, tie, top, top_count):  # type: ignore[no-untyped-def]
     for h in range(top.shape[0]):
         top_count[h] = move_up(item, popularity[:, h], tie, top[h], top_count[h])
@@ -494,12 +549,16 @@ def _rank_born(item, first_ms, tie, born, newest_count):  # type: ignore[no-unty
 @numba.njit(cache=True, nogil=True)
 def _fold(  # type: ignore[no-untyped-def]
     item, time_ms, value, half_lives, reference, popularity, count, value_sum, first_ms, last_ms,
-    tie, top, top_count, born, newest_count,
+    tie, top, top_count, born, newest_count, depth, by_depth, depth_top, depth_top_count,
 ):  # fmt: skip
     """Folds a click on an item but for its pairs; returns what a click now adds to a decayed pair."""
     for h in range(popularity.shape[1]):
         popularity[item, h] += growth(time_ms, half_lives[h], reference[h])
     _rank(item, popularity, tie, top, top_count)
+    for k in range(len(BY_DEPTH)):
+        h = BY_DEPTH[k]
+        by_depth[item, k, depth] += growth(time_ms, half_lives[h], reference[h])
+        _rank_depth(item, k, depth, by_depth, tie, depth_top, depth_top_count)
     if count[item] == 0:
         first_ms[item] = last_ms[item] = time_ms
         _rank_born(item, first_ms, tie, born, newest_count)

@@ -24,6 +24,7 @@ from learner.lists import Collect, Lists
 from learner.material import Material, pack
 from learner.ranker import Ranker, train_ranker
 from learner.release import LiveRelease
+from learner.signals import BY_DEPTH
 from learner.student import Student, StudentConfig, encode_histories
 from learner.student_training import (
     SoftTargets,
@@ -153,8 +154,8 @@ def ranker_job(
         writer=shared.writer(), name=f"ranker/{number}",
     )  # fmt: skip
     if number == 0 and len(lists):  # the others read the same lists, and an average has the first one's
-        popular = FEATURES.index(f"popularity_{shared.material.tuning.popular_now}")
-        ranker.cold_start = fit_cold_start(lists, ranker.standardise, FEATURES.index("user_events"), popular)
+        begin = _newcomers(shared.material, 1 / ranker.inverse.numpy())
+        ranker.cold_start = fit_cold_start(lists, ranker.standardise, FEATURES.index("user_events"), begin)
     figures = {"epochs": round(trained.epochs, 2), "seconds": round(trained.seconds, 1)}
     if math.isfinite(trained.loss):
         figures["loss"] = round(trained.loss, 4)
@@ -199,6 +200,17 @@ def _no_lists() -> Lists:
     return Lists(
         np.zeros((0, 2, len(FEATURES)), np.float32), np.zeros(0, np.int64), np.zeros((0, 2), np.bool_)
     )
+
+
+def _newcomers(material: Material, deviation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights of standardised features that order by popularity among all users times that among newcomers."""
+    popular_now = material.tuning.popular_now
+    lives = np.log(material.signals.half_lives_ms)
+    nearest = int(np.abs(lives[list(BY_DEPTH)] - lives[popular_now]).argmin())
+    weights = np.zeros(len(FEATURES), np.float32)
+    for name in (f"popularity_{popular_now}", f"depth_{nearest}"):
+        weights[FEATURES.index(name)] = 0.5 * deviation[FEATURES.index(name)]
+    return weights
 
 
 def _blend(tuning: Tuning) -> NDArray[np.float32]:

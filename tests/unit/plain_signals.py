@@ -14,7 +14,7 @@ from learner.candidates import SOURCES, Asks, ModelArrays
 from learner.catalogue import Catalogue, Item
 from learner.events import AVERSION, INTEREST, Kind
 from learner.features import CENTRED, PLACE, PLACES, RAW
-from learner.signals import DAY_MS, SignalSettings
+from learner.signals import BY_DEPTH, DAY_MS, DEPTHS, SignalSettings
 
 YEAR_MS = 365.25 * DAY_MS
 f32 = np.float32
@@ -36,6 +36,7 @@ class PlainSignals:
     settings: SignalSettings
     catalogue: Catalogue
     events: list[Event] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)  # of each event's user, before it
     pairs: dict[tuple[int, int], list[tuple[int, int, int]]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -45,6 +46,7 @@ class PlainSignals:
         history = [e for e in self.histories[event.user] if e.kind in INTEREST]
         if event.kind in INTEREST:
             self.events.append(event)
+            self.depths.append(depth_of(len(history)))
             for distance, earlier in enumerate(reversed(history[-50:]), 1):
                 if earlier.item != event.item:
                     self.pairs[earlier.item, event.item].append(
@@ -59,6 +61,14 @@ class PlainSignals:
     def popularity(self, item: int, half_life: int, now: int) -> float:
         life = self.settings.half_lives_ms[half_life]
         return sum(2 ** ((event.time_ms - now) / life) for event in self.of(item))
+
+    def by_depth(self, item: int, depth: int, half_life: int, now: int) -> float:
+        life = self.settings.half_lives_ms[half_life]
+        return sum(
+            2 ** ((event.time_ms - now) / life)
+            for event, of in zip(self.events, self.depths, strict=True)
+            if event.item == item and of == depth
+        )
 
     def category_popularity(self, category: int, half_life: int, now: int) -> float:
         members = np.flatnonzero((self.catalogue.categories[: self.catalogue.size] == category).any(1))
@@ -79,6 +89,10 @@ class PlainSignals:
             decayed_rule += fading * d**-2 if d <= 3 else 0
             inverse += (activity + 5) ** -0.5
         return count, decayed, float(rule), decayed_rule, inverse
+
+
+def depth_of(events: int) -> int:
+    return max(depth for depth, least in enumerate(DEPTHS) if events >= least)
 
 
 def tie(catalogue: Catalogue, item: int) -> int:
@@ -171,6 +185,13 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         dated = not math.isnan(catalogue.published[j])
         x["year"] = year_now - catalogue.published[j] if dated else -5.0
         x["published_age"] = math.log1p(max(x["year"], 0) * 365.25) if dated else -1.0
+        depth = depth_of(len(everything))
+        for k, h in enumerate(BY_DEPTH):
+            same = plain.by_depth(j, depth, h, now)
+            x[f"depth_{k}"] = math.log(same + 0.02 * plain.popularity(j, h, now) + 0.05)
+        clicks = [plain.by_depth(j, d, BY_DEPTH[-1], now) for d in range(len(DEPTHS))]
+        x["depth_mean"] = sum(d * c for d, c in enumerate(clicks)) / sum(clicks) if count else -1.0
+        x["depth_gap"] = x["depth_mean"] - depth if count else 0.0
         x["user_events"] = math.log1p(int(asks.events[row]))
         x["user_day"] = math.log1p(sum(now - event.time_ms < DAY_MS for event in events))
         x["user_hour"] = math.log1p(sum(now - event.time_ms < DAY_MS / 24 for event in events))
@@ -296,6 +317,11 @@ def plain_candidates(asks: Asks, row: int, ann, plain: PlainSignals, model: Mode
         if count[j]:
             scores["popular_now"][j] = popularity(j, model.popular_now)
             scores["popular"][j] = popularity(j, model.popular)
+            lives = plain.settings.half_lives_ms
+            nearest = min(BY_DEPTH, key=lambda h: abs(math.log(lives[h] / lives[model.popular_now])))
+            same = plain.by_depth(j, depth_of(len(whole)), nearest, now)
+            if same:
+                scores["depth"][j] = same
         slow = f32(1 / math.sqrt(count[j] + 5))
         rules = knn = together = f32(0)
         for d, q in enumerate(recent[:10]):
