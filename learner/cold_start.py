@@ -2,8 +2,8 @@
 
 Such lists are few among those that a ranker learns from, and all that sets their candidates apart is what
 the crowd does; the large model, shaped by users with histories, lost to popularity there on some data
-(docs/log.md). A linear order that is held to popularity, among all users and among those who were as new, by
-the half-life tuned for the data, cannot be much worse than that. Trains by the ranker's own loss. Knows no features but those it is told of.
+(docs/log.md). A linear order that is held to popularity, among all and among those who were as new, cannot
+be much worse than that. Trains by the ranker's own loss. Knows no features but those it is told of.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def fit_cold_start(
 ) -> ColdStart:
     """The order that cold users' lists among `lists` teach, answers in place 0.
 
-    `standardise` maps raw features (n, C, F) to what the weights are for; `begin` (F,) are those weights before
+    `standardise` maps raw features (n, C, F) to what the weights are for; `begin` (F,) are the weights before
     anything is learned.
     """
     rows = np.flatnonzero(lists.features[:, 0, known] == 0)[-MOST:]

@@ -43,8 +43,8 @@ _POPULARITY = (
     "year",  # years since it was published
     "published_age",  # log days since it was published
 )
-# Popularity among users of the same depth (`learner.signals.DEPTHS`) at three half-lives, with a share of that
-# among all; the mean depth of those who clicked the item, and what it is above the user's.
+# Popularity among users of the same depth (`signals.DEPTHS`) at three half-lives, with a share of that among
+# all; the mean depth of those who clicked the item, and what it is above the user's.
 _DEPTH = (*(f"depth_{k}" for k in range(len(BY_DEPTH))), "depth_mean", "depth_gap")
 _USER = (
     "user_events", "user_day", "user_hour", "user_session", "user_gap", "user_tenure", "user_new",
@@ -120,7 +120,8 @@ def features(
         asks.items, asks.times, asks.kinds, asks.values, asks.length, asks.events, asks.now_ms,
         asks.user_vector, candidates.items, candidates.ranks, candidates.count,
         catalogue.categories, catalogue.published, catalogue.category_weight,
-        signals.half_lives, signals.reference, signals.popularity, signals.by_depth, signals.count, signals.value_sum,
+        signals.half_lives, signals.reference, signals.popularity, signals.by_depth, signals.count,
+        signals.value_sum,
         signals.first_ms, signals.last_ms, signals.total,
         signals.top, signals.top_count, signals.marks[0], signals.places, signals.category_scratch,
         pairs.before, pairs.before_item, pairs.before_weight, pairs.after, pairs.after_item, pairs.after_slot,

@@ -2,7 +2,8 @@
 
 Owns decayed popularity (among all users, and among those who had clicked as often before), counts, times
 and values by item, the pairs of items clicked one after the other (`neighbours`), and the lists of popular
-and new items (`toplists`). Knows neither single users nor models nor Kafka. The learner folds clicks (`learn`); workers apply the records it sends (`apply`).
+and new items (`toplists`). Knows neither single users nor models nor Kafka. The learner folds clicks
+(`learn`); workers apply the records it sends (`apply`).
 
 Time. A decayed sum holds, for each click at time t, 2**(t / half_life - reference); its value now is
 the sum times 2**(reference - now / half_life). The reference is a whole number of half-lives, so that
@@ -71,6 +72,11 @@ class SignalSettings:
         """Pairs an item keeps: about 2.5 million in all, 32 to 256 for each."""
         return self.neighbours or int(np.clip(2_500_000 / max(items, 1), 32, 256))
 
+    def depth_columns(self) -> NDArray[np.int64]:
+        """(H,): for each half-life, which of those that popularity by depth is kept at is the nearest."""
+        lives = np.log(self.half_lives_ms)
+        return np.abs(lives[:, None] - lives[list(BY_DEPTH)]).argmin(1)
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON types, for a manifest."""
         return {**asdict(self), "half_lives_ms": list(self.half_lives_ms)}
@@ -117,9 +123,10 @@ class Signals:
     """Arrays by item number (cap rows), grown with the catalogue.
 
     popularity (cap, H) float64 relative to `reference` (H + 1,) int64 half-lives (the last: the
-    pairs'); by_depth (cap, 3, 7) float64: the same of clicks by users of each depth; count, value_sum (cap,) float64; first_ms (of the click that was folded first),
-    last_ms, born_ms (cap,) int64; top (H, TOP) int32 with top_count (H,); depth_top (3, 7, TOP) with
-    depth_top_count (3, 7); depth_column (H,): which of the three is the nearest to each half-life;
+    pairs'); by_depth (cap, 3, 7) float64: the same of clicks by users of each depth; count, value_sum (cap,)
+    float64; first_ms (of the click that was folded first), last_ms, born_ms (cap,) int64; top (H, TOP) int32
+    with top_count (H,); depth_top (3, 7, TOP) with depth_top_count (3, 7); depth_column (H,): which of the
+    three is the nearest to each half-life;
     newest (NEWEST + BORN,) int32 with newest_count (2,): items nobody had clicked when they were listed,
     latest first, then those clicked for the first time, latest first.
 
@@ -165,8 +172,7 @@ class Signals:
         self.top_count = np.zeros(HALF_LIVES, np.int64)
         self.depth_top = np.zeros((len(BY_DEPTH), len(DEPTHS), TOP), np.int32)
         self.depth_top_count = np.zeros((len(BY_DEPTH), len(DEPTHS)), np.int64)
-        lives = np.log(self.half_lives[:HALF_LIVES])
-        self.depth_column = np.abs(lives[:, None] - lives[list(BY_DEPTH)]).argmin(1)
+        self.depth_column = settings.depth_columns()
         self.newest = np.zeros(NEWEST + BORN, np.int32)
         self.newest_count = np.zeros(2, np.int64)
         self._applied = np.full((cap, 8), -1, np.int64) if keep_offsets else None
@@ -360,9 +366,7 @@ class Signals:
         weights = weights.reshape(-1, WEIGHTS)
         if shift[-1]:
             weights = Neighbours.rescaled(weights, int(-shift[-1]))
-        depths = _flushed(
-            np.ldexp(depths.reshape(self.by_depth.shape[1:]), shift[list(BY_DEPTH)][:, None])
-        )
+        depths = _flushed(np.ldexp(depths.reshape(self.by_depth.shape[1:]), shift[list(BY_DEPTH)][:, None]))
         fell = bool((popularity < self.popularity[item]).any() or (depths < self.by_depth[item]).any())
         rose = depths > self.by_depth[item]
         self.popularity[item] = popularity

@@ -24,7 +24,6 @@ from learner.lists import Collect, Lists
 from learner.material import Material, pack
 from learner.ranker import Ranker, train_ranker
 from learner.release import LiveRelease
-from learner.signals import BY_DEPTH
 from learner.student import Student, StudentConfig, encode_histories
 from learner.student_training import (
     SoftTargets,
@@ -203,10 +202,9 @@ def _no_lists() -> Lists:
 
 
 def _newcomers(material: Material, deviation: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weights of standardised features that order by popularity among all users times that among newcomers."""
+    """Weights of standardised features that order by popularity among all times that among newcomers."""
     popular_now = material.tuning.popular_now
-    lives = np.log(material.signals.half_lives_ms)
-    nearest = int(np.abs(lives[list(BY_DEPTH)] - lives[popular_now]).argmin())
+    nearest = material.signals.depth_columns()[popular_now]
     weights = np.zeros(len(FEATURES), np.float32)
     for name in (f"popularity_{popular_now}", f"depth_{nearest}"):
         weights[FEATURES.index(name)] = 0.5 * deviation[FEATURES.index(name)]
