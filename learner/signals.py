@@ -75,7 +75,8 @@ class SignalSettings:
     def depth_columns(self) -> NDArray[np.int64]:
         """(H,): for each half-life, which of those that popularity by depth is kept at is the nearest."""
         lives = np.log(self.half_lives_ms)
-        return np.abs(lives[:, None] - lives[list(BY_DEPTH)]).argmin(1)
+        nearest: NDArray[np.int64] = np.abs(lives[:, None] - lives[list(BY_DEPTH)]).argmin(1)
+        return nearest
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON types, for a manifest."""

@@ -153,7 +153,7 @@ def ranker_job(
         writer=shared.writer(), name=f"ranker/{number}",
     )  # fmt: skip
     if number == 0 and len(lists):  # the others read the same lists, and an average has the first one's
-        begin = _newcomers(shared.material, 1 / ranker.inverse.numpy())
+        begin = _newcomers(shared.material, (1 / ranker.inverse).numpy())
         ranker.cold_start = fit_cold_start(lists, ranker.standardise, FEATURES.index("user_events"), begin)
     figures = {"epochs": round(trained.epochs, 2), "seconds": round(trained.seconds, 1)}
     if math.isfinite(trained.loss):
