@@ -16,7 +16,17 @@ from learner.dataset import load_interactions, load_items
 from learner.events import Kind
 from learner.features import features
 from learner.neighbours import HEAD
-from learner.signals import DAY_MS, FRONTIER, HALF_LIVES, SignalError, Signals, SignalSettings, decay
+from learner.signals import (
+    BY_DEPTH,
+    DAY_MS,
+    DEPTHS,
+    FRONTIER,
+    HALF_LIVES,
+    SignalError,
+    Signals,
+    SignalSettings,
+    decay,
+)
 from learner.toplists import TOP, top_of
 
 NONE = np.zeros(0, np.int32)
@@ -41,7 +51,7 @@ def bytes_of(signals, ids, now, seed=0):
     model.content[number] = rng.normal(size=(len(ids), 8))
     histories = [
         [Event("", number[k], now - 60_000 * d, Kind.CLICK, 0.0) for d, k in enumerate(row)]
-        for row in rng.integers(0, len(ids), (20, 60))
+        for row in (rng.integers(0, len(ids), rng.choice([0, 1, 4, 20, 60])) for _ in range(20))
     ]
     asks = asks_of(histories, now, rng)
     ann = np.array(number, np.int32)[rng.integers(0, len(ids), (20, 30))]
@@ -67,6 +77,10 @@ def test_popularity_counts_and_times_are_what_their_names_say():
         )
         for h in range(HALF_LIVES):
             assert now_of(signals, item, h, now) == pytest.approx(plain.popularity(item, h, now), rel=1e-8)
+        for k, h in enumerate(BY_DEPTH):
+            factor = decay(now, signals.half_lives[h], signals.reference[h])
+            want = [plain.by_depth(item, depth, h, now) for depth in range(len(DEPTHS))]
+            np.testing.assert_allclose(signals.by_depth[item, k] * factor, want, rtol=1e-8)
         sources, weights = signals.neighbours.row(item)
         factor = decay(now, signals.half_lives[-1], signals.reference[-1])
         for source, row in zip(sources.tolist(), weights, strict=True):
@@ -111,13 +125,29 @@ def test_top_lists_equal_a_sort():
     time = 1_400_000_000_000
     for k in range(6000):
         time += int(rng.exponential(DAY_MS / 20)) + (30 * int(DAY_MS) if k % 2000 == 1999 else 0)
-        signals.learn(min(int(rng.exponential(250)), TOP + 299), time, Kind.CLICK, 0.0, NONE)
+        history = np.full(rng.choice([0, 0, 2]), 7, np.int32)
+        signals.learn(min(int(rng.exponential(250)), TOP + 299), time, Kind.CLICK, 0.0, history)
         if k % 500 == 0:
             for h in range(HALF_LIVES):
                 want = top_of(signals.popularity[: catalogue.size, h], signals.tie, TOP)
                 assert signals.top[h, : signals.top_count[h]].tolist() == want.tolist()
+            for column, depth in np.ndindex(signals.depth_top_count.shape):
+                want = top_of(signals.by_depth[: catalogue.size, column, depth], signals.tie, TOP)
+                count = signals.depth_top_count[column, depth]
+                assert signals.depth_top[column, depth, :count].tolist() == want.tolist()
+    assert (signals.depth_top_count > 0).sum() == 2 * len(BY_DEPTH)
     order = sorted(range(catalogue.size), key=lambda j: (-signals.popularity[j, 4], tie(catalogue, j)))
     assert signals.top[4].tolist() == order[:TOP]
+
+
+def test_a_record_without_depths_is_one_of_before_there_were_any():
+    catalogue, _, _ = a_world(0)
+    signals, worker = (Signals(SignalSettings(), catalogue) for _ in range(2))
+    signals.learn(1, 1_400_000_000_000, Kind.CLICK, 0.0, NONE)
+    record = {**json.loads(signals.record(1)), "depths": ""}
+    worker.apply("i1", json.dumps(record).encode())
+    assert worker.count[1] == 1
+    assert not worker.by_depth.any()
 
 
 def test_a_full_row_gives_up_its_weakest_pair():
@@ -336,6 +366,7 @@ def test_vectors_of_new_items_travel_with_their_records():
         ({"reference": [1]}, "reference"),
         ({"popularity": "AAAA"}, "i1"),
         ({"popularity": "?"}, "i1"),
+        ({"depths": "AAAAAAAAAAA="}, "wrong length"),
         ({"before": ["i1"], "weights": ""}, "wrong length"),
         ({"count": "many"}, "count"),
         ({"count": 10**20}, "count"),
