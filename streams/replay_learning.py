@@ -23,7 +23,8 @@ from streams.replay_systems import Nextclick
 
 EVERY = 250  # answered lists between two refreshes: a quarter of a second of one core each
 RATE = 1e-3  # of learning
-KEPT = 20_000  # answered lists of before, of which as many as new ones are learned from again
+KEPT = 20_000  # answered lists of before, of which `OLD` times as many as new ones are learned from again
+OLD = 3
 NEGATIVES = 64
 
 
@@ -78,8 +79,9 @@ class Refreshed(Nextclick):
 
     def _refresh(self) -> None:
         older = self._older
-        if len(older) > len(self._fresh):
-            older = [older[n] for n in self._rng.choice(len(older), len(self._fresh), replace=False)]
+        many = OLD * len(self._fresh)
+        if len(older) > many:
+            older = [older[n] for n in self._rng.choice(len(older), many, replace=False)]
         replayed = Lists.join(older) if older else None
         self._ranker, _ = refresh(
             self._ranker,
