@@ -86,8 +86,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     repeat_consumption: bool
     views_consume: bool  # the data has nothing stronger than views
     prior_weight: float = 0.0  # of log popularity in the student's score
-    popular_now: int = 2  # the half-lives, as places in signals.half_lives_ms, of the two
-    popular: int = 4  # popularity sources
+    popular_now: int = 2  # the half-lives, as places in signals.half_lives_ms, of
+    popular: int = 4  # what is popular now and in the long run
     parents: list[str] = []
     metrics: dict[str, Any] = {}
     training: dict[str, Any] = {}  # seed, settings, seconds, versions of libraries

@@ -18,13 +18,15 @@ from learner.neighbours import HEAD, WINDOW
 from learner.signals import Signals, decay, depth_of
 from learner.toplists import NEWEST
 
-# Nearest by the student, with the popularity prior; popular by a short and by a long half-life; popular
-# among users who had clicked as often as this one;
-# what follows the last 10 items; what goes together with them; the same for the last item alone and
-# decayed; in turn an item nobody has clicked and one with at most `FEW_CLICKS`, by content and age; what the
-# user had, often and lately first, where it may be had again.
-SOURCES = ("ann", "popular_now", "popular", "depth", "rules", "knn", "together", "fresh", "own")
-ANN, POPULAR_NOW, POPULAR, DEPTH, RULES, KNN, TOGETHER, FRESH, OWN = range(len(SOURCES))
+# Nearest by the student, with the popularity prior; popular by a short and by a long half-life, and by the
+# short one among users of the same depth (`signals.DEPTHS`); what follows the last 10 items; what goes
+# together with them; the same for the last item alone and decayed; in turn an item nobody has clicked and
+# one with at most `FEW_CLICKS`, by content and age; what the user had, often and lately first, where it may
+# be had again.
+SOURCES = (
+    "ann", "popular_now", "popular", "popular_by_depth", "rules", "knn", "together", "fresh", "own",
+)  # fmt: skip
+ANN, POPULAR_NOW, POPULAR, BY_DEPTH, RULES, KNN, TOGETHER, FRESH, OWN = range(len(SOURCES))
 FEW = len(SOURCES)  # heap of the fresh items that were clicked a few times
 LAST = 10  # items of the history that neighbours are looked up for
 PROFILE = 20  # items whose content makes the user's profile, with weights .9**d
@@ -77,8 +79,9 @@ class ModelArrays:
     bias: NDArray[np.float32]  # (cap,)
     content: NDArray[np.float32]  # (cap, T) unit rows, or 0 where there is no text
     prior_weight: float = 0.0  # of log popularity in the student's score
-    popular_now: int = 2  # index into the half-lives: what is popular at short notice, and the prior
-    popular: int = 4  # index into the half-lives: what is popular in the long run
+    # Indices into the half-lives: popular at short notice (also by depth, and the prior); in the long run.
+    popular_now: int = 2
+    popular: int = 4
     # Static item-item model: row q lists the items it speaks for, -1 padded. May have fewer rows.
     ease_item: NDArray[np.int32] = field(default_factory=_no_items)  # (rows, Ke)
     ease_weight: NDArray[np.float32] = field(default_factory=_no_weights)  # (rows, Ke)
@@ -267,6 +270,10 @@ def _propose(  # type: ignore[no-untyped-def]
     slot, barred = marks[0], marks[1]  # barred: -1 free, -2 not to be listed, else place in the list
     recent = np.empty(items.shape[1], np.int32)
     profile = np.empty(content.shape[1], np.float32)
+    kept = np.empty((3, top.shape[1]), np.int32)  # lists of the popular ones, in the order of their sources
+    kept_count = np.empty(3, np.int64)
+    kept[0], kept_count[0] = top[short], top_count[short]
+    kept[1], kept_count[1] = top[long], top_count[long]
     for b in range(items.shape[0]):
         now, row = now_ms[b], items[b]
         for k in range(excluded_from[b], excluded_from[b + 1]):
@@ -378,19 +385,18 @@ def _propose(  # type: ignore[no-untyped-def]
             _heapify(keys[s], heaps[s], left[s], tie)
 
         # Round robin: each source in turn names its next item.
-        taken, rank, depth = 0, 0, depth_of(found_all)
+        depth = depth_of(found_all)
+        taken, rank = 0, 0
         cursor = np.zeros(len(SOURCES), np.int64)
+        kept[2], kept_count[2] = depth_top[depth], depth_top_count[depth]
         busy = True
         while taken < wanted and busy:
             busy = False
             for s in range(len(SOURCES)):
                 j = -1
-                if s in (POPULAR_NOW, POPULAR, DEPTH):
-                    h = short if s == POPULAR_NOW else long
-                    kept = depth_top[depth] if s == DEPTH else top[h]
-                    kept_count = depth_top_count[depth] if s == DEPTH else top_count[h]
-                    while j < 0 and cursor[s] < kept_count:
-                        j = kept[cursor[s]]
+                if s in (POPULAR_NOW, POPULAR, BY_DEPTH):
+                    while j < 0 and cursor[s] < kept_count[s - POPULAR_NOW]:
+                        j = kept[s - POPULAR_NOW, cursor[s]]
                         cursor[s] += 1
                         if barred[j] == -2 or not available[j]:
                             j = -1

@@ -30,7 +30,7 @@ from learner.candidates import (
 from learner.catalogue import Catalogue
 from learner.lists import Layout
 from learner.neighbours import WINDOW
-from learner.signals import BY_DEPTH, DEPTHS, HALF_LIVES, Signals, depth_of
+from learner.signals import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, Signals, depth_of
 
 _STUDENT = ("student", "student_mean", "student_max", "student_rank", "student_cosine")
 _POPULARITY = (
@@ -45,7 +45,8 @@ _POPULARITY = (
 )
 # Popularity among users of the same depth (`signals.DEPTHS`) at three half-lives, with a share of that among
 # all; the mean depth of those who clicked the item, and what it is above the user's.
-_DEPTH = (*(f"depth_{k}" for k in range(len(BY_DEPTH))), "depth_mean", "depth_gap")
+_POPULARITY_BY_DEPTH = tuple(f"popularity_depth_{h}" for h in DEPTH_HALF_LIVES)
+_DEPTH = (*_POPULARITY_BY_DEPTH, "depth_mean", "depth_gap")
 _USER = (
     "user_events", "user_day", "user_hour", "user_session", "user_gap", "user_tenure", "user_new",
     "last_view", "last_purchase", "last_rating", "taste_popularity", "taste_popularity_gap",
@@ -72,7 +73,7 @@ _REST = (
 RAW = (*_STUDENT, *_POPULARITY, *_DEPTH, *_USER, *_PAIRS, *_CONTENT, *_REST)
 # Columns whose level differs from list to list while their order within the list is what matters.
 CENTRED = (
-    "student", *(f"popularity_{h}" for h in range(1, HALF_LIVES)), "popularity_all", *_DEPTH[:3],
+    "student", *(f"popularity_{h}" for h in range(1, HALF_LIVES)), "popularity_all", *_POPULARITY_BY_DEPTH,
     "last_seen", "age", "year",
     "knn_1", "knn_3", "knn_10", "knn_50", "jaccard_10", "conditional_1", "decayed_1", "decayed_10",
     "rules", "rules_raw", "rule_1", "rule_2", "decayed_rules", "student_cosine",
@@ -93,7 +94,7 @@ LAYOUT = Layout(len(RAW) + len(CENTRED), PLACES, len(PLACE))
 
 _CENTRED_COLUMNS = np.array([RAW.index(name) for name in CENTRED])
 _RAW_COLUMNS = len(RAW)
-_POP, _LAST_SEEN, _BY_DEPTH = (RAW.index(name) for name in ("popularity_0", "last_seen", "depth_0"))
+_POP, _LAST_SEEN, _BY_DEPTH = (RAW.index(name) for name in ("popularity_0", "last_seen", _DEPTH[0]))
 _EVENTS, _KNN, _CONTENT_1, _VALUE = (
     RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
 )
@@ -447,16 +448,17 @@ def _features(  # type: ignore[no-untyped-def]
 
             # Popularity by depth
             f = _BY_DEPTH
-            for k in range(len(BY_DEPTH)):
-                h = BY_DEPTH[k]
+            for k in range(len(DEPTH_HALF_LIVES)):
+                h = DEPTH_HALF_LIVES[k]
                 same = min(by_depth[j, k, depth] * factor[h], count[j])
                 x[f + k] = _log(same + _DEPTH_PRIOR * min(popularity[j, h] * factor[h], count[j]) + EPSILON)
+            f += len(DEPTH_HALF_LIVES)
             weighed, clicks = 0.0, 0.0
             for k in range(len(DEPTHS)):
-                weighed += k * by_depth[j, len(BY_DEPTH) - 1, k]
-                clicks += by_depth[j, len(BY_DEPTH) - 1, k]
-            x[f + 3] = weighed / clicks if clicks > 0 else -1.0
-            x[f + 4] = x[f + 3] - depth if clicks > 0 else 0.0
+                weighed += k * by_depth[j, -1, k]
+                clicks += by_depth[j, -1, k]
+            x[f] = weighed / clicks if clicks > 0 else -1.0
+            x[f + 1] = x[f] - depth if clicks > 0 else 0.0
 
             # The user
             f = _EVENTS

@@ -212,7 +212,7 @@ def refresh(
 ) -> tuple[Ranker, RankerReport]:  # fmt: skip
     """Return a copy of `ranker`, trained a little further on newly answered lists.
 
-    `replayed` older lists keep it from forgetting (as many as fresh ones did well). `rate` of learning is
+    `replayed` older lists keep it from forgetting. `rate` of learning is
     the configuration's where none is given. The standardisation stays, so refreshed and original rankers
     read the same inputs.
     """

@@ -29,16 +29,17 @@ from numpy.typing import NDArray
 
 from learner.catalogue import Catalogue, Id
 from learner.events import INTEREST
-from learner.neighbours import WEIGHTS, Neighbours
+from learner.neighbours import WEIGHTS, WINDOW, Neighbours
 from learner.toplists import BORN, NEWEST, TOP, move_up, top_of
 
 HOUR_MS = 3_600_000.0
 DAY_MS = 24 * HOUR_MS
 HALF_LIVES = 8  # the features' number depends on it
 # A user's depth is how many events of interest came before, in classes that begin at these numbers: newcomers
-# click on other things than old hands. By depth, popularity is kept at three of the half-lives.
-DEPTHS = (0, 1, 3, 7, 15, 30, 50)
-BY_DEPTH = (2, 4, 6)
+# click on other things than old hands. No class begins beyond `WINDOW`, since nobody counts further. By
+# depth, popularity is kept at three of the half-lives (their places).
+DEPTHS = (0, 1, 3, 7, 15, 30, WINDOW)
+DEPTH_HALF_LIVES = (2, 4, 6)
 YEAR_MS = 365.25 * DAY_MS
 # Exponents of two that sums may reach before the reference moves: far from the end of either type
 # (float64 1023, float32 127), rare enough to cost nothing.
@@ -75,7 +76,7 @@ class SignalSettings:
     def depth_columns(self) -> NDArray[np.int64]:
         """(H,): for each half-life, which of those that popularity by depth is kept at is the nearest."""
         lives = np.log(self.half_lives_ms)
-        nearest: NDArray[np.int64] = np.abs(lives[:, None] - lives[list(BY_DEPTH)]).argmin(1)
+        nearest: NDArray[np.int64] = np.abs(lives[:, None] - lives[list(DEPTH_HALF_LIVES)]).argmin(1)
         return nearest
 
     def as_dict(self) -> dict[str, Any]:
@@ -110,7 +111,7 @@ class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     born_ms: _Whole = 0
     before: list[Id] = []  # items clicked before this one
     weights: bytes = b""  # (len(before), 5) float32
-    depths: bytes = b""  # (3, 7) float64
+    depths: bytes = b""  # (3, 7) float64; nothing in records of before there were depths
     vector: bytes = b""  # (D,) float32: of an item that is newer than the release
     content: bytes = b""  # (T,) float32
     v: Literal[1] = 1
@@ -159,7 +160,7 @@ class Signals:
         self._rebase_at_ms = 0.0
         cap = 64
         self.popularity = np.zeros((cap, HALF_LIVES))
-        self.by_depth = np.zeros((cap, len(BY_DEPTH), len(DEPTHS)))
+        self.by_depth = np.zeros((cap, len(DEPTH_HALF_LIVES), len(DEPTHS)))
         self.count = np.zeros(cap)
         self.value_sum = np.zeros(cap)
         self.first_ms = np.zeros(cap, np.int64)
@@ -171,8 +172,8 @@ class Signals:
         self.category_scratch = np.zeros((3, 16))  # the kernels', all 0 between calls
         self.top = np.zeros((HALF_LIVES, TOP), np.int32)
         self.top_count = np.zeros(HALF_LIVES, np.int64)
-        self.depth_top = np.zeros((len(BY_DEPTH), len(DEPTHS), TOP), np.int32)
-        self.depth_top_count = np.zeros((len(BY_DEPTH), len(DEPTHS)), np.int64)
+        self.depth_top = np.zeros((len(DEPTH_HALF_LIVES), len(DEPTHS), TOP), np.int32)
+        self.depth_top_count = np.zeros((len(DEPTH_HALF_LIVES), len(DEPTHS)), np.int64)
         self.depth_column = settings.depth_columns()
         self.newest = np.zeros(NEWEST + BORN, np.int32)
         self.newest_count = np.zeros(2, np.int64)
@@ -216,7 +217,8 @@ class Signals:
         """Folds one click on `item`.
 
         `value`: normalised by kind, 0 where there is none. `history` (n,) int32: the user's earlier
-        events of interest, newest last (the last 50 count). Events without interest change nothing.
+        events of interest, newest last. The last `WINDOW` count: with as many the user is of the last
+        depth. Events without interest change nothing.
         A time far ahead of all others must not come here: it would age everything else.
         """
         if kind not in INTEREST:
@@ -341,7 +343,7 @@ class Signals:
         content = _unpack(record.content, np.float32, record)
         depths = _unpack(record.depths, np.float64, record)
         if not len(depths):
-            depths = np.zeros(self.by_depth[0].size)  # written before there were any
+            depths = np.zeros(self.by_depth[0].size)
         if (
             len(popularity) != HALF_LIVES
             or len(weights) != WEIGHTS * len(record.before)
@@ -367,8 +369,10 @@ class Signals:
         weights = weights.reshape(-1, WEIGHTS)
         if shift[-1]:
             weights = Neighbours.rescaled(weights, int(-shift[-1]))
-        depths = _flushed(np.ldexp(depths.reshape(self.by_depth.shape[1:]), shift[list(BY_DEPTH)][:, None]))
-        fell = bool((popularity < self.popularity[item]).any() or (depths < self.by_depth[item]).any())
+        depths = _flushed(
+            np.ldexp(depths.reshape(self.by_depth.shape[1:]), shift[list(DEPTH_HALF_LIVES)][:, None])
+        )
+        fell, depths_fell = popularity < self.popularity[item], depths < self.by_depth[item]
         rose = depths > self.by_depth[item]
         self.popularity[item] = popularity
         self.by_depth[item] = depths
@@ -379,14 +383,13 @@ class Signals:
         if record.count:
             self.first_ms[item], self.last_ms[item] = record.first_ms, record.last_ms
             _rank_born(item, self.first_ms, self.tie, self.newest[NEWEST:], self.newest_count)
-        if fell:  # a learner that began anew: its sums may be smaller
-            self._rebuild_top(range(HALF_LIVES))
-        else:
-            _rank(item, self.popularity, self.tie, self.top, self.top_count)
-            for column, depth in np.argwhere(rose).tolist():
-                _rank_depth(
-                    item, column, depth, self.by_depth, self.tie, self.depth_top, self.depth_top_count
-                )
+        _rank(item, self.popularity, self.tie, self.top, self.top_count)
+        _rank_depths(item, rose, self.by_depth, self.tie, self.depth_top, self.depth_top_count)
+        # A learner that began anew: its sums may be smaller.
+        self._rebuild_top([h for h in np.flatnonzero(fell).tolist() if item in self.top[h]])
+        for at, depth in np.argwhere(depths_fell).tolist():
+            if item in self.depth_top[at, depth]:
+                self._rebuild_depth_top(at, depth)
         self.neighbours.replace(item, sources, weights, self.tie, self.marks[0])
         if self._applied is not None:
             self._applied = _with_offsets(self._applied, item, offsets)
@@ -412,29 +415,36 @@ class Signals:
         moved = np.flatnonzero(shift[:-1])
         for column in moved.tolist():
             self.popularity[:, column] = _flushed(np.ldexp(self.popularity[:, column], -shift[column]))
-            if column in BY_DEPTH:
-                at = BY_DEPTH.index(column)
+            if column in DEPTH_HALF_LIVES:
+                at = DEPTH_HALF_LIVES.index(column)
                 self.by_depth[:, at] = _flushed(np.ldexp(self.by_depth[:, at], -shift[column]))
         if shift[-1]:
             self.neighbours.rescale(int(shift[-1]), self.tie)
         self.reference[:] = reference
         self._rebuild_top(moved.tolist())
+        for at, depth in np.ndindex(self.depth_top_count.shape):
+            if shift[DEPTH_HALF_LIVES[at]]:
+                self._rebuild_depth_top(at, depth)
         highest = np.full(HALF_LIVES + 1, _HIGHEST_POPULARITY)
         highest[-1] = _HIGHEST_PAIR
         self._rebase_at_ms = float(((self.reference + highest) * self.half_lives).min()) - 1.0
 
-    def _rebuild_top(self, columns: range | list[int]) -> None:
+    def _rebuild_top(self, columns: list[int]) -> None:
         for column in columns:
             best = top_of(self.popularity[: self._known, column], self.tie, TOP)
             self.top[column, : len(best)] = best
             self.top_count[column] = len(best)
-            if column not in BY_DEPTH:
-                continue
-            at = BY_DEPTH.index(column)
-            for depth in range(len(DEPTHS)):
-                best = top_of(self.by_depth[: self._known, at, depth], self.tie, TOP)
-                self.depth_top[at, depth, : len(best)] = best
-                self.depth_top_count[at, depth] = len(best)
+
+    def _rebuild_depth_top(self, at: int, depth: int) -> None:
+        best = top_of(self.by_depth[: self._known, at, depth], self.tie, TOP)
+        self.depth_top[at, depth, : len(best)] = best
+        self.depth_top_count[at, depth] = len(best)
+
+    @property
+    def without_depths(self) -> int:
+        """Items whose clicks were counted by a version that knew nothing of depths."""
+        size = self._known
+        return int(((self.count[:size] > 0) & ~self.by_depth[:size].any((1, 2))).sum())
 
     def _grow(self, capacity: int) -> None:
         for name in ("popularity", "by_depth", "count", "value_sum", "first_ms", "last_ms", "tie", "born_ms"):
@@ -534,10 +544,14 @@ def depth_of(events):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _rank_depth(item, column, depth, by_depth, tie, top, top_count):  # type: ignore[no-untyped-def]
-    top_count[column, depth] = move_up(
-        item, by_depth[:, column, depth], tie, top[column, depth], top_count[column, depth]
-    )
+def _rank_depths(item, rose, by_depth, tie, top, top_count):  # type: ignore[no-untyped-def]
+    """Moves the item up where `rose` (3, 7) bool says so."""
+    for at in range(rose.shape[0]):
+        for depth in range(rose.shape[1]):
+            if rose[at, depth]:
+                top_count[at, depth] = move_up(
+                    item, by_depth[:, at, depth], tie, top[at, depth], top_count[at, depth]
+                )
 
 
 @numba.njit(cache=True, nogil=True)
@@ -560,10 +574,12 @@ def _fold(  # type: ignore[no-untyped-def]
     for h in range(popularity.shape[1]):
         popularity[item, h] += growth(time_ms, half_lives[h], reference[h])
     _rank(item, popularity, tie, top, top_count)
-    for k in range(len(BY_DEPTH)):
-        h = BY_DEPTH[k]
-        by_depth[item, k, depth] += growth(time_ms, half_lives[h], reference[h])
-        _rank_depth(item, k, depth, by_depth, tie, depth_top, depth_top_count)
+    rose = np.zeros(by_depth.shape[1:], np.bool_)
+    for at in range(len(DEPTH_HALF_LIVES)):
+        h = DEPTH_HALF_LIVES[at]
+        by_depth[item, at, depth] += growth(time_ms, half_lives[h], reference[h])
+        rose[at, depth] = True
+    _rank_depths(item, rose, by_depth, tie, depth_top, depth_top_count)
     if count[item] == 0:
         first_ms[item] = last_ms[item] = time_ms
         _rank_born(item, first_ms, tie, born, newest_count)

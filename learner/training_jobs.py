@@ -24,6 +24,7 @@ from learner.lists import Collect, Lists
 from learner.material import Material, pack
 from learner.ranker import Ranker, train_ranker
 from learner.release import LiveRelease
+from learner.signals import DEPTH_HALF_LIVES
 from learner.student import Student, StudentConfig, encode_histories
 from learner.student_training import (
     SoftTargets,
@@ -202,11 +203,11 @@ def _no_lists() -> Lists:
 
 
 def _newcomers(material: Material, deviation: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weights of standardised features that order by popularity among all times that among newcomers."""
+    """Weights of standardised features: the geometric mean of popularity among all and among newcomers."""
     popular_now = material.tuning.popular_now
-    nearest = material.signals.depth_columns()[popular_now]
+    nearest = DEPTH_HALF_LIVES[material.signals.depth_columns()[popular_now]]
     weights = np.zeros(len(FEATURES), np.float32)
-    for name in (f"popularity_{popular_now}", f"depth_{nearest}"):
+    for name in (f"popularity_{popular_now}", f"popularity_depth_{nearest}"):
         weights[FEATURES.index(name)] = 0.5 * deviation[FEATURES.index(name)]
     return weights
 

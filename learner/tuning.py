@@ -1,7 +1,7 @@
 """Settings that depend on the data and are chosen from its first part, never by hand.
 
 Owns three quick prequential trials (predict, then learn) over the last fifth of the training part:
-which half-lives the two popularity sources use, with which half-life pairs of clicks
+which half-lives the popularity sources use, with which half-life pairs of clicks
 fade, and how these are scored. Knows no models. Under ten seconds for 100,000 clicks on one core.
 """
 

@@ -12,13 +12,12 @@ import numpy as np
 
 from learner.catalogue import Catalogue
 from learner.events import INTEREST, KIND_OF_WORD, Kind
+from learner.neighbours import WINDOW
 from learner.signals import Signals
 from streams.clock import Clock
 from streams.contract import Click
 from streams.intake import Misplaced, Refused, admit
 from streams.user_states import DEDUPLICATED, event_hash
-
-HISTORY = 50  # items of interest that pairs are counted with
 
 Normalised = Callable[[int, float], float]  # kind, value -> value on a common scale
 
@@ -141,7 +140,7 @@ class Folding:
             # A time that may not move the clock may not age everything else either.
             time_ms = self.clock.bounded(click.timestamp)
             self.signals.learn(item, time_ms, int(kind), scaled, np.array(user.history, np.int32))
-        _remember(user.history, item, HISTORY)
+        _remember(user.history, item, WINDOW)
 
     def _is_counted(self, item: int, partition: int, offset: int) -> bool:
         if offset > self._restored.get(partition, -1):

@@ -106,6 +106,13 @@ class Learner(Service):  # type: ignore[misc]
             "learner ready", seconds=round(time.monotonic() - started, 1), items=self.catalogue.size,
             users=len(self.folding), **self.folding.counts,
         )  # fmt: skip
+        if without := self.signals.without_depths:
+            log.warning(
+                "the signals of some items were counted by a version that knew nothing of users' depths",
+                items=without,
+                mend="lists for newcomers get better as clicks come; to count what the topic clicks still "
+                "holds, delete the topic signals (older counts are lost) and restart learner and workers",
+            )
         self._spawn(self._watch_canaries())
         self._spawn(keep_trainer(self.settings, self.roles))
 

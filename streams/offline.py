@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from learner.candidates import EPSILON
 from learner.catalogue import Catalogue, Item
 from learner.events import INTEREST, Kind
+from learner.neighbours import WINDOW
 from learner.signals import Signals, SignalSettings, decay
 from streams.contract import Click
 from streams.intake import Arrival
@@ -25,8 +26,6 @@ from streams.user_states import UserStates, event_hash
 
 if TYPE_CHECKING:
     from learner.content import ContentEncoder
-
-WINDOW = 50  # a user's earlier events that a click pairs with, as in the learner
 
 
 class Offline:

@@ -21,10 +21,10 @@ from streams.collecting import thinned
 from streams.recommend import Ranked
 from streams.replay_systems import Nextclick
 
-EVERY = 250  # answered lists between two refreshes: a quarter of a second of one core each
+EVERY = 250  # answered lists between two refreshes: a third of a second of one core each
 RATE = 1e-3  # of learning
-KEPT = 20_000  # answered lists of before, of which `OLD` times as many as new ones are learned from again
-OLD = 3
+KEPT = 20_000  # answered lists of before that may be learned from again
+OLD = 3  # times as many of them as new ones (docs/log.md)
 NEGATIVES = 64
 
 

@@ -14,7 +14,7 @@ from learner.candidates import SOURCES, Asks, ModelArrays
 from learner.catalogue import Catalogue, Item
 from learner.events import AVERSION, INTEREST, Kind
 from learner.features import CENTRED, PLACE, PLACES, RAW
-from learner.signals import BY_DEPTH, DAY_MS, DEPTHS, SignalSettings
+from learner.signals import DAY_MS, DEPTH_HALF_LIVES, DEPTHS, SignalSettings
 
 YEAR_MS = 365.25 * DAY_MS
 f32 = np.float32
@@ -186,10 +186,10 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         x["year"] = year_now - catalogue.published[j] if dated else -5.0
         x["published_age"] = math.log1p(max(x["year"], 0) * 365.25) if dated else -1.0
         depth = depth_of(len(everything))
-        for k, h in enumerate(BY_DEPTH):
+        for h in DEPTH_HALF_LIVES:
             same = plain.by_depth(j, depth, h, now)
-            x[f"depth_{k}"] = math.log(same + 0.02 * plain.popularity(j, h, now) + 0.05)
-        clicks = [plain.by_depth(j, d, BY_DEPTH[-1], now) for d in range(len(DEPTHS))]
+            x[f"popularity_depth_{h}"] = math.log(same + 0.02 * plain.popularity(j, h, now) + 0.05)
+        clicks = [plain.by_depth(j, d, DEPTH_HALF_LIVES[-1], now) for d in range(len(DEPTHS))]
         x["depth_mean"] = sum(d * c for d, c in enumerate(clicks)) / sum(clicks) if count else -1.0
         x["depth_gap"] = x["depth_mean"] - depth if count else 0.0
         x["user_events"] = math.log1p(int(asks.events[row]))
@@ -318,10 +318,10 @@ def plain_candidates(asks: Asks, row: int, ann, plain: PlainSignals, model: Mode
             scores["popular_now"][j] = popularity(j, model.popular_now)
             scores["popular"][j] = popularity(j, model.popular)
             lives = plain.settings.half_lives_ms
-            nearest = min(BY_DEPTH, key=lambda h: abs(math.log(lives[h] / lives[model.popular_now])))
+            nearest = min(DEPTH_HALF_LIVES, key=lambda h: abs(math.log(lives[h] / lives[model.popular_now])))
             same = plain.by_depth(j, depth_of(len(whole)), nearest, now)
             if same:
-                scores["depth"][j] = same
+                scores["popular_by_depth"][j] = same
         slow = f32(1 / math.sqrt(count[j] + 5))
         rules = knn = together = f32(0)
         for d, q in enumerate(recent[:10]):

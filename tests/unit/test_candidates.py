@@ -20,6 +20,8 @@ def test_kernel_agrees_with_scoring_the_whole_catalogue(seed):
     catalogue, events, model = a_world(seed, items=60)
     signals, plain = Signals(SETTINGS, catalogue), PlainSignals(SETTINGS, catalogue)
     histories = [*fold(events, signals, plain).values(), []]
+    histories += [history[: 2**n] for n, history in enumerate(histories)]  # of every depth
+    model.popular_now = (1, 4, 7, 3)[seed]
     for item in (3, 20, 40):
         catalogue.withdraw(f"i{item}")
     rng = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from plain_signals import Event, PlainSignals, a_world, asks_of, plain_features
 
-from learner.candidates import Candidates, propose
+from learner.candidates import SOURCES, Candidates, propose
 from learner.events import INTEREST, Kind
 from learner.features import CENTRED, FEATURES, RAW, features
 from learner.signals import DAY_MS, Signals, SignalSettings
@@ -83,7 +83,11 @@ def test_a_dislike_is_no_evidence_but_is_remembered():
     asks.user_vector[1] = asks.user_vector[0]
     items = np.tile(np.arange(20, dtype=np.int32), (2, 1))
     candidates = Candidates(
-        items, np.zeros((2, 20), np.uint8), items, np.zeros((2, 20, 8), np.int16), np.full(2, 20, np.int32)
+        items,
+        np.zeros((2, 20), np.uint8),
+        items,
+        np.zeros((2, 20, len(SOURCES)), np.int16),
+        np.full(2, 20, np.int32),
     )
     columns = features(asks, candidates, catalogue, signals, model)
     changed = {FEATURES[c] for c in np.flatnonzero((columns[0] != columns[1]).any(0))}

@@ -218,7 +218,8 @@ def test_cold_users_have_an_order_of_their_own_also_exported_averaged_and_refres
     lists = cold_world(0)
     rankers = [train_ranker(lists, replace(QUICK, epochs=2), seed=seed)[0] for seed in (0, 1)]
     monkeypatch.setattr(cold_start, "PULL", 1.0)
-    found = fit_cold_start(lists, rankers[0].standardise, 0, 3)
+    begin = np.eye(6, dtype=np.float32)[3]
+    found = fit_cold_start(lists, rankers[0].standardise, 0, begin)
     assert found.weights.argmax() == 1
     for ranker in rankers:
         ranker.cold_start = found
@@ -234,8 +235,9 @@ def test_cold_users_have_an_order_of_their_own_also_exported_averaged_and_refres
     )
 
 
-def test_without_lists_of_cold_users_they_get_plain_popularity() -> None:
+def test_without_lists_of_cold_users_their_order_is_what_it_begins_with() -> None:
     lists = cold_world(0).part(slice(1, 4))
-    found = fit_cold_start(lists, lambda x: x, 0, 3)
-    np.testing.assert_array_equal(found.weights, np.eye(6, dtype=np.float32)[3])
+    begin = np.eye(6, dtype=np.float32)[3]
+    found = fit_cold_start(lists, lambda x: x, 0, begin)
+    np.testing.assert_array_equal(found.weights, begin)
     assert found.known == 0

@@ -15,10 +15,10 @@ from learner.catalogue import Catalogue, Item
 from learner.dataset import load_interactions, load_items
 from learner.events import Kind
 from learner.features import features
-from learner.neighbours import HEAD
+from learner.neighbours import HEAD, WINDOW
 from learner.signals import (
-    BY_DEPTH,
     DAY_MS,
+    DEPTH_HALF_LIVES,
     DEPTHS,
     FRONTIER,
     HALF_LIVES,
@@ -26,6 +26,7 @@ from learner.signals import (
     Signals,
     SignalSettings,
     decay,
+    depth_of,
 )
 from learner.toplists import TOP, top_of
 
@@ -77,7 +78,7 @@ def test_popularity_counts_and_times_are_what_their_names_say():
         )
         for h in range(HALF_LIVES):
             assert now_of(signals, item, h, now) == pytest.approx(plain.popularity(item, h, now), rel=1e-8)
-        for k, h in enumerate(BY_DEPTH):
+        for k, h in enumerate(DEPTH_HALF_LIVES):
             factor = decay(now, signals.half_lives[h], signals.reference[h])
             want = [plain.by_depth(item, depth, h, now) for depth in range(len(DEPTHS))]
             np.testing.assert_allclose(signals.by_depth[item, k] * factor, want, rtol=1e-8)
@@ -135,7 +136,7 @@ def test_top_lists_equal_a_sort():
                 want = top_of(signals.by_depth[: catalogue.size, column, depth], signals.tie, TOP)
                 count = signals.depth_top_count[column, depth]
                 assert signals.depth_top[column, depth, :count].tolist() == want.tolist()
-    assert (signals.depth_top_count > 0).sum() == 2 * len(BY_DEPTH)
+    assert (signals.depth_top_count > 0).sum() == 2 * len(DEPTH_HALF_LIVES)
     order = sorted(range(catalogue.size), key=lambda j: (-signals.popularity[j, 4], tie(catalogue, j)))
     assert signals.top[4].tolist() == order[:TOP]
 
@@ -147,7 +148,14 @@ def test_a_record_without_depths_is_one_of_before_there_were_any():
     record = {**json.loads(signals.record(1)), "depths": ""}
     worker.apply("i1", json.dumps(record).encode())
     assert worker.count[1] == 1
-    assert not worker.by_depth.any()
+    assert (signals.without_depths, worker.without_depths) == (0, 1)
+
+
+def test_a_depth_begins_with_its_number_of_events():
+    assert DEPTHS[0] == 0
+    assert DEPTHS[-1] <= WINDOW
+    for depth, least in enumerate(DEPTHS[1:], 1):
+        assert (depth_of(least - 1), depth_of(least)) == (depth - 1, depth)
 
 
 def test_a_full_row_gives_up_its_weakest_pair():
@@ -226,6 +234,38 @@ def catalogue_of(items, rng):
     return catalogue
 
 
+def test_sums_that_fell_leave_lists_as_a_sort_has_them(movies):
+    """A learner that began anew knows less than before: its records make items less popular."""
+    interactions, items = movies
+    catalogue = catalogue_of(items, np.random.default_rng(0))
+    worker = Signals(SignalSettings(), catalogue)
+    order = np.argsort(interactions.time_ms, kind="stable")
+    for first in (0, 1500):
+        learner, histories = Signals(SignalSettings(), catalogue_of(items, np.random.default_rng(1))), {}
+        for k in order[first:2500].tolist():
+            item = learner.catalogue.intern(interactions.item_ids[interactions.item[k]])
+            history = histories.setdefault(int(interactions.user[k]), [])
+            learner.learn(item, int(interactions.time_ms[k]), Kind.RATING, 0.5, np.array(history, np.int32))
+            history.append(item)
+        for touched in learner.drain():
+            worker.apply(learner.catalogue.ids[touched], learner.record(touched))
+    size = catalogue.size
+    for h in range(HALF_LIVES):
+        want = top_of(worker.popularity[:size, h], worker.tie, TOP)
+        assert worker.top[h, : worker.top_count[h]].tolist() == want.tolist()
+    for at, depth in np.ndindex(worker.depth_top_count.shape):
+        want = top_of(worker.by_depth[:size, at, depth], worker.tie, TOP)
+        assert worker.depth_top[at, depth, : worker.depth_top_count[at, depth]].tolist() == want.tolist()
+
+
+def depth_lists(signals):
+    """The popular items by depth, as ids."""
+    return [
+        [signals.catalogue.ids[j] for j in signals.depth_top[place][: signals.depth_top_count[place]]]
+        for place in np.ndindex(signals.depth_top_count.shape)
+    ]
+
+
 @pytest.mark.parametrize("neighbours", [12, None])
 def test_workers_end_with_the_learners_features(movies, neighbours):
     """5,000 clicks; records every 50. Applied as they come, or only the last of each item: all the same."""
@@ -263,7 +303,9 @@ def test_workers_end_with_the_learners_features(movies, neighbours):
     ids, now = sorted(interactions.item_ids)[:600], signals.now_ms + 1000
     clicked = sorted(compacted)[:400]
     want = bytes_of(signals, clicked + ids[:100], now)
+    assert (signals.depth_top_count > 0).all()
     for other in (worker, late, twice):
+        assert depth_lists(other) == depth_lists(signals)
         assert (other.now_ms, other.total, other.offsets) == (signals.now_ms, signals.total, signals.offsets)
         assert bytes_of(other, clicked + ids[:100], now) == want
 
