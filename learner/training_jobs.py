@@ -24,7 +24,7 @@ from learner.lists import Collect, Lists
 from learner.material import Material, pack
 from learner.ranker import Ranker, train_ranker
 from learner.release import LiveRelease
-from learner.signals import DEPTH_HALF_LIVES
+from learner.signals import DEPTH_HALF_LIVES, SignalSettings
 from learner.student import Student, StudentConfig, encode_histories
 from learner.student_training import (
     SoftTargets,
@@ -154,7 +154,8 @@ def ranker_job(
         writer=shared.writer(), name=f"ranker/{number}",
     )  # fmt: skip
     if number == 0 and len(lists):  # the others read the same lists, and an average has the first one's
-        begin = _newcomers(shared.material, (1 / ranker.inverse).numpy())
+        material, deviation = shared.material, (1 / ranker.inverse).numpy()
+        begin = newcomers_order(material.signals, material.tuning.popular_now, deviation)
         ranker.cold_start = fit_cold_start(lists, ranker.standardise, FEATURES.index("user_events"), begin)
     figures = {"epochs": round(trained.epochs, 2), "seconds": round(trained.seconds, 1)}
     if math.isfinite(trained.loss):
@@ -202,10 +203,14 @@ def _no_lists() -> Lists:
     )
 
 
-def _newcomers(material: Material, deviation: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weights of standardised features: the geometric mean of popularity among all and among newcomers."""
-    popular_now = material.tuning.popular_now
-    nearest = DEPTH_HALF_LIVES[material.signals.depth_columns()[popular_now]]
+def newcomers_order(
+    signals: SignalSettings, popular_now: int, deviation: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Weights (F,) of standardised features: the geometric mean of popularity among all and among newcomers.
+
+    `popular_now` is the place of the half-life; `deviation` (F,) what features were divided by.
+    """
+    nearest = DEPTH_HALF_LIVES[signals.depth_columns()[popular_now]]
     weights = np.zeros(len(FEATURES), np.float32)
     for name in (f"popularity_{popular_now}", f"popularity_depth_{nearest}"):
         weights[FEATURES.index(name)] = 0.5 * deviation[FEATURES.index(name)]

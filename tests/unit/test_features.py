@@ -1,5 +1,7 @@
 """The feature kernel answers to the plain definition, column by column."""
 
+import math
+
 import numpy as np
 import pytest
 from plain_signals import Event, PlainSignals, a_world, asks_of, plain_features
@@ -8,6 +10,7 @@ from learner.candidates import SOURCES, Candidates, propose
 from learner.events import INTEREST, Kind
 from learner.features import CENTRED, FEATURES, RAW, features
 from learner.signals import DAY_MS, Signals, SignalSettings
+from learner.training_jobs import newcomers_order
 
 SETTINGS = SignalSettings(pair_half_life_ms=5 * DAY_MS, neighbours=200)
 
@@ -118,3 +121,23 @@ def test_features_are_finite_for_whoever_asks_about_another_time(years):
     columns = features(asks, candidates, catalogue, signals, model)
     assert np.isfinite(columns).all()
     assert np.abs(columns).max() < 1e4
+
+
+@pytest.mark.parametrize("popular_now", [0, 3, 7])
+def test_newcomers_get_what_is_popular_among_all_and_among_them(popular_now):
+    catalogue, events, model = a_world(1)
+    signals, plain = Signals(SETTINGS, catalogue), PlainSignals(SETTINGS, catalogue)
+    fold(events, signals, plain)
+    now = events[-1].time_ms + 1000
+    asks = asks_of([[]], now, np.random.default_rng(0))
+    candidates = propose(asks, catalogue, signals, model, np.full((1, 1), -1, np.int32), 40)
+    rows = features(asks, candidates, catalogue, signals, model)[0]
+    deviation = np.random.default_rng(0).uniform(0.5, 3, len(FEATURES)).astype(np.float32)
+    scores = (rows / deviation) @ newcomers_order(SETTINGS, popular_now, deviation)
+    nearest = {0: 2, 3: 4, 7: 6}[popular_now]  # of the half-lives kept by depth
+    for score, item in zip(scores.tolist(), candidates.items[0].tolist(), strict=True):
+        among_all = plain.popularity(item, popular_now, now) + 0.05
+        among_them = (
+            plain.by_depth(item, 0, nearest, now) + 0.02 * plain.popularity(item, nearest, now) + 0.05
+        )
+        assert score == pytest.approx(0.5 * math.log(among_all * among_them), abs=1e-3)
