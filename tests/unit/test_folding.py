@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from learner.catalogue import Catalogue
+from learner.neighbours import WINDOW
 from learner.signals import FRONTIER, Signals, SignalSettings
 from streams.clock import DAY_MS, Clock
-from streams.folding import HISTORY, Folding, FoldingError
+from streams.folding import Folding, FoldingError
 from streams.partitioner import partition_of
 
 START = 1_700_000_000_000
@@ -86,7 +87,7 @@ def test_what_a_producer_sends_twice_counts_once_among_the_last_64_events() -> N
     feed(target, logged([*events, click("u", "a", 0)]))
     assert counts(target)["a"] == 1
     assert target.counts["duplicates"] == 1
-    assert len(target.history("u")) == HISTORY
+    assert len(target.history("u")) == WINDOW
 
 
 def test_misplaced_and_undecodable_records_are_passed_over_but_move_the_offset() -> None:
