@@ -9,6 +9,7 @@ import pytest
 from served import served_bundle
 
 from learner.catalogue import Catalogue, Item
+from learner.events import Kind
 from learner.release import LiveRelease, write_release
 from learner.signals import Signals, SignalSettings
 from streams.contract import Click, Request
@@ -95,6 +96,22 @@ def test_a_list_knows_its_own_click_and_not_the_next() -> None:
     listed = [{item.item_id for item in o.recommendation.items} for o in (first, second)]  # type: ignore[union-attr]
     assert "more-0" not in listed[0] | listed[1]
     assert "more-1" in listed[0] - listed[1]
+
+
+def test_what_newcomers_click_is_listed_as_popular() -> None:
+    the_world, states = world()
+    number = the_world.catalogue.index
+    for n in range(20):  # old hands click on the first, newcomers on some others
+        history = np.array([number["more-9"]], np.int32)
+        the_world.signals.learn(number["more-0"], NOW + n, Kind.CLICK, 0.0, history)
+        item = number[f"more-{1 + n % 5}"]
+        the_world.signals.learn(item, NOW + n, Kind.CLICK, 0.0, np.zeros(0, np.int32))
+    asked = Arrival(Request(request_id="r", user_id="nobody", k=30), 0, 0)
+    found = recommend([asked], states, the_world, NOW + 100, rng=None)[0].recommendation
+    assert found is not None
+    listed = [item for item in found.items if item.source == "popular_by_depth"]
+    assert {item.item_id for item in listed} & {f"more-{k}" for k in range(1, 6)}
+    assert {item.reason.kind for item in found.items if item.source.startswith("popular")} == {"popular"}
 
 
 @pytest.mark.parametrize(("repeats", "again"), [(None, False), (False, False), (True, True)])
