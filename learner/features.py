@@ -32,7 +32,7 @@ from learner.lists import Layout
 from learner.neighbours import WINDOW
 from learner.signals import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, Signals, depth_of
 
-_STUDENT = ("student", "student_mean", "student_max", "student_rank", "student_cosine")
+_STUDENT = ("student", "student_mean", "student_max", "student_rank", "student_cosine", "student_profile")
 _POPULARITY = (
     *(f"popularity_{h}" for h in range(HALF_LIVES)),  # log decayed popularity by half-life
     "popularity_all",
@@ -70,7 +70,16 @@ _REST = (
     "value_item", "value_user", "value_last", "own_count", "own_since", "own_distance", "own_due",
     "ease_10", "ease_all", *(f"rank_{source}" for source in SOURCES),
 )  # fmt: skip
-RAW = (*_STUDENT, *_POPULARITY, *_DEPTH, *_USER, *_PAIRS, *_CONTENT, *_REST)
+# In these columns each of the user's newest own items is looked up too, as a candidate of the moment before
+# it came, by today's signals without its own click; the share of today's candidates that lie below it, as a
+# mean over these items, tells which columns this user's next item can be found by.
+FOLLOWED = (
+    "student_cosine", "student_profile", *(f"popularity_{h}" for h in (1, 3, 5)), "popularity_all",
+    "popularity_depth_4", "age", "year", "knn_1", "knn_10", "rules", "rule_1",
+    "content_1", "content_profile", "content_max", "ease_10", "value_item",
+)  # fmt: skip
+_FOLLOWS = tuple(f"follows_{name}" for name in FOLLOWED)
+RAW = (*_STUDENT, *_POPULARITY, *_DEPTH, *_USER, *_PAIRS, *_CONTENT, *_REST, *_FOLLOWS)
 # Columns whose level differs from list to list while their order within the list is what matters.
 CENTRED = (
     "student", *(f"popularity_{h}" for h in range(1, HALF_LIVES)), "popularity_all", *_POPULARITY_BY_DEPTH,
@@ -95,6 +104,8 @@ LAYOUT = Layout(len(RAW) + len(CENTRED), PLACES, len(PLACE))
 _CENTRED_COLUMNS = np.array([RAW.index(name) for name in CENTRED])
 _RAW_COLUMNS = len(RAW)
 _POP, _LAST_SEEN, _BY_DEPTH = (RAW.index(name) for name in ("popularity_0", "last_seen", _DEPTH[0]))
+_FOLLOW = RAW.index(_FOLLOWS[0])
+_FOLLOWED_COLUMNS = np.array([RAW.index(name) for name in FOLLOWED])
 _EVENTS, _KNN, _CONTENT_1, _VALUE = (
     RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
 )
@@ -105,6 +116,9 @@ _UNSEEN_RANK = math.log1p(200.0)  # of a source that did not name the candidate,
 _LOG_RANK = np.log1p(np.arange(4097, dtype=np.float32))
 _DAY_MS = 86_400_000.0
 _DEPTH_PRIOR = 0.02  # share of the popularity among all users in that among users of one depth
+_LOOKED_BACK = 12  # own items that are looked up, each as far as `LAST` items before it; weights .85**d
+_FOLLOW_PRIOR = 0.8  # what columns of one who has followed nothing yet say, with the weight of one item
+_TIED = 3e-5  # values so near count as equal: rounding must not decide
 _ELSEWHERE = 8  # places for what belongs to no candidate: adding there is cheaper than a branch mispredicted
 _YEAR_MS = 365.25 * _DAY_MS
 
@@ -273,6 +287,74 @@ def _user_columns(times, kinds, length, events, now, user):  # type: ignore[no-u
 
 
 @numba.njit(cache=True, nogil=True)
+def _direction(items, vectors, out):  # type: ignore[no-untyped-def]
+    """Unit mean of the items' unit vectors, weights .9**d, into `out` (D,); or 0."""
+    out[:] = 0.0
+    weight = 1.0
+    for item in items:
+        vector = vectors[item]
+        scale = np.float32(weight / (math.sqrt(dot(vector, vector)) + 1e-9))
+        for k in range(out.shape[0]):
+            out[k] += scale * vector[k]
+        weight *= 0.9
+    scale = np.float32(1.0 / (math.sqrt(dot(out, out)) + 1e-9))
+    for k in range(out.shape[0]):
+        out[k] *= scale
+
+
+@numba.njit(cache=True, nogil=True)
+def _own_pairs(  # type: ignore[no-untyped-def]
+    history, newest, in_history, earlier, before, before_item, before_weight, ease_item, ease_weight,
+    pairs, ease,
+):  # fmt: skip
+    """What the user's own items say of each other, into `pairs` (2, n, n + LAST) and `ease` (n, n + LAST).
+
+    [0, d, e]: how often the item at d and the older one at e came together; [1, d, e]: how often the former
+    came after the latter (1 / distance each time); both without this user's own click. `ease` has the
+    weight that the static model gives the former for the latter. For the `newest` n items and the `LAST`
+    before each. `history` (m,) int32, newest first; `in_history` (cap,) int8 all -1, left so.
+    """
+    pairs[:] = 0.0
+    ease[:] = 0.0
+    for d in range(history.shape[0] - 1, -1, -1):
+        earlier[d] = in_history[history[d]]
+        in_history[history[d]] = d
+    for first in range(history.shape[0]):
+        q = history[first]
+        if in_history[q] != first:
+            continue  # an older event of the same item: done with the newest
+        for k in range(before[q, 0], before[q, 0] + before[q, 1]):
+            other = in_history[before_item[k]]
+            while other >= 0:
+                place = first
+                while place >= 0:
+                    distance = other - place
+                    if distance > 0:
+                        if place < newest and distance <= LAST:
+                            pairs[0, place, other] += max(before_weight[k, 0] - 1.0, 0.0)
+                            pairs[1, place, other] += max(before_weight[k, 2] - 1.0 / distance, 0.0)
+                    elif distance < 0 and other < newest and distance >= -LAST:
+                        pairs[0, other, place] += before_weight[k, 0]
+                    place = earlier[place]
+                other = earlier[other]
+        if q < ease_item.shape[0]:
+            for k in range(ease_item.shape[1]):
+                j = ease_item[q, k]
+                if j < 0:
+                    break
+                other = in_history[j]
+                while other >= 0:
+                    place = first
+                    while place >= 0:
+                        if other < newest and 0 < place - other <= LAST:
+                            ease[other, place] += ease_weight[q, k]
+                        place = earlier[place]
+                    other = earlier[other]
+    for d in range(history.shape[0]):
+        in_history[history[d]] = -1
+
+
+@numba.njit(cache=True, nogil=True)
 def _features(  # type: ignore[no-untyped-def]
     asks_items, asks_times, asks_kinds, asks_values, length, events, now_ms, user_vector,
     candidates, ranks, candidate_count,
@@ -305,6 +387,11 @@ def _features(  # type: ignore[no-untyped-def]
     freshness = np.empty(WINDOW)
     own_item = np.empty((PLACES, 5), np.float32)
     cosine_norm = np.empty(6, np.float32)
+    pairs = np.empty((2, _LOOKED_BACK, _LOOKED_BACK + LAST))
+    own_ease = np.empty((_LOOKED_BACK, _LOOKED_BACK + LAST), np.float32)
+    followed = np.empty((_LOOKED_BACK, len(FOLLOWED)), np.float32)
+    column = np.empty(size, np.float32)
+    mean_vector = np.empty((2, vectors.shape[1]), np.float32)
     liked, liked_last, warmth = category_scratch[0], category_scratch[1], category_scratch[2]
     # How popular categories are now: by the top list alone, whose order is the same in every process.
     for r in range(top_count[short]):
@@ -392,6 +479,7 @@ def _features(  # type: ignore[no-untyped-def]
         last = row[recent[0]] if found > 0 else -1
         if last >= 0:
             cosine_norm[0] = math.sqrt(dot(vectors[last], vectors[last])) + 1e-9
+        _direction(history[: min(found, LAST)], vectors, mean_vector[0])
         averse, aversion_places = 0, np.empty(_AVERSIONS, np.int32)
         for place in range(length[b] - 1, -1, -1):
             kind = asks_kinds[b, place]
@@ -426,6 +514,7 @@ def _features(  # type: ignore[no-untyped-def]
             x[1] = student[c] - mean
             x[2] = student[c] - highest
             x[4] = dot(vectors[last], vectors[j]) / (norm * cosine_norm[0]) if last >= 0 else 0.0
+            x[5] = dot(mean_vector[0], vectors[j]) / norm
 
             # Popularity, age
             f = _POP
@@ -623,6 +712,71 @@ def _features(  # type: ignore[no-untyped-def]
             for s in range(ranks.shape[2]):
                 rank = ranks[b, c, s]
                 x[f + 9 + s] = _LOG_RANK[min(rank, 4096)] if rank >= 0 else _UNSEEN_RANK
+
+        # What the user's newest items could be found by
+        looked_back = min(found - 1, _LOOKED_BACK)
+        if looked_back > 0:
+            reach = min(found, looked_back + LAST)
+            _own_pairs(
+                history[:reach], looked_back, in_history, earlier, before, before_item, before_weight,
+                ease_item, ease_weight, pairs, own_ease,
+            )  # fmt: skip
+        for d in range(looked_back):
+            q, x = history[d], followed[d]
+            ago = now - asks_times[b, recent[d]]
+            older = history[d + 1 : min(d + 1 + LAST, found)]
+            clicks = max(count[q] - 1.0, 0.0)
+            slow = 1.0 / math.sqrt(clicks + 5.0)
+            norm = math.sqrt(dot(vectors[q], vectors[q])) + 1e-9
+            x[0] = dot(vectors[older[0]], vectors[q]) / (
+                norm * (math.sqrt(dot(vectors[older[0]], vectors[older[0]])) + 1e-9)
+            )
+            _direction(older, vectors, mean_vector[1])
+            x[1] = dot(mean_vector[1], vectors[q]) / norm
+            for k in range(3):
+                h = 2 * k + 1
+                own = 0.5 ** (max(ago, 0) / half_lives[h])
+                x[2 + k] = _log(max(min(popularity[q, h] * factor[h] - own, clicks), 0.0) + EPSILON)
+            x[5] = _log(clicks + 1.0)
+            h = DEPTH_HALF_LIVES[1]
+            own = 0.5 ** (max(ago, 0) / half_lives[h])
+            same = by_depth[q, 1, depth] * factor[h] - (own if depth_of(found_all - 1 - d) == depth else 0.0)
+            among_all = max(min(popularity[q, h] * factor[h] - own, clicks), 0.0)
+            x[6] = _log(max(min(same, clicks), 0.0) + _DEPTH_PRIOR * among_all + EPSILON)
+            x[7] = _age(now, first_ms[q]) if count[q] > 0 else -1.0
+            x[8] = year_now - published[q] if not math.isnan(published[q]) else -5.0
+            evidence, rules, ease_near = 0.0, 0.0, np.float32(0.0)
+            for e in range(d + 1, d + 1 + older.shape[0]):
+                evidence += pairs[0, d, e] / math.sqrt(count[history[e]] + 1.0)
+                rules += pairs[1, d, e] / (e - d)
+                ease_near += own_ease[d, e]
+            x[9] = _log(pairs[0, d, d + 1] / math.sqrt(count[older[0]] + 1.0) * slow + 1e-3)
+            x[10] = _log(evidence * slow + 1e-3)
+            x[11] = _log(rules * slow + 1e-3)
+            x[12] = _log(pairs[1, d, d + 1] + 0.05)
+            content_profile(row, recent[d + 1 :], found - d - 1, content, profile)
+            closest = -2.0
+            for e in range(min(older.shape[0], 5)):
+                closest = max(closest, dot(content[older[e]], content[q]))
+            x[13] = dot(content[older[0]], content[q])
+            x[14] = dot(profile, content[q])
+            x[15] = closest
+            x[16] = ease_near
+            x[17] = value_sum[q] / (count[q] + 3.0)
+        for k in range(len(FOLLOWED)):
+            for c in range(n):
+                column[c] = out[b, c, _FOLLOWED_COLUMNS[k]]
+            total_weight, total_share, weight = 1.0, _FOLLOW_PRIOR, 1.0
+            for d in range(looked_back):
+                below = 0
+                for c in range(n):
+                    below += column[c] < followed[d, k] - _TIED
+                    below += column[c] <= followed[d, k] + _TIED
+                total_share += weight * below / (2 * n)
+                total_weight += weight
+                weight *= 0.85
+            for c in range(n):
+                out[b, c, _FOLLOW + k] = total_share / total_weight
         for d in range(min(found, 20)):
             q = row[recent[d]]
             _clear_categories(liked, categories[q])

@@ -13,7 +13,7 @@ import numpy as np
 from learner.candidates import SOURCES, Asks, ModelArrays
 from learner.catalogue import Catalogue, Item
 from learner.events import AVERSION, INTEREST, Kind
-from learner.features import CENTRED, PLACE, PLACES, RAW
+from learner.features import CENTRED, FOLLOWED, PLACE, PLACES, RAW
 from learner.signals import DAY_MS, DEPTH_HALF_LIVES, DEPTHS, SignalSettings
 
 YEAR_MS = 365.25 * DAY_MS
@@ -115,6 +115,14 @@ def profile_of(items, model: ModelArrays):
     return mean / norm if norm > 1e-9 else mean
 
 
+def direction(items, model: ModelArrays):
+    """Unit mean of the newest ten items' unit vectors; or 0."""
+    mean = np.zeros(model.vectors.shape[1])
+    for d, item in enumerate(items[:10]):
+        mean += 0.9**d * model.vectors[item] / (math.sqrt(model.vectors[item] @ model.vectors[item]) + 1e-9)
+    return mean / (math.sqrt(mean @ mean) + 1e-9)
+
+
 def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals, model: ModelArrays):
     """(C, F) for one ask, by name."""
     catalogue, now = plain.catalogue, int(asks.now_ms[row])
@@ -173,6 +181,7 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         x["student_max"] = student[j] - max(student.values())
         x["student_rank"] = math.log1p(sum(other > student[j] for other in student.values()))
         x["student_cosine"] = cosine(model.vectors[last], model.vectors[j]) if recent else 0.0
+        x["student_profile"] = cosine(direction([event.item for event in recent], model), model.vectors[j])
         for h in range(8):
             x[f"popularity_{h}"] = log_popularity(j, h)
         for h in range(7):
@@ -293,10 +302,68 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
                 math.log(count + 1), math.log(together[d] * rarity + 0.01),
                 math.log(ahead[d][2] * rarity + 0.01),
             ]  # fmt: skip
+        x |= {f"follows_{name}": 0.0 for name in FOLLOWED}  # below, where all columns are known
         rows.append([*(x[name] for name in RAW), *places.ravel()])
     table = np.array(rows)
+    back = looked_back(everything, plain, model, now)
+    for k, name in enumerate(FOLLOWED):
+        share, weights = 0.8, 1.0
+        for d, values in enumerate(back):
+            column = table[:, RAW.index(name)]
+            below = (column < values[k] - 3e-5).mean() + (column <= values[k] + 3e-5).mean()
+            share, weights = share + 0.85**d * below / 2, weights + 0.85**d
+        table[:, RAW.index(f"follows_{name}")] = share / weights
     raw, columns = table[:, : len(RAW)], [RAW.index(name) for name in CENTRED]
     return np.hstack([raw, raw[:, columns] - raw[:, columns].mean(0), table[:, len(RAW) :]])
+
+
+def looked_back(everything, plain: PlainSignals, model: ModelArrays, now: int):
+    """For each of the newest twelve own items that another came before: its values of `FOLLOWED`."""
+    recent, found = everything[:50], []
+    for d, event in enumerate(recent[:12]):
+        older = recent[d + 1 : d + 11]
+        if not older:
+            break
+        item, clicks = event.item, plain.count(event.item) - 1
+        slow = 1 / math.sqrt(clicks + 5)
+        depth, depth_then = depth_of(len(everything)), depth_of(len(everything) - 1 - d)
+        mine = {h: 2 ** ((event.time_ms - now) / plain.settings.half_lives_ms[h]) for h in range(8)}
+        others = {h: max(plain.popularity(item, h, now) - mine[h], 0) for h in range(8)}
+        ahead, together = [], []
+        for distance, before in enumerate(older, 1):
+            forward = plain.pair(before.item, item, now) if before.item != item else (0, 0, 0, 0, 0)
+            backward = plain.pair(item, before.item, now) if before.item != item else (0, 0, 0, 0, 0)
+            ahead.append(max(forward[2] - 1 / distance, 0))
+            together.append(max(forward[0] - 1, 0) + backward[0])
+        knn = [t / math.sqrt(plain.count(e.item) + 1) for t, e in zip(together, older, strict=True)]
+        likeness = [float(model.content[e.item] @ model.content[item]) for e in older[:5]]
+        ease = [
+            float(model.ease_weight[e.item, k])
+            for e in older
+            for k in range(model.ease_item.shape[1])
+            if e.item < len(model.ease_item) and model.ease_item[e.item, k] == item
+        ]
+        same = plain.by_depth(item, depth, 4, now) - (mine[4] if depth_then == depth else 0)
+        published = plain.catalogue.published[item]
+        found.append([
+            cosine(model.vectors[older[0].item], model.vectors[item]),
+            cosine(direction([e.item for e in older], model), model.vectors[item]),
+            *(math.log(others[h] + 0.05) for h in (1, 3, 5)),
+            math.log(clicks + 1),
+            math.log(max(same, 0) + 0.02 * others[4] + 0.05),
+            age(now, plain.of(item)[0].time_ms),
+            -5.0 if math.isnan(published) else 1970 + now / YEAR_MS - published,
+            math.log(knn[0] * slow + 1e-3),
+            math.log(sum(knn) * slow + 1e-3),
+            math.log(sum(a / n for n, a in enumerate(ahead, 1)) * slow + 1e-3),
+            math.log(ahead[0] + 0.05),
+            likeness[0],
+            float(profile_of([e.item for e in recent[d + 1 :]], model) @ model.content[item]),
+            max(likeness),
+            sum(ease),
+            sum(e.value for e in plain.of(item)) / (clicks + 4),
+        ])  # fmt: skip
+    return found
 
 
 def plain_candidates(asks: Asks, row: int, ann, plain: PlainSignals, model: ModelArrays, size: int):
