@@ -143,3 +143,34 @@ def test_newcomers_get_what_is_popular_among_all_and_among_them(popular_now):
             plain.by_depth(item, 0, nearest, now) + 0.02 * plain.popularity(item, nearest, now) + 0.05
         )
         assert score == pytest.approx(0.5 * math.log(among_all * among_them), abs=1e-3)
+
+
+def test_a_users_own_clicks_are_not_what_their_items_could_be_found_by():
+    catalogue, _, model = a_world(3)
+    signals, now = Signals(SETTINGS, catalogue), 1_500_000_000_000
+    crowd = [
+        Event(f"u{user}", item, now - 90_000 + 10 * item, Kind.CLICK, 0.0)
+        for user in range(3)
+        for item in range(10)
+    ]
+    alone = [Event("x", 20 + k, now - 5000 + k, Kind.CLICK, 0.0) for k in range(9)]
+    fold(crowd + alone, signals)
+    asks = asks_of([alone, crowd[:9]], now, np.random.default_rng(0), barred=False)
+    shown = np.tile(np.arange(10, dtype=np.int32), (2, 1))
+    none = np.zeros((2, 10, len(SOURCES)), np.int16)
+    candidates = Candidates(shown, np.zeros((2, 10), np.uint8), shown, none, np.full(2, 10, np.int32))
+    columns = features(asks, candidates, catalogue, signals, model)
+
+    def follows(row, name):
+        return columns[row, 0, FEATURES.index(f"follows_{name}")]
+
+    weights = sum(0.85**d for d in range(8))  # the oldest of nine has nothing before it
+    below_all, tied = 0.8 / (1 + weights), (0.8 + 0.5 * weights) / (1 + weights)
+    # Nobody else has clicked what x has, and no candidate has come together with it.
+    for name in ("popularity_1", "popularity_5", "popularity_all"):
+        assert follows(0, name) == pytest.approx(below_all, abs=1e-5)
+    for name in ("knn_1", "knn_10", "rules", "rule_1"):
+        assert follows(0, name) == pytest.approx(tied, abs=1e-5)
+    # Of the crowd everybody went the same way: without the user's own click, two still did.
+    assert follows(1, "rule_1") > tied
+    assert (columns[:, 1:] == columns[:, :1])[:, :, RAW.index("follows_age")].all()  # of the user alone
