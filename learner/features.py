@@ -71,8 +71,9 @@ _REST = (
     "ease_10", "ease_all", *(f"rank_{source}" for source in SOURCES),
 )  # fmt: skip
 # In these columns each of the user's newest own items is looked up too, as a candidate of the moment before
-# it came, by today's signals without its own click; the share of today's candidates that lie below it, as a
-# mean over these items, tells which columns this user's next item can be found by.
+# it came, by today's signals without its own click (where they have counted it yet). The share of today's
+# candidates that lie below it (ties count half), as a mean over these items and one at `_FOLLOW_PRIOR`, tells
+# which columns this user's next item can be found by.
 FOLLOWED = (
     "student_cosine", "student_profile", *(f"popularity_{h}" for h in (1, 3, 5)), "popularity_all",
     "popularity_depth_4", "age", "year", "knn_1", "knn_10", "rules", "rule_1",
@@ -116,8 +117,9 @@ _UNSEEN_RANK = math.log1p(200.0)  # of a source that did not name the candidate,
 _LOG_RANK = np.log1p(np.arange(4097, dtype=np.float32))
 _DAY_MS = 86_400_000.0
 _DEPTH_PRIOR = 0.02  # share of the popularity among all users in that among users of one depth
-_LOOKED_BACK = 12  # own items that are looked up, each as far as `LAST` items before it; weights .85**d
-_FOLLOW_PRIOR = 0.8  # what columns of one who has followed nothing yet say, with the weight of one item
+_LOOKED_BACK = 12  # own items that are looked up, each as far as `LAST` items before it
+_FOLLOW_FADING = 0.85  # of what an own item weighs, to the next older one
+_FOLLOW_PRIOR = 0.8  # where answers stand in most columns
 _TIED = 3e-5  # values so near count as equal: rounding must not decide
 _ELSEWHERE = 8  # places for what belongs to no candidate: adding there is cheaper than a branch mispredicted
 _YEAR_MS = 365.25 * _DAY_MS
@@ -304,15 +306,16 @@ def _direction(items, vectors, out):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _own_pairs(  # type: ignore[no-untyped-def]
-    history, newest, in_history, earlier, before, before_item, before_weight, ease_item, ease_weight,
+    history, counted, newest, in_history, earlier, before, before_item, before_weight, ease_item, ease_weight,
     pairs, ease,
 ):  # fmt: skip
     """What the user's own items say of each other, into `pairs` (2, n, n + LAST) and `ease` (n, n + LAST).
 
     [0, d, e]: how often the item at d and the older one at e came together; [1, d, e]: how often the former
-    came after the latter (1 / distance each time); both without this user's own click. `ease` has the
-    weight that the static model gives the former for the latter. For the `newest` n items and the `LAST`
-    before each. `history` (m,) int32, newest first; `in_history` (cap,) int8 all -1, left so.
+    came after the latter (1 / distance each time); both without this user's own click at d, where signals
+    have `counted` it. `ease` has the weight that the static model gives the former for the latter. For the
+    `newest` n items and the `LAST` before each. `history` (m,) int32, newest first; `counted` (n,) float64,
+    1 or 0; `in_history` (cap,) int8 all -1, left so.
     """
     pairs[:] = 0.0
     ease[:] = 0.0
@@ -331,8 +334,9 @@ def _own_pairs(  # type: ignore[no-untyped-def]
                     distance = other - place
                     if distance > 0:
                         if place < newest and distance <= LAST:
-                            pairs[0, place, other] += max(before_weight[k, 0] - 1.0, 0.0)
-                            pairs[1, place, other] += max(before_weight[k, 2] - 1.0 / distance, 0.0)
+                            mine = counted[place]
+                            pairs[0, place, other] += max(before_weight[k, 0] - mine, 0.0)
+                            pairs[1, place, other] += max(before_weight[k, 2] - mine / distance, 0.0)
                     elif distance < 0 and other < newest and distance >= -LAST:
                         pairs[0, other, place] += before_weight[k, 0]
                     place = earlier[place]
@@ -390,6 +394,7 @@ def _features(  # type: ignore[no-untyped-def]
     pairs = np.empty((2, _LOOKED_BACK, _LOOKED_BACK + LAST))
     own_ease = np.empty((_LOOKED_BACK, _LOOKED_BACK + LAST), np.float32)
     followed = np.empty((_LOOKED_BACK, len(FOLLOWED)), np.float32)
+    counted = np.empty(_LOOKED_BACK)
     column = np.empty(size, np.float32)
     mean_vector = np.empty((2, vectors.shape[1]), np.float32)
     liked, liked_last, warmth = category_scratch[0], category_scratch[1], category_scratch[2]
@@ -715,17 +720,21 @@ def _features(  # type: ignore[no-untyped-def]
 
         # What the user's newest items could be found by
         looked_back = min(found - 1, _LOOKED_BACK)
+        for d in range(looked_back):
+            # A worker may hear of a click before the learner does, and lists to learn from are made for many
+            # clicks before they are counted: what is not in the sums must not be taken out of them.
+            counted[d] = 1.0 if last_ms[history[d]] >= asks_times[b, recent[d]] else 0.0
         if looked_back > 0:
             reach = min(found, looked_back + LAST)
             _own_pairs(
-                history[:reach], looked_back, in_history, earlier, before, before_item, before_weight,
-                ease_item, ease_weight, pairs, own_ease,
+                history[:reach], counted, looked_back, in_history, earlier,
+                before, before_item, before_weight, ease_item, ease_weight, pairs, own_ease,
             )  # fmt: skip
         for d in range(looked_back):
-            q, x = history[d], followed[d]
+            q, x, mine = history[d], followed[d], counted[d]
             ago = now - asks_times[b, recent[d]]
             older = history[d + 1 : min(d + 1 + LAST, found)]
-            clicks = max(count[q] - 1.0, 0.0)
+            clicks = max(count[q] - mine, 0.0)
             slow = 1.0 / math.sqrt(clicks + 5.0)
             norm = math.sqrt(dot(vectors[q], vectors[q])) + 1e-9
             x[0] = dot(vectors[older[0]], vectors[q]) / (
@@ -735,15 +744,15 @@ def _features(  # type: ignore[no-untyped-def]
             x[1] = dot(mean_vector[1], vectors[q]) / norm
             for k in range(3):
                 h = 2 * k + 1
-                own = 0.5 ** (max(ago, 0) / half_lives[h])
+                own = mine * 0.5 ** (max(ago, 0) / half_lives[h])
                 x[2 + k] = _log(max(min(popularity[q, h] * factor[h] - own, clicks), 0.0) + EPSILON)
             x[5] = _log(clicks + 1.0)
             h = DEPTH_HALF_LIVES[1]
-            own = 0.5 ** (max(ago, 0) / half_lives[h])
+            own = mine * 0.5 ** (max(ago, 0) / half_lives[h])
             same = by_depth[q, 1, depth] * factor[h] - (own if depth_of(found_all - 1 - d) == depth else 0.0)
             among_all = max(min(popularity[q, h] * factor[h] - own, clicks), 0.0)
             x[6] = _log(max(min(same, clicks), 0.0) + _DEPTH_PRIOR * among_all + EPSILON)
-            x[7] = _age(now, first_ms[q]) if count[q] > 0 else -1.0
+            x[7] = _age(now, first_ms[q]) if clicks > 0 else -1.0
             x[8] = year_now - published[q] if not math.isnan(published[q]) else -5.0
             evidence, rules, ease_near = 0.0, 0.0, np.float32(0.0)
             for e in range(d + 1, d + 1 + older.shape[0]):
@@ -762,7 +771,7 @@ def _features(  # type: ignore[no-untyped-def]
             x[14] = dot(profile, content[q])
             x[15] = closest
             x[16] = ease_near
-            x[17] = value_sum[q] / (count[q] + 3.0)
+            x[17] = (value_sum[q] - mine * asks_values[b, recent[d]]) / (clicks + 3.0)
         for k in range(len(FOLLOWED)):
             for c in range(n):
                 column[c] = out[b, c, _FOLLOWED_COLUMNS[k]]
@@ -774,7 +783,7 @@ def _features(  # type: ignore[no-untyped-def]
                     below += column[c] <= followed[d, k] + _TIED
                 total_share += weight * below / (2 * n)
                 total_weight += weight
-                weight *= 0.85
+                weight *= _FOLLOW_FADING
             for c in range(n):
                 out[b, c, _FOLLOW + k] = total_share / total_weight
         for d in range(min(found, 20)):

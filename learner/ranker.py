@@ -223,6 +223,18 @@ def refresh(
     return after.eval(), report
 
 
+@torch.no_grad()
+def list_losses(ranker: Ranker, lists: Lists) -> NDArray[np.float32]:
+    """What training minimises, for each of answered lists (n,): the answer's cross-entropy in its list."""
+    scores = torch.from_numpy(ranker.scores(lists.features)).masked_fill(
+        ~torch.from_numpy(lists.mask), IMPOSSIBLE
+    )
+    losses: NDArray[np.float32] = F.cross_entropy(
+        scores, torch.from_numpy(lists.positive), reduction="none"
+    ).numpy()
+    return losses
+
+
 def _fit(
     ranker: Ranker, lists: Lists, rate: float, epochs: int, warmup: int, seed: int,
     soft: NDArray[np.float32] | None, budget_s: float, log: _Log | None, clock: Callable[[], float],

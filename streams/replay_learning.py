@@ -1,8 +1,9 @@
 """Nextclick in a replay with a ranker that goes on learning: what the learner's refresh does, click by click.
 
 Owns when the ranker is refreshed and on which lists: those that were shown at the asks and answered since, by
-the very models that were live then. Needs torch, which a worker does not have: production refreshes in the
-trainer, and workers take up the release.
+the very models that were live then. The refreshed ranker answers only while, on lists new to it, it has
+lately been no worse than the one it began as; in production the gate sees to that. Needs torch, which a
+worker does not have: production refreshes in the trainer, and workers take up the release.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from learner.bundle_files import read_release
 from learner.lists import Lists
-from learner.ranker import ranker_model, refresh
+from learner.ranker import Ranker, list_losses, ranker_model, refresh
 from learner.refresh import ranker_from_model
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 from streams.collecting import thinned
@@ -26,6 +27,7 @@ RATE = 1e-3  # of learning
 KEPT = 20_000  # answered lists of before that may be learned from again
 OLD = 3  # times as many of them as new ones (docs/log.md)
 NEGATIVES = 64
+REMEMBERED = 0.9  # of what is known of both rankers, from one refresh to the next
 
 
 class Refreshed(Nextclick):
@@ -37,12 +39,12 @@ class Refreshed(Nextclick):
         """As Nextclick; the ranker is loaded once more, to be trained on."""
         torch.set_num_threads(1)
         super().fit(first)
-        self._ranker = ranker_from_model(read_release(Path(self._train(first))).ranker or b"")
+        self._begin_with(Path(self._train(first)))
         self._rng = np.random.default_rng(first.seed)
         self._shown: Ranked | None = None
         self._fresh: list[Lists] = []
         self._older: list[Lists] = []
-        self.refreshes = 0
+        self.refreshes = self.served = 0
 
     def rank(self, ask: Ask) -> Ranking:
         """As Nextclick; what was shown is kept until the answer comes."""
@@ -68,7 +70,16 @@ class Refreshed(Nextclick):
 
     def describe(self) -> dict[str, Any]:
         """As Nextclick, and how often the ranker was refreshed."""
-        return super().describe() | {"refreshes": self.refreshes, "lists_a_refresh": self.every}
+        return super().describe() | {
+            "refreshes": self.refreshes,
+            "refreshes_served": self.served,
+            "lists_a_refresh": self.every,
+        }
+
+    def _begin_with(self, folder: Path) -> None:
+        """Takes up the ranker of a release, to be trained on."""
+        self._ranker = self._unrefreshed = ranker_from_model(read_release(folder).ranker or b"")
+        self._lead = 0.0  # of the refreshed one: what the other lost more on lists new to both
 
     def _keep(self, shown: Ranked, answer: str) -> None:
         number = self.offline.world.catalogue.index.get(answer, -1)
@@ -78,19 +89,23 @@ class Refreshed(Nextclick):
             self._fresh.append(Lists(features, np.zeros(1, np.int64), np.ones((1, len(places)), np.bool_)))
 
     def _refresh(self) -> None:
-        older = self._older
-        many = OLD * len(self._fresh)
+        fresh, older = Lists.join(self._fresh), self._older
+        self._lead = REMEMBERED * self._lead + _lost_more(self._unrefreshed, self._ranker, fresh)
+        many = OLD * len(fresh)
         if len(older) > many:
             older = [older[n] for n in self._rng.choice(len(older), many, replace=False)]
         replayed = Lists.join(older) if older else None
         self._ranker, _ = refresh(
-            self._ranker,
-            Lists.join(self._fresh),
-            replayed,
-            seed=self._first.seed + self.refreshes,
-            rate=RATE,
+            self._ranker, fresh, replayed, seed=self._first.seed + self.refreshes, rate=RATE
         )
-        self.offline.world.live.release.replace_ranker(ranker_model([self._ranker]))
+        better = self._ranker if self._lead >= 0 else self._unrefreshed
+        self.offline.world.live.release.replace_ranker(ranker_model([better]))
         self._older = (self._older + self._fresh)[-KEPT:]
         self._fresh = []
         self.refreshes += 1
+        self.served += better is self._ranker
+
+
+def _lost_more(one: Ranker, other: Ranker, lists: Lists) -> float:
+    """By how much the one ranker's loss over the lists is above the other's."""
+    return float((list_losses(one, lists) - list_losses(other, lists)).sum())

@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from learner.bundle_files import read_release
 from learner.catalogue import Item
-from learner.refresh import ranker_from_model
 from learner.system import Event, FirstPart, Ints
 from learner.training import train_release
 from streams.collecting import collect
@@ -81,7 +79,7 @@ class Retrained(Refreshed):
                 clock=process_time,
             )  # fmt: skip
             live = Live.load(folder, self.offline.world.catalogue)
-            self._ranker = ranker_from_model(read_release(folder).ranker or b"")
+            self._begin_with(folder)
         self.offline.swap(live, self._encoder(live))
 
     def _so_far(self) -> FirstPart:

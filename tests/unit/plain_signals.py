@@ -324,17 +324,19 @@ def looked_back(everything, plain: PlainSignals, model: ModelArrays, now: int):
         older = recent[d + 1 : d + 11]
         if not older:
             break
-        item, clicks = event.item, plain.count(event.item) - 1
+        item, counted = event.item, any(e.time_ms >= event.time_ms for e in plain.of(event.item))
+        clicks = plain.count(item) - counted
         slow = 1 / math.sqrt(clicks + 5)
         depth, depth_then = depth_of(len(everything)), depth_of(len(everything) - 1 - d)
-        mine = {h: 2 ** ((event.time_ms - now) / plain.settings.half_lives_ms[h]) for h in range(8)}
+        lives = plain.settings.half_lives_ms
+        mine = {h: counted * 2 ** ((event.time_ms - now) / lives[h]) for h in range(8)}
         others = {h: max(plain.popularity(item, h, now) - mine[h], 0) for h in range(8)}
         ahead, together = [], []
         for distance, before in enumerate(older, 1):
             forward = plain.pair(before.item, item, now) if before.item != item else (0, 0, 0, 0, 0)
             backward = plain.pair(item, before.item, now) if before.item != item else (0, 0, 0, 0, 0)
-            ahead.append(max(forward[2] - 1 / distance, 0))
-            together.append(max(forward[0] - 1, 0) + backward[0])
+            ahead.append(max(forward[2] - counted / distance, 0))
+            together.append(max(forward[0] - counted, 0) + backward[0])
         knn = [t / math.sqrt(plain.count(e.item) + 1) for t, e in zip(together, older, strict=True)]
         likeness = [float(model.content[e.item] @ model.content[item]) for e in older[:5]]
         ease = [
@@ -351,7 +353,7 @@ def looked_back(everything, plain: PlainSignals, model: ModelArrays, now: int):
             *(math.log(others[h] + 0.05) for h in (1, 3, 5)),
             math.log(clicks + 1),
             math.log(max(same, 0) + 0.02 * others[4] + 0.05),
-            age(now, plain.of(item)[0].time_ms),
+            age(now, plain.of(item)[0].time_ms) if clicks else -1.0,
             -5.0 if math.isnan(published) else 1970 + now / YEAR_MS - published,
             math.log(knn[0] * slow + 1e-3),
             math.log(sum(knn) * slow + 1e-3),
@@ -361,7 +363,7 @@ def looked_back(everything, plain: PlainSignals, model: ModelArrays, now: int):
             float(profile_of([e.item for e in recent[d + 1 :]], model) @ model.content[item]),
             max(likeness),
             sum(ease),
-            sum(e.value for e in plain.of(item)) / (clicks + 4),
+            (sum(e.value for e in plain.of(item)) - counted * event.value) / (clicks + 3),
         ])  # fmt: skip
     return found
 

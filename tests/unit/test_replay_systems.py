@@ -1,5 +1,6 @@
 """Nextclick and its parts under replay: who learns what after the split, and that none sees the future."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,11 +232,44 @@ def test_a_ranker_that_goes_on_learning_sees_no_future_and_learns(trained, monke
     system = part("nextclick", trained, POLICY, "ranker")()
     play(system, made)
     assert system.refreshes >= 5
+
+
+@pytest.mark.learner
+@pytest.mark.usefixtures("trainable")
+@pytest.mark.parametrize("worth", [1.0, -1.0])
+def test_a_refreshed_ranker_answers_only_while_it_is_no_worse(trained, monkeypatch, worth):
+    from streams import replay_learning
+
+    monkeypatch.setattr(replay_learning.Refreshed, "every", 10)
+    monkeypatch.setattr(replay_learning, "_lost_more", lambda *_: worth)
+    made = plan(stream(), split=0.6, repeats=True)
+    system = part("nextclick", trained, POLICY, "ranker")()
+    play(system, made)
+    assert system.served == (system.refreshes if worth > 0 else 0)
     still = walked(part("nextclick", trained, POLICY)(), made, made.stream.size)
     ask = Ask(1, int(made.stream.time_ms[-1]), None)
     ours, theirs = system.rank(ask), still.rank(ask)
     assert ours.items.tolist() == theirs.items.tolist()
-    assert not np.allclose(ours.scores, theirs.scores)
+    assert np.allclose(ours.scores, theirs.scores, atol=1e-5) == (worth < 0)
+
+
+@pytest.mark.learner
+def test_what_a_ranker_lost_is_the_answers_cross_entropy():
+    pytest.importorskip("torch")
+    from learner.lists import Lists
+    from learner.ranker import Ranker, RankerConfig
+    from streams.replay_learning import _lost_more
+
+    def linear(weight):
+        return Ranker(
+            np.zeros(1, np.float32), np.ones(1, np.float32), RankerConfig(), np.array([weight], np.float32)
+        )
+
+    features = np.array([[[2.0], [0.0], [9.0]], [[1.0], [3.0], [0.0]]], np.float32)
+    lists = Lists(features, np.array([0, 1]), np.array([[True, True, False], [True, True, True]]))
+    ignorant = math.log(2) + math.log(3)  # all candidates alike; the third of the first list is none
+    knowing = math.log1p(math.exp(-2)) + math.log1p(math.exp(-2) + math.exp(-3))
+    assert _lost_more(linear(0.0), linear(1.0), lists) == pytest.approx(ignorant - knowing, abs=1e-5)
 
 
 @pytest.mark.learner
