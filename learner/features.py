@@ -74,9 +74,12 @@ _REST = (
 # it came, by today's signals without its own click (where they have counted it yet). The share of today's
 # candidates that lie below it (ties count half), as a mean over these items and one at `_FOLLOW_PRIOR`, tells
 # which columns this user's next item can be found by.
+_FOLLOWED_HALF_LIVES = (1, 3, 5)
+_FOLLOWED_DEPTH = 1  # which of the half-lives by depth
 FOLLOWED = (
-    "student_cosine", "student_profile", *(f"popularity_{h}" for h in (1, 3, 5)), "popularity_all",
-    "popularity_depth_4", "age", "year", "knn_1", "knn_10", "rules", "rule_1",
+    "student_cosine", "student_profile", *(f"popularity_{h}" for h in _FOLLOWED_HALF_LIVES), "popularity_all",
+    f"popularity_depth_{DEPTH_HALF_LIVES[_FOLLOWED_DEPTH]}", "age", "year",
+    "knn_1", "knn_10", "rules", "rule_1",
     "content_1", "content_profile", "content_max", "ease_10", "value_item",
 )  # fmt: skip
 _FOLLOWS = tuple(f"follows_{name}" for name in FOLLOWED)
@@ -312,8 +315,8 @@ def _own_pairs(  # type: ignore[no-untyped-def]
     """What the user's own items say of each other, into `pairs` (2, n, n + LAST) and `ease` (n, n + LAST).
 
     [0, d, e]: how often the item at d and the older one at e came together; [1, d, e]: how often the former
-    came after the latter (1 / distance each time); both without this user's own click at d, where signals
-    have `counted` it. `ease` has the weight that the static model gives the former for the latter. For the
+    came after the latter (1 / distance each time); both without this user's own click at d (once), where
+    signals have `counted` it. `ease` has the weight that the static model gives the former for the latter. For the
     `newest` n items and the `LAST` before each. `history` (m,) int32, newest first; `counted` (n,) float64,
     1 or 0; `in_history` (cap,) int8 all -1, left so.
     """
@@ -742,14 +745,16 @@ def _features(  # type: ignore[no-untyped-def]
             )
             _direction(older, vectors, mean_vector[1])
             x[1] = dot(mean_vector[1], vectors[q]) / norm
-            for k in range(3):
-                h = 2 * k + 1
+            for k in range(len(_FOLLOWED_HALF_LIVES)):
+                h = _FOLLOWED_HALF_LIVES[k]
                 own = mine * 0.5 ** (max(ago, 0) / half_lives[h])
                 x[2 + k] = _log(max(min(popularity[q, h] * factor[h] - own, clicks), 0.0) + EPSILON)
             x[5] = _log(clicks + 1.0)
-            h = DEPTH_HALF_LIVES[1]
+            h = DEPTH_HALF_LIVES[_FOLLOWED_DEPTH]
             own = mine * 0.5 ** (max(ago, 0) / half_lives[h])
-            same = by_depth[q, 1, depth] * factor[h] - (own if depth_of(found_all - 1 - d) == depth else 0.0)
+            same = by_depth[q, _FOLLOWED_DEPTH, depth] * factor[h]
+            if depth_of(found_all - 1 - d) == depth:
+                same -= own
             among_all = max(min(popularity[q, h] * factor[h] - own, clicks), 0.0)
             x[6] = _log(max(min(same, clicks), 0.0) + _DEPTH_PRIOR * among_all + EPSILON)
             x[7] = _age(now, first_ms[q]) if clicks > 0 else -1.0

@@ -225,7 +225,10 @@ def refresh(
 
 @torch.no_grad()
 def list_losses(ranker: Ranker, lists: Lists) -> NDArray[np.float32]:
-    """What training minimises, for each of answered lists (n,): the answer's cross-entropy in its list."""
+    """The answer's cross-entropy in its list, by the scores that are served, for each answered list (n,).
+
+    Every list must have its answer among the candidates.
+    """
     scores = torch.from_numpy(ranker.scores(lists.features)).masked_fill(
         ~torch.from_numpy(lists.mask), IMPOSSIBLE
     )

@@ -27,7 +27,7 @@ RATE = 1e-3  # of learning
 KEPT = 20_000  # answered lists of before that may be learned from again
 OLD = 3  # times as many of them as new ones (docs/log.md)
 NEGATIVES = 64
-REMEMBERED = 0.9  # of what is known of both rankers, from one refresh to the next
+REMEMBERED = 0.9  # of what is known of both rankers, at each refresh: the last 2,500 lists decide
 
 
 class Refreshed(Nextclick):
@@ -44,7 +44,7 @@ class Refreshed(Nextclick):
         self._shown: Ranked | None = None
         self._fresh: list[Lists] = []
         self._older: list[Lists] = []
-        self.refreshes = self.served = 0
+        self.refreshes = self.refreshes_served = 0
 
     def rank(self, ask: Ask) -> Ranking:
         """As Nextclick; what was shown is kept until the answer comes."""
@@ -69,10 +69,10 @@ class Refreshed(Nextclick):
             self.learning_seconds += process_time() - began
 
     def describe(self) -> dict[str, Any]:
-        """As Nextclick, and how often the ranker was refreshed."""
+        """As Nextclick, how often the ranker was refreshed and after how many of these it answered."""
         return super().describe() | {
             "refreshes": self.refreshes,
-            "refreshes_served": self.served,
+            "refreshes_served": self.refreshes_served,
             "lists_a_refresh": self.every,
         }
 
@@ -103,7 +103,7 @@ class Refreshed(Nextclick):
         self._older = (self._older + self._fresh)[-KEPT:]
         self._fresh = []
         self.refreshes += 1
-        self.served += better is self._ranker
+        self.refreshes_served += better is self._ranker
 
 
 def _lost_more(one: Ranker, other: Ranker, lists: Lists) -> float:

@@ -306,11 +306,11 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         rows.append([*(x[name] for name in RAW), *places.ravel()])
     table = np.array(rows)
     back = looked_back(everything, plain, model, now)
-    for k, name in enumerate(FOLLOWED):
+    for name in FOLLOWED:
         share, weights = 0.8, 1.0
         for d, values in enumerate(back):
             column = table[:, RAW.index(name)]
-            below = (column < values[k] - 3e-5).mean() + (column <= values[k] + 3e-5).mean()
+            below = (column < values[name] - 3e-5).mean() + (column <= values[name] + 3e-5).mean()
             share, weights = share + 0.85**d * below / 2, weights + 0.85**d
         table[:, RAW.index(f"follows_{name}")] = share / weights
     raw, columns = table[:, : len(RAW)], [RAW.index(name) for name in CENTRED]
@@ -347,24 +347,25 @@ def looked_back(everything, plain: PlainSignals, model: ModelArrays, now: int):
         ]
         same = plain.by_depth(item, depth, 4, now) - (mine[4] if depth_then == depth else 0)
         published = plain.catalogue.published[item]
-        found.append([
-            cosine(model.vectors[older[0].item], model.vectors[item]),
-            cosine(direction([e.item for e in older], model), model.vectors[item]),
-            *(math.log(others[h] + 0.05) for h in (1, 3, 5)),
-            math.log(clicks + 1),
-            math.log(max(same, 0) + 0.02 * others[4] + 0.05),
-            age(now, plain.of(item)[0].time_ms) if clicks else -1.0,
-            -5.0 if math.isnan(published) else 1970 + now / YEAR_MS - published,
-            math.log(knn[0] * slow + 1e-3),
-            math.log(sum(knn) * slow + 1e-3),
-            math.log(sum(a / n for n, a in enumerate(ahead, 1)) * slow + 1e-3),
-            math.log(ahead[0] + 0.05),
-            likeness[0],
-            float(profile_of([e.item for e in recent[d + 1 :]], model) @ model.content[item]),
-            max(likeness),
-            sum(ease),
-            (sum(e.value for e in plain.of(item)) - counted * event.value) / (clicks + 3),
-        ])  # fmt: skip
+        before_it = profile_of([e.item for e in recent[d + 1 :]], model)
+        found.append({
+            "student_cosine": cosine(model.vectors[older[0].item], model.vectors[item]),
+            "student_profile": cosine(direction([e.item for e in older], model), model.vectors[item]),
+            **{f"popularity_{h}": math.log(others[h] + 0.05) for h in (1, 3, 5)},
+            "popularity_all": math.log(clicks + 1),
+            "popularity_depth_4": math.log(max(same, 0) + 0.02 * others[4] + 0.05),
+            "age": age(now, plain.of(item)[0].time_ms) if clicks else -1.0,
+            "year": -5.0 if math.isnan(published) else 1970 + now / YEAR_MS - published,
+            "knn_1": math.log(knn[0] * slow + 1e-3),
+            "knn_10": math.log(sum(knn) * slow + 1e-3),
+            "rules": math.log(sum(a / n for n, a in enumerate(ahead, 1)) * slow + 1e-3),
+            "rule_1": math.log(ahead[0] + 0.05),
+            "content_1": likeness[0],
+            "content_profile": float(before_it @ model.content[item]),
+            "content_max": max(likeness),
+            "ease_10": sum(ease),
+            "value_item": (sum(e.value for e in plain.of(item)) - counted * event.value) / (clicks + 3),
+        })  # fmt: skip
     return found
 
 

@@ -223,7 +223,7 @@ def test_the_teacher_learns_a_walk_and_ranks_what_comes_next(trained, monkeypatc
 
 @pytest.mark.learner
 @pytest.mark.usefixtures("trainable")
-def test_a_ranker_that_goes_on_learning_sees_no_future_and_learns(trained, monkeypatch):
+def test_a_ranker_that_goes_on_learning_sees_no_future(trained, monkeypatch):
     from streams import replay_learning
 
     monkeypatch.setattr(replay_learning.Refreshed, "every", 10)
@@ -245,12 +245,25 @@ def test_a_refreshed_ranker_answers_only_while_it_is_no_worse(trained, monkeypat
     made = plan(stream(), split=0.6, repeats=True)
     system = part("nextclick", trained, POLICY, "ranker")()
     play(system, made)
-    assert system.served == (system.refreshes if worth > 0 else 0)
+    assert system.refreshes_served == (system.refreshes if worth > 0 else 0)
     still = walked(part("nextclick", trained, POLICY)(), made, made.stream.size)
     ask = Ask(1, int(made.stream.time_ms[-1]), None)
     ours, theirs = system.rank(ask), still.rank(ask)
     assert ours.items.tolist() == theirs.items.tolist()
     assert np.allclose(ours.scores, theirs.scores, atol=1e-5) == (worth < 0)
+
+
+@pytest.mark.learner
+@pytest.mark.usefixtures("trainable")
+def test_what_rankers_have_lost_fades(trained, monkeypatch):
+    from streams import replay_learning
+
+    lost = iter([1.0, -3.0, 5.0])  # of the lead 1, -2.1, 3.1, and it stays above 0
+    monkeypatch.setattr(replay_learning.Refreshed, "every", 10)
+    monkeypatch.setattr(replay_learning, "_lost_more", lambda *_: next(lost, 0.0))
+    system = part("nextclick", trained, POLICY, "ranker")()
+    play(system, plan(stream(), split=0.6, repeats=True))
+    assert system.refreshes_served == system.refreshes - 1 >= 3
 
 
 @pytest.mark.learner
