@@ -316,9 +316,9 @@ def _own_pairs(  # type: ignore[no-untyped-def]
 
     [0, d, e]: how often the item at d and the older one at e came together; [1, d, e]: how often the former
     came after the latter (1 / distance each time); both without this user's own click at d (once), where
-    signals have `counted` it. `ease` has the weight that the static model gives the former for the latter. For
-    the `newest` n items and the `LAST` before each. `history` (m,) int32, newest first; `counted` (n,) float64,
-    1 or 0; `in_history` (cap,) int8 all -1, left so.
+    signals have `counted` it. `ease` has the weight that the static model gives the former for the latter.
+    For the `newest` n items and the `LAST` before each. `history` (m,) int32, newest first; `counted` (n,)
+    float64, 1 or 0; `in_history` (cap,) int8 all -1, left so.
     """
     pairs[:] = 0.0
     ease[:] = 0.0
