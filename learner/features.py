@@ -362,6 +362,99 @@ def _own_pairs(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def _look_back(  # type: ignore[no-untyped-def]
+    history, recent, row, times, values, looked_back, found_all, now,
+    in_history, earlier, published, half_lives, factor, popularity, by_depth, count, value_sum,
+    first_ms, last_ms, before, before_item, before_weight, vectors, content, ease_item, ease_weight,
+    counted, pairs, own_ease, direction, profile, followed,
+):  # fmt: skip
+    """Columns `FOLLOWED` of the newest `looked_back` own items, as candidates of the moment before each.
+
+    Into `followed` (looked_back, len(FOLLOWED)) float32. `history` (m,) int32, newest first; `counted`,
+    `pairs`, `own_ease`, `direction` and `profile` are room to work in.
+    """
+    found = history.shape[0]
+    depth = depth_of(found_all)
+    year_now = 1970.0 + now / _YEAR_MS
+    for d in range(looked_back):
+        # A worker may hear of a click before the learner does, and lists to learn from are made for many
+        # clicks before they are counted: what is not in the sums must not be taken out of them.
+        counted[d] = 1.0 if last_ms[history[d]] >= times[recent[d]] else 0.0
+    _own_pairs(
+        history[: min(found, looked_back + LAST)], counted, looked_back, in_history, earlier,
+        before, before_item, before_weight, ease_item, ease_weight, pairs, own_ease,
+    )  # fmt: skip
+    for d in range(looked_back):
+        q, x, mine = history[d], followed[d], counted[d]
+        older = history[d + 1 : min(d + 1 + LAST, found)]
+        latest = older[0]
+        ago = max(now - times[recent[d]], 0)
+        clicks = max(count[q] - mine, 0.0)
+
+        # student_cosine, student_profile
+        norm = math.sqrt(dot(vectors[q], vectors[q])) + 1e-9
+        norm_latest = math.sqrt(dot(vectors[latest], vectors[latest])) + 1e-9
+        x[0] = dot(vectors[latest], vectors[q]) / (norm * norm_latest)
+        _direction(older, vectors, direction)
+        x[1] = dot(direction, vectors[q]) / norm
+
+        # popularity, among all and by depth; age, year
+        for k in range(len(_FOLLOWED_HALF_LIVES)):
+            h = _FOLLOWED_HALF_LIVES[k]
+            own = mine * 0.5 ** (ago / half_lives[h])
+            x[2 + k] = _log(max(min(popularity[q, h] * factor[h] - own, clicks), 0.0) + EPSILON)
+        x[5] = _log(clicks + 1.0)
+        h = DEPTH_HALF_LIVES[_FOLLOWED_DEPTH]
+        own = mine * 0.5 ** (ago / half_lives[h])
+        same = by_depth[q, _FOLLOWED_DEPTH, depth] * factor[h]
+        if depth_of(found_all - 1 - d) == depth:
+            same -= own
+        among_all = max(min(popularity[q, h] * factor[h] - own, clicks), 0.0)
+        x[6] = _log(max(min(same, clicks), 0.0) + _DEPTH_PRIOR * among_all + EPSILON)
+        x[7] = _age(now, first_ms[q]) if clicks > 0 else -1.0
+        x[8] = year_now - published[q] if not math.isnan(published[q]) else -5.0
+
+        # knn_1, knn_10, rules, rule_1, and ease_10
+        slow = 1.0 / math.sqrt(clicks + 5.0)
+        evidence, rules, ease = 0.0, 0.0, np.float32(0.0)
+        for e in range(d + 1, d + 1 + older.shape[0]):
+            evidence += pairs[0, d, e] / math.sqrt(count[history[e]] + 1.0)
+            rules += pairs[1, d, e] / (e - d)
+            ease += own_ease[d, e]
+        x[9] = _log(pairs[0, d, d + 1] / math.sqrt(count[latest] + 1.0) * slow + 1e-3)
+        x[10] = _log(evidence * slow + 1e-3)
+        x[11] = _log(rules * slow + 1e-3)
+        x[12] = _log(pairs[1, d, d + 1] + 0.05)
+        x[16] = ease
+
+        # content_1, content_profile, content_max, value_item
+        content_profile(row, recent[d + 1 :], found - d - 1, content, profile)
+        closest = -2.0
+        for e in range(min(older.shape[0], 5)):
+            closest = max(closest, dot(content[older[e]], content[q]))
+        x[13] = dot(content[latest], content[q])
+        x[14] = dot(profile, content[q])
+        x[15] = closest
+        x[17] = (value_sum[q] - mine * values[recent[d]]) / (clicks + 3.0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _share_below(column, followed):  # type: ignore[no-untyped-def]
+    """Mean share of a column (n,) that lies below each of `followed` (m,), newest first; ties count half."""
+    n = column.shape[0]
+    total, share, weight = 1.0, _FOLLOW_PRIOR, 1.0
+    for d in range(followed.shape[0]):
+        below = 0
+        for c in range(n):
+            below += column[c] < followed[d] - _TIED
+            below += column[c] <= followed[d] + _TIED
+        share += weight * below / (2 * n)
+        total += weight
+        weight *= _FOLLOW_FADING
+    return share / total
+
+
+@numba.njit(cache=True, nogil=True)
 def _features(  # type: ignore[no-untyped-def]
     asks_items, asks_times, asks_kinds, asks_values, length, events, now_ms, user_vector,
     candidates, ranks, candidate_count,
@@ -723,74 +816,19 @@ def _features(  # type: ignore[no-untyped-def]
 
         # What the user's newest items could be found by
         looked_back = min(found - 1, _LOOKED_BACK)
-        for d in range(looked_back):
-            # A worker may hear of a click before the learner does, and lists to learn from are made for many
-            # clicks before they are counted: what is not in the sums must not be taken out of them.
-            counted[d] = 1.0 if last_ms[history[d]] >= asks_times[b, recent[d]] else 0.0
         if looked_back > 0:
-            reach = min(found, looked_back + LAST)
-            _own_pairs(
-                history[:reach], counted, looked_back, in_history, earlier,
-                before, before_item, before_weight, ease_item, ease_weight, pairs, own_ease,
+            _look_back(
+                history[:found], recent, row, asks_times[b], asks_values[b], looked_back, found_all, now,
+                in_history, earlier, published, half_lives, factor, popularity, by_depth, count, value_sum,
+                first_ms, last_ms, before, before_item, before_weight, vectors, content,
+                ease_item, ease_weight, counted, pairs, own_ease, mean_vector[1], profile, followed,
             )  # fmt: skip
-        for d in range(looked_back):
-            q, x, mine = history[d], followed[d], counted[d]
-            ago = now - asks_times[b, recent[d]]
-            older = history[d + 1 : min(d + 1 + LAST, found)]
-            clicks = max(count[q] - mine, 0.0)
-            slow = 1.0 / math.sqrt(clicks + 5.0)
-            norm = math.sqrt(dot(vectors[q], vectors[q])) + 1e-9
-            x[0] = dot(vectors[older[0]], vectors[q]) / (
-                norm * (math.sqrt(dot(vectors[older[0]], vectors[older[0]])) + 1e-9)
-            )
-            _direction(older, vectors, mean_vector[1])
-            x[1] = dot(mean_vector[1], vectors[q]) / norm
-            for k in range(len(_FOLLOWED_HALF_LIVES)):
-                h = _FOLLOWED_HALF_LIVES[k]
-                own = mine * 0.5 ** (max(ago, 0) / half_lives[h])
-                x[2 + k] = _log(max(min(popularity[q, h] * factor[h] - own, clicks), 0.0) + EPSILON)
-            x[5] = _log(clicks + 1.0)
-            h = DEPTH_HALF_LIVES[_FOLLOWED_DEPTH]
-            own = mine * 0.5 ** (max(ago, 0) / half_lives[h])
-            same = by_depth[q, _FOLLOWED_DEPTH, depth] * factor[h]
-            if depth_of(found_all - 1 - d) == depth:
-                same -= own
-            among_all = max(min(popularity[q, h] * factor[h] - own, clicks), 0.0)
-            x[6] = _log(max(min(same, clicks), 0.0) + _DEPTH_PRIOR * among_all + EPSILON)
-            x[7] = _age(now, first_ms[q]) if clicks > 0 else -1.0
-            x[8] = year_now - published[q] if not math.isnan(published[q]) else -5.0
-            evidence, rules, ease_near = 0.0, 0.0, np.float32(0.0)
-            for e in range(d + 1, d + 1 + older.shape[0]):
-                evidence += pairs[0, d, e] / math.sqrt(count[history[e]] + 1.0)
-                rules += pairs[1, d, e] / (e - d)
-                ease_near += own_ease[d, e]
-            x[9] = _log(pairs[0, d, d + 1] / math.sqrt(count[older[0]] + 1.0) * slow + 1e-3)
-            x[10] = _log(evidence * slow + 1e-3)
-            x[11] = _log(rules * slow + 1e-3)
-            x[12] = _log(pairs[1, d, d + 1] + 0.05)
-            content_profile(row, recent[d + 1 :], found - d - 1, content, profile)
-            closest = -2.0
-            for e in range(min(older.shape[0], 5)):
-                closest = max(closest, dot(content[older[e]], content[q]))
-            x[13] = dot(content[older[0]], content[q])
-            x[14] = dot(profile, content[q])
-            x[15] = closest
-            x[16] = ease_near
-            x[17] = (value_sum[q] - mine * asks_values[b, recent[d]]) / (clicks + 3.0)
         for k in range(len(FOLLOWED)):
             for c in range(n):
                 column[c] = out[b, c, _FOLLOWED_COLUMNS[k]]
-            total_weight, total_share, weight = 1.0, _FOLLOW_PRIOR, 1.0
-            for d in range(looked_back):
-                below = 0
-                for c in range(n):
-                    below += column[c] < followed[d, k] - _TIED
-                    below += column[c] <= followed[d, k] + _TIED
-                total_share += weight * below / (2 * n)
-                total_weight += weight
-                weight *= _FOLLOW_FADING
+            share = _share_below(column[:n], followed[: max(looked_back, 0), k])
             for c in range(n):
-                out[b, c, _FOLLOW + k] = total_share / total_weight
+                out[b, c, _FOLLOW + k] = share
         for d in range(min(found, 20)):
             q = row[recent[d]]
             _clear_categories(liked, categories[q])
