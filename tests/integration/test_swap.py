@@ -208,6 +208,33 @@ def test_a_canary_that_hits_less_is_taken_back_by_itself(
     assert kinds == ["entered", "canary", "decided", "canary"]
 
 
+@pytest.mark.learner
+def test_a_canary_that_hits_more_goes_live_by_itself(
+    system: System, releases: Callable[..., str], tmp_path: Path
+) -> None:
+    system.start("learner", "--set", "learn=none")
+    system.start("worker")
+    ready(system)
+    with Clicks(system, 120, items=14, users=80) as clicking:
+        system.wait_for(lambda: len(clicking.sent) > 200, "clicks")
+        blunt = bundle(tmp_path, "r-blunt", {name: -weight for name, weight in POPULAR.items()})
+        releases("add", str(blunt), "--as", "live")
+        seen(system, "r-blunt")
+        releases("add", str(bundle(tmp_path, "r-sharp")), "--as", "canary", "--set", "canary_share=0.5")
+        system.wait_for(lambda: roles(system.settings)["r-sharp"] == "live", "the verdict", 60)
+        system.wait_for(lambda: system.said("worker").count("release swapped") == 2, "the swap", 20)
+        decided = len(clicking.sent) + 60
+        system.wait_for(lambda: len(clicking.sent) > decided + 60, "clicks after it")
+    lists = clicking.answered()
+    assert all(found["items"] for found in lists.values())
+    assert {lists[f"e{number}"]["release"] for number in range(decided, len(clicking.sent))} == {"r-sharp"}
+    assert roles(system.settings)["r-blunt"] == "retired"
+    promoted = next(r for r in reversed(list(records(system.settings))) if r.release == "r-sharp")
+    assert promoted.decision == "promoted"
+    assert promoted.evidence["hit_rate_canary"] > promoted.evidence["hit_rate_live"]
+    assert promoted.evidence["low"] > 0
+
+
 def served_files(folder: Path, port: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(folder)],
