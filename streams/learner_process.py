@@ -31,7 +31,7 @@ from streams.contract import (
     encode,
 )
 from streams.delivery import Delivery, Outgoing, acknowledged, new_producer
-from streams.event_loop import fast_loops
+from streams.event_loop import fast_loops, freeze_heap
 from streams.events import EventLog, of_record
 from streams.events import folder_of as events_folder
 from streams.feeds import Feed, gathering
@@ -216,6 +216,7 @@ class Learner(Service):  # type: ignore[misc]
             repeats=repeats,
             note=self.events.append,
         )
+        freeze_heap()
         await watch.run()
 
     async def _decided(self, records: Sequence[ReleaseRecord]) -> None:

@@ -37,7 +37,7 @@ from streams.contract import ReleaseRecord, encode
 from streams.dead_letters import DeadLetters, Waiting
 from streams.decisions import Decisions
 from streams.delivery import Delivery, Outgoing, new_producer
-from streams.event_loop import fast_loops, few_arenas
+from streams.event_loop import fast_loops, few_arenas, freeze_heap
 from streams.events import Event, EventLog
 from streams.events import folder_of as events_folder
 from streams.faust_app import new_app
@@ -196,6 +196,7 @@ class Worker:
         )  # fmt: skip
         await self._send_shared_refusals()
         await self._send_decisions()
+        freeze_heap()
         self._working = asyncio.create_task(self._work())
         self._idling = asyncio.create_task(self._idle())
 
