@@ -21,6 +21,7 @@ from learner.release import ReleaseError
 from learner.signals import FRONTIER, SignalError, Signals, SignalSettings
 from streams.clock import Clock
 from streams.contract import UNREADABLE, ReleaseRecord, decode_item, decode_release, decode_tombstone
+from streams.event_loop import trim_heap
 from streams.events import Event, Kind
 from streams.expiry import Expiry
 from streams.feeds import Feed, gathering
@@ -293,6 +294,7 @@ class Knowledge:
         log.info("release swapped", release=record.release)
         seconds = round(time.monotonic() - began, 2)
         self._note("swap", record.release, f"instead of {before}", before=before, seconds=seconds)
+        await asyncio.to_thread(trim_heap)
 
     async def _loaded(self, record: ReleaseRecord, serving: Serving) -> Live | None:
         """The release in memory; None where it is refused, which is then on record."""

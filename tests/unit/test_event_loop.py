@@ -1,0 +1,43 @@
+"""What a process does about its memory."""
+
+import gc
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streams.event_loop import freeze_heap, trim_heap
+
+
+def test_what_lives_at_the_end_of_a_start_is_left_out_of_collections() -> None:
+    kept = [[number] for number in range(1000)]
+    try:
+        freeze_heap()
+        later = [[number] for number in range(1000)]
+        looked_at = {id(each) for each in gc.get_objects()}
+        assert not looked_at & {id(each) for each in kept}
+        assert {id(each) for each in later} <= looked_at
+        later[0].append(later)  # type: ignore[arg-type]
+        address = id(later)
+        del later
+        assert gc.collect() >= 2
+        assert address not in {id(each) for each in gc.get_objects()}
+    finally:
+        gc.unfreeze()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_free_memory_goes_back_to_the_system() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    trim_heap()
+    # Small pieces come from the heap itself, and the last one keeps glibc from giving any back by itself.
+    pieces = [np.ones(10_000, np.uint8) for _ in range(4000)]
+    last = pieces.pop()
+    del pieces
+    full = resident()
+    trim_heap()
+    assert full - resident() > 20_000_000
+    assert last.any()
