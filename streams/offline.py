@@ -108,9 +108,11 @@ class Offline:
         world = self.world
         item = world.catalogue.intern(click.item_id)
         earlier = self._interests[click.user_id]
-        value = np.nan if click.value is None else click.value
-        scaled = world.live.release.normalised(np.array([kind], np.uint8), np.array([value], np.float32))
-        world.signals.learn(item, click.timestamp, int(kind), float(scaled[0]), np.array(earlier, np.int32))
+        scaled = 0.0
+        if click.value is not None:
+            value = np.array([click.value], np.float32)
+            scaled = float(world.live.release.normalised(np.array([kind], np.uint8), value)[0])
+        world.signals.learn(item, click.timestamp, int(kind), scaled, np.array(earlier, np.int32))
         earlier.append(item)
 
     def rank(

@@ -34,6 +34,7 @@ Learn = Literal["none", "ranker", "periodic"]
 """What goes on learning after the split besides users' states and signals: nothing, the ranker from lists
 that have been answered, or everything from time to time too."""
 
+AT_ONCE = 64  # clicks of the first part that are folded in one go
 _TEXTS = TextCache()  # several systems of one replay read the same texts
 
 
@@ -64,6 +65,7 @@ class HotPath:
         self._numbers: NDArray[np.int32] = np.zeros(0, np.int32)
         # What users have had since the split, where their states do not know it: lists leave it out.
         self._had: dict[int, list[str]] = defaultdict(list)
+        self._waiting: list[Click] = []  # of the first part: a student step for many costs little more than one
 
     def fit(self, first: FirstPart) -> None:
         """Trains on the first part, or takes up what was trained on it before."""
@@ -79,7 +81,10 @@ class HotPath:
 
     def announce(self, item: int, record: Item | None, time_ms: int) -> None:  # noqa: ARG002
         """An item enters the catalogue."""
-        self.offline.announce(self._first.item_ids[item], record)
+        item_id = self._first.item_ids[item]
+        if any(click.item_id == item_id for click in self._waiting):
+            self._fold_waiting()  # by what was known of the item then
+        self.offline.announce(item_id, record)
 
     def rank(self, ask: Ask) -> Ranking:
         """Candidates in the order in which they would be served; everything else counts as not found."""
@@ -93,8 +98,13 @@ class HotPath:
         state, signals = not later or self.learns_state, not later or self.learns_signals
         click = click_of(self._first, event, listed)
         shown: list[str] | None = None
-        if state:
+        if state and (later or listed):
+            self._fold_waiting()
             shown = self.offline.fold(click, answer=listed and self._lists_as_served)
+        elif state:
+            self._waiting.append(click)
+            if len(self._waiting) == AT_ONCE:
+                self._fold_waiting()
         elif self._first.consumes[event.kind] and not self._first.repeats:
             self._had[event.user].append(click.item_id)
         if signals:
@@ -135,7 +145,12 @@ class HotPath:
         release = live.release
         return ContentEncoder.load({"name": release.manifest.encoder.name}, release.encoder, cache=_TEXTS)
 
+    def _fold_waiting(self) -> None:
+        self.offline.step(self._waiting)
+        self._waiting = []
+
     def _asker(self, ask: Ask) -> tuple[int, int, list[str]]:
+        self._fold_waiting()
         return self.offline.slot(self._first.user_ids[ask.user]), ask.time_ms, self._had[ask.user]
 
     def _ranked(self, ask: Ask) -> Ranked:
