@@ -65,7 +65,7 @@ class HotPath:
         self._numbers: NDArray[np.int32] = np.zeros(0, np.int32)
         # What users have had since the split, where their states do not know it: lists leave it out.
         self._had: dict[int, list[str]] = defaultdict(list)
-        self._waiting: list[Click] = []  # of the first part: a student step for many costs little more than one
+        self._waiting: list[Click] = []  # of the first part, to be folded in one go
 
     def fit(self, first: FirstPart) -> None:
         """Trains on the first part, or takes up what was trained on it before."""
