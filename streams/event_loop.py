@@ -30,9 +30,11 @@ def few_arenas() -> None:
 def freeze_heap() -> None:
     """What lives by now is left out of later collections of garbage; for the end of a start.
 
-    With all libraries loaded a full collection holds the interpreter for 60 ms and more, and no list is made
-    meanwhile; loading a release, which allocates for each item, used to set one off.
+    With all libraries loaded a full collection holds the interpreter for a tenth of a second, and no list is
+    made meanwhile; loading a release, which allocates for each item, used to set one off. May be called
+    again: what was left out and is garbage by then goes.
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     trim_heap()

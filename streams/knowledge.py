@@ -243,6 +243,7 @@ class Knowledge:
             self._announced.clear()
             try:
                 await self._take_roles()
+                await asyncio.to_thread(trim_heap)  # of what was loaded and what was let go
             except StoreUnreachable as error:
                 log.warning("release not loaded yet; what is loaded goes on", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -294,7 +295,6 @@ class Knowledge:
         log.info("release swapped", release=record.release)
         seconds = round(time.monotonic() - began, 2)
         self._note("swap", record.release, f"instead of {before}", before=before, seconds=seconds)
-        await asyncio.to_thread(trim_heap)
 
     async def _loaded(self, record: ReleaseRecord, serving: Serving) -> Live | None:
         """The release in memory; None where it is refused, which is then on record."""

@@ -103,7 +103,7 @@ class HotPath:
             shown = self.offline.fold(click, answer=listed and self._lists_as_served)
         elif state:
             self._waiting.append(click)
-            if len(self._waiting) == AT_ONCE:
+            if len(self._waiting) >= AT_ONCE or event.number == self._first.size - 1:
                 self._fold_waiting()
         elif self._first.consumes[event.kind] and not self._first.repeats:
             self._had[event.user].append(click.item_id)

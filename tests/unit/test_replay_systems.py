@@ -84,6 +84,23 @@ def test_a_clicks_list_is_the_ranking_right_after_it(trained):
     assert shown.tolist() == ranking.top(10, made.id_rank).tolist()
 
 
+def test_the_first_part_folded_many_at_a_time_is_the_first_part_folded_one_by_one(trained, monkeypatch):
+    made = plan(stream(), split=0.7, repeats=False)
+    found = {}
+    for at_once in (1, 64):
+        monkeypatch.setattr("streams.replay_systems.AT_ONCE", at_once)
+        system = part("nextclick", trained, POLICY)()
+        found[at_once] = play(system, made), system.offline
+    (one, single), (many, batched) = found.values()
+    np.testing.assert_array_equal(one.position, many.position)
+    np.testing.assert_array_equal(one.last_list, many.last_list)
+    assert single.world.catalogue.ids == batched.world.catalogue.ids
+    assert single.states.index == batched.states.index
+    users = list(single.states.index.values())
+    np.testing.assert_array_equal(single.states.events[users], batched.states.events[users])
+    np.testing.assert_allclose(single.states.hidden[users], batched.states.hidden[users], atol=1e-5)
+
+
 def test_what_stands_still_after_the_split(trained):
     made = plan(stream(), split=0.7, repeats=False)
     rest = made.stream.size - made.split
