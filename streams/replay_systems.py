@@ -150,7 +150,6 @@ class HotPath:
         self._waiting = []
 
     def _asker(self, ask: Ask) -> tuple[int, int, list[str]]:
-        self._fold_waiting()
         return self.offline.slot(self._first.user_ids[ask.user]), ask.time_ms, self._had[ask.user]
 
     def _ranked(self, ask: Ask) -> Ranked:

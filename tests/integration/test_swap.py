@@ -122,6 +122,17 @@ def clicks(system: System) -> Iterator[Clicks]:
         yield clicking
 
 
+@pytest.fixture
+def judged(system: System) -> Iterator[Clicks]:
+    """Clicks by 80 users on 14 items, and a learner that decides over canaries and trains nothing."""
+    system.start("learner", "--set", "learn=none")
+    system.start("worker")
+    ready(system)
+    with Clicks(system, 120, items=14, users=80) as clicking:
+        system.wait_for(lambda: len(clicking.sent) > 200, "clicks")
+        yield clicking
+
+
 def seen(system: System, release: str) -> None:
     """Waits until lists of a release come."""
     system.wait_for(lambda: release in {found["release"] for found in system.lists().values()}, release, 40)
@@ -182,24 +193,20 @@ def test_swaps_by_hand_lose_nothing_and_a_withdrawn_item_stays_away(
 
 @pytest.mark.learner
 def test_a_canary_that_hits_less_is_taken_back_by_itself(
-    system: System, releases: Callable[..., str], tmp_path: Path
+    system: System, judged: Clicks, releases: Callable[..., str], tmp_path: Path
 ) -> None:
-    system.start("learner", "--set", "learn=none")
-    system.start("worker")
-    ready(system)
-    with Clicks(system, 120, items=14, users=80) as clicking:
-        system.wait_for(lambda: len(clicking.sent) > 200, "clicks")
-        bad = bundle(tmp_path, "r-bad", {name: -weight for name, weight in POPULAR.items()})
-        releases("add", str(bad), "--as", "canary", "--set", "canary_share=0.5")
-        seen(system, "r-bad")
-        system.wait_for(lambda: roles(system.settings)["r-bad"] == "retired", "the verdict", 60)
-        system.wait_for(lambda: "canary ended" in system.said("worker"), "its end in the worker", 20)
-        decided = len(clicking.sent) + 60
-        system.wait_for(lambda: len(clicking.sent) > decided + 60, "clicks after it")
-    lists = clicking.answered()
+    bad = bundle(tmp_path, "r-bad", {name: -weight for name, weight in POPULAR.items()})
+    releases("add", str(bad), "--as", "canary", "--set", "canary_share=0.5")
+    seen(system, "r-bad")
+    system.wait_for(lambda: roles(system.settings)["r-bad"] == "retired", "the verdict", 60)
+    system.wait_for(lambda: "canary ended" in system.said("worker"), "its end in the worker", 20)
+    decided = len(judged.sent) + 60
+    system.wait_for(lambda: len(judged.sent) > decided + 60, "clicks after it")
+    judged.__exit__()
+    lists = judged.answered()
     assert all(found["items"] for found in lists.values())
     assert {found["release"] for found in lists.values()} == {"r-1", "r-bad"}
-    assert {lists[f"e{number}"]["release"] for number in range(decided, len(clicking.sent))} == {"r-1"}
+    assert {lists[f"e{number}"]["release"] for number in range(decided, len(judged.sent))} == {"r-1"}
     record = list(records(system.settings))[-1]
     assert (record.release, record.decision) == ("r-bad", "rolled_back")
     assert record.evidence["hit_rate_canary"] < record.evidence["hit_rate_live"]
@@ -210,24 +217,20 @@ def test_a_canary_that_hits_less_is_taken_back_by_itself(
 
 @pytest.mark.learner
 def test_a_canary_that_hits_more_goes_live_by_itself(
-    system: System, releases: Callable[..., str], tmp_path: Path
+    system: System, judged: Clicks, releases: Callable[..., str], tmp_path: Path
 ) -> None:
-    system.start("learner", "--set", "learn=none")
-    system.start("worker")
-    ready(system)
-    with Clicks(system, 120, items=14, users=80) as clicking:
-        system.wait_for(lambda: len(clicking.sent) > 200, "clicks")
-        blunt = bundle(tmp_path, "r-blunt", {name: -weight for name, weight in POPULAR.items()})
-        releases("add", str(blunt), "--as", "live")
-        seen(system, "r-blunt")
-        releases("add", str(bundle(tmp_path, "r-sharp")), "--as", "canary", "--set", "canary_share=0.5")
-        system.wait_for(lambda: roles(system.settings)["r-sharp"] == "live", "the verdict", 60)
-        system.wait_for(lambda: system.said("worker").count("release swapped") == 2, "the swap", 20)
-        decided = len(clicking.sent) + 60
-        system.wait_for(lambda: len(clicking.sent) > decided + 60, "clicks after it")
-    lists = clicking.answered()
+    blunt = bundle(tmp_path, "r-blunt", {name: -weight for name, weight in POPULAR.items()})
+    releases("add", str(blunt), "--as", "live")
+    seen(system, "r-blunt")
+    releases("add", str(bundle(tmp_path, "r-sharp")), "--as", "canary", "--set", "canary_share=0.5")
+    system.wait_for(lambda: roles(system.settings)["r-sharp"] == "live", "the verdict", 60)
+    system.wait_for(lambda: system.said("worker").count("release swapped") == 2, "the swap", 20)
+    decided = len(judged.sent) + 60
+    system.wait_for(lambda: len(judged.sent) > decided + 60, "clicks after it")
+    judged.__exit__()
+    lists = judged.answered()
     assert all(found["items"] for found in lists.values())
-    assert {lists[f"e{number}"]["release"] for number in range(decided, len(clicking.sent))} == {"r-sharp"}
+    assert {lists[f"e{number}"]["release"] for number in range(decided, len(judged.sent))} == {"r-sharp"}
     assert roles(system.settings)["r-blunt"] == "retired"
     told = [r for r in records(system.settings) if r.release == "r-sharp"]
     promoted = next(r for r in told if r.decision == "promoted")
