@@ -1,24 +1,59 @@
-"""What a teacher knows, as targets for student and ranker: its best items with softened chances.
+"""What teachers know, as targets for student and ranker: their best items with softened chances.
 
-Owns the making of targets (Hinton et al. 2015; over a list's head as in "Ranking Distillation", Tang & Wang
-2018): of each event the teacher's top items and softmax(score / temperature) over them. The hard answers stay
-beside them: `SoftTargets.share` and `RankerConfig.soft_share` weigh the two. Trains nothing itself.
+Owns who teaches, and the making of targets (Hinton et al. 2015; over a list's head as in "Ranking
+Distillation", Tang & Wang 2018): of each event the teachers' top items and softmax(score / temperature) over
+them. The hard answers stay beside them: `SoftTargets.share` and `RankerConfig.soft_share` weigh the two.
 """
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from learner.inputs import EventLog, ValueScale
+from learner.item_table import ItemContent
 from learner.lists import Lists
 from learner.ranker import Ranker
-from learner.student import EventSequences, SequenceModel, encode_histories
-from learner.student_training import Prior, SoftTargets
+from learner.student import EventSequences, SequenceModel, StudentConfig, encode_histories
+from learner.student_training import Prior, Progress, SoftTargets, train_model, train_student
+from learner.teacher import Teacher, TeacherConfig
 
 TOP = 30  # items of a teacher's list
 _AT_ONCE = 512  # events scored together: 512 × 12,000 float32 are 25 MB
+OTHER_SEED = 101  # added to the seed of the recurrence that teaches: it must not be the student itself
+_RECURRENCE_SHARE = 0.25  # of the time, at most; it takes a fifth to a quarter of what the transformer does
+
+
+def train_teachers(
+    log: EventLog, stop: int, content: ItemContent, scale: ValueScale, config: StudentConfig, *,
+    seed: int = 0, transformer: TeacherConfig | None = None, budget_s: float = math.inf,
+    progress: Progress | None = None, clock: Callable[[], float] = time.perf_counter,
+) -> list[SequenceModel]:  # fmt: skip
+    """Two models of different kinds on the first `stop` events: a recurrence as the student's, a transformer.
+
+    The mean of their scores is what teaches. Neither of them is stronger than the student, and larger
+    transformers are not either, but their mistakes are not the same ones (docs/log.md).
+    """
+    begun = clock()
+    recurrence, _ = train_student(
+        log, stop, content, scale, config, seed=seed + OTHER_SEED, budget_s=_RECURRENCE_SHARE * budget_s,
+        clock=clock, progress=progress,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    settings = replace(
+        transformer or TeacherConfig(), prior_weight=config.prior_weight,
+        prior_half_life_ms=config.prior_half_life_ms,
+    )  # fmt: skip
+    teacher = Teacher(content, settings)
+    train_model(
+        teacher, log, stop, scale, seed=seed, budget_s=max(budget_s - (clock() - begun), 0.0), name="teacher",
+        clock=clock, progress=progress,
+    )  # fmt: skip
+    return [recurrence, teacher]
 
 
 @torch.no_grad()

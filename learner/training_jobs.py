@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from learner.catalogue import Catalogue
 from learner.cold_start import fit_cold_start
 from learner.crew import Clock, Tell
-from learner.distill import ensemble_scores, teacher_targets
+from learner.distill import ensemble_scores, teacher_targets, train_teachers
 from learner.ease import EaseRows, ease_rows, items_within
 from learner.features import FEATURES, LAYOUT
 from learner.lists import Collect, Lists
@@ -30,10 +29,8 @@ from learner.student_training import (
     SoftTargets,
     TrainingReport,
     retrieval_ndcg,
-    train_model,
     train_student,
 )
-from learner.teacher import Teacher, TeacherConfig
 from learner.time_plan import EASE_SHARE, Stage
 from learner.training_settings import TrainingSettings
 from learner.tuning import Tuning
@@ -178,19 +175,14 @@ def _student(
 
 
 def _taught(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float) -> SoftTargets:
-    """What a teacher, trained for it, says of all clicks."""
+    """What teachers, trained for it, say of all clicks."""
     material, data = shared.material, shared.material.data
-    torch.manual_seed(shared.seed)
-    settings = replace(
-        TeacherConfig(), prior_weight=config.prior_weight, prior_half_life_ms=config.prior_half_life_ms
-    )
-    teacher = Teacher(material.content, settings)
-    trained = train_model(
-        teacher, data, len(data), material.scale, seed=shared.seed, budget_s=max(budget_s, 0.0),
-        name="teacher", clock=clock, progress=lambda share, text: tell("teacher", share, text),
+    teachers = train_teachers(
+        data, len(data), material.content, material.scale, config, seed=shared.seed,
+        budget_s=max(budget_s, 0.0), clock=clock, progress=lambda share, text: tell("teacher", share, text),
     )  # fmt: skip
-    tell("teacher", 1.0, f"loss {trained.loss:.3f} after {trained.epochs:.1f} epochs")
-    return teacher_targets([teacher], data, len(data), material.scale)
+    tell("teacher", 1.0, f"{len(teachers)} models")
+    return teacher_targets(teachers, data, len(data), material.scale)
 
 
 def _lists_in(folder: Path) -> Lists:

@@ -229,7 +229,7 @@ def test_the_teacher_learns_a_walk_and_ranks_what_comes_next(trained, monkeypatc
     from streams.replay_teacher import TeacherAlone
 
     quick = TeacherConfig(epochs=80, learning_rate=1e-2, dropout=0.0, id_dropout=0.0, warmup_steps=5)
-    monkeypatch.setattr(TeacherAlone, "settings", quick)
+    monkeypatch.setattr(TeacherAlone, "transformer", quick)
     user = np.tile(np.arange(USERS, dtype=np.int32), EVENTS // USERS + 1)[:EVENTS]
     place = (np.arange(EVENTS) // USERS + 7 * user) % ITEMS
     walk = replace(stream(), user=user, item=place.astype(np.int32), kind=np.full(EVENTS, 1, np.uint8))
