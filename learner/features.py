@@ -97,13 +97,13 @@ CENTRED = (
 # value, log of its clicks and of the candidate's; as logs, how often the two came together, and the
 # candidate after it (1/d), over the root of both counts, which are smoothed as in knn. How much an own item
 # counts by all this is the ranker's to learn.
-PLACE = ("there", "distance", "gap", "value", "clicks", "item_clicks", "cosine", "rule_cosine")
-PLACES = 20
+OF_OWN_ITEM = ("there", "distance", "gap", "value", "clicks", "item_clicks", "cosine", "rule_cosine")
+OWN_ITEMS = 20
 FEATURES = (
     *RAW, *(f"{name}_centred" for name in CENTRED),
-    *(f"{name}_at_{place}" for place in range(1, PLACES + 1) for name in PLACE),
+    *(f"{name}_at_{place}" for place in range(1, OWN_ITEMS + 1) for name in OF_OWN_ITEM),
 )  # fmt: skip
-LAYOUT = Layout(len(RAW) + len(CENTRED), PLACES, len(PLACE))
+LAYOUT = Layout(len(RAW) + len(CENTRED), OWN_ITEMS, len(OF_OWN_ITEM))
 
 _CENTRED_COLUMNS = np.array([RAW.index(name) for name in CENTRED])
 _RAW_COLUMNS = len(RAW)
@@ -485,7 +485,7 @@ def _features(  # type: ignore[no-untyped-def]
     had = np.empty((3, size), np.int32)  # times had, places of the last and of the first time
     root_count = np.empty(WINDOW)
     freshness = np.empty(WINDOW)
-    own_item = np.empty((PLACES, 5), np.float32)
+    own_item = np.empty((OWN_ITEMS, 5), np.float32)
     cosine_norm = np.empty(6, np.float32)
     pairs = np.empty((2, _LOOKED_BACK, _LOOKED_BACK + LAST))
     own_ease = np.empty((_LOOKED_BACK, _LOOKED_BACK + LAST), np.float32)
@@ -571,7 +571,7 @@ def _features(  # type: ignore[no-untyped-def]
         for d in range(found):
             root_count[d] = 1.0 / math.sqrt(count[row[recent[d]]] + 1.0)
             freshness[d] = 0.5 ** (max(now - asks_times[b, recent[d]], 0) / _DAY_MS)
-        for d in range(min(found, PLACES)):
+        for d in range(min(found, OWN_ITEMS)):
             own_item[d, 0] = 1.0
             own_item[d, 1] = _log(d + 1.0)
             own_item[d, 2] = _age(now, asks_times[b, recent[d]])
@@ -666,7 +666,7 @@ def _features(  # type: ignore[no-untyped-def]
 
             # Pairs with the history
             slow = 1.0 / math.sqrt(count[j] + 5.0)
-            for d in range(min(found, PLACES)):
+            for d in range(min(found, OWN_ITEMS)):
                 f = _BY_PLACE + d * _PLACE_COLUMNS
                 for k in range(5):
                     x[f + k] = own_item[d, k]
@@ -696,7 +696,7 @@ def _features(  # type: ignore[no-untyped-def]
                     recently += min(pair_factor * before_weight[e, 1], before_weight[e, 0])
                     thin += before_weight[e, 4]
                 evidence = together * root_count[d]
-                if d < PLACES:
+                if d < OWN_ITEMS:
                     f = _BY_PLACE + d * _PLACE_COLUMNS
                     x[f + 6] = _log(evidence * slow + 1e-2)
                     if following > 0.0:

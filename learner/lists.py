@@ -30,6 +30,11 @@ class Layout:
     places: int
     columns: int
 
+    @property
+    def width(self) -> int:
+        """Columns in all."""
+        return self.begin + self.places * self.columns
+
 
 @dataclass(frozen=True)
 class Lists:

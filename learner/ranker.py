@@ -83,6 +83,8 @@ class Ranker(nn.Module):
         start: NDArray[np.float32] | None = None, layout: Layout | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        if layout is not None and layout.width != len(mean):
+            raise ValueError(f"the layout has {layout.width} columns, the features have {len(mean)}")
         first, second = config.widths
         self.config = config
         self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))

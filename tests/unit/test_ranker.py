@@ -185,6 +185,13 @@ def test_weighs_own_items_by_what_is_known_of_them_also_exported_and_averaged() 
     np.testing.assert_allclose(run(ranker_model([again]), test.features), mean, atol=1e-4)
 
 
+def test_a_layout_of_other_columns_is_refused() -> None:
+    columns = np.zeros(10, np.float32), np.ones(10, np.float32)
+    Ranker(*columns, RankerConfig(), layout=Layout(4, 3, 2))
+    with pytest.raises(ValueError, match="12 columns, the features have 10"):
+        Ranker(*columns, RankerConfig(), layout=Layout(4, 4, 2))
+
+
 def test_own_items_that_there_are_not_say_nothing() -> None:
     mean, deviation = moments(own_items_world(), LAYOUT)
     np.testing.assert_array_equal(mean[2:].reshape(12, 4), mean[2:6][None].repeat(12, 0))
