@@ -38,7 +38,7 @@ from learner.tuning import Tuning
 NEGATIVES = 48  # candidates kept beside the clicked one
 PRIOR_TRIAL_EVENTS = 40_000  # newest events that the prior's weight is chosen on
 PRIOR_TRIAL_EPOCHS = 4
-TEACHER_SHARE = 0.6  # of the final student's time, where a teacher is trained before it
+TEACHER_SHARE = 0.8  # of the final student's time, at most, where teachers are trained before it
 
 
 @dataclass(frozen=True)
