@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 _IN_MEMORY = 60_000  # rows, 60 MB at 384 numbers each
-_AT_LEAST = 32  # rows a file: new items come one by one, and a file for each would be thousands in a year
 
 Floats = NDArray[np.float32]
 
@@ -26,7 +25,6 @@ class TextCache:
         self.folder = folder
         self._rows: dict[bytes, NDArray[np.float16]] = {}
         self._files_read: set[str] = set()
-        self._unwritten: dict[bytes, NDArray[np.float16]] = {}
 
     def rows(self, keys: Sequence[bytes], size: int, make: Callable[[list[int]], Floats]) -> Floats:
         """Rows (n, size) float32 of 16-byte keys; `make` is asked, by their places, for those not known."""
@@ -40,10 +38,7 @@ class TextCache:
             made = make(missing).astype(np.float16)
             new = {keys[place]: row for place, row in zip(missing, made, strict=True)}
             self._rows.update(new)
-            self._unwritten.update(new)
-            if len(self._unwritten) >= _AT_LEAST:
-                self._write_file(self._unwritten)
-                self._unwritten = {}
+            self._write_file(list(new), made)
         if not keys:
             return np.zeros((0, size), np.float32)
         return np.stack([self._rows[key] for key in keys]).astype(np.float32)
@@ -61,13 +56,13 @@ class TextCache:
             if rows.dtype == np.float16 and rows.shape == (len(keys), size):
                 self._rows.update(zip((key.tobytes() for key in keys), rows, strict=True))
 
-    def _write_file(self, rows: dict[bytes, NDArray[np.float16]]) -> None:
+    def _write_file(self, keys: Sequence[bytes], rows: NDArray[np.float16]) -> None:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{secrets.token_hex(8)}.safetensors"
-        keys = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)
+        flat = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1)
         partial = self.folder / f".{name}.partial"
-        partial.write_bytes(safetensors.numpy.save({"keys": keys, "rows": np.stack(list(rows.values()))}))
+        partial.write_bytes(safetensors.numpy.save({"keys": flat, "rows": rows}))
         partial.rename(self.folder / name)
         self._files_read.add(name)
