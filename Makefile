@@ -22,7 +22,7 @@ setup: $(INSTALLED) ## install into .venv, and do nothing else
 
 # pip itself takes minutes over what uv does in seconds; it remains for machines where only pip is set up
 # to reach a package index. Modules are compiled here, as pip does too: where processes may not write what they
-# have compiled (PYTHONDONTWRITEBYTECODE, in many containers), torch would cost each of them ten seconds.
+# have compiled (PYTHONDONTWRITEBYTECODE, in many containers), torch would cost each of them seconds again.
 $(INSTALLED): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or later on the PATH; install one, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"error: {sys.executable} is Python {v[0]}.{v[1]}, 3.11 or later is needed: make PYTHON=/path/to/python")'

@@ -18,42 +18,50 @@ from learner.inputs import EventLog, ValueScale
 from learner.item_table import ItemContent
 from learner.lists import Lists
 from learner.ranker import Ranker
-from learner.student import EventSequences, SequenceModel, StudentConfig, encode_histories
-from learner.student_training import Prior, Progress, SoftTargets, train_model, train_student
+from learner.student import EventSequences, SequenceModel, Student, StudentConfig, encode_histories
+from learner.student_training import Prior, Progress, SoftTargets, TrainingReport, train_model
 from learner.teacher import Teacher, TeacherConfig
 
-TOP = 30  # items of a teacher's list
+TOP = 30  # items of the teachers' list
 _AT_ONCE = 512  # events scored together: 512 × 12,000 float32 are 25 MB
-OTHER_SEED = 101  # added to the seed of the recurrence that teaches: it must not be the student itself
-_RECURRENCE_SHARE = 0.25  # of the time, at most; it takes a fifth to a quarter of what the transformer does
+_OTHER_SEED = 101  # added to the seed of the recurrence that teaches: it must not be the student itself
+_RECURRENCE_SHARE = 0.2  # of the teachers' time, at most; it takes a sixth where there is enough
 
 
 def train_teachers(
     log: EventLog, stop: int, content: ItemContent, scale: ValueScale, config: StudentConfig, *,
     seed: int = 0, transformer: TeacherConfig | None = None, budget_s: float = math.inf,
     progress: Progress | None = None, clock: Callable[[], float] = time.perf_counter,
-) -> list[SequenceModel]:  # fmt: skip
-    """Two models of different kinds on the first `stop` events: a recurrence as the student's, a transformer.
+) -> tuple[list[SequenceModel], list[TrainingReport]]:  # fmt: skip
+    """A recurrence as the student's and a transformer, on the first `stop` events; a report for each.
 
-    The mean of their scores is what teaches. Neither of them is stronger than the student, and larger
-    transformers are not either, but their mistakes are not the same ones (docs/log.md).
+    The mean of their scores is what teaches: stronger than either, since they err differently (docs/log.md).
+    Both have the popularity prior of `config`.
     """
-    begun = clock()
-    recurrence, _ = train_student(
-        log, stop, content, scale, config, seed=seed + OTHER_SEED, budget_s=_RECURRENCE_SHARE * budget_s,
-        clock=clock, progress=progress,
+    begun, tell = clock(), progress or _nobody
+    torch.manual_seed(seed + _OTHER_SEED)
+    recurrence = Student(content, config)
+    first = train_model(
+        recurrence, log, stop, scale, seed=seed + _OTHER_SEED, budget_s=_RECURRENCE_SHARE * budget_s,
+        name="teacher/recurrence", clock=clock,
+        progress=lambda share, text: tell(_RECURRENCE_SHARE * share, text),
     )  # fmt: skip
-    torch.manual_seed(seed)
     settings = replace(
         transformer or TeacherConfig(), prior_weight=config.prior_weight,
         prior_half_life_ms=config.prior_half_life_ms,
     )  # fmt: skip
-    teacher = Teacher(content, settings)
-    train_model(
-        teacher, log, stop, scale, seed=seed, budget_s=max(budget_s - (clock() - begun), 0.0), name="teacher",
-        clock=clock, progress=progress,
+    torch.manual_seed(seed)
+    reader = Teacher(content, settings)
+    second = train_model(
+        reader, log, stop, scale, seed=seed, budget_s=max(budget_s - (clock() - begun), 0.0),
+        name="teacher/transformer", clock=clock,
+        progress=lambda share, text: tell(_RECURRENCE_SHARE + (1 - _RECURRENCE_SHARE) * share, text),
     )  # fmt: skip
-    return [recurrence, teacher]
+    return [recurrence, reader], [first, second]
+
+
+def _nobody(_share: float, _text: str) -> None:
+    """Progress that nobody wants to see."""
 
 
 @torch.no_grad()
@@ -63,7 +71,8 @@ def teacher_targets(
 ) -> SoftTargets:  # fmt: skip
     """Targets for the events of interest in [start, stop): the mean of the teachers' scores, softened.
 
-    Only items that the teachers have met are listed, and none that the user has had before.
+    Only items that the teachers have met are listed, and none that the user has had before. All teachers have
+    the first one's popularity prior.
     """
     seq = EventSequences.of(log, scale, stop)
     wanted = np.flatnonzero((seq.row >= start) & (seq.row < stop) & seq.interest)
@@ -72,7 +81,7 @@ def teacher_targets(
         encode_histories(teacher, log, scale, start=start, stop=stop, sequences=seq) for teacher in teachers
     ]
     tables = [teacher.table() for teacher in teachers]
-    priors = [_prior(teacher, log, stop) for teacher in teachers]
+    prior = _prior(teachers[0], log, stop)
     unseen = ~teachers[0].seen
     top = min(top, int(teachers[0].seen.sum()))
     items = torch.empty((len(wanted), top), dtype=torch.int64)
@@ -81,12 +90,12 @@ def teacher_targets(
     for k in range(0, len(wanted), _AT_ONCE):
         part = slice(k, min(k + _AT_ONCE, len(wanted)))
         scores = torch.zeros(part.stop - k, len(unseen))
-        for teacher, users, table, prior in zip(teachers, vectors, tables, priors, strict=True):
+        for teacher, users, table in zip(teachers, vectors, tables, strict=True):
             own = torch.from_numpy(users[rows[part] - start]) @ table.T + teacher.bias
-            if prior is not None:
-                step = torch.from_numpy(rows[part]) // prior.every
-                own += teacher.config.prior_weight * prior.log_popularity[step]
             scores += own / len(teachers)
+        if prior is not None:
+            step = torch.from_numpy(rows[part]) // prior.every
+            scores += teachers[0].config.prior_weight * prior.log_popularity[step]
         scores[:, unseen] = -torch.inf
         for row, place in enumerate(wanted[part]):
             had = history[seq.begin[place] : place]

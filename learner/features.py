@@ -97,13 +97,13 @@ CENTRED = (
 # value, log of its clicks and of the candidate's; as logs, how often the two came together, and the
 # candidate after it (1/d), over the root of both counts, which are smoothed as in knn. How much an own item
 # counts by all this is the ranker's to learn.
-OF_OWN_ITEM = ("there", "distance", "gap", "value", "clicks", "item_clicks", "cosine", "rule_cosine")
+OWN_ITEM_COLUMNS = ("there", "distance", "gap", "value", "clicks", "item_clicks", "cosine", "rule_cosine")
 OWN_ITEMS = 20
 FEATURES = (
     *RAW, *(f"{name}_centred" for name in CENTRED),
-    *(f"{name}_at_{place}" for place in range(1, OWN_ITEMS + 1) for name in OF_OWN_ITEM),
+    *(f"{name}_at_{place}" for place in range(1, OWN_ITEMS + 1) for name in OWN_ITEM_COLUMNS),
 )  # fmt: skip
-LAYOUT = Layout(len(RAW) + len(CENTRED), OWN_ITEMS, len(OF_OWN_ITEM))
+LAYOUT = Layout(len(RAW) + len(CENTRED), OWN_ITEMS, len(OWN_ITEM_COLUMNS))
 
 _CENTRED_COLUMNS = np.array([RAW.index(name) for name in CENTRED])
 _RAW_COLUMNS = len(RAW)

@@ -30,6 +30,7 @@ from learner.lists import Layout, Lists
 
 LIMIT = 6.0  # standard deviations at which inputs are cut
 IMPOSSIBLE = -1e9  # score of a padded place
+SCORED_AT_ONCE = 16  # lists: what is between the layers stays in the cache (docs/log.md)
 PLACE_SCALE = 0.25  # of what an own item adds: sums over all of them are to be about as large as other inputs
 
 
@@ -83,8 +84,6 @@ class Ranker(nn.Module):
         start: NDArray[np.float32] | None = None, layout: Layout | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if layout is not None and layout.width != len(mean):
-            raise ValueError(f"the layout has {layout.width} columns, the features have {len(mean)}")
         first, second = config.widths
         self.config = config
         self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))
@@ -122,10 +121,9 @@ class Ranker(nn.Module):
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """features (B, C, F) -> scores (B, C), float32."""
         self.eval()
-        at_once = 16  # lists: what is between the layers stays in the cache, which halves the time
         parts = [
-            self._served(torch.from_numpy(features[k : k + at_once].astype(np.float32)))
-            for k in range(0, len(features), at_once)
+            self._served(torch.from_numpy(features[k : k + SCORED_AT_ONCE].astype(np.float32)))
+            for k in range(0, len(features), SCORED_AT_ONCE)
         ]
         return torch.cat(parts).numpy() if parts else np.zeros(features.shape[:2], np.float32)
 
@@ -187,7 +185,8 @@ def train_ranker(
 
     `start` (F,) float32 are the weights of the linear blend that training begins with and that stands
     where there are few lists to learn from (over raw features where there is none at all). Lists
-    without a positive are dropped and counted. `writer` is a TensorBoard `SummaryWriter`.
+    without a positive are dropped and counted. `writer` is a TensorBoard `SummaryWriter`. Raises ValueError
+    where the lists have other columns than `layout`.
     """
 
     def log(share: float, text: str, step: int, loss: float) -> None:
@@ -197,6 +196,11 @@ def train_ranker(
             writer.add_scalar(f"{name}/loss", loss, step)
 
     settings = config or RankerConfig()
+    if layout is not None and layout.width != lists.features.shape[2]:
+        raise ValueError(
+            f"the layout has {layout.width} columns, the lists have {lists.features.shape[2]}: "
+            "make them anew with the features of now"
+        )
     torch.manual_seed(seed)
     if not ((lists.positive >= 0) & (lists.mask.sum(1) > 1)).any():
         width = lists.features.shape[2]

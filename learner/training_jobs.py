@@ -177,11 +177,11 @@ def _student(
 def _taught(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float) -> SoftTargets:
     """What teachers, trained for it, say of all clicks."""
     material, data = shared.material, shared.material.data
-    teachers = train_teachers(
+    teachers, reports = train_teachers(
         data, len(data), material.content, material.scale, config, seed=shared.seed,
         budget_s=max(budget_s, 0.0), clock=clock, progress=lambda share, text: tell("teacher", share, text),
     )  # fmt: skip
-    tell("teacher", 1.0, f"{len(teachers)} models")
+    tell("teacher", 1.0, " and ".join(f"{report.epochs:.1f}" for report in reports) + " epochs")
     return teacher_targets(teachers, data, len(data), material.scale)
 
 

@@ -22,7 +22,7 @@ class TrainingSettingsError(ValueError):
 class TrainingSettings:
     """Settings of one training. `student.prior_weight` is chosen from the data unless `prior` fixes it.
 
-    With `distil` student and rankers learn from a teacher and from an ensemble too, which are trained first.
+    With `distil` student and rankers learn from teachers and from an ensemble too, which are trained first.
     """
 
     student: StudentConfig = field(default_factory=StudentConfig)

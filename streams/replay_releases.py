@@ -26,7 +26,7 @@ class Releases:
     """A release for each first part, trained at most once; call it with the first part for the folder.
 
     `folder` is where they are kept; one that lies there already is used, if it may be. With `seeds` above
-    1 each seed has a folder of its own in it. `distil`: they learn from a teacher and an ensemble too.
+    1 each seed has a folder of its own in it. `distil`: they learn from teachers and an ensemble too.
     """
 
     def __init__(

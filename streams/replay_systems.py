@@ -334,7 +334,7 @@ _MAKERS: dict[str, Callable[[Train, Policy], System]] = {
     "cold_random": ColdRandom,
     "cold_no_content": ColdNoContent,
 }
-# The same parts of a release whose student and ranker have learned from a teacher and an ensemble too.
+# The same parts of a release whose student and ranker have learned from teachers and an ensemble too.
 DISTILLED = {"student_distilled": Student, "ranker_distilled": HotPath}
 PARTS = ("nextclick", "teacher", *_MAKERS, *DISTILLED)
 # With nothing beyond signals that learns, the whole is this part of it: it is not computed twice.
@@ -347,7 +347,7 @@ def part(
 ) -> Callable[[], System]:  # fmt: skip
     """The maker of Nextclick or of a part of it.
 
-    `learn` is about `nextclick` itself alone, `minutes` about training a teacher, or everything anew;
+    `learn` is about `nextclick` itself alone, `minutes` about training teachers, or everything anew;
     `distilled` trains for the parts that are.
     """
     if name in DISTILLED:

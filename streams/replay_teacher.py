@@ -22,14 +22,12 @@ from learner.teacher import TeacherConfig
 from streams.policy import Policy
 from streams.replay_systems import HotPath, Train
 
-READ = 100  # newest events that are read: a transformer's window and the context before it
-
 
 class TeacherAlone(HotPath):
     """Every eligible item that the teachers know, by the mean of their scores, with the release's prior.
 
-    Content, settings and users' histories are those of Nextclick's own world. `minutes` is what training may
-    take.
+    Content and users' histories are those of Nextclick's own world: a recurrence reads the newest events that
+    are kept, a transformer those of its window. `minutes` is what training may take.
     """
 
     name = "teacher"
@@ -56,7 +54,7 @@ class TeacherAlone(HotPath):
             prior_half_life_ms=SignalSettings.from_dict(manifest.signals).half_lives_ms[manifest.popular_now],
         )
         content = ItemContent(release.model.content[:known].copy(), catalogue.categories[:known].copy())
-        teachers = train_teachers(
+        teachers, _ = train_teachers(
             log, len(log), content, manifest.value_scale, self.config, seed=first.seed,
             transformer=self.transformer, budget_s=60.0 * self.minutes,
         )  # fmt: skip
@@ -84,7 +82,8 @@ class TeacherAlone(HotPath):
         """What a teacher makes of the history in a slot: (D,)."""
         histories = self.offline.states.gather(np.array([slot], np.int64))
         end = int(histories.length[0])
-        places = np.arange(max(0, end - READ), end)
+        read = end if teacher.carries else teacher.config.window + teacher.config.context
+        places = np.arange(max(0, end - read), end)
         places = places[histories.items[0, places] < len(self._met)]  # others are newer than the teachers
         if not len(places):
             return teacher.initial.detach()

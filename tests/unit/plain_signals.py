@@ -13,7 +13,7 @@ import numpy as np
 from learner.candidates import SOURCES, Asks, ModelArrays
 from learner.catalogue import Catalogue, Item
 from learner.events import AVERSION, INTEREST, Kind
-from learner.features import CENTRED, FOLLOWED, OF_OWN_ITEM, OWN_ITEMS, RAW
+from learner.features import CENTRED, FOLLOWED, OWN_ITEM_COLUMNS, OWN_ITEMS, RAW
 from learner.signals import DAY_MS, DEPTH_HALF_LIVES, DEPTHS, SignalSettings
 
 YEAR_MS = 365.25 * DAY_MS
@@ -294,7 +294,7 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         for s, source in enumerate(SOURCES):
             rank = int(ranks[place, s])
             x[f"rank_{source}"] = math.log1p(rank if rank >= 0 else 200)
-        places = np.zeros((OWN_ITEMS, len(OF_OWN_ITEM)))
+        places = np.zeros((OWN_ITEMS, len(OWN_ITEM_COLUMNS)))
         for d, event in enumerate(recent[:OWN_ITEMS]):
             rarity = slow / math.sqrt(counts[d] + 1)
             places[d] = [

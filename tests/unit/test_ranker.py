@@ -185,11 +185,11 @@ def test_weighs_own_items_by_what_is_known_of_them_also_exported_and_averaged() 
     np.testing.assert_allclose(run(ranker_model([again]), test.features), mean, atol=1e-4)
 
 
-def test_a_layout_of_other_columns_is_refused() -> None:
-    columns = np.zeros(10, np.float32), np.ones(10, np.float32)
-    Ranker(*columns, RankerConfig(), layout=Layout(4, 3, 2))
-    with pytest.raises(ValueError, match="12 columns, the features have 10"):
-        Ranker(*columns, RankerConfig(), layout=Layout(4, 4, 2))
+def test_lists_of_other_columns_than_the_layout_are_refused() -> None:
+    lists = Lists(np.ones((5, 3, 10), np.float32), np.zeros(5, np.int64), np.ones((5, 3), bool))
+    train_ranker(lists, RankerConfig(epochs=1), layout=Layout(4, 3, 2))
+    with pytest.raises(ValueError, match="12 columns, the lists have 10"):
+        train_ranker(lists, RankerConfig(epochs=1), layout=Layout(4, 4, 2))
 
 
 def test_own_items_that_there_are_not_say_nothing() -> None:
