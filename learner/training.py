@@ -55,7 +55,7 @@ PRIOR_WEIGHTS = (0.0, 0.3, 1.0)
 MIN_TRIAL_EVENTS = 2_000  # below, a trial says nothing and the prior is used: popularity is safe
 RANKER_SEEDS = 2  # rankers that are averaged
 ENSEMBLE = 4  # rankers that teach them, where they are taught
-# Times a student's cost that one with teachers takes: a transformer's 5, a recurrence's 1, and 1.5 of its own.
+# Times a student's cost that one with teachers takes: a transformer's 5, a recurrence's 1, its own 1.5.
 TAUGHT = 8.0
 LEAST_LEARNING = 0.3  # of the models' time, for the students
 LATE = 1.5  # times its planned time that a stage's list making may take at least before it passes over asks
