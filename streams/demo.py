@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,6 +74,7 @@ class Demo:
         self.parts: list[Part] = []
         self._stop = threading.Event()
         self._failure: BaseException | None = None
+        self._watcher: threading.Thread | None = None
         self.ready = threading.Event()
 
     @contextlib.contextmanager
@@ -110,8 +111,13 @@ class Demo:
         if part.process.returncode:
             part.check()
 
+    def watch(self, reading: Callable[[], None]) -> None:
+        """Lets `reading` go on in a thread of its own; it returns soon after `_stop` is set."""
+        self._watcher = threading.Thread(target=reading, daemon=True)
+        self._watcher.start()
+
     def stop(self) -> None:
-        """Stops every process, the last started first."""
+        """Stops every process, the last started first, and the watching: its broker is about to go."""
         self._stop.set()
         for part in reversed(self.parts):
             part.process.terminate()
@@ -120,6 +126,8 @@ class Demo:
                 part.process.wait(20)
             except subprocess.TimeoutExpired:
                 part.process.kill()
+        if self._watcher is not None:
+            self._watcher.join(5)
 
     def check(self) -> None:
         """Raises DemoError if a part that should run has ended, or the watching failed."""
@@ -223,8 +231,7 @@ def _play(demo: Demo, broker: EmbeddedBroker, recording: Recording, wishes: Wish
         board = _board(interactions, split)
     told = [*recording.items, *(recording.drift.items if recording.drift else ())]
     follower = Follower({item.item_id: item.title for item in told if item.title})
-    watcher = threading.Thread(target=_watch, args=(demo, watched, board, follower), daemon=True)
-    watcher.start()
+    demo.watch(lambda: _watch(demo, watched, board, follower))
     usual = min(max((len(interactions) - split) / TRAFFIC_SECONDS, 20.0), 1000.0)
     pace: tuple[str, ...] = ("--rate", f"{usual if wishes.rate is None else wishes.rate:g}")
     if wishes.speed is not None:

@@ -60,3 +60,4 @@ def test_the_demo_ends_with_a_report(tmp_path: Path) -> None:
     assert report["release"].startswith("r-")
     for words in ("live", "summary", "Nextclick", "popularity", "clicked", "→", "The world changes"):
         assert words in done.stdout
+    assert "Traceback" not in done.stderr, done.stderr[-3000:]  # all who read have stopped before the broker
