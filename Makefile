@@ -21,15 +21,16 @@ help: ## say what each target does
 setup: $(INSTALLED) ## install into .venv, and do nothing else
 
 # pip itself takes minutes over what uv does in seconds; it remains for machines where only pip is set up
-# to reach a package index. Modules are compiled here, as pip does too: where processes may not write what they
-# have compiled (PYTHONDONTWRITEBYTECODE, in many containers), torch would cost each of them seconds again.
+# to reach a package index. Where processes may not write what they have compiled, as in many containers, modules are
+# compiled here: else torch would cost each process seconds again.
+COMPILED := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 $(INSTALLED): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or later on the PATH; install one, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"error: {sys.executable} is Python {v[0]}.{v[1]}, 3.11 or later is needed: make PYTHON=/path/to/python")'
 	@echo "installing into $(VENV) with $$($(PYTHON) --version); the learner's torch is large"
 	@$(PYTHON) -m venv $(VENV) || { echo "error: cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet uv || true
-	@if test -x $(BIN)/uv && $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python $(INSTALL_ARGS) -e '$(EXTRAS)'; then :; else \
+	@if test -x $(BIN)/uv && $(BIN)/uv pip install $(COMPILED) --python $(BIN)/python $(INSTALL_ARGS) -e '$(EXTRAS)'; then :; else \
 		echo "uv could not install it; trying pip"; \
 		$(BIN)/python -m pip install $(INSTALL_ARGS) -e '$(EXTRAS)'; fi
 	@touch $(INSTALLED)
