@@ -18,8 +18,15 @@ from learner.inputs import EventLog, ValueScale
 from learner.item_table import ItemContent
 from learner.lists import Lists
 from learner.ranker import Ranker
-from learner.student import EventSequences, SequenceModel, Student, StudentConfig, encode_histories
-from learner.student_training import Prior, Progress, SoftTargets, TrainingReport, train_model
+from learner.student import EventSequences, SequenceModel, StudentConfig, encode_histories
+from learner.student_training import (
+    Prior,
+    Progress,
+    SoftTargets,
+    TrainingReport,
+    train_model,
+    train_student,
+)
 from learner.teacher import Teacher, TeacherConfig
 
 TOP = 30  # items of the teachers' list
@@ -38,13 +45,10 @@ def train_teachers(
     The mean of their scores is what teaches: stronger than either, since they err differently (docs/log.md).
     Both have the popularity prior of `config`.
     """
-    begun, tell = clock(), progress or _nobody
-    torch.manual_seed(seed + _OTHER_SEED)
-    recurrence = Student(content, config)
-    first = train_model(
-        recurrence, log, stop, scale, seed=seed + _OTHER_SEED, budget_s=_RECURRENCE_SHARE * budget_s,
-        name="teacher/recurrence", clock=clock,
-        progress=lambda share, text: tell(_RECURRENCE_SHARE * share, text),
+    begun = clock()
+    recurrence, first = train_student(
+        log, stop, content, scale, config, seed=seed + _OTHER_SEED, budget_s=_RECURRENCE_SHARE * budget_s,
+        name="teacher/recurrence", progress=_between(0.0, _RECURRENCE_SHARE, progress), clock=clock,
     )  # fmt: skip
     settings = replace(
         transformer or TeacherConfig(), prior_weight=config.prior_weight,
@@ -54,14 +58,14 @@ def train_teachers(
     reader = Teacher(content, settings)
     second = train_model(
         reader, log, stop, scale, seed=seed, budget_s=max(budget_s - (clock() - begun), 0.0),
-        name="teacher/transformer", clock=clock,
-        progress=lambda share, text: tell(_RECURRENCE_SHARE + (1 - _RECURRENCE_SHARE) * share, text),
+        name="teacher/transformer", progress=_between(_RECURRENCE_SHARE, 1.0, progress), clock=clock,
     )  # fmt: skip
     return [recurrence, reader], [first, second]
 
 
-def _nobody(_share: float, _text: str) -> None:
-    """Progress that nobody wants to see."""
+def _between(begin: float, end: float, progress: Progress | None) -> Progress | None:
+    """Progress of a part that takes a longer work from share `begin` to share `end`."""
+    return progress and (lambda share, text: progress(begin + (end - begin) * share, text))
 
 
 @torch.no_grad()

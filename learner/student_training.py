@@ -267,7 +267,8 @@ def train_student(
     log: EventLog, stop: int, content: ItemContent, scale: ValueScale, config: StudentConfig, *,
     seed: int = 0, budget_s: float = math.inf, validate_from: int | None = None,
     start_from: Student | None = None, progress: Progress | None = None, writer: Any = None,
-    soft: SoftTargets | None = None, check: Callable[[Student], float] | None = None, checks: int = 4,
+    name: str = "student", soft: SoftTargets | None = None,
+    check: Callable[[Student], float] | None = None, checks: int = 4,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Student, TrainingReport]:  # fmt: skip
     """Train a student on the first `stop` events of the log, as `train_model` says."""
@@ -277,7 +278,7 @@ def train_student(
         student.load_state_dict(start_from.state_dict())
     report = train_model(
         student, log, stop, scale, seed=seed, budget_s=budget_s, validate_from=validate_from,
-        progress=progress, writer=writer, soft=soft, check=check, checks=checks, clock=clock,
+        progress=progress, writer=writer, name=name, soft=soft, check=check, checks=checks, clock=clock,
     )  # fmt: skip
     return student, report
 

@@ -21,6 +21,7 @@ from learner.system import Ask, FirstPart, Ranking
 from learner.teacher import TeacherConfig
 from streams.policy import Policy
 from streams.replay_systems import HotPath, Train
+from streams.user_states import Histories
 
 
 class TeacherAlone(HotPath):
@@ -72,15 +73,14 @@ class TeacherAlone(HotPath):
         items = items[items < len(self._met)]
         items = items[self._met[items]]
         rows = torch.from_numpy(items.astype(np.int64))
-        scores = self._prior(items, now_ms)
+        scores, history = self._prior(items, now_ms), self.offline.states.gather(np.array([slot], np.int64))
         for teacher, table, bias in self._teachers:
-            own = table[rows] @ self._user(teacher, table, slot) + bias[rows]
+            own = table[rows] @ self._user(teacher, table, history) + bias[rows]
             scores += own.numpy() / len(self._teachers)
         return Ranking(self._translated(items), scores)
 
-    def _user(self, teacher: SequenceModel, table: torch.Tensor, slot: int) -> torch.Tensor:
-        """What a teacher makes of the history in a slot: (D,)."""
-        histories = self.offline.states.gather(np.array([slot], np.int64))
+    def _user(self, teacher: SequenceModel, table: torch.Tensor, histories: Histories) -> torch.Tensor:
+        """What a teacher makes of the one history: (D,)."""
         end = int(histories.length[0])
         read = end if teacher.carries else teacher.config.window + teacher.config.context
         places = np.arange(max(0, end - read), end)

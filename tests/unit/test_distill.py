@@ -57,14 +57,9 @@ def test_teachers_are_a_recurrence_of_another_seed_and_a_transformer_within_one_
     content, config = ItemContent.empty(30), StudentConfig(dim=16, epochs=2, prior_weight=0.5)
     shares: list[float] = []
     teachers, reports = train_teachers(
-        log,
-        120,
-        content,
-        {},
-        config,
-        transformer=replace(SMALL, epochs=1),
+        log, 120, content, {}, config, transformer=replace(SMALL, epochs=1),
         progress=lambda share, _: shares.append(share),
-    )
+    )  # fmt: skip
     recurrence, transformer = teachers
     assert isinstance(recurrence, Student)
     assert isinstance(transformer, Teacher)
