@@ -1,7 +1,7 @@
 """Exact search over dense rows: the vectors lie in a FAISS flat index, without gaps.
 
 Two ways to search the same memory. FAISS passes every score through a heap of k; for few rows one BLAS
-product and a bound on the k-th score (`select.at_least`) are faster. One thread of an EPYC, D = 65,
+product and a bound on the k-th score (`select.best`) are faster. One thread of an EPYC, D = 65,
 k = 100 / 400, µs FAISS | BLAS, `tests/bench/bench_index.py --flat`:
 
     rows      B = 1                      B = 64

@@ -4,6 +4,7 @@ Owns selection and order; knows neither vectors nor FAISS. Lists are (B, k), bes
 item -1 and score -inf; equal scores order by item number.
 """
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,8 +12,11 @@ from indexer.rows import Floats, Found, Ints
 
 # Groups for one place of the list: with G = 4 k groups about 1.15 k scores pass the bound, and the
 # partition over the group maxima costs a few microseconds.
-GROUPS_A_PLACE = 4
-ROWS_A_GROUP = 3  # with fewer the maxima cost more than they save
+_GROUPS_A_PLACE = 4
+_ROWS_A_GROUP = 3  # with fewer the maxima cost more than they save
+_MANY = 5_000  # scores, from which on a bound is worth its passes
+_BUCKETS = 1024
+_FULLEST = 48  # scores in one bucket, up to which it is sorted by insertion
 
 
 def nothing(queries: int, k: int) -> Found:
@@ -20,16 +24,16 @@ def nothing(queries: int, k: int) -> Found:
     return np.full((queries, k), -1, np.int32), np.full((queries, k), -np.inf, np.float32)
 
 
-def at_least(scores: Floats, k: int) -> Floats:
+def _at_least(scores: Floats, k: int) -> Floats:
     """A bound (B,) float32 for each row of scores (B, n), k <= n, that at least k scores reach.
 
     The k-th largest of any groups' maxima is such a bound. Finding it over interleaved groups takes
     one pass of vector instructions, where a partition of all scores takes several of branches.
     """
     n = scores.shape[1]
-    groups = GROUPS_A_PLACE * k
+    groups = _GROUPS_A_PLACE * k
     depth = n // groups
-    if depth < ROWS_A_GROUP:
+    if depth < _ROWS_A_GROUP:
         return np.asarray(np.partition(scores, n - k, axis=1)[:, n - k])
     whole = depth * groups
     maxima = scores[:, :whole].reshape(-1, depth, groups).max(axis=1)
@@ -44,21 +48,69 @@ def best(scores: Floats, items: Ints, k: int) -> Found:
     Scores must not be NaN.
     """
     queries, n = scores.shape
-    found = nothing(queries, k)
+    listed = np.empty((queries, k), np.int32), np.empty((queries, k), np.float32)
+    listed[0][:, n:], listed[1][:, n:] = -1, -np.inf
     places = min(k, n)
-    if places == 0:
-        return found
-    bound = at_least(scores, places)
+    if not places:
+        return listed
+    bound = _at_least(scores, places) if n > _MANY else None
     for b in range(queries):
-        passed = np.flatnonzero(scores[b] >= bound[b])
-        own, candidates = scores[b][passed], items[passed]
-        order = np.argsort(-own)
-        ranked = own[order]
-        if (ranked[1:] == ranked[:-1]).any():
-            order = np.lexsort((candidates, -own))
-        order = order[:places]
-        found[0][b, :places], found[1][b, :places] = candidates[order], own[order]
-    return found
+        own, named = scores[b], items
+        if bound is not None:
+            passed = np.flatnonzero(own >= bound[b])
+            own, named = own[passed], items[passed]
+        if not _best(own, named, places, listed[0][b], listed[1][b]):
+            order = np.lexsort((named, -own))[:places]
+            listed[0][b, :places], listed[1][b, :places] = named[order], own[order]
+    return listed
+
+
+@numba.njit(cache=True, nogil=True)
+def _best(scores, items, places, listed, listed_scores):  # type: ignore[no-untyped-def]
+    """The best `places` > 0 of scores (n,), in order; False where they lie too close together for buckets.
+
+    One kernel, so that a search between other work costs one call and not ten; and three passes over the
+    scores, where a partition takes several of branches.
+    """
+    least, most = scores[0], scores[0]
+    for j in range(scores.shape[0]):
+        least = min(least, scores[j])
+        most = max(most, scores[j])
+    spread = most - least
+    if not 0.0 < spread < np.inf:
+        return False
+    scale = np.float32(_BUCKETS - 1) / spread
+    if not scale < np.inf:
+        return False
+    count = np.zeros(_BUCKETS + 1, np.int32)
+    bucket = np.empty(scores.shape[0], np.int16)  # from the highest scores down
+    for j in range(scores.shape[0]):
+        bucket[j] = np.int16((most - scores[j]) * scale)
+        count[bucket[j] + 1] += 1
+    last, fullest = 0, 0
+    while count[last] < places:  # count becomes where each bucket begins
+        fullest = max(fullest, count[last + 1])
+        count[last + 1] += count[last]
+        last += 1
+    if fullest > _FULLEST:
+        return False
+    order = np.empty(count[last], np.int64)
+    for j in range(scores.shape[0]):
+        if bucket[j] < last:
+            order[count[bucket[j]]] = j
+            count[bucket[j]] += 1
+    for r in range(1, order.shape[0]):
+        j, at = order[r], r
+        while at > 0 and (
+            scores[order[at - 1]] < scores[j]
+            or (scores[order[at - 1]] == scores[j] and items[order[at - 1]] > items[j])
+        ):
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = j
+    for r in range(places):
+        listed[r], listed_scores[r] = items[order[r]], scores[order[r]]
+    return True
 
 
 def ordered(items: Ints, scores: Floats) -> Found:

@@ -119,11 +119,11 @@ def propose(
     signals.follow()
     batch = len(asks.length)
     out = Candidates(
-        np.full((batch, size), -1, np.int32),
-        np.zeros((batch, size), np.uint8),
-        np.full((batch, size), -1, np.int32),
-        np.full((batch, size, len(SOURCES)), -1, np.int16),
-        np.zeros(batch, np.int32),
+        np.empty((batch, size), np.int32),
+        np.empty((batch, size), np.uint8),
+        np.empty((batch, size), np.int32),
+        np.empty((batch, size, len(SOURCES)), np.int16),
+        np.empty(batch, np.int32),
     )
     pairs = signals.neighbours
     _propose(
@@ -276,6 +276,7 @@ def _propose(  # type: ignore[no-untyped-def]
     kept[1], kept_count[1] = top[long], top_count[long]
     for b in range(items.shape[0]):
         now, row = now_ms[b], items[b]
+        out_items[b], out_source[b], out_because[b], out_ranks[b] = -1, 0, -1, -1
         for k in range(excluded_from[b], excluded_from[b + 1]):
             barred[excluded[k]] = -2
         found_all = interest(kinds[b], length[b], recent)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Protocol
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,9 +71,18 @@ def normalise_values(
     A kind without a scale (never seen in training with values) gives 0: nothing is known of its range.
     """
     mean, inverse = _by_code(tuple((word, *pair) for word, pair in scale.items()))
-    normal = (value - mean[kind]) * inverse[kind]
-    normal = np.where(np.isnan(normal), 0.0, normal)
-    return np.minimum(np.maximum(normal, -VALUE_LIMIT), VALUE_LIMIT).astype(np.float32)
+    normal = np.empty(value.shape, np.float32)
+    _normalise(kind.ravel(), value.ravel(), mean, inverse, normal.ravel())
+    return normal
+
+
+@numba.njit(cache=True, nogil=True)
+def _normalise(kind, value, mean, inverse, normal):  # type: ignore[no-untyped-def]
+    for n in range(value.shape[0]):
+        code = kind[n]
+        deviations = (value[n] - mean[code]) * inverse[code]
+        deviations = min(max(deviations, -VALUE_LIMIT), VALUE_LIMIT)
+        normal[n] = deviations if value[n] == value[n] else 0.0
 
 
 @lru_cache(maxsize=16)  # called for every click, with the same scale

@@ -235,10 +235,11 @@ def ask(
     """What is known of the askers now: lists made of it later know no later click."""
     release = world.live.release
     histories = states.gather(slots)
-    vectors: NDArray[np.float32] = np.where(
-        (histories.length > 0)[:, None], states.vector[slots, : release.vector_size], release.initial_vector
-    )
+    vectors = states.vector[slots, : release.vector_size]  # a copy
+    vectors[histories.length == 0] = release.initial_vector
     barred = _barred(slots, histories, states, world, excluded)
+    excluded_from = np.zeros(len(barred) + 1, np.int64)
+    np.cumsum([len(row) for row in barred], out=excluded_from[1:])
     return Asks(
         items=histories.items,
         times=histories.times,
@@ -248,8 +249,8 @@ def ask(
         events=histories.events,
         now_ms=now_ms,
         user_vector=vectors,
-        excluded_from=np.concatenate([[0], np.cumsum([len(row) for row in barred])]).astype(np.int64),
-        excluded=np.concatenate(barred).astype(np.int32),
+        excluded_from=excluded_from,
+        excluded=barred[0] if len(barred) == 1 else np.concatenate(barred),
     )
 
 
