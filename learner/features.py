@@ -114,17 +114,26 @@ _EVENTS, _KNN, _CONTENT_1, _VALUE = (
     RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
 )
 _BY_PLACE, _PLACE_COLUMNS = LAYOUT.begin, LAYOUT.columns
-_NEVER = math.log(1e-2)  # of a pair that never came together
+# Where the arguments of a candidate's logarithms lie, which are taken in one go: of pairs by place and rules by
+# place, of the columns of pairs up to `decayed_rules` and from `inverse_3` to `knn_day`, of popularity, of
+# popularity by depth, of times and of categories.
+_L_PLACES, _L_RULES, _L_PAIRS, _L_INVERSE = 0, OWN_ITEMS, 2 * OWN_ITEMS, 2 * OWN_ITEMS + 17
+_L_POPULARITY = _L_INVERSE + 6
+_L_DEPTH = _L_POPULARITY + HALF_LIVES + 1
+_L_LAST_SEEN, _L_AGE, _L_PUBLISHED, _L_WARM, _L_WARM_1 = range(
+    _L_DEPTH + len(DEPTH_HALF_LIVES), _L_DEPTH + len(DEPTH_HALF_LIVES) + 5
+)
+_LOGS = -(-(_L_WARM_1 + 1) // 16) * 16
 _AVERSIONS = 5  # latest dislikes that count
 _UNSEEN_RANK = math.log1p(200.0)  # of a source that did not name the candidate, however long the list is
 _LOG_RANK = np.log1p(np.arange(4097, dtype=np.float32))
 _DAY_MS = 86_400_000.0
+_ROOT_HALF = 0x3F3504F3  # sqrt(1/2) as the bits of a float32
 _DEPTH_PRIOR = 0.02  # share of the popularity among all users in that among users of one depth
 _LOOKED_BACK = 12  # own items that are looked up, each as far as `LAST` items before it
 _FOLLOW_FADING = 0.85  # of what an own item weighs, to the next older one
 _FOLLOW_PRIOR = 0.8  # a guess at where answers stand, for whoever has followed nothing yet
 _TIED = 3e-5  # values so near count as equal: rounding must not decide
-_ELSEWHERE = 8  # places for what belongs to no candidate: adding there is cheaper than a branch mispredicted
 _YEAR_MS = 365.25 * _DAY_MS
 
 
@@ -163,6 +172,32 @@ def _log(x):  # type: ignore[no-untyped-def]
     return math.log(np.float32(x))
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def _take_logs(x, bits, exponent):  # type: ignore[no-untyped-def]
+    """Logarithms of x (n,) float32, positive, in place; `bits` are x as int32, `exponent` is room to work in.
+
+    log(2**e m) = e log 2 + log m with m near 1, by the polynomial of Cephes' logf (error below 1e-7 of the
+    result): no call and no branch, so that the compiler takes eight at a time. n should be a multiple of 16.
+    """
+    for k in range(x.shape[0]):
+        exponent[k] = np.int32((bits[k] - np.int32(_ROOT_HALF)) >> np.int32(23))
+        bits[k] = np.int32(bits[k] - (exponent[k] << np.int32(23)))
+    for k in range(x.shape[0]):
+        t = x[k] - np.float32(1.0)
+        y = np.float32(7.0376836292e-2)
+        y = y * t - np.float32(1.1514610310e-1)
+        y = y * t + np.float32(1.1676998740e-1)
+        y = y * t - np.float32(1.2420140846e-1)
+        y = y * t + np.float32(1.4249322787e-1)
+        y = y * t - np.float32(1.6668057665e-1)
+        y = y * t + np.float32(2.0000714765e-1)
+        y = y * t - np.float32(2.4999993993e-1)
+        y = y * t + np.float32(3.3333331174e-1)
+        e = np.float32(exponent[k])
+        y = y * t * t * t - np.float32(2.12194440e-4) * e - np.float32(0.5) * t * t
+        x[k] = t + y + np.float32(0.693359375) * e  # the two halves of log 2
+
+
 @numba.njit(cache=True, nogil=True)
 def _hits(items, marks, hits):  # type: ignore[no-untyped-def]
     """Places of the items that are marked, into `hits`; returns how many. Without a branch to mispredict."""
@@ -171,6 +206,15 @@ def _hits(items, marks, hits):  # type: ignore[no-untyped-def]
         hits[found] = k
         found += marks[np.uint32(items[k])] >= 0
     return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _filled(row):  # type: ignore[no-untyped-def]
+    """A row (n,) without the -1 at its end."""
+    n = row.shape[0]
+    while n > 0 and row[n - 1] < 0:
+        n -= 1
+    return row[:n]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -292,19 +336,54 @@ def _user_columns(times, kinds, length, events, now, user):  # type: ignore[no-u
 
 
 @numba.njit(cache=True, nogil=True)
-def _direction(items, vectors, out):  # type: ignore[no-untyped-def]
-    """Unit mean of the items' unit vectors, weights .9**d, into `out` (D,); or 0."""
-    out[:] = 0.0
+def _gather_pairs(  # type: ignore[no-untyped-def]
+    c, found, forward, backward, ahead, back, before_weight, pair_factor,
+    hits, together, recently, following, lately, thin,
+):  # fmt: skip
+    """Weights of the pairs of the candidate c with the user's own items, as `_find_pairs` has found them.
+
+    Into `hits` (WINDOW,) the distances from 0 of the own items that have any, and by hit (WINDOW,): how often
+    both came `together`, and `recently` so; how often the candidate was `following` (1 / distance each time),
+    and `lately` so; and the first with users who click much counting less, `thin`. Returns how many of the
+    hits lie below 3, `LAST` and `OWN_ITEMS`, and how many there are. A pair that is missing is read too and
+    counts nothing: that is cheaper than branches that nobody can predict.
+    """
+    of_3, of_last, of_places, m = 0, 0, 0, 0
+    for d in range(found):
+        hits[m] = d
+        met = ((ahead | back) >> d) & 1
+        m += met
+        of_places += met if d < OWN_ITEMS else 0
+        of_last += met if d < LAST else 0
+        of_3 += met if d < 3 else 0
+    for h in range(m):
+        d = hits[h]
+        after, before = (ahead >> d) & 1, (back >> d) & 1
+        k, e = forward[c, d] * after, backward[c, d] * before
+        often = after * before_weight[k, 0]
+        often_before = before * before_weight[e, 0]
+        together[h] = often + often_before
+        recently[h] = min(pair_factor * before_weight[k, 1], often)
+        recently[h] += min(pair_factor * before_weight[e, 1], often_before)
+        following[h] = after * before_weight[k, 2]
+        lately[h] = min(pair_factor * before_weight[k, 3], often)
+        thin[h] = after * before_weight[k, 4] + before * before_weight[e, 4]
+    return of_3, of_last, of_places, m
+
+
+@numba.njit(cache=True, nogil=True)
+def _direction(items, vectors, out, row):  # type: ignore[no-untyped-def]
+    """Unit mean of the items' unit vectors, weights .9**d, into out[row] (D,); or 0."""
+    out[row] = 0.0
     weight = 1.0
     for item in items:
-        vector = vectors[item]
-        scale = np.float32(weight / (math.sqrt(dot(vector, vector)) + 1e-9))
-        for k in range(out.shape[0]):
-            out[k] += scale * vector[k]
+        scale = np.float32(weight / (math.sqrt(dot(vectors, item, vectors, item)) + 1e-9))
+        for k in range(out.shape[1]):
+            out[row, k] += scale * vectors[item, k]
         weight *= 0.9
-    scale = np.float32(1.0 / (math.sqrt(dot(out, out)) + 1e-9))
-    for k in range(out.shape[0]):
-        out[k] *= scale
+    scale = np.float32(1.0 / (math.sqrt(dot(out, row, out, row)) + 1e-9))
+    for k in range(out.shape[1]):
+        out[row, k] *= scale
 
 
 @numba.njit(cache=True, nogil=True)
@@ -325,11 +404,17 @@ def _own_pairs(  # type: ignore[no-untyped-def]
     for d in range(history.shape[0] - 1, -1, -1):
         earlier[d] = in_history[history[d]]
         in_history[history[d]] = d
+    longest = ease_item.shape[1]
+    for d in range(history.shape[0]):
+        longest = max(longest, before[history[d], 1])
+    hits = np.empty(longest + 1, np.int32)
     for first in range(history.shape[0]):
         q = history[first]
         if in_history[q] != first:
             continue  # an older event of the same item: done with the newest
-        for k in range(before[q, 0], before[q, 0] + before[q, 1]):
+        start, end = before[q, 0], before[q, 0] + before[q, 1]
+        for h in range(_hits(before_item[start:end], in_history, hits)):
+            k = start + hits[h]
             other = in_history[before_item[k]]
             while other >= 0:
                 place = first
@@ -345,16 +430,13 @@ def _own_pairs(  # type: ignore[no-untyped-def]
                     place = earlier[place]
                 other = earlier[other]
         if q < ease_item.shape[0]:
-            for k in range(ease_item.shape[1]):
-                j = ease_item[q, k]
-                if j < 0:
-                    break
-                other = in_history[j]
+            for h in range(_hits(_filled(ease_item[q]), in_history, hits)):
+                other = in_history[ease_item[q, hits[h]]]
                 while other >= 0:
                     place = first
                     while place >= 0:
                         if other < newest and 0 < place - other <= LAST:
-                            ease[other, place] += ease_weight[q, k]
+                            ease[other, place] += ease_weight[q, hits[h]]
                         place = earlier[place]
                     other = earlier[other]
     for d in range(history.shape[0]):
@@ -392,11 +474,11 @@ def _look_back(  # type: ignore[no-untyped-def]
         clicks = max(count[q] - mine, 0.0)
 
         # student_cosine, student_profile
-        norm = math.sqrt(dot(vectors[q], vectors[q])) + 1e-9
-        norm_latest = math.sqrt(dot(vectors[latest], vectors[latest])) + 1e-9
-        x[0] = dot(vectors[latest], vectors[q]) / (norm * norm_latest)
-        _direction(older, vectors, direction)
-        x[1] = dot(direction, vectors[q]) / norm
+        norm = math.sqrt(dot(vectors, q, vectors, q)) + 1e-9
+        norm_latest = math.sqrt(dot(vectors, latest, vectors, latest)) + 1e-9
+        x[0] = dot(vectors, latest, vectors, q) / (norm * norm_latest)
+        _direction(older, vectors, direction, 1)
+        x[1] = dot(direction, 1, vectors, q) / norm
 
         # popularity, among all and by depth; age, year
         for k in range(len(_FOLLOWED_HALF_LIVES)):
@@ -431,9 +513,9 @@ def _look_back(  # type: ignore[no-untyped-def]
         content_profile(row, recent[d + 1 :], found - d - 1, content, profile)
         closest = -2.0
         for e in range(min(older.shape[0], 5)):
-            closest = max(closest, dot(content[older[e]], content[q]))
-        x[13] = dot(content[latest], content[q])
-        x[14] = dot(profile, content[q])
+            closest = max(closest, dot(content, older[e], content, q))
+        x[13] = dot(content, latest, content, q)
+        x[14] = dot(profile, 0, content, q)
         x[15] = closest
         x[17] = (value_sum[q] - mine * values[recent[d]]) / (clicks + 3.0)
 
@@ -476,12 +558,13 @@ def _features(  # type: ignore[no-untyped-def]
     history = np.empty(WINDOW, np.int32)
     means = np.empty(_CENTRED_COLUMNS.shape[0])
     earlier = np.empty(WINDOW, np.int32)
-    profile = np.empty(content.shape[1], np.float32)
+    profile = np.empty((1, content.shape[1]), np.float32)
     user = np.empty(10)
     factor = np.empty(HALF_LIVES)
     student = np.empty(size, np.float32)
     raw_student = np.empty(size, np.float32)
-    ease = np.empty((2, size + _ELSEWHERE), np.float32)
+    ease = np.empty((2, size), np.float32)
+    ease_hits = np.empty(ease_item.shape[1] + 1, np.int32)
     had = np.empty((3, size), np.int32)  # times had, places of the last and of the first time
     root_count = np.empty(WINDOW)
     freshness = np.empty(WINDOW)
@@ -492,8 +575,13 @@ def _features(  # type: ignore[no-untyped-def]
     followed = np.empty((_LOOKED_BACK, len(FOLLOWED)), np.float32)
     counted = np.empty(_LOOKED_BACK)
     column = np.empty(size, np.float32)
+    logs = np.ones(_LOGS, np.float32)
+    log_bits, exponent = logs.view(np.int32), np.empty(_LOGS, np.int32)
+    hits = np.empty(WINDOW, np.int64)
+    weights = np.empty((5, WINDOW))
     mean_vector = np.empty((2, vectors.shape[1]), np.float32)
     liked, liked_last, warmth = category_scratch[0], category_scratch[1], category_scratch[2]
+    together, recently, following, lately, thin = weights
     # How popular categories are now: by the top list alone, whose order is the same in every process.
     for r in range(top_count[short]):
         _add_to_categories(warmth, categories[top[short, r]], popularity[top[short, r], short])
@@ -530,12 +618,9 @@ def _features(  # type: ignore[no-untyped-def]
                 had[2, c] = d
                 had[0, c] += 1
             if q < ease_item.shape[0]:
-                for k in range(ease_item.shape[1]):
-                    j = ease_item[q, k]
-                    if j < 0:
-                        break
-                    c = in_list[j]
-                    c = c if c >= 0 else size + k % _ELSEWHERE
+                for h in range(_hits(_filled(ease_item[q]), in_list, ease_hits)):
+                    k = ease_hits[h]
+                    c = in_list[ease_item[q, k]]
                     ease[1, c] += ease_weight[q, k]
                     if d < LAST:
                         ease[0, c] += ease_weight[q, k]
@@ -579,22 +664,22 @@ def _features(  # type: ignore[no-untyped-def]
             own_item[d, 4] = _log(count[row[recent[d]]] + 1.0)
         last = row[recent[0]] if found > 0 else -1
         if last >= 0:
-            cosine_norm[0] = math.sqrt(dot(vectors[last], vectors[last])) + 1e-9
-        _direction(history[: min(found, LAST)], vectors, mean_vector[0])
+            cosine_norm[0] = math.sqrt(dot(vectors, last, vectors, last)) + 1e-9
+        _direction(history[: min(found, LAST)], vectors, mean_vector, 0)
         averse, aversion_places = 0, np.empty(_AVERSIONS, np.int32)
         for place in range(length[b] - 1, -1, -1):
             kind = asks_kinds[b, place]
             if averse < _AVERSIONS and (kind == 5 or kind == 6):
                 q = row[place]
                 aversion_places[averse] = q
-                cosine_norm[1 + averse] = math.sqrt(dot(vectors[q], vectors[q])) + 1e-9
+                cosine_norm[1 + averse] = math.sqrt(dot(vectors, q, vectors, q)) + 1e-9
                 averse += 1
 
         # The student's scores, and their order in the list.
         mean, highest = 0.0, -1e30
         for c in range(n):
             j = items[c]
-            raw_student[c] = dot(user_vector[b], vectors[j]) + bias[j]
+            raw_student[c] = dot(user_vector, b, vectors, j) + bias[j]
             prior = prior_weight * _log(min(popularity[j, short] * factor[short], count[j]) + EPSILON)
             student[c] = raw_student[c] + prior
             mean += student[c]
@@ -610,38 +695,31 @@ def _features(  # type: ignore[no-untyped-def]
         for c in range(n):
             j = items[c]
             x = out[b, c]
-            norm = math.sqrt(dot(vectors[j], vectors[j])) + 1e-9
+            norm = math.sqrt(dot(vectors, j, vectors, j)) + 1e-9
             x[0] = raw_student[c]
             x[1] = student[c] - mean
             x[2] = student[c] - highest
-            x[4] = dot(vectors[last], vectors[j]) / (norm * cosine_norm[0]) if last >= 0 else 0.0
-            x[5] = dot(mean_vector[0], vectors[j]) / norm
+            x[4] = dot(vectors, last, vectors, j) / (norm * cosine_norm[0]) if last >= 0 else 0.0
+            x[5] = dot(mean_vector, 0, vectors, j) / norm
 
             # Popularity, age
-            f = _POP
             for h in range(HALF_LIVES):
-                x[f + h] = _log(min(popularity[j, h] * factor[h], count[j]) + EPSILON)
-                if h > 0:
-                    x[f + HALF_LIVES + h] = x[f + h - 1] - x[f + h]
+                logs[_L_POPULARITY + h] = min(popularity[j, h] * factor[h], count[j]) + EPSILON
+            logs[_L_POPULARITY + HALF_LIVES] = count[j] + 1.0
             clicked = count[j] > 0
-            everyone = _log(count[j] + 1.0)
-            age = _age(now, first_ms[j]) if clicked else -1.0
+            logs[_L_LAST_SEEN] = 1.0 + max(now - last_ms[j], 0) / 1000.0
+            logs[_L_AGE] = 1.0 + max(now - first_ms[j], 0) / 1000.0
             dated_item = not math.isnan(published[j])
             year = year_now - published[j] if dated_item else -5.0
-            x[f + HALF_LIVES] = everyone
-            f = _LAST_SEEN
-            x[f] = _age(now, last_ms[j]) if clicked else 22.0
-            x[f + 1] = age
-            x[f + 2] = everyone - max(age, 0.0)
-            x[f + 3] = year
-            x[f + 4] = math.log1p(max(year, 0.0) * 365.25) if dated_item else -1.0
+            logs[_L_PUBLISHED] = 1.0 + max(year, 0.0) * 365.25
 
             # Popularity by depth
             f = _BY_DEPTH
             for k in range(len(DEPTH_HALF_LIVES)):
                 h = DEPTH_HALF_LIVES[k]
                 same = min(by_depth[j, k, depth] * factor[h], count[j])
-                x[f + k] = _log(same + _DEPTH_PRIOR * min(popularity[j, h] * factor[h], count[j]) + EPSILON)
+                among_all = min(popularity[j, h] * factor[h], count[j])
+                logs[_L_DEPTH + k] = same + _DEPTH_PRIOR * among_all + EPSILON
             f += len(DEPTH_HALF_LIVES)
             weighed, clicks = 0.0, 0.0
             for k in range(len(DEPTHS)):
@@ -650,7 +728,108 @@ def _features(  # type: ignore[no-untyped-def]
             x[f] = weighed / clicks if clicks > 0 else -1.0
             x[f + 1] = x[f] - depth if clicks > 0 else 0.0
 
-            # The user
+            # Pairs with the history: of the items that came together with the candidate, newest first
+            slow = 1.0 / math.sqrt(count[j] + 5.0)
+            of_3, of_last, of_places, m = _gather_pairs(
+                c, found, forward, backward, forward_bits[c], backward_bits[c], before_weight, pair_factor,
+                hits, together, recently, following, lately, thin,
+            )  # fmt: skip
+            for k in range(_L_PAIRS):
+                logs[k] = 1e-2
+            for h in range(of_places):
+                d = hits[h]
+                logs[_L_PLACES + d] = together[h] * root_count[d] * slow + 1e-2
+                logs[_L_RULES + d] = following[h] * root_count[d] * slow + 1e-2
+            knn_3, knn_10, knn_50, strongest, today = 0.0, 0.0, 0.0, 0.0, 0.0
+            inverse_3, inverse_10, inverse_50 = 0.0, 0.0, 0.0
+            for h in range(m):
+                d = hits[h]
+                evidence = together[h] * root_count[d]
+                knn_50 += evidence
+                inverse_50 += thin[h] * root_count[d]
+                strongest = max(strongest, evidence)
+                today += evidence * freshness[d]
+            jaccard, conditional, decayed, rules, decayed_rules, valued = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            nearest = 10.0
+            for h in range(of_last):
+                d = hits[h]
+                evidence, own = together[h] * root_count[d], count[history[d]]
+                knn_10 += evidence
+                inverse_10 += thin[h] * root_count[d]
+                conditional += together[h] / (own + 5.0)
+                valued += evidence * asks_values[b, recent[d]]
+                jaccard += together[h] / (own + count[j] - min(together[h], own, count[j]) + 3.0)
+                if together[h] > 2.0 and nearest == 10.0:
+                    nearest = float(d)
+                decayed += recently[h]
+                rules += following[h] / (d + 1)
+                decayed_rules += lately[h] / (d + 1)
+            for k in range(_L_PAIRS + 12, _L_PAIRS + 15):
+                logs[k] = 0.05
+            for h in range(of_3):
+                knn_3 += together[h] * root_count[hits[h]]
+                inverse_3 += thin[h] * root_count[hits[h]]
+                logs[_L_PAIRS + 12 + hits[h]] = following[h] + 0.05
+            newest = m > 0 and hits[0] == 0
+            together_1 = together[0] if newest else 0.0
+            f = _L_PAIRS
+            if last >= 0:
+                own = count[last]
+                logs[f] = together_1 / math.sqrt(own + 1.0) * slow + 1e-3
+                either = own + count[j] - min(together_1, own, count[j])
+                logs[f + 4] = together_1 / (either + 3.0) + 1e-3
+                logs[f + 6] = together_1 / (own + 5.0) + 1e-3
+                logs[f + 7] = (together_1 + 0.05) / ((own + 1.0) * (count[j] + 1.0)) * (total + 1.0)
+            else:
+                logs[f] = logs[f + 4] = logs[f + 6] = 1e-3
+                logs[f + 7] = 1.0
+            logs[f + 1] = knn_3 * slow + 1e-3
+            logs[f + 2] = knn_10 * slow + 1e-3
+            logs[f + 3] = knn_50 * slow + 1e-3
+            logs[f + 5] = jaccard + 1e-3
+            logs[f + 8] = (recently[0] if newest else 0.0) + 0.02
+            logs[f + 9] = decayed + 0.02
+            logs[f + 10] = rules * slow + 1e-3
+            logs[f + 11] = rules + 0.02
+            logs[f + 15] = (lately[0] if newest else 0.0) + 0.02
+            logs[f + 16] = decayed_rules + 0.02
+            f = _L_INVERSE
+            logs[f] = inverse_3 * slow + 1e-3
+            logs[f + 1] = inverse_10 * slow + 1e-3
+            logs[f + 2] = inverse_50 * slow + 1e-3
+            logs[f + 3] = strongest * slow + 1e-3
+            logs[f + 4] = conditional + 1e-3
+            logs[f + 5] = today * slow + 1e-3
+
+            # Categories
+            match, match_last, warmest, m = 0.0, 0.0, 0.0, 0
+            for k in range(categories.shape[1]):
+                category = categories[j, k]
+                if category < 0:
+                    break
+                match += liked[category] * category_weight[category]
+                match_last += liked_last[category] * category_weight[category]
+                warmest = max(warmest, min(warmth[category] * factor[short], total))
+                m += 1
+            logs[_L_WARM], logs[_L_WARM_1] = warmest + EPSILON, warmest + 1.0
+
+            # What depends on logarithms
+            _take_logs(logs, log_bits, exponent)
+            f = _POP
+            everyone = logs[_L_POPULARITY + HALF_LIVES]
+            for h in range(HALF_LIVES + 1):
+                x[f + h] = logs[_L_POPULARITY + h]
+            for h in range(1, HALF_LIVES):
+                x[f + HALF_LIVES + h] = x[f + h - 1] - x[f + h]
+            age = logs[_L_AGE] if clicked else np.float32(-1.0)
+            f = _LAST_SEEN
+            x[f] = logs[_L_LAST_SEEN] if clicked else 22.0
+            x[f + 1] = age
+            x[f + 2] = everyone - max(age, np.float32(0.0))
+            x[f + 3] = year
+            x[f + 4] = logs[_L_PUBLISHED] if dated_item else -1.0
+            for k in range(len(DEPTH_HALF_LIVES)):
+                x[_BY_DEPTH + k] = logs[_L_DEPTH + k]
             f = _EVENTS
             for k in range(10):
                 x[f + k] = user[k]
@@ -663,135 +842,42 @@ def _features(  # type: ignore[no-untyped-def]
                 x[f + 4] = year - taste_year if dated_item and dated > 0.5 else 0.0
             else:
                 x[f] = -1.0
-
-            # Pairs with the history
-            slow = 1.0 / math.sqrt(count[j] + 5.0)
+            f = _KNN
+            for k in range(17):
+                x[f + k] = logs[_L_PAIRS + k]
+            x[f + 17] = nearest
+            x[f + 18] = of_last
+            for k in range(6):
+                x[f + 19 + k] = logs[_L_INVERSE + k]
+            x[f + 25] = valued / (knn_10 + 0.05)
             for d in range(min(found, OWN_ITEMS)):
                 f = _BY_PLACE + d * _PLACE_COLUMNS
                 for k in range(5):
                     x[f + k] = own_item[d, k]
                 x[f + 5] = everyone
-                x[f + 6] = x[f + 7] = _NEVER
-            knn_3, knn_10, knn_50, jaccard, decayed, rules, decayed_rules = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-            companions, nearest = 0.0, 10.0
-            inverse_3, inverse_10, inverse_50, strongest, conditional = 0.0, 0.0, 0.0, 0.0, 0.0
-            today, valued = 0.0, 0.0
-            rule = (0.0, 0.0, 0.0)
-            together_1, decayed_1, decayed_rule_1 = 0.0, 0.0, 0.0
-            ahead, back = forward_bits[c], backward_bits[c]
-            for d in range(found):
-                if not ((ahead | back) >> d) & 1:
-                    continue
-                k = forward[c, d] if (ahead >> d) & 1 else -1
-                e = backward[c, d] if (back >> d) & 1 else -1
-                together, recently, following, lately, thin = 0.0, 0.0, 0.0, 0.0, 0.0
-                if k >= 0:
-                    together = before_weight[k, 0]
-                    thin = before_weight[k, 4]
-                    recently = min(pair_factor * before_weight[k, 1], together)
-                    following = before_weight[k, 2]
-                    lately = min(pair_factor * before_weight[k, 3], together)
-                if e >= 0:
-                    together += before_weight[e, 0]
-                    recently += min(pair_factor * before_weight[e, 1], before_weight[e, 0])
-                    thin += before_weight[e, 4]
-                evidence = together * root_count[d]
-                if d < OWN_ITEMS:
-                    f = _BY_PLACE + d * _PLACE_COLUMNS
-                    x[f + 6] = _log(evidence * slow + 1e-2)
-                    if following > 0.0:
-                        x[f + 7] = _log(following * root_count[d] * slow + 1e-2)
-                knn_50 += evidence
-                inverse_50 += thin * root_count[d]
-                strongest = max(strongest, evidence)
-                today += evidence * freshness[d]
-                if d >= LAST:
-                    continue
-                q = row[recent[d]]
-                knn_10 += evidence
-                inverse_10 += thin * root_count[d]
-                conditional += together / (count[q] + 5.0)
-                valued += evidence * asks_values[b, recent[d]]
-                either = count[q] + count[j] - min(together, count[q], count[j])
-                jaccard += together / (either + 3.0)
-                companions += 1.0
-                if together > 2.0 and nearest == 10.0:
-                    nearest = float(d)
-                decayed += recently
-                rules += following / (d + 1)
-                decayed_rules += lately / (d + 1)
-                if d < 3:
-                    knn_3 += evidence
-                    inverse_3 += thin * root_count[d]
-                    if d == 0:
-                        together_1, decayed_1, decayed_rule_1 = together, recently, lately
-                        rule = (following, rule[1], rule[2])
-                    elif d == 1:
-                        rule = (rule[0], following, rule[2])
-                    else:
-                        rule = (rule[0], rule[1], following)
-            f = _KNN
-            if last >= 0:
-                own = count[last]
-                x[f] = _log(together_1 / math.sqrt(own + 1.0) * slow + 1e-3)
-                either = own + count[j] - min(together_1, own, count[j])
-                x[f + 4] = _log(together_1 / (either + 3.0) + 1e-3)
-                x[f + 6] = _log(together_1 / (own + 5.0) + 1e-3)
-                x[f + 7] = _log((together_1 + 0.05) / ((own + 1.0) * (count[j] + 1.0)) * (total + 1.0))
-            else:
-                x[f] = x[f + 4] = x[f + 6] = math.log(1e-3)
-            x[f + 1] = _log(knn_3 * slow + 1e-3)
-            x[f + 2] = _log(knn_10 * slow + 1e-3)
-            x[f + 3] = _log(knn_50 * slow + 1e-3)
-            x[f + 5] = _log(jaccard + 1e-3)
-            x[f + 8] = _log(decayed_1 + 0.02)
-            x[f + 9] = _log(decayed + 0.02)
-            x[f + 10] = _log(rules * slow + 1e-3)
-            x[f + 11] = _log(rules + 0.02)
-            x[f + 12] = _log(rule[0] + 0.05)
-            x[f + 13] = _log(rule[1] + 0.05)
-            x[f + 14] = _log(rule[2] + 0.05)
-            x[f + 15] = _log(decayed_rule_1 + 0.02)
-            x[f + 16] = _log(decayed_rules + 0.02)
-            x[f + 17] = nearest
-            x[f + 18] = companions
-            x[f + 19] = _log(inverse_3 * slow + 1e-3)
-            x[f + 20] = _log(inverse_10 * slow + 1e-3)
-            x[f + 21] = _log(inverse_50 * slow + 1e-3)
-            x[f + 22] = _log(strongest * slow + 1e-3)
-            x[f + 23] = _log(conditional + 1e-3)
-            x[f + 24] = _log(today * slow + 1e-3)
-            x[f + 25] = valued / (knn_10 + 0.05)
+                x[f + 6] = logs[_L_PLACES + d]
+                x[f + 7] = logs[_L_RULES + d]
 
-            # Content and categories
+            # Content, and categories
             f = _CONTENT_1
             closest = -1.0 if found == 0 else -2.0
             for d in range(min(found, 5)):
-                similar = dot(content[row[recent[d]]], content[j])
+                similar = dot(content, row[recent[d]], content, j)
                 if d == 0:
                     x[f] = similar
                 closest = max(closest, similar)
-            x[f + 1] = dot(profile, content[j])
+            x[f + 1] = dot(profile, 0, content, j)
             x[f + 2] = closest
             disliked = 0.0
             for k in range(averse):
                 q = aversion_places[k]
-                disliked = max(disliked, dot(content[q], content[j]))
-                disliked = max(disliked, dot(vectors[q], vectors[j]) / (norm * cosine_norm[1 + k]))
+                disliked = max(disliked, dot(content, q, content, j))
+                disliked = max(disliked, dot(vectors, q, vectors, j) / (norm * cosine_norm[1 + k]))
             x[f + 3] = disliked
-            match, match_last, warmest, m = 0.0, 0.0, -1.0, 0
-            for k in range(categories.shape[1]):
-                category = categories[j, k]
-                if category < 0:
-                    break
-                match += liked[category] * category_weight[category]
-                match_last += liked_last[category] * category_weight[category]
-                warmest = max(warmest, min(warmth[category] * factor[short], total))
-                m += 1
             x[f + 4] = match / math.sqrt(m + 0.5)
             x[f + 5] = match_last / math.sqrt(m + 0.5)
-            x[f + 6] = _log(warmest + EPSILON) if m > 0 else -9.0
-            x[f + 7] = x[_POP + short] - _log(warmest + 1.0) if m > 0 else 0.0
+            x[f + 6] = logs[_L_WARM] if m > 0 else -9.0
+            x[f + 7] = x[_POP + short] - logs[_L_WARM_1] if m > 0 else 0.0
 
             # Values, own consumption, the static model, the sources' ranks
             f = _VALUE
@@ -821,7 +907,7 @@ def _features(  # type: ignore[no-untyped-def]
                 history[:found], recent, row, asks_times[b], asks_values[b], looked_back, found_all, now,
                 in_history, earlier, published, half_lives, factor, popularity, by_depth, count, value_sum,
                 first_ms, last_ms, before, before_item, before_weight, vectors, content,
-                ease_item, ease_weight, counted, pairs, own_ease, mean_vector[1], profile, followed,
+                ease_item, ease_weight, counted, pairs, own_ease, mean_vector, profile, followed,
             )  # fmt: skip
         for k in range(len(FOLLOWED)):
             for c in range(n):

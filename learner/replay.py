@@ -4,7 +4,7 @@ Owns the walk over the stream and the moment of scoring. Knows systems by their 
 scored is decided in `plan`, what the figures mean in `metrics`, how they are told in `replay_report`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, process_time
 from typing import Any
@@ -74,8 +74,10 @@ def play(system: System, plan: Plan, progress: Progress | None = None) -> Outcom
             with _Timed(outcome):
                 ranking = system.rank(ask)
                 shown = ranking.top(LIST, plan.id_rank)
-            # Asked for apart: which source a candidate came from is the report's affair, not the list's.
-            scoreboard.score(event, ranking, shown, proposing.proposals(ask) if proposing else {})
+            scoreboard.score(event, ranking, shown)
+            if proposing is not None:
+                # Asked for apart: which source a candidate came from is the report's affair, not the list's.
+                scoreboard.recall(event, proposing.sources, *proposing.proposals(ask))
         enter(system, plan, plan.entries_after.get(number, ()), event.time_ms)
         with _Timed(outcome if number >= plan.split else None):
             triggered = system.learn(event, bool(plan.lists[number]))
@@ -125,7 +127,7 @@ class _Scoreboard:
         self.last: dict[int, Ints] = {}
         self.row = 0
 
-    def score(self, event: Event, ranking: Ranking, shown: Ints, proposals: Mapping[str, Ints]) -> None:
+    def score(self, event: Event, ranking: Ranking, shown: Ints) -> None:
         """Notes how the ranking fared against the event's item."""
         outcome, row = self.outcome, self.row
         outcome.position[row] = ranking.position(event.item)
@@ -133,10 +135,18 @@ class _Scoreboard:
         outcome.listed[shown] = True
         if event.user in self.last:
             outcome.last_list[row] = float(event.item in self.last[event.user])
-        for source, items in proposals.items():
-            found = outcome.recalled.setdefault(source, np.zeros(len(outcome.position), np.bool_))
-            found[row] = event.item in items[:PROPOSALS]
         self.row += 1
+
+    def recall(self, event: Event, sources: Sequence[str], items: Ints, named: npt.NDArray[np.bool_]) -> None:
+        """Notes by which sources the item of the event just scored was among the first `PROPOSALS`."""
+        recalled = self.outcome.recalled
+        if not recalled:
+            for source in (*sources, "union"):
+                recalled[source] = np.zeros(len(self.outcome.position), np.bool_)
+        for place in np.flatnonzero(items[:PROPOSALS] == event.item):
+            recalled["union"][self.row - 1] = True
+            for source in np.flatnonzero(named[place]).tolist():
+                recalled[sources[source]][self.row - 1] = True
 
     def learn(self, event: Event, triggered: Ints | None) -> None:
         """Counts a click and keeps the list that it triggered."""

@@ -171,8 +171,10 @@ class System(Protocol):
 class Proposing(Protocol):
     """A system whose candidates come from several sources, to be told apart."""
 
-    def proposals(self, ask: Ask) -> Mapping[str, Ints]:
-        """What each source put forward for this ask, best first as far as it matters, and `union`."""
+    sources: tuple[str, ...]
+
+    def proposals(self, ask: Ask) -> tuple[Ints, npt.NDArray[np.bool_]]:
+        """Items (C,) that were put forward for this ask, and which of the sources named each (C, S)."""
 
 
 @runtime_checkable

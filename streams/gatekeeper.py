@@ -165,7 +165,7 @@ class _Side:
     def position(self, click: Click) -> tuple[float, list[int]]:
         """Where the clicked item stands for this user at this moment, and the numbers of the list."""
         offline = self.offline
-        ranked = offline.rank(offline.slot(click.user_id), click.timestamp)
+        ranked = offline.rank(offline.ask(offline.slot(click.user_id), click.timestamp))
         count = int(ranked.candidates.count[0])
         items, scores = ranked.candidates.items[0, :count], ranked.scores[0, :count]
         self._note(scores)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.candidates import EPSILON
+from learner.candidates import EPSILON, Asks, Candidates
 from learner.catalogue import Catalogue, Item
 from learner.events import INTEREST, Kind
 from learner.neighbours import WINDOW
@@ -21,7 +21,7 @@ from streams.contract import Click
 from streams.intake import Arrival
 from streams.live import Live
 from streams.policy import Policy
-from streams.recommend import Outcome, Ranked, World, rank, recommend, reencode
+from streams.recommend import Outcome, Ranked, World, ask, candidates_of, rank_asks, recommend, reencode
 from streams.user_states import UserStates, event_hash
 
 if TYPE_CHECKING:
@@ -115,13 +115,18 @@ class Offline:
         world.signals.learn(item, click.timestamp, int(kind), scaled, np.array(earlier, np.int32))
         earlier.append(item)
 
-    def rank(
-        self, slot: int, now_ms: int, excluded: Sequence[str] = (), *,
-        size: int | None = None, score: bool = True,
-    ) -> Ranked:  # fmt: skip
-        """Candidates and scores for one ask, in rows 0; `slot` -1 for a user nobody has seen."""
+    def ask(self, slot: int, now_ms: int, excluded: Sequence[str] = ()) -> Asks:
+        """What is known of one asker now; `slot` -1 for a user nobody has seen."""
         slots, times = np.array([slot], np.int64), np.array([now_ms], np.int64)
-        return rank(slots, times, self.states, self.world, [excluded], size, score=score)
+        return ask(slots, times, self.states, self.world, [excluded])
+
+    def rank(self, asks: Asks) -> Ranked:
+        """Candidates and scores, by what is known of items now."""
+        return rank_asks(asks, self.world)
+
+    def candidates(self, asks: Asks, size: int) -> Candidates:
+        """What the sources put forward, `size` items at most."""
+        return candidates_of(asks, self.world, size)
 
     def rank_all(
         self, slot: int, now_ms: int, excluded: Sequence[str] = ()

@@ -214,15 +214,13 @@ def rank(
     world: World,
     excluded: Sequence[Sequence[str]] = (),
     size: int | None = None,
-    *,
-    score: bool = True,
 ) -> Ranked:
     """Candidates and scores for a batch of asks; changes nothing.
 
     `slots` (B,) int64, -1 for users nobody knows; `now_ms` (B,) int64; `excluded` item ids a row that
     the asker does not want. `size` C defaults to the policy's.
     """
-    return rank_asks(ask(slots, now_ms, states, world, excluded), world, size, score=score)
+    return rank_asks(ask(slots, now_ms, states, world, excluded), world, size)
 
 
 def ask(
@@ -254,15 +252,13 @@ def ask(
     )
 
 
-def rank_asks(asks: Asks, world: World, size: int | None = None, *, score: bool = True) -> Ranked:
-    """Candidates and scores of asks; `size` C defaults to the policy's. Features only with scores."""
+def rank_asks(asks: Asks, world: World, size: int | None = None) -> Ranked:
+    """Candidates and scores of asks; `size` C defaults to the policy's."""
     candidates = candidates_of(asks, world, size)
-    if not score:
-        shape = candidates.items.shape
-        return Ranked(candidates, np.zeros((*shape, 0), np.float32), np.zeros(shape, np.float32))
     columns = features_of(asks, candidates, world)
     scores = world.live.release.rank(columns)
-    return Ranked(candidates, columns, np.where(candidates.items >= 0, scores, -np.inf).astype(np.float32))
+    scores[candidates.items < 0] = -np.inf
+    return Ranked(candidates, columns, scores)
 
 
 def candidates_of(asks: Asks, world: World, size: int | None = None) -> Candidates:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.candidates import SOURCES
+from learner.candidates import SOURCES, Asks
 from learner.catalogue import Catalogue, Item
 from learner.content import ContentEncoder
 from learner.events import Kind
@@ -62,6 +62,7 @@ class HotPath:
         self.learning_seconds = 0.0  # of processor time, in the later part
         self._train = train
         self._offline: Offline | None = None
+        self._asked: tuple[Ask, Asks] | None = None
         self._numbers: NDArray[np.int32] = np.zeros(0, np.int32)
         # What users have had since the split, where their states do not know it: lists leave it out.
         self._had: dict[int, list[str]] = defaultdict(list)
@@ -81,6 +82,7 @@ class HotPath:
 
     def announce(self, item: int, record: Item | None, time_ms: int) -> None:  # noqa: ARG002
         """An item enters the catalogue."""
+        self._asked = None
         item_id = self._first.item_ids[item]
         if any(click.item_id == item_id for click in self._waiting):
             self._fold_waiting()  # by what was known of the item then
@@ -94,6 +96,7 @@ class HotPath:
 
     def learn(self, event: Event, listed: bool) -> Ints | None:
         """Folds one event in; with `listed`, returns the list that it triggers."""
+        self._asked = None
         later = event.number >= self._first.size
         state, signals = not later or self.learns_state, not later or self.learns_signals
         click = click_of(self._first, event, listed)
@@ -152,8 +155,14 @@ class HotPath:
     def _asker(self, ask: Ask) -> tuple[int, int, list[str]]:
         return self.offline.slot(self._first.user_ids[ask.user]), ask.time_ms, self._had[ask.user]
 
+    def _asks(self, ask: Ask) -> Asks:
+        """What is known of the asker, kept until something is learned."""
+        if self._asked is None or self._asked[0] is not ask:
+            self._asked = ask, self.offline.ask(*self._asker(ask))
+        return self._asked[1]
+
     def _ranked(self, ask: Ask) -> Ranked:
-        return self.offline.rank(*self._asker(ask))
+        return self.offline.rank(self._asks(ask))
 
     def _served(self, ask: Ask, ranked: Ranked) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Catalogue numbers (C,) and scores (C,), in the policy's order where that is not the ranker's."""
@@ -199,13 +208,13 @@ def click_of(first: FirstPart, event: Event, listed: bool) -> Click:
 class Nextclick(HotPath):
     """Nextclick itself, as it is served. Its parts are `HotPath` with something standing still."""
 
-    def proposals(self, ask: Ask) -> dict[str, Ints]:
-        """What each source puts forward for an ask, and all of them in union: 200 items at most each."""
-        ranked = self.offline.rank(*self._asker(ask), size=PROPOSALS, score=False)
-        count = int(ranked.candidates.count[0])
-        items = self._translated(ranked.candidates.items[0, :count])
-        ranks = ranked.candidates.ranks[0, :count]
-        return {name: items[ranks[:, at] >= 0] for at, name in enumerate(SOURCES)} | {"union": items}
+    sources = SOURCES
+
+    def proposals(self, ask: Ask) -> tuple[Ints, NDArray[np.bool_]]:
+        """What the sources put forward for an ask, 200 items at most, and which of them named each."""
+        found = self.offline.candidates(self._asks(ask), PROPOSALS)
+        count = int(found.count[0])
+        return self._translated(found.items[0, :count]), found.ranks[0, :count] >= 0
 
 
 class Student(HotPath):

@@ -293,9 +293,12 @@ def test_the_table_and_the_plot_show_every_system(told, tmp_path):
 
 def test_proposals_give_recall_by_source_and_in_union():
     class Proposing(Everything):
+        sources = ("low", "high")
+
         def proposals(self, ask):
             items = np.array(sorted(self.known), np.int32)
-            return {"low": items[:1], "high": items[1:], "union": items}
+            low = np.arange(len(items)) < 1
+            return items, np.column_stack([low, ~low])
 
     made = plan(stream_of(("u", "a"), ("v", "b"), ("u", "b"), ("w", "a"), ("w", "c")), split=0.4)
     told = report([made], [[play(Proposing(), made)]])
