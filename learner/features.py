@@ -114,7 +114,7 @@ _EVENTS, _KNN, _CONTENT_1, _VALUE = (
     RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
 )
 _BY_PLACE, _PLACE_COLUMNS = LAYOUT.begin, LAYOUT.columns
-# Where the arguments of a candidate's logarithms lie, which are taken in one go: of pairs by place and rules by
+# Where the arguments of a candidate's logarithms lie, which are taken in one go: of pairs and of rules by
 # place, of the columns of pairs up to `decayed_rules` and from `inverse_3` to `knn_day`, of popularity, of
 # popularity by depth, of times and of categories.
 _L_PLACES, _L_RULES, _L_PAIRS, _L_INVERSE = 0, OWN_ITEMS, 2 * OWN_ITEMS, 2 * OWN_ITEMS + 17

@@ -143,10 +143,10 @@ class _Scoreboard:
         if not recalled:
             for source in (*sources, "union"):
                 recalled[source] = np.zeros(len(self.outcome.position), np.bool_)
-        for place in np.flatnonzero(items[:PROPOSALS] == event.item):
+        for by in named[:PROPOSALS][items[:PROPOSALS] == event.item]:
             recalled["union"][self.row - 1] = True
-            for source in np.flatnonzero(named[place]).tolist():
-                recalled[sources[source]][self.row - 1] = True
+            for at in np.flatnonzero(by).tolist():
+                recalled[sources[at]][self.row - 1] = True
 
     def learn(self, event: Event, triggered: Ints | None) -> None:
         """Counts a click and keeps the list that it triggered."""
