@@ -312,9 +312,11 @@ def _placed_ease(arrays: Arrays, numbers: NDArray[np.int64]) -> tuple[NDArray[np
     rows = int(numbers[used].max(initial=-1)) + 1
     placed = np.full((rows, item.shape[1]), -1, np.int32)
     weights = np.zeros((rows, item.shape[1]), np.float32)
-    entries = item[used]
+    # What a row has no weight for goes to its end: the kernel reads a row up to there and does not look again.
+    order = np.argsort(item[used] < 0, axis=1, kind="stable")
+    entries = np.take_along_axis(item[used], order, 1)
     placed[numbers[used]] = np.where(entries >= 0, numbers[entries], -1)
-    weights[numbers[used]] = weight[used]
+    weights[numbers[used]] = np.take_along_axis(weight[used], order, 1)
     return placed, weights
 
 
