@@ -71,6 +71,16 @@ def test_the_golden_bundle_loads() -> None:
     assert sum(path.stat().st_size for path in GOLDEN.iterdir()) < 100_000
 
 
+def test_a_gap_in_a_static_row_goes_to_its_end(tmp_path: Path) -> None:
+    """The kernels read a row up to its first gap; an exact zero between the weights is one."""
+    bundle = tiny.tiny_bundle()
+    bundle.arrays.ease_item = np.array([[1, -1, 2], [-1, -1, 0]], np.int32)
+    bundle.arrays.ease_weight = np.array([[0.5, 0, -0.25], [0, 0, -0.125]], np.float32)
+    model = live(Catalogue(), write_release(tmp_path / "r-1", bundle)).model
+    assert model.ease_item.tolist() == [[1, 2, -1], [0, -1, -1]]
+    assert model.ease_weight.tolist() == [[0.5, -0.25, 0], [-0.125, 0, 0]]
+
+
 def test_the_golden_bundle_computes_what_it_did() -> None:
     release = live(Catalogue())
     hidden, vectors = release.step(
