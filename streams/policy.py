@@ -17,10 +17,19 @@ class Policy:
     name: str = "default"
     k: int = 10
     candidates: int = 150  # 200 bring nothing more, 100 cost up to 1 % of NDCG@10 (docs/log.md)
+    # Of lists that are made at once, so many are drawn from all candidates; of more each gets fewer, as many as
+    # share the same work, and never fewer than the least: under load, waiting costs more than that.
+    unhurried: int = 8
+    least_candidates: int = 64
     # Chance that a user without history is shown one item from below the list's end.
     exploration: float = 0.1
     # Weight of dissimilarity to the items above (maximal marginal relevance; Carbonell & Goldstein 1998).
     diversity: float = 0.0
+
+    def candidates_of(self, lists: int) -> int:
+        """Candidates of each of so many lists that are made at once."""
+        shared = self.candidates * self.unhurried // max(lists, self.unhurried)
+        return max(shared, min(self.least_candidates, self.candidates))
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def recommend(
     """Folds each arrival into its user's state and draws up the lists that the arrivals call for.
 
     A user's arrivals are folded in one after the other, and each list knows what came before it and not what
-    comes after; all lists are made at once. `now_ms` is the clock's time, which clicks are answered at; a
+    comes after; all lists are made at once, of fewer candidates where they are many
+    (`Policy.candidates_of`). `now_ms` is the clock's time, which clicks are answered at; a
     request may carry its own. `made_ms` is what lists carry as `created_at`, by default the same. `rng` None
     switches exploration off. Outcomes stand in the order of the arrivals. Raises `Unsound` where the world is
     checked; the states are then in the middle of it all (`UserStates.undo`).
@@ -364,7 +365,7 @@ def _answer(
     asking: Sequence[Outcome], asks: Asks, world: World, rng: np.random.Generator | None, made_ms: int
 ) -> None:
     lengths = [_wanted(outcome.arrival.message) or world.policy.k for outcome in asking]
-    ranked = rank_asks(asks, world, max(world.policy.candidates, *lengths))
+    ranked = rank_asks(asks, world, max(world.policy.candidates_of(len(asking)), *lengths))
     if world.checked and not np.isfinite(ranked.scores[ranked.candidates.items >= 0]).all():
         raise Unsound(
             f"{world.live.release.id}: the ranker gives scores that are not finite; train a new release"

@@ -94,7 +94,9 @@ class Worker:
         self.rng = np.random.default_rng()
         self.rounds: Rounds[Arrival] = Rounds(cost=_work_of)
         self.events = EventLog(events_folder(settings), f"worker-{self.slot.number}")
-        self.figures = Figures(("clicks", "lists", "refused", "forwarded", "replayed", "duplicates"))
+        self.figures = Figures(
+            ("clicks", "lists", "hurried_lists", "refused", "forwarded", "replayed", "duplicates")
+        )
         # One round or one stretch of a feed at a time: no list sees half a change.
         self.lock = asyncio.Lock()
         self.models = ThreadPoolExecutor(1, thread_name_prefix="models")
@@ -431,6 +433,8 @@ class Worker:
                     states.setdefault(arrival.partition, {})[key] = state
             self.figures.counts["replayed"] += outcome.fate is Fate.REPLAYED
             self.figures.counts["duplicates"] += outcome.fate is Fate.DUPLICATE
+        policy, made = self.world.policy, sum(map(len, lists.values()))
+        self.figures.counts["hurried_lists"] += made * (policy.candidates_of(made) < policy.candidates)
         return lists, states
 
     def _finish(self, records: Sequence[Pending[Arrival]], durable: asyncio.Future[None]) -> None:
