@@ -76,6 +76,12 @@ def normalise_values(
     return normal
 
 
+def normalise_value(kind: int, value: float, scale: ValueScale) -> float:
+    """One value as `normalise_values` would have it."""
+    normal = normalise_values(np.array([kind], np.uint8), np.array([value], np.float32), scale)
+    return float(normal[0])
+
+
 @numba.njit(cache=True, nogil=True)
 def _normalise(kind, value, mean, inverse, normal):  # type: ignore[no-untyped-def]
     for n in range(value.shape[0]):

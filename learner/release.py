@@ -5,8 +5,9 @@ know, and the calls into ONNX Runtime. Knows no index, no users and no Kafka. Fr
 import it. The files are `learner.bundle`'s.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from learner.bundle_files import bundle_sha256, read_manifest, read_release, wri
 from learner.candidates import ModelArrays
 from learner.catalogue import Catalogue
 from learner.features import FEATURES
-from learner.inputs import normalise_values
+from learner.inputs import normalise_value, normalise_values
 
 __all__ = [
     "Arrays", "Bundle", "Dims", "EncoderCard", "LiveRelease", "Manifest", "ModelArrays", "ReleaseError",
@@ -78,6 +79,11 @@ class LiveRelease:
         self.hidden_size = manifest.dims.hidden
         self.vector_size = manifest.dims.vector
         self.initial_vector: Floats = arrays.initial
+        # Of few distinct values most come again and again, ratings above all. Not a cached method: its cycle
+        # would keep a release in memory after a swap until the next full collection.
+        self.normalised_value: Callable[[int, float], float] = lru_cache(maxsize=4096)(
+            partial(normalise_value, scale=manifest.value_scale)
+        )
         where = folder or Path(self.id)
         if bundle.ranker is not None and list(features) != manifest.features:
             raise ReleaseError(
@@ -312,7 +318,7 @@ def _placed_ease(arrays: Arrays, numbers: NDArray[np.int64]) -> tuple[NDArray[np
     rows = int(numbers[used].max(initial=-1)) + 1
     placed = np.full((rows, item.shape[1]), -1, np.int32)
     weights = np.zeros((rows, item.shape[1]), np.float32)
-    # What a row has no weight for goes to its end: the kernel reads a row up to there and does not look again.
+    # What a row has no weight for goes to its end: the kernel reads a row up to there.
     order = np.argsort(item[used] < 0, axis=1, kind="stable")
     entries = np.take_along_axis(item[used], order, 1)
     placed[numbers[used]] = np.where(entries >= 0, numbers[entries], -1)

@@ -8,7 +8,6 @@ no clicks.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -117,16 +116,9 @@ class LearnerReleases:
 
     def scale(self) -> Callable[[int, float], float]:
         """Values (kind, value) on the release's scale; 0 without a release."""
-        release = self.release
-        if release is None:
+        if self.release is None:
             return lambda _kind, _value: 0.0
-
-        @lru_cache(maxsize=4096)  # few distinct values come, ratings above all
-        def normalised(kind: int, value: float) -> float:
-            scaled = release.normalised(np.array([kind], np.int64), np.array([value], np.float32))
-            return float(scaled[0])
-
-        return normalised
+        return self.release.normalised_value
 
     async def _fetched(self, record: ReleaseRecord) -> Path:
         return await asyncio.to_thread(fetch, record.url, record.sha256, cache_of(self.settings))

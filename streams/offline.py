@@ -108,10 +108,8 @@ class Offline:
         world = self.world
         item = world.catalogue.intern(click.item_id)
         earlier = self._interests[click.user_id]
-        scaled = 0.0
-        if click.value is not None:
-            value = np.array([click.value], np.float32)
-            scaled = float(world.live.release.normalised(np.array([kind], np.uint8), value)[0])
+        value = click.value
+        scaled = 0.0 if value is None else world.live.release.normalised_value(int(kind), value)
         world.signals.learn(item, click.timestamp, int(kind), scaled, np.array(earlier, np.int32))
         earlier.append(item)
 

@@ -17,8 +17,8 @@ class Policy:
     name: str = "default"
     k: int = 10
     candidates: int = 150  # 200 bring nothing more, 100 cost up to 1 % of NDCG@10 (docs/log.md)
-    # Of lists that are made at once, so many are drawn from all candidates; of more each gets fewer, as many as
-    # share the same work, and never fewer than the least: under load, waiting costs more than that.
+    # Of lists that are made at once, so many are drawn from all candidates. Of more each gets fewer, so that
+    # they share the same work, but not fewer than the least: under load, waiting costs more than that.
     unhurried: int = 8
     least_candidates: int = 64
     # Chance that a user without history is shown one item from below the list's end.
