@@ -37,7 +37,7 @@ from streams.contract import ReleaseRecord, encode
 from streams.dead_letters import DeadLetters, Waiting
 from streams.decisions import Decisions
 from streams.delivery import Delivery, Outgoing, new_producer
-from streams.event_loop import fast_loops, few_arenas, freeze_heap
+from streams.event_loop import fast_loops, few_arenas, freeze_heap, trim_heap
 from streams.events import Event, EventLog
 from streams.events import folder_of as events_folder
 from streams.faust_app import new_app
@@ -70,6 +70,9 @@ TURNS = 4
 IDLE_USERS = 8
 # States of idle users that go to disk between two rounds: some 3 ms in all.
 SPILLED_AT_ONCE = 50
+# Between two times that free memory goes back to the system, while nobody waits: what a load of clicks has
+# needed is not needed again (20 MB of 100,000 clicks).
+TRIMMED_EVERY_S = 60.0
 # The work of a click that calls for no list, in lists.
 ONLY_FOLDED = 1 / 8
 FIGURES_SECONDS = 60.0  # between two log lines with all figures
@@ -359,13 +362,17 @@ class Worker:
             raise
 
     async def _idle(self) -> None:
-        """While no rounds are pending: re-encodes states after a swap, and spills those of idle users."""
+        """While no rounds are pending: re-encodes states after a swap, spills those of idle users, tidies up."""
+        trimmed = time.monotonic()
         try:
             while True:
                 done = 0
                 if not self.rounds.pending and self.states is not None:
                     async with self.lock:
                         done = self._reencode(self.states) or self._spill_idle(self.states)
+                    if not done and time.monotonic() - trimmed > TRIMMED_EVERY_S:
+                        await asyncio.to_thread(trim_heap)
+                        trimmed = time.monotonic()
                 await asyncio.sleep(0.02 if done else 1.0)
         except Exception as error:
             await self.app.crash(error)
