@@ -1,8 +1,8 @@
 """Exact search over dense rows: the vectors lie in a FAISS flat index, without gaps.
 
 Two ways to search the same memory. FAISS passes every score through a heap of k; for few rows one BLAS
-product and a bound on the k-th score (`select.best`) are faster. One thread of an EPYC, D = 65,
-k = 100 / 400, µs FAISS | BLAS, `tests/bench/bench_index.py --flat`:
+product and `select.best` are faster. One thread of an EPYC, D = 65, k = 100 / 400, µs FAISS | BLAS (with a
+bound for any number of rows), `tests/bench/bench_index.py --flat`:
 
     rows      B = 1                      B = 64
     10,000       93 / 173 |    85 / 124   6,100 / 10,600 |  2,800 /  4,800
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from indexer.rows import Floats, Found, Ints, Kind, Slots
 from indexer.select import best, nothing, ordered
 
-BLAS_ROWS = 25_000  # up to here BLAS and the bound are faster than FAISS's heap, see above
+BLAS_ROWS = 25_000  # up to here BLAS and `best` are faster than FAISS's heap, see above
 # From this many queries on one matrix product is faster than a product for each (it must first copy the
 # rows into panels: 2 queries at 10,000 rows take 415 µs as a matrix, 135 one by one).
 MATRIX_QUERIES = 8

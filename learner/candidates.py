@@ -82,7 +82,7 @@ class ModelArrays:
     # Indices into the half-lives: popular at short notice (also by depth, and the prior); in the long run.
     popular_now: int = 2
     popular: int = 4
-    # Static item-item model: row q lists the items it speaks for, -1 padded. May have fewer rows.
+    # Static item-item model: row q lists the items it speaks for, then -1 to its end. May have fewer rows.
     ease_item: NDArray[np.int32] = field(default_factory=_no_items)  # (rows, Ke)
     ease_weight: NDArray[np.float32] = field(default_factory=_no_weights)  # (rows, Ke)
 

@@ -117,8 +117,11 @@ _BY_PLACE, _PLACE_COLUMNS = LAYOUT.begin, LAYOUT.columns
 # Where the arguments of a candidate's logarithms lie, which are taken in one go: of pairs and of rules by
 # place, of the columns of pairs up to `decayed_rules` and from `inverse_3` to `knn_day`, of popularity, of
 # popularity by depth, of times and of categories.
-_L_PLACES, _L_RULES, _L_PAIRS, _L_INVERSE = 0, OWN_ITEMS, 2 * OWN_ITEMS, 2 * OWN_ITEMS + 17
-_L_POPULARITY = _L_INVERSE + 6
+_RULE_1, _NEAREST, _INVERSE, _VALUE_NEAR = (
+    _PAIRS.index(name) for name in ("rule_1", "nearest_companion", "inverse_3", "value_near")
+)
+_L_PLACES, _L_RULES, _L_PAIRS, _L_INVERSE = 0, OWN_ITEMS, 2 * OWN_ITEMS, 2 * OWN_ITEMS + _NEAREST
+_L_POPULARITY = _L_INVERSE + _VALUE_NEAR - _INVERSE
 _L_DEPTH = _L_POPULARITY + HALF_LIVES + 1
 _L_LAST_SEEN, _L_AGE, _L_PUBLISHED, _L_WARM, _L_WARM_1 = range(
     _L_DEPTH + len(DEPTH_HALF_LIVES), _L_DEPTH + len(DEPTH_HALF_LIVES) + 5
@@ -168,7 +171,7 @@ def _age(now, then):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _log(x):  # type: ignore[no-untyped-def]
-    """log in single precision: features need no more, and it is faster. (A polynomial inline was not.)"""
+    """log in single precision: features need no more, and it is faster. (For many at once: `_take_logs`.)"""
     return math.log(np.float32(x))
 
 
@@ -177,7 +180,8 @@ def _take_logs(x, bits, exponent):  # type: ignore[no-untyped-def]
     """Logarithms of x (n,) float32, positive, in place; `bits` are x as int32, `exponent` is room to work in.
 
     log(2**e m) = e log 2 + log m with m near 1, by the polynomial of Cephes' logf (error below 1e-7 of the
-    result): no call and no branch, so that the compiler takes eight at a time. n should be a multiple of 16.
+    result): no call and no branch, so that the compiler takes eight at a time, and two such in turn; what is
+    left over of n is taken one by one.
     """
     for k in range(x.shape[0]):
         exponent[k] = np.int32((bits[k] - np.int32(_ROOT_HALF)) >> np.int32(23))
@@ -200,7 +204,10 @@ def _take_logs(x, bits, exponent):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _hits(items, marks, hits):  # type: ignore[no-untyped-def]
-    """Places of the items that are marked, into `hits`; returns how many. Without a branch to mispredict."""
+    """Places of the items that are marked, into `hits`; returns how many. Without a branch to mispredict.
+
+    Every item must have a mark: a -1 among them would be read out of bounds.
+    """
     found = 0
     for k in range(items.shape[0]):
         hits[found] = k
@@ -764,12 +771,12 @@ def _features(  # type: ignore[no-untyped-def]
                 decayed += recently[h]
                 rules += following[h] / (d + 1)
                 decayed_rules += lately[h] / (d + 1)
-            for k in range(_L_PAIRS + 12, _L_PAIRS + 15):
-                logs[k] = 0.05
+            for k in range(3):
+                logs[_L_PAIRS + _RULE_1 + k] = 0.05
             for h in range(of_3):
                 knn_3 += together[h] * root_count[hits[h]]
                 inverse_3 += thin[h] * root_count[hits[h]]
-                logs[_L_PAIRS + 12 + hits[h]] = following[h] + 0.05
+                logs[_L_PAIRS + _RULE_1 + hits[h]] = following[h] + 0.05
             newest = m > 0 and hits[0] == 0
             together_1 = together[0] if newest else 0.0
             f = _L_PAIRS
@@ -802,7 +809,7 @@ def _features(  # type: ignore[no-untyped-def]
             logs[f + 5] = today * slow + 1e-3
 
             # Categories
-            match, match_last, warmest, m = 0.0, 0.0, 0.0, 0
+            match, match_last, warmest, named = 0.0, 0.0, 0.0, 0
             for k in range(categories.shape[1]):
                 category = categories[j, k]
                 if category < 0:
@@ -810,7 +817,7 @@ def _features(  # type: ignore[no-untyped-def]
                 match += liked[category] * category_weight[category]
                 match_last += liked_last[category] * category_weight[category]
                 warmest = max(warmest, min(warmth[category] * factor[short], total))
-                m += 1
+                named += 1
             logs[_L_WARM], logs[_L_WARM_1] = warmest + EPSILON, warmest + 1.0
 
             # What depends on logarithms
@@ -843,13 +850,13 @@ def _features(  # type: ignore[no-untyped-def]
             else:
                 x[f] = -1.0
             f = _KNN
-            for k in range(17):
+            for k in range(_NEAREST):
                 x[f + k] = logs[_L_PAIRS + k]
-            x[f + 17] = nearest
-            x[f + 18] = of_last
-            for k in range(6):
-                x[f + 19 + k] = logs[_L_INVERSE + k]
-            x[f + 25] = valued / (knn_10 + 0.05)
+            x[f + _NEAREST] = nearest
+            x[f + _NEAREST + 1] = of_last
+            for k in range(_VALUE_NEAR - _INVERSE):
+                x[f + _INVERSE + k] = logs[_L_INVERSE + k]
+            x[f + _VALUE_NEAR] = valued / (knn_10 + 0.05)
             for d in range(min(found, OWN_ITEMS)):
                 f = _BY_PLACE + d * _PLACE_COLUMNS
                 for k in range(5):
@@ -874,10 +881,10 @@ def _features(  # type: ignore[no-untyped-def]
                 disliked = max(disliked, dot(content, q, content, j))
                 disliked = max(disliked, dot(vectors, q, vectors, j) / (norm * cosine_norm[1 + k]))
             x[f + 3] = disliked
-            x[f + 4] = match / math.sqrt(m + 0.5)
-            x[f + 5] = match_last / math.sqrt(m + 0.5)
-            x[f + 6] = logs[_L_WARM] if m > 0 else -9.0
-            x[f + 7] = x[_POP + short] - logs[_L_WARM_1] if m > 0 else 0.0
+            x[f + 4] = match / math.sqrt(named + 0.5)
+            x[f + 5] = match_last / math.sqrt(named + 0.5)
+            x[f + 6] = logs[_L_WARM] if named > 0 else -9.0
+            x[f + 7] = x[_POP + short] - logs[_L_WARM_1] if named > 0 else 0.0
 
             # Values, own consumption, the static model, the sources' ranks
             f = _VALUE

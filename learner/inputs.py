@@ -4,6 +4,7 @@ Owns these two definitions for training and for serving alike, so that both feed
 Knows no model and no torch: the worker imports it.
 """
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Protocol
@@ -78,17 +79,21 @@ def normalise_values(
 
 def normalise_value(kind: int, value: float, scale: ValueScale) -> float:
     """One value as `normalise_values` would have it."""
-    normal = normalise_values(np.array([kind], np.uint8), np.array([value], np.float32), scale)
-    return float(normal[0])
+    with np.errstate(over="ignore"):  # of a value beyond float32
+        values = np.array([value], np.float32)
+    return float(normalise_values(np.array([kind], np.uint8), values, scale)[0])
 
 
 @numba.njit(cache=True, nogil=True)
 def _normalise(kind, value, mean, inverse, normal):  # type: ignore[no-untyped-def]
     for n in range(value.shape[0]):
+        normal[n] = 0.0
         code = kind[n]
+        if code >= mean.shape[0]:  # of no kind that this version knows
+            continue
         deviations = (value[n] - mean[code]) * inverse[code]
-        deviations = min(max(deviations, -VALUE_LIMIT), VALUE_LIMIT)
-        normal[n] = deviations if value[n] == value[n] else 0.0
+        if not math.isnan(deviations):  # of no value, or of an endless one of a kind without a scale
+            normal[n] = min(max(deviations, -VALUE_LIMIT), VALUE_LIMIT)
 
 
 @lru_cache(maxsize=16)  # called for every click, with the same scale

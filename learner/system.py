@@ -171,7 +171,7 @@ class System(Protocol):
 class Proposing(Protocol):
     """A system whose candidates come from several sources, to be told apart."""
 
-    sources: tuple[str, ...]
+    sources: tuple[str, ...]  # their names, S of them
 
     def proposals(self, ask: Ask) -> tuple[Ints, npt.NDArray[np.bool_]]:
         """Items (C,) that were put forward for this ask, and which of the sources named each (C, S)."""

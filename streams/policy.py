@@ -17,8 +17,8 @@ class Policy:
     name: str = "default"
     k: int = 10
     candidates: int = 150  # 200 bring nothing more, 100 cost up to 1 % of NDCG@10 (docs/log.md)
-    # Of lists that are made at once, so many are drawn from all candidates. Of more each gets fewer, so that
-    # they share the same work, but not fewer than the least: under load, waiting costs more than that.
+    # Up to so many lists that are made at once each draw on all candidates. Of more each gets fewer, so that
+    # they share the same work, but never fewer than the least, which costs 1 % of NDCG@10 (docs/log.md).
     unhurried: int = 8
     least_candidates: int = 64
     # Chance that a user without history is shown one item from below the list's end.
@@ -26,7 +26,7 @@ class Policy:
     # Weight of dissimilarity to the items above (maximal marginal relevance; Carbonell & Goldstein 1998).
     diversity: float = 0.0
 
-    def candidates_of(self, lists: int) -> int:
+    def candidates_for(self, lists: int) -> int:
         """Candidates of each of so many lists that are made at once."""
         shared = self.candidates * self.unhurried // max(lists, self.unhurried)
         return max(shared, min(self.least_candidates, self.candidates))

@@ -48,6 +48,7 @@ class Outcome:
     fate: Fate
     slot: int = -1
     recommendation: Recommendation | None = None
+    hurried: bool = False  # drawn from fewer candidates, since many lists were made at once
 
     @property
     def changed(self) -> bool:
@@ -88,7 +89,7 @@ def recommend(
 
     A user's arrivals are folded in one after the other, and each list knows what came before it and not what
     comes after; all lists are made at once, of fewer candidates where they are many
-    (`Policy.candidates_of`). `now_ms` is the clock's time, which clicks are answered at; a
+    (`Policy.candidates_for`). `now_ms` is the clock's time, which clicks are answered at; a
     request may carry its own. `made_ms` is what lists carry as `created_at`, by default the same. `rng` None
     switches exploration off. Outcomes stand in the order of the arrivals. Raises `Unsound` where the world is
     checked; the states are then in the middle of it all (`UserStates.undo`).
@@ -208,20 +209,12 @@ def reencode(slots: Sequence[int], states: UserStates, live: Live) -> None:
     states.reencoded += len(slots)
 
 
-def rank(
-    slots: NDArray[np.int64],
-    now_ms: NDArray[np.int64],
-    states: UserStates,
-    world: World,
-    excluded: Sequence[Sequence[str]] = (),
-    size: int | None = None,
-) -> Ranked:
+def rank(slots: NDArray[np.int64], now_ms: NDArray[np.int64], states: UserStates, world: World) -> Ranked:
     """Candidates and scores for a batch of asks; changes nothing.
 
-    `slots` (B,) int64, -1 for users nobody knows; `now_ms` (B,) int64; `excluded` item ids a row that
-    the asker does not want. `size` C defaults to the policy's.
+    `slots` (B,) int64, -1 for users nobody knows; `now_ms` (B,) int64.
     """
-    return rank_asks(ask(slots, now_ms, states, world, excluded), world, size)
+    return rank_asks(ask(slots, now_ms, states, world), world)
 
 
 def ask(
@@ -231,7 +224,10 @@ def ask(
     world: World,
     excluded: Sequence[Sequence[str]] = (),
 ) -> Asks:
-    """What is known of the askers now: lists made of it later know no later click."""
+    """What is known of the askers now: lists made of it later know no later click.
+
+    `excluded`: item ids a row that the asker does not want.
+    """
     release = world.live.release
     histories = states.gather(slots)
     vectors = states.vector[slots, : release.vector_size]  # a copy
@@ -365,7 +361,8 @@ def _answer(
     asking: Sequence[Outcome], asks: Asks, world: World, rng: np.random.Generator | None, made_ms: int
 ) -> None:
     lengths = [_wanted(outcome.arrival.message) or world.policy.k for outcome in asking]
-    ranked = rank_asks(asks, world, max(world.policy.candidates_of(len(asking)), *lengths))
+    size = max(world.policy.candidates_for(len(asking)), *lengths)
+    ranked = rank_asks(asks, world, size)
     if world.checked and not np.isfinite(ranked.scores[ranked.candidates.items >= 0]).all():
         raise Unsound(
             f"{world.live.release.id}: the ranker gives scores that are not finite; train a new release"
@@ -388,6 +385,7 @@ def _answer(
         outcome.recommendation = _compose(
             outcome.arrival, places, made, at, world, int(asks.now_ms[row]), made_ms
         )
+        outcome.hurried = size < world.policy.candidates
 
 
 def _heed(query: str, ranked: Ranked, row: int, asks: Asks, world: World) -> Ranked:

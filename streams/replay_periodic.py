@@ -81,6 +81,7 @@ class Retrained(Refreshed):
             live = Live.load(folder, self.offline.world.catalogue)
             self._begin_with(folder)
         self.offline.swap(live, self._encoder(live))
+        self._asked = None
 
     def _so_far(self) -> FirstPart:
         """The first part and everything since."""

@@ -70,6 +70,7 @@ class HotPath:
 
     def fit(self, first: FirstPart) -> None:
         """Trains on the first part, or takes up what was trained on it before."""
+        self._asked = None
         catalogue = Catalogue()
         live = Live.load(self._train(first), catalogue)
         self._first = first
@@ -156,7 +157,7 @@ class HotPath:
         return self.offline.slot(self._first.user_ids[ask.user]), ask.time_ms, self._had[ask.user]
 
     def _asks(self, ask: Ask) -> Asks:
-        """What is known of the asker, kept until something is learned."""
+        """What is known of the asker; of one ask it is gathered once, until something is learned."""
         if self._asked is None or self._asked[0] is not ask:
             self._asked = ask, self.offline.ask(*self._asker(ask))
         return self._asked[1]

@@ -362,7 +362,7 @@ class Worker:
             raise
 
     async def _idle(self) -> None:
-        """While no rounds are pending: re-encodes states after a swap, spills those of idle users, tidies up."""
+        """While no rounds are pending: re-encodes states after a swap, spills those of idle users, tidies."""
         trimmed = time.monotonic()
         try:
             while True:
@@ -431,6 +431,7 @@ class Worker:
             key = arrival.user_id.encode()
             if outcome.recommendation is not None:
                 self.figures.counts["lists"] += 1
+                self.figures.counts["hurried_lists"] += outcome.hurried
                 value = encode(outcome.recommendation)
                 lists.setdefault(arrival.partition, []).append(Outgoing(key, value, arrival.partition))
             if outcome.changed:
@@ -440,8 +441,6 @@ class Worker:
                     states.setdefault(arrival.partition, {})[key] = state
             self.figures.counts["replayed"] += outcome.fate is Fate.REPLAYED
             self.figures.counts["duplicates"] += outcome.fate is Fate.DUPLICATE
-        policy, made = self.world.policy, sum(map(len, lists.values()))
-        self.figures.counts["hurried_lists"] += made * (policy.candidates_of(made) < policy.candidates)
         return lists, states
 
     def _finish(self, records: Sequence[Pending[Arrival]], durable: asyncio.Future[None]) -> None:

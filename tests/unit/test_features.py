@@ -8,7 +8,7 @@ from plain_signals import Event, PlainSignals, a_world, asks_of, plain_features
 
 from learner.candidates import SOURCES, Candidates, propose
 from learner.events import INTEREST, Kind
-from learner.features import CENTRED, FEATURES, RAW, features
+from learner.features import CENTRED, FEATURES, RAW, _take_logs, features
 from learner.signals import DAY_MS, Signals, SignalSettings
 from learner.training_jobs import newcomers_order
 
@@ -57,6 +57,16 @@ def test_kernel_agrees_with_the_plain_definition(seed):
                 got[row, :n, column], want[:, column], rtol=2e-4, atol=atol, err_msg=f"{name}, row {row}"
             )
         assert not got[row, n:].any()
+
+
+def test_logarithms_taken_together_are_those_taken_one_by_one():
+    rng = np.random.default_rng(0)
+    for n in (1, 15, 16, 80, 4096):
+        x = np.exp(rng.uniform(-40, 40, n)).astype(np.float32)
+        x[: 5 * (n > 5)] = (1.0, math.sqrt(0.5), np.nextafter(np.float32(1.0), 0), 1e-3, 2.0)[: 5 * (n > 5)]
+        expected = np.log(x.astype(np.float64))
+        _take_logs(x, x.view(np.int32), np.empty(n, np.int32))
+        np.testing.assert_allclose(x, expected, rtol=2e-7, atol=1e-7)
 
 
 def test_names_are_distinct_and_centred_columns_exist():

@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from indexer import flat
 from indexer.exact import exact_search
@@ -122,3 +124,39 @@ def test_both_ways_of_a_flat_search_agree(monkeypatch: Any) -> None:
     by_faiss = index.search(asked, 20)
     np.testing.assert_array_equal(by_blas[0], by_faiss[0])
     np.testing.assert_allclose(by_blas[1], by_faiss[1], rtol=1e-5, atol=1e-6)
+
+
+def _by_sorting(scores: NDArray[np.float32], items: NDArray[np.int32], k: int) -> list[tuple[int, float]]:
+    order = np.lexsort((items, -scores))[:k]
+    return list(zip(items[order].tolist(), scores[order].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("n", [1, 2, 97, 1700, 5001, 12_000])
+@pytest.mark.parametrize(
+    "spread", ["normal", "few values", "all equal", "one far", "one endless", "huge", "tiny", "packed head"]
+)
+def test_the_best_are_those_of_a_full_sort(n: int, spread: str) -> None:
+    rng = np.random.default_rng(n)
+    scores = rng.normal(size=(3, n)).astype(np.float32)
+    if spread == "few values":
+        scores = np.round(scores)
+    elif spread == "all equal":
+        scores[:] = 0.25
+    elif spread == "one far":
+        scores[:, 0] = 1e9
+    elif spread == "one endless":
+        scores[:, 0], scores[1, -1] = np.inf, -np.inf
+    elif spread == "huge":
+        scores = np.clip(scores, -3, 3) * np.float32(1e38)
+    elif spread == "tiny":
+        scores *= np.float32(1e-40)
+    elif spread == "packed head":
+        scores[:, : n // 2] = 9.0 + rng.integers(3, size=n // 2).astype(np.float32) * 1e-6
+    items = rng.permutation(2 * n)[:n].astype(np.int32)
+    for k in {1, min(n, 40), n, n + 3}:
+        found, their_scores = best(scores, items, k)
+        assert found.shape == their_scores.shape == (3, k)
+        for row in range(3):
+            got = list(zip(found[row].tolist(), their_scores[row].tolist(), strict=True))
+            assert got[:n] == _by_sorting(scores[row], items, k)
+            assert got[n:] == [(-1, -np.inf)] * (k - n)

@@ -83,14 +83,14 @@ def test_a_round_makes_the_lists_that_its_arrivals_one_by_one_would_make(users: 
 
 def test_lists_made_many_at_once_share_the_work_of_a_few() -> None:
     policy = Policy()
-    drawn = [policy.candidates_of(lists) for lists in range(1, 200)]
+    drawn = [policy.candidates_for(lists) for lists in range(1, 200)]
     assert drawn[: policy.unhurried] == [policy.candidates] * policy.unhurried
     assert drawn == sorted(drawn, reverse=True)
     assert drawn[-1] == policy.least_candidates
     work = [lists * each for lists, each in enumerate(drawn, 1) if each > policy.least_candidates]
     assert max(work) <= policy.candidates * policy.unhurried
-    assert Policy(candidates=20).candidates_of(1000) == 20
-    assert {Policy(least_candidates=200).candidates_of(lists) for lists in (1, 32)} == {150}
+    assert Policy(candidates=20).candidates_for(1000) == 20
+    assert {Policy(least_candidates=200).candidates_for(lists) for lists in (1, 32)} == {150}
 
 
 def test_a_round_of_many_lists_draws_on_fewer_candidates_but_fills_each() -> None:
@@ -98,15 +98,17 @@ def test_a_round_of_many_lists_draws_on_fewer_candidates_but_fills_each() -> Non
     the_world.policy = Policy(candidates=25, unhurried=4, least_candidates=5, exploration=0.0)
     asked = [Arrival(Request(request_id=f"r{n}", user_id=f"u{n}", k=12), 0, n) for n in range(40)]
     alone = recommend(asked[:1], states, the_world, NOW, rng=None)[0].recommendation
-    for lists, sources in ((4, 25), (40, 12)):  # of 40 five would do, but twelve are wanted
+    for lists, drawn in ((4, 25), (40, 12)):  # of 40 five would do, but twelve are wanted
         made = [
             outcome.recommendation for outcome in recommend(asked[:lists], states, the_world, NOW, rng=None)
         ]
         assert all(found is not None and len(found.items) == 12 for found in made)
         assert alone is not None
         assert made[0] is not None
+        outcomes = recommend(asked[:lists], states, the_world, NOW, rng=None)
+        assert {outcome.hurried for outcome in outcomes} == {drawn < 25}
         same = [item.item_id for item in made[0].items] == [item.item_id for item in alone.items]
-        assert same == (sources == 25)
+        assert same == (drawn == 25)
 
 
 def test_a_list_knows_its_own_click_and_not_the_next() -> None:

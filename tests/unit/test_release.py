@@ -72,7 +72,7 @@ def test_the_golden_bundle_loads() -> None:
 
 
 def test_a_gap_in_a_static_row_goes_to_its_end(tmp_path: Path) -> None:
-    """The kernels read a row up to its first gap; an exact zero between the weights is one."""
+    """The kernels take off what is empty at a row's end, and look up the rest unseen."""
     bundle = tiny.tiny_bundle()
     bundle.arrays.ease_item = np.array([[1, -1, 2], [-1, -1, 0]], np.int32)
     bundle.arrays.ease_weight = np.array([[0.5, 0, -0.25], [0, 0, -0.125]], np.float32)

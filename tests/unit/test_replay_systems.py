@@ -145,6 +145,21 @@ def test_the_student_ranks_everything_by_its_own_score(trained):
     assert set(ranking.items.tolist()) == known - barred
 
 
+def test_an_ask_that_comes_again_knows_what_has_been_learned_since(trained):
+    made = plan(stream(), split=0.7, repeats=False)
+    system = walked(part("nextclick", trained, POLICY)(), made, made.split)
+    for event in map(made.stream.event, np.flatnonzero(made.lists)[-40:].tolist()):
+        ask = Ask(event.user, event.time_ms, None)
+        before, (named, by) = system.rank(ask), system.proposals(ask)
+        assert set(before.items.tolist()) <= set(named.tolist())
+        assert by.shape == (len(named), len(system.sources))
+        if event.item in before.items:
+            break
+    system.learn(event, True)
+    assert event.item not in system.rank(ask).items
+    assert event.item not in system.proposals(ask)[0]
+
+
 @pytest.mark.parametrize("name", ["cold_random", "cold_no_content"])
 def test_controls_have_the_slots_of_nextclick_and_differ_in_them_alone(name, trained):
     made = plan(stream(), split=0.7, announce="start", repeats=False)

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from learner.bundle import ReleaseError  # noqa: E402
 from learner.events import Kind  # noqa: E402
-from learner.inputs import log_gap, normalise_values, value_scale  # noqa: E402
+from learner.inputs import log_gap, normalise_value, normalise_values, value_scale  # noqa: E402
 from learner.item_table import ItemContent  # noqa: E402
 from learner.student import Student, StudentConfig, encode_histories  # noqa: E402
 from learner.student_export import step_model, student_arrays  # noqa: E402
@@ -279,3 +279,10 @@ def test_values_are_normalised_by_kind() -> None:
     assert scale == {"rating": (3.0, 2.0), "view": (30.0, 1e-3)}
     np.testing.assert_allclose(normalise_values(kind, value, scale), [-1, 1, 0, 0])
     np.testing.assert_allclose(normalise_values(kind, np.float32([1e9] * 4), scale), [3, 3, 3, 0])
+    # A value that float32 cannot hold is as much as one can be, and nothing where its kind has no scale.
+    for value_of_all, limit in ((1e39, 3), (-1e39, -3)):
+        endless = np.full(4, np.copysign(np.inf, value_of_all), np.float32)
+        np.testing.assert_allclose(normalise_values(kind, endless, scale), [limit, limit, limit, 0])
+        assert [normalise_value(k, value_of_all, scale) for k in kind.tolist()] == [limit, limit, limit, 0]
+    unknown = np.array([250], np.uint8)
+    assert normalise_values(unknown, np.float32([1.0]), scale).tolist() == [0]
