@@ -126,7 +126,7 @@ _L_DEPTH = _L_POPULARITY + HALF_LIVES + 1
 _L_LAST_SEEN, _L_AGE, _L_PUBLISHED, _L_WARM, _L_WARM_1 = range(
     _L_DEPTH + len(DEPTH_HALF_LIVES), _L_DEPTH + len(DEPTH_HALF_LIVES) + 5
 )
-_LOGS = -(-(_L_WARM_1 + 1) // 16) * 16
+_LOGS = -(-(_L_WARM_1 + 1) // 16) * 16  # the places behind the last are never read
 _AVERSIONS = 5  # latest dislikes that count
 _UNSEEN_RANK = math.log1p(200.0)  # of a source that did not name the candidate, however long the list is
 _LOG_RANK = np.log1p(np.arange(4097, dtype=np.float32))
