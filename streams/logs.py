@@ -30,6 +30,17 @@ class Seldom(logging.Filter):
         return True
 
 
+def open_still(record: logging.LogRecord) -> bool:
+    """Whether a record tells of anything but a connection that its own client has just closed.
+
+    A kafka-python client that closes while its network thread waits to read makes that thread find no
+    socket, and log an error with a traceback of what is an ordinary end.
+    """
+    told_of = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    is_closing = getattr(told_of, "is_closing", None)  # an asyncio-like transport of the client's
+    return is_closing is None or not is_closing()
+
+
 def set_up(level: str) -> None:
     """Events below `level` (a word such as "warning") are dropped.
 
@@ -39,6 +50,7 @@ def set_up(level: str) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(name)s: %(message)s"))
+    handler.addFilter(open_still)
     handler.addFilter(Seldom())
     for client in ("aiokafka", "kafka"):
         logger = logging.getLogger(client)
