@@ -85,7 +85,8 @@ class _Scan(torch.autograd.Function):
         return grad_b * previous, grad_b, grad_b[0] * a[0]
 
 
-def _scan(a: Tensor, b: Tensor, first: Tensor) -> Tensor:
+def scan(a: Tensor, b: Tensor, first: Tensor) -> Tensor:
+    """States (L, B, D) of h_t = a_t · h_{t-1} + b_t, as `_Scan` says."""
     out: Tensor = _Scan.apply(a, b, first)  # type: ignore[no-untyped-call]
     return out
 
@@ -106,13 +107,18 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, reads: Tensor, first: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
         """x (L, B, D), reads (L, B, 1) 0 or 1, first (B, D) -> output (L, B, D), states (L, B, D)."""
-        update, candidate, gate = self.gates(x).chunk(3, -1)
-        update = torch.sigmoid(update) * reads
-        states = _scan(1 - update, update * candidate, first)
+        read, states = self.recur(x, reads, first)
         drop = dropout if self.training else 0.0
-        x = self.norm(x + F.dropout(self.out(states * F.silu(gate)), drop, self.training))
+        x = self.norm(x + F.dropout(self.out(read), drop, self.training))
         wide = self.narrow(F.gelu(self.widen(x)))
         return self.norm_wide(x + F.dropout(wide, drop, self.training)), states
+
+    def recur(self, x: Tensor, reads: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """What is read off the states (L, B, D), and the states: minGRU, best of those tried (log.md)."""
+        update, candidate, gate = self.gates(x).chunk(3, -1)
+        update = torch.sigmoid(update) * reads
+        states = scan(1 - update, update * candidate, first)
+        return states * F.silu(gate), states
 
 
 class SequenceModel(ItemTable):
@@ -189,7 +195,7 @@ class Student(SequenceModel):
         if bool(averse.any()) or bool(memory.any()):
             pushed = F.normalize(vectors, dim=-1, eps=1e-6) * averse[..., None] * F.softplus(self.push)
             kept = torch.where(kind == START, 1.0, AVERSION_KEEP)[..., None].expand_as(pushed)
-            memories = _scan(kept.contiguous(), pushed, memory)
+            memories = scan(kept.contiguous(), pushed, memory)
             x, memory = x - memories, memories[-1]
         return x, torch.cat([*last, memory], 1)
 

@@ -48,7 +48,7 @@ class Kept(Nextclick):
         super().fit(first)
         self.shown: Ranked | None = None
         self.features: list[NDArray[np.float16]] = []  # half the memory
-        self.masks: list[NDArray[np.bool_]] = []
+        self.items: list[NDArray[np.int32]] = []  # the candidates, by number in the catalogue
         self.answers: list[int] = []
 
     def rank(self, ask: Ask) -> Ranking:
@@ -63,14 +63,14 @@ class Kept(Nextclick):
             number = self.offline.world.catalogue.index.get(self._first.item_ids[event.item], -2)
             found = np.flatnonzero(self.shown.candidates.items[0] == number)
             self.features.append(self.shown.features.astype(np.float16))
-            self.masks.append(self.shown.candidates.items >= 0)
+            self.items.append(self.shown.candidates.items.astype(np.int32))
             self.answers.append(int(found[0]) if len(found) else -1)
             self.shown = None
         return super().learn(event, listed)
 
     def lists(self) -> Lists:
         """All asks: their candidates and which of them was the answer."""
-        return Lists(np.concatenate(self.features), np.array(self.answers), np.concatenate(self.masks))
+        return Lists(np.concatenate(self.features), np.array(self.answers), np.concatenate(self.items) >= 0)
 
 
 def make(data: Path, without: Sequence[str], folder: Path) -> None:
@@ -91,6 +91,7 @@ def make(data: Path, without: Sequence[str], folder: Path) -> None:
     )
     system = Kept(releases, Policy(exploration=0.0))
     play(system, made)
+    np.save(folder / "test_items.npy", np.concatenate(system.items))
     write(system.lists(), folder / "test")
 
 
