@@ -10,6 +10,7 @@ evidence for anything and appear in `dislike_similarity` alone.
 """
 
 import math
+from dataclasses import dataclass
 
 import numba
 import numpy as np
@@ -113,10 +114,10 @@ _FOLLOWED_COLUMNS = np.array([RAW.index(name) for name in FOLLOWED])
 _EVENTS, _KNN, _CONTENT_1, _VALUE = (
     RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
 )
-_BY_PLACE, _PLACE_COLUMNS = LAYOUT.begin, LAYOUT.columns
-# Where the arguments of a candidate's logarithms lie, which are taken in one go: of pairs and of rules by
-# place, of the columns of pairs up to `decayed_rules` and from `inverse_3` to `knn_day`, of popularity, of
-# popularity by depth, of times and of categories.
+ITEM_CLICKS = RAW.index("popularity_all")  # the same as `item_clicks` by place
+# Where the arguments of a candidate's logarithms lie, which are taken in one go: of pairs by place and of
+# rules by place, of the columns of pairs up to `decayed_rules` and from `inverse_3` to `knn_day`, of
+# popularity, of popularity by depth, of times and of categories.
 _RULE_1, _NEAREST, _INVERSE, _VALUE_NEAR = (
     _PAIRS.index(name) for name in ("rule_1", "nearest_companion", "inverse_3", "value_near")
 )
@@ -140,13 +141,51 @@ _TIED = 3e-5  # values so near count as equal: rounding must not decide
 _YEAR_MS = 365.25 * _DAY_MS
 
 
+@dataclass(frozen=True)
+class Features:
+    """Features of B lists of C candidates, those by place in their parts: most say nothing of a candidate.
+
+    alone (B, C, A) float32: the columns up to `LAYOUT.begin`, 0 where there is no candidate
+    own (B, `OWN_ITEMS`, 5) float32: of each own item, newest first, the columns from `there` to `clicks`
+    pairs (B, C, 2 · `OWN_ITEMS`) float32: `cosine` with each own item, then `rule_cosine`
+    count (B,) int32: how many candidates a list has
+    """
+
+    alone: NDArray[np.float32]
+    own: NDArray[np.float32]
+    pairs: NDArray[np.float32]
+    count: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.alone)
+
+    def table(self) -> NDArray[np.float32]:
+        """All columns (B, C, F), 0 where there is no candidate: what a ranker learns from."""
+        batch, size, width = self.alone.shape
+        table = np.zeros((batch, size, len(FEATURES)), np.float32)
+        table[..., :width] = self.alone
+        places = table[..., width:].reshape(batch, size, OWN_ITEMS, -1)  # a copy
+        places[..., : self.own.shape[2]] = self.own[:, None]
+        places[..., -3] = self.alone[..., ITEM_CLICKS, None]
+        places[..., -2], places[..., -1] = self.pairs[..., :OWN_ITEMS], self.pairs[..., OWN_ITEMS:]
+        places *= places[..., :1]
+        places[np.arange(size) >= self.count[:, None]] = 0.0
+        table[..., width:] = places.reshape(batch, size, -1)
+        return table
+
+
 def features(
     asks: Asks, candidates: Candidates, catalogue: Catalogue, signals: Signals, model: ModelArrays
-) -> NDArray[np.float32]:
-    """Features (B, C, F) float32 of candidates, 0 where there is no candidate."""
+) -> Features:
+    """Features of candidates, as of the asks' time."""
     signals.follow()
     batch, size = candidates.items.shape
-    out = np.zeros((batch, size, len(FEATURES)), np.float32)
+    made = Features(
+        np.zeros((batch, size, LAYOUT.begin), np.float32),
+        np.zeros((batch, OWN_ITEMS, OWN_ITEM_COLUMNS.index("item_clicks")), np.float32),
+        np.zeros((batch, size, 2 * OWN_ITEMS), np.float32),
+        candidates.count,
+    )
     pairs = signals.neighbours
     _features(
         asks.items, asks.times, asks.kinds, asks.values, asks.length, asks.events, asks.now_ms,
@@ -158,9 +197,9 @@ def features(
         signals.top, signals.top_count, signals.marks[0], signals.places, signals.category_scratch,
         pairs.before, pairs.before_item, pairs.before_weight, pairs.after, pairs.after_item, pairs.after_slot,
         model.vectors, model.bias, model.content, model.prior_weight, model.popular_now, model.popular,
-        model.ease_item, model.ease_weight, out,
+        model.ease_item, model.ease_weight, made.alone, made.own, made.pairs,
     )  # fmt: skip
-    return out
+    return made
 
 
 @numba.njit(cache=True, nogil=True)
@@ -553,7 +592,7 @@ def _features(  # type: ignore[no-untyped-def]
     top, top_count, in_list, in_history, category_scratch,
     before, before_item, before_weight, after, after_item, after_slot,
     vectors, bias, content, prior_weight, short, long,
-    ease_item, ease_weight, out,
+    ease_item, ease_weight, out, own_items, near,
 ):  # fmt: skip
     size = candidates.shape[1]
     places = asks_items.shape[1]
@@ -575,7 +614,6 @@ def _features(  # type: ignore[no-untyped-def]
     had = np.empty((3, size), np.int32)  # times had, places of the last and of the first time
     root_count = np.empty(WINDOW)
     freshness = np.empty(WINDOW)
-    own_item = np.empty((OWN_ITEMS, 5), np.float32)
     cosine_norm = np.empty(6, np.float32)
     pairs = np.empty((2, _LOOKED_BACK, _LOOKED_BACK + LAST))
     own_ease = np.empty((_LOOKED_BACK, _LOOKED_BACK + LAST), np.float32)
@@ -664,11 +702,11 @@ def _features(  # type: ignore[no-untyped-def]
             root_count[d] = 1.0 / math.sqrt(count[row[recent[d]]] + 1.0)
             freshness[d] = 0.5 ** (max(now - asks_times[b, recent[d]], 0) / _DAY_MS)
         for d in range(min(found, OWN_ITEMS)):
-            own_item[d, 0] = 1.0
-            own_item[d, 1] = _log(d + 1.0)
-            own_item[d, 2] = _age(now, asks_times[b, recent[d]])
-            own_item[d, 3] = asks_values[b, recent[d]]
-            own_item[d, 4] = _log(count[row[recent[d]]] + 1.0)
+            own_items[b, d, 0] = 1.0
+            own_items[b, d, 1] = _log(d + 1.0)
+            own_items[b, d, 2] = _age(now, asks_times[b, recent[d]])
+            own_items[b, d, 3] = asks_values[b, recent[d]]
+            own_items[b, d, 4] = _log(count[row[recent[d]]] + 1.0)
         last = row[recent[0]] if found > 0 else -1
         if last >= 0:
             cosine_norm[0] = math.sqrt(dot(vectors, last, vectors, last)) + 1e-9
@@ -857,13 +895,8 @@ def _features(  # type: ignore[no-untyped-def]
             for k in range(_VALUE_NEAR - _INVERSE):
                 x[f + _INVERSE + k] = logs[_L_INVERSE + k]
             x[f + _VALUE_NEAR] = valued / (knn_10 + 0.05)
-            for d in range(min(found, OWN_ITEMS)):
-                f = _BY_PLACE + d * _PLACE_COLUMNS
-                for k in range(5):
-                    x[f + k] = own_item[d, k]
-                x[f + 5] = everyone
-                x[f + 6] = logs[_L_PLACES + d]
-                x[f + 7] = logs[_L_RULES + d]
+            for k in range(2 * OWN_ITEMS):
+                near[b, c, k] = logs[_L_PLACES + k]
 
             # Content, and categories
             f = _CONTENT_1

@@ -21,7 +21,8 @@ from learner.events import Kind
 from learner.features import FEATURES
 from learner.inputs import INTEREST_KINDS
 from learner.item_table import ItemContent
-from learner.ranker import Ranker, ranker_model
+from learner.ranker import Ranker
+from learner.ranker_export import ranker_model
 from learner.release import Arrays, Bundle, Dims, EncoderCard, Manifest, Window, mean_vectors
 from learner.repeats import consuming_kinds
 from learner.signals import SignalSettings

@@ -1,10 +1,10 @@
 """The ranker: a small MLP that orders the candidates of a list by their features.
 
-Owns its network, listwise training, the warm refresh on newly answered lists and the export to ONNX
-(features (B, C, F) float32 -> scores (B, C) float32, standardisation inside). Does not know what the
-features mean, but which of them are of one own item of the user each: those go through one small layer, the
-same for all own items, and are summed (target attention as in Zhou et al. 2018, "Deep Interest Network",
-without its softmax: a candidate that many own items speak for is to score higher).
+Owns its network, listwise training and the warm refresh on newly answered lists; how it is written as ONNX
+is `learner.ranker_export`'s. Does not know what the features mean, but which of them are of one own item of
+the user each: those go through one small layer, the same for all own items, and are summed (target attention
+as in Zhou et al. 2018, "Deep Interest Network", without its softmax: a candidate that many own items speak
+for is to score higher).
 
 The loss is the softmax cross-entropy of the clicked candidate within its list (ListNet's top-one form,
 Cao et al. 2007), with an optional share of softened targets from a teacher (Hinton et al. 2015).
@@ -13,16 +13,14 @@ Cao et al. 2007), with an optional share of softened targets from a teacher (Hin
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from learner.cold_start import ColdStart
@@ -132,8 +130,15 @@ class Ranker(nn.Module):
         scores: Tensor = self(inputs)
         if self.cold_start is None:
             return scores
-        linear = inputs @ torch.from_numpy(self.cold_start.weights)
+        weights, rest = self.cold_order(self.cold_start)
+        linear = inputs[..., : self.alone] @ weights + rest
         return torch.where(features[..., self.cold_start.known] == 0, linear, scores)
+
+    def cold_order(self, cold_start: ColdStart) -> tuple[Tensor, Tensor]:
+        """Weights (A,) of the columns before those by place, and what the latter add where all are 0."""
+        weights = torch.from_numpy(cold_start.weights)
+        nothing = self.standardise(torch.zeros(len(self.mean)))[self.alone :]
+        return weights[: self.alone], nothing @ weights[self.alone :]
 
 
 @dataclass(frozen=True)
@@ -316,138 +321,3 @@ def _distance(scores: Tensor, teacher: Tensor, config: RankerConfig) -> Tensor:
         log_target=True,
         reduction="batchmean",
     )
-
-
-@torch.no_grad()
-def ranker_model(rankers: Sequence[Ranker]) -> bytes:
-    """Return the mean of the rankers' scores as one serialised ONNX graph, with the first one's cold start.
-
-    Their first layers stand side by side and their second layers block by block, so that several
-    rankers over the same standardisation cost no more nodes than one.
-    """
-    head = rankers[0]
-    for other in rankers[1:]:
-        if not (torch.equal(other.mean, head.mean) and torch.equal(other.inverse, head.inverse)):
-            raise ValueError(
-                "rankers can be averaged only over one standardisation: train them on the same lists"
-            )
-    share = 1.0 / len(rankers)
-    first = torch.cat([ranker.wide.weight[:, : head.alone] for ranker in rankers]).T
-    second = torch.block_diag(*[ranker.narrow.weight for ranker in rankers]).T  # type: ignore[no-untyped-call]
-    last = torch.cat([ranker.out.weight for ranker in rankers], 1).T * share
-    skip = torch.stack([ranker.skip.weight[:, : head.alone] for ranker in rankers]).sum(0).T * share
-    bias = sum((ranker.out.bias for ranker in rankers), torch.zeros(1)) * share
-    width = len(head.mean)
-    constants = {
-        # Folding the standardisation into the first weights would save two passes over the features and
-        # lose the digits of columns with a large mean: measured 2e-4 of a score, for 3 µs.
-        "mean": head.mean,
-        "inverse": head.inverse,
-        "low": torch.tensor(-LIMIT),
-        "high": torch.tensor(LIMIT),
-        "first": first,
-        "first_bias": torch.cat([ranker.wide.bias for ranker in rankers]),
-        "second": second,
-        "second_bias": torch.cat([ranker.narrow.bias for ranker in rankers]),
-        "last": last,
-        "skip": skip,
-        "bias": bias,
-        "flat": torch.tensor([-1, width]),
-        "zero": torch.tensor([0]),
-        "two": torch.tensor([2]),
-    }
-    chain = [
-        ("Reshape", ["features", "flat"], "rows"),
-        ("Sub", ["rows", "mean"], "centred"),
-        ("Mul", ["centred", "inverse"], "scaled"),
-        ("Clip", ["scaled", "low", "high"], "standardised"),
-        *_place_nodes(rankers, constants),
-        ("Gemm", ["inputs", "first", "first_bias"], "a1"),
-        ("Gelu", ["a1"], "a2"),
-        ("Gemm", ["a2", "second", "second_bias"], "b1"),
-        ("Gelu", ["b1"], "b2"),
-        ("Gemm", ["inputs", "skip", "bias"], "c1"),
-        ("Gemm", ["b2", "last", "c1"], "c2"),
-        ("Shape", ["features"], "shape"),
-        ("Slice", ["shape", "zero", "two"], "lists"),
-        ("Reshape", ["c2", "lists"], "scores"),
-    ]
-    if head.cold_start is not None:
-        constants |= {
-            "cold_start": torch.from_numpy(head.cold_start.weights[:, None]),
-            "known": torch.tensor([head.cold_start.known]),
-            "beyond": torch.tensor([head.cold_start.known + 1]),
-            "columns": torch.tensor([1]),
-            "none": torch.tensor(0.0),
-        }
-        chain[-1:] = [
-            ("Slice", ["rows", "known", "beyond", "columns"], "past"),
-            ("Equal", ["past", "none"], "unknown"),
-            ("MatMul", ["standardised", "cold_start"], "d1"),
-            ("Where", ["unknown", "d1", "c2"], "d2"),
-            ("Reshape", ["d2", "lists"], "scores"),
-        ]
-    model = helper.make_model(
-        helper.make_graph(
-            [
-                helper.make_node(op, inputs, [output], **_ATTRIBUTES.get(op, {}))
-                for op, inputs, output in chain
-            ],
-            "ranker",
-            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "C", width])],
-            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["B", "C"])],
-            [
-                numpy_helper.from_array(np.ascontiguousarray(tensor.detach().numpy()), name)
-                for name, tensor in constants.items()
-            ],
-        ),
-        opset_imports=[helper.make_opsetid("", 20)],
-        ir_version=9,
-        producer_name="nextclick",
-    )
-    onnx.checker.check_model(model)
-    serialised: bytes = model.SerializeToString()
-    return serialised
-
-
-_ATTRIBUTES: dict[str, dict[str, int]] = {"Concat": {"axis": 1}}
-
-
-def _place_nodes(rankers: Sequence[Ranker], constants: dict[str, Tensor]) -> list[tuple[str, list[str], str]]:
-    """Nodes from `standardised` to `inputs`, what `first` and `skip` read; adds to these two constants too.
-
-    The rankers' place layers stand side by side, and each one's first layer reads its own part of the sums.
-    """
-    head = rankers[0]
-    places = [ranker.places for ranker in rankers if ranker.places is not None]
-    if not places:
-        return [("Identity", ["standardised"], "inputs")]
-    layout, share = places[0].layout, 1.0 / len(rankers)
-    read = torch.block_diag(*[ranker.wide.weight[:, head.alone :] for ranker in rankers])  # type: ignore[no-untyped-call]
-    skip = torch.cat([ranker.skip.weight[:, head.alone :] for ranker in rankers], 1)
-    constants["first"] = torch.cat([constants["first"], read.T])
-    constants["skip"] = torch.cat([constants["skip"], skip.T * share])
-    constants |= {
-        "begin": torch.tensor([layout.begin]),
-        "end": torch.tensor([len(head.mean)]),
-        "axis": torch.tensor([1]),
-        "one": torch.tensor([1]),
-        "each": torch.tensor([-1, layout.columns]),
-        "there_shape": torch.tensor([-1, 1, layout.places]),
-        "read": torch.cat([part.read.weight for part in places]).T,
-        "read_bias": torch.cat([part.read.bias for part in places]),
-        "spoken_shape": torch.tensor([-1, layout.places, read.shape[1]]),
-    }
-    return [
-        ("Slice", ["standardised", "zero", "begin", "axis"], "alone"),
-        ("Slice", ["standardised", "begin", "end", "axis"], "own"),
-        ("Reshape", ["own", "each"], "places"),
-        ("Gemm", ["places", "read", "read_bias"], "p1"),
-        ("Relu", ["p1"], "p2"),
-        ("Reshape", ["p2", "spoken_shape"], "spoken"),
-        ("Slice", ["places", "zero", "one", "axis"], "p3"),
-        ("Reshape", ["p3", "there_shape"], "there"),
-        ("MatMul", ["there", "spoken"], "p4"),  # the sum over the places there are
-        ("Squeeze", ["p4", "axis"], "summed"),
-        ("Concat", ["alone", "summed"], "inputs"),
-    ]

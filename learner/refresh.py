@@ -10,23 +10,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import numpy_helper
 
-from learner.bundle import RANKER, Bundle, Manifest, ReleaseError, Window, release_id
+from learner.bundle import Bundle, Manifest, ReleaseError, Window, release_id
 from learner.bundle_files import write_release
 from learner.catalogue import Catalogue, Item
-from learner.cold_start import ColdStart
 from learner.content import ContentEncoder
 from learner.dataset import Interactions
-from learner.lists import Collect, Layout
-from learner.ranker import Ranker, RankerConfig, ranker_model, refresh
+from learner.lists import Collect
+from learner.ranker import refresh
+from learner.ranker_export import ranker_from_model, ranker_model
 from learner.release import LiveRelease
 
 LISTS = 20_000  # newest ones at most that are made: half a minute on one core
@@ -82,45 +78,6 @@ def student_time(manifest: Manifest) -> int:
     return int(manifest.training.get(STUDENT_MS, manifest.data.last_ms))
 
 
-def ranker_from_model(model: bytes) -> Ranker:
-    """The ranker behind `ranker_model`'s graph, to be trained on; an average of several is one wider one.
-
-    Raises ReleaseError where the graph is another one.
-    """
-    try:
-        graph = onnx.load_from_string(model).graph
-        arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        first, second = _part(arrays, "first"), _part(arrays, "second")
-        widths = (first.shape[1], second.shape[1])
-        layout, place_width = None, 0
-        if "spoken_shape" in arrays:
-            _, places, place_width = arrays["spoken_shape"].tolist()
-            layout = Layout(int(arrays["begin"][0]), places, int(arrays["each"][1]))
-        config = RankerConfig(widths=widths, place_width=place_width)
-        ranker = Ranker(_part(arrays, "mean"), 1.0 / _part(arrays, "inverse"), config, layout=layout)
-        with torch.no_grad():
-            if ranker.places is not None:
-                ranker.places.read.weight.copy_(torch.tensor(_part(arrays, "read").T))
-                ranker.places.read.bias.copy_(torch.tensor(_part(arrays, "read_bias")))
-            for weights, array in (
-                (ranker.wide.weight, first.T), (ranker.wide.bias, _part(arrays, "first_bias")),
-                (ranker.narrow.weight, second.T), (ranker.narrow.bias, _part(arrays, "second_bias")),
-                (ranker.out.weight, _part(arrays, "last").T), (ranker.out.bias, _part(arrays, "bias")),
-                (ranker.skip.weight, _part(arrays, "skip").T),
-            ):  # fmt: skip
-                if weights.shape != array.shape:
-                    raise ValueError(f"expected weights {tuple(weights.shape)}, got {array.shape}")
-                weights.copy_(torch.tensor(array))
-        if "cold_start" in arrays:
-            ranker.cold_start = ColdStart(int(arrays["known"][0]), _part(arrays, "cold_start")[:, 0].copy())
-    except Exception as error:  # onnx's parser has exceptions of its own
-        raise ReleaseError(
-            f"{RANKER}: expected a ranker of this version, to be trained on, got another one ({error}); "
-            "train a new release"
-        ) from error
-    return ranker.eval()
-
-
 def with_items(live: Bundle, data: Interactions, items: Sequence[Item], encoder: ContentEncoder) -> Bundle:
     """The bundle with the newest records, and rows at its end for items that it does not hold.
 
@@ -152,7 +109,3 @@ def with_items(live: Bundle, data: Interactions, items: Sequence[Item], encoder:
         )
     manifest = msgspec.structs.replace(live.manifest, items=len(known) + len(new))
     return replace(live, manifest=manifest, arrays=arrays, items=[*known, *new])
-
-
-def _part(arrays: dict[str, Any], name: str) -> NDArray[np.float32]:
-    return np.asarray(arrays[name], np.float32)

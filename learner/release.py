@@ -32,8 +32,9 @@ from learner.bundle import (
 from learner.bundle_files import bundle_sha256, read_manifest, read_release, write_release
 from learner.candidates import ModelArrays
 from learner.catalogue import Catalogue
-from learner.features import FEATURES
+from learner.features import FEATURES, Features
 from learner.inputs import normalise_value, normalise_values
+from learner.own_items import LAYER, OwnItemLayer
 
 __all__ = [
     "Arrays", "Bundle", "Dims", "EncoderCard", "LiveRelease", "Manifest", "ModelArrays", "ReleaseError",
@@ -91,7 +92,7 @@ class LiveRelease:
                 f"got one for {_difference(manifest.features, features)}; train a new release"
             )
         self._student = _session(bundle.student, where / STUDENT)
-        self._ranker = None if bundle.ranker is None else _session(bundle.ranker, where / RANKER)
+        self._ranker = None if bundle.ranker is None else _Ranker(bundle.ranker, where / RANKER)
         self._try_models(where)
         self._category_parts, self._category_means = arrays.category_parts, arrays.category_means
         self._projection, self._tail_mean = arrays.projection, arrays.tail_mean
@@ -124,20 +125,15 @@ class LiveRelease:
         after, vectors = self._student.run(_STEP_OUTPUTS, inputs)
         return after, vectors
 
-    def rank(self, features: Floats) -> Floats:
-        """Scores (B, C) of lists of candidates with features (B, C, F), both float32."""
+    def rank(self, features: Features | Floats) -> Floats:
+        """Scores (B, C) float32 of lists of candidates, with features in parts or all columns (B, C, F)."""
         if self._ranker is None:
             raise ReleaseError(f"{self.id}: expected a ranker, got none; this release is still in training")
-        parts = [
-            self._ranker.run(_RANK_OUTPUTS, {"features": features[k : k + _RANKED_AT_ONCE]})[0]
-            for k in range(0, max(len(features), 1), _RANKED_AT_ONCE)
-        ]
-        scores: Floats = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return scores
+        return self._ranker.scores(features)
 
     def replace_ranker(self, model: bytes) -> None:
         """Takes another ranker over the same features: a replay's, which learns as it goes."""
-        self._ranker = _session(model, Path(self.id) / RANKER)
+        self._ranker = _Ranker(model, Path(self.id) / RANKER)
 
     def normalised(self, kinds: NDArray[np.integer], values: Floats) -> Floats:
         """Values in standard deviations of their kind, in any shape; 0 where there is none."""
@@ -296,12 +292,47 @@ def try_models(bundle: Bundle, folder: Path) -> None:
     LiveRelease(models, Catalogue(), folder=folder)
 
 
+class _Ranker:
+    """A ranker's session; what it sums over own items is computed before, where its graph says how."""
+
+    def __init__(self, model: bytes, path: Path) -> None:
+        self._session = _session(model, path)
+        self._layer: OwnItemLayer | None = None
+        if set(LAYER) <= {output.name for output in self._session.get_outputs()}:
+            try:
+                nothing = np.zeros((1, 1, len(FEATURES)), np.float32)
+                self._layer = OwnItemLayer.of(*self._session.run(LAYER, {"features": nothing}))
+            except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+                raise _unfit(path, f"a layer over own items of {len(FEATURES)} features", error) from error
+
+    def scores(self, features: Features | Floats) -> Floats:
+        """As `LiveRelease.rank`."""
+        if isinstance(features, Features) and self._layer is None:
+            features = features.table()
+        parts = [
+            self._session.run(_RANK_OUTPUTS, self._feed(features, k, k + _RANKED_AT_ONCE))[0]
+            for k in range(0, max(len(features), 1), _RANKED_AT_ONCE)
+        ]
+        scores: Floats = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return scores
+
+    def _feed(self, features: Features | Floats, first: int, last: int) -> dict[str, Floats]:
+        if isinstance(features, Features):
+            assert self._layer is not None
+            return {
+                "features": features.alone[first:last],
+                "summed": self._layer.sums(features, first, last),
+            }
+        return {"features": features[first:last]}
+
+
 def _session(model: bytes, path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     # One thread: batches are small, and workers scale by processes.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     # Batches come in all sizes, and a plan of memory kept for each would grow without end.
     options.enable_mem_pattern = False
+    options.log_severity_level = 3  # else each load warns of the ranker's input that may be left out
     options.enable_cpu_mem_arena = False  # as fast without, and what it has taken it keeps
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -115,7 +115,7 @@ def _stretch(
         proposed = candidates_of(together, offline.world)
         hits = np.flatnonzero((proposed.items == np.array(answers)[:, None]).any(axis=1))
         some = proposed.rows(hits)
-        columns = features_of(together.rows(hits), some, offline.world)  # of lists that teach something
+        columns = features_of(together.rows(hits), some, offline.world).table()  # of lists that teach
         for row, hit in enumerate(hits.tolist()):
             found.keep(some.items[row], columns[row], answers[hit])
     for click in clicks:

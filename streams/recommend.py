@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from learner.candidates import SOURCES, Asks, Candidates, propose
 from learner.catalogue import Catalogue
 from learner.events import INTEREST, KIND_OF_WORD, Kind
-from learner.features import features
+from learner.features import Features, features
 from learner.inputs import log_gap
 from learner.signals import Signals
 from streams import queries
@@ -72,7 +72,7 @@ class Ranked:
     """Candidates of a batch of asks with their scores, both (B, C), padded with -1 and -inf."""
 
     candidates: Candidates
-    features: NDArray[np.float32]
+    features: Features
     scores: NDArray[np.float32]
     sought: NDArray[np.bool_] | None = None  # (B, C) nearest to the request's query, where it has one
 
@@ -269,8 +269,8 @@ def candidates_of(asks: Asks, world: World, size: int | None = None) -> Candidat
     return propose(asks, world.catalogue, world.signals, live.release.model, nearest, size=wanted)
 
 
-def features_of(asks: Asks, candidates: Candidates, world: World) -> NDArray[np.float32]:
-    """What the ranker reads of the candidates, (B, C, F) float32."""
+def features_of(asks: Asks, candidates: Candidates, world: World) -> Features:
+    """What the ranker reads of the candidates."""
     return features(asks, candidates, world.catalogue, world.signals, world.live.release.model)
 
 

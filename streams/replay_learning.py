@@ -15,8 +15,8 @@ import torch
 
 from learner.bundle_files import read_release
 from learner.lists import Lists
-from learner.ranker import Ranker, list_losses, ranker_model, refresh
-from learner.refresh import ranker_from_model
+from learner.ranker import Ranker, list_losses, refresh
+from learner.ranker_export import ranker_from_model, ranker_model
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 from streams.collecting import thinned
 from streams.recommend import Ranked
@@ -85,7 +85,7 @@ class Refreshed(Nextclick):
         number = self.offline.world.catalogue.index.get(answer, -1)
         places = thinned(shown.candidates.items[0], number, NEGATIVES, self._rng)
         if number >= 0 and len(places) > 1:
-            features = shown.features[:1, places].astype(np.float16)  # as in a training
+            features = shown.features.table()[:1, places].astype(np.float16)  # as in a training
             self._fresh.append(Lists(features, np.zeros(1, np.int64), np.ones((1, len(places)), np.bool_)))
 
     def _refresh(self) -> None:

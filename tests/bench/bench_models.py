@@ -15,7 +15,8 @@ import torch
 
 from learner.features import FEATURES, LAYOUT
 from learner.item_table import ItemContent
-from learner.ranker import Ranker, RankerConfig, ranker_model
+from learner.ranker import Ranker, RankerConfig
+from learner.ranker_export import ranker_model
 from learner.student import Student, StudentConfig
 from learner.student_export import step_model
 

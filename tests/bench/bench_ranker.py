@@ -62,7 +62,7 @@ class Kept(Nextclick):
         if self.shown is not None:
             number = self.offline.world.catalogue.index.get(self._first.item_ids[event.item], -2)
             found = np.flatnonzero(self.shown.candidates.items[0] == number)
-            self.features.append(self.shown.features.astype(np.float16))
+            self.features.append(self.shown.features.table().astype(np.float16))
             self.items.append(self.shown.candidates.items.astype(np.int32))
             self.answers.append(int(found[0]) if len(found) else -1)
             self.shown = None

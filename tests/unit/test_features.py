@@ -43,7 +43,7 @@ def test_kernel_agrees_with_the_plain_definition(seed):
     asks = asks_of(histories, events[-1].time_ms + 3_600_000, rng, barred=seed % 2 == 0)
     ann = np.array([rng.permutation(40)[:10] for _ in histories], np.int32)
     candidates = propose(asks, catalogue, signals, model, ann, size=25)
-    got = features(asks, candidates, catalogue, signals, model)
+    got = features(asks, candidates, catalogue, signals, model).table()
     assert got.shape == (len(histories), 25, len(FEATURES))
     for row in range(len(histories)):
         n = int(candidates.count[row])
@@ -83,7 +83,7 @@ def test_later_events_change_nothing():
         histories = fold(events[:200], signals)
         asks = asks_of(list(histories.values()), events[199].time_ms, np.random.default_rng(0))
         candidates = propose(asks, catalogue, signals, model, np.full((len(histories), 1), -1, np.int32), 20)
-        columns = features(asks, candidates, catalogue, signals, model)
+        columns = features(asks, candidates, catalogue, signals, model).table()
         fold(later, signals)
         seen.append((candidates.items, columns))
     np.testing.assert_array_equal(seen[0][0], seen[1][0])
@@ -107,7 +107,7 @@ def test_a_dislike_is_no_evidence_but_is_remembered():
         np.zeros((2, 20, len(SOURCES)), np.int16),
         np.full(2, 20, np.int32),
     )
-    columns = features(asks, candidates, catalogue, signals, model)
+    columns = features(asks, candidates, catalogue, signals, model).table()
     changed = {FEATURES[c] for c in np.flatnonzero((columns[0] != columns[1]).any(0))}
     # The user's pace counts every event; no pair, taste, category or profile does.
     assert changed <= {
@@ -133,7 +133,7 @@ def test_features_are_finite_for_whoever_asks_about_another_time(years):
     candidates = propose(
         asks, catalogue, signals, model, np.arange(10, dtype=np.int32)[None].repeat(99, 0), 25
     )
-    columns = features(asks, candidates, catalogue, signals, model)
+    columns = features(asks, candidates, catalogue, signals, model).table()
     assert np.isfinite(columns).all()
     assert np.abs(columns).max() < 1e4
 
@@ -146,7 +146,7 @@ def test_newcomers_get_what_is_popular_among_all_and_among_them(popular_now):
     now = events[-1].time_ms + 1000
     asks = asks_of([[]], now, np.random.default_rng(0))
     candidates = propose(asks, catalogue, signals, model, np.full((1, 1), -1, np.int32), 40)
-    rows = features(asks, candidates, catalogue, signals, model)[0]
+    rows = features(asks, candidates, catalogue, signals, model).table()[0]
     deviation = np.random.default_rng(0).uniform(0.5, 3, len(FEATURES)).astype(np.float32)
     scores = (rows / deviation) @ newcomers_order(SETTINGS, popular_now, deviation)
     nearest = {0: 2, 3: 4, 7: 6}[popular_now]  # of the half-lives kept by depth
@@ -172,7 +172,7 @@ def test_a_users_own_clicks_are_not_what_their_items_could_be_found_by():
     shown = np.tile(np.arange(10, dtype=np.int32), (2, 1))
     none = np.zeros((2, 10, len(SOURCES)), np.int16)
     candidates = Candidates(shown, np.zeros((2, 10), np.uint8), shown, none, np.full(2, 10, np.int32))
-    columns = features(asks, candidates, catalogue, signals, model)
+    columns = features(asks, candidates, catalogue, signals, model).table()
 
     def follows(row, name):
         return columns[row, 0, FEATURES.index(f"follows_{name}")]

@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+import onnx
 from served import served_bundle
 
 from learner.bundle import Bundle, ReleaseError, Window
@@ -12,10 +13,11 @@ from learner.catalogue import Catalogue, Item
 from learner.cold_start import ColdStart
 from learner.content import ContentEncoder
 from learner.dataset import Interactions
-from learner.features import FEATURES, LAYOUT
-from learner.lists import Lists
-from learner.ranker import RankerConfig, ranker_model, train_ranker
-from learner.refresh import ranker_from_model, refresh_release, student_time, with_items
+from learner.features import FEATURES, LAYOUT, OWN_ITEMS, Features
+from learner.lists import Layout, Lists
+from learner.ranker import RankerConfig, train_ranker
+from learner.ranker_export import ranker_from_model, ranker_model
+from learner.refresh import refresh_release, student_time, with_items
 from learner.release import LiveRelease, load_release, read_release
 
 pytestmark = pytest.mark.learner
@@ -61,6 +63,51 @@ def test_a_ranker_survives_its_export(bundle: Bundle) -> None:
     x = lists(50, seed=5).features / 4  # scores of a few units: single precision is what bounds the rest
     x[:25, :, 2] = 0.0  # lists of cold users
     np.testing.assert_allclose(ranker.scores(x), LiveRelease(bundle, Catalogue()).rank(x), atol=1e-5)
+
+
+def in_parts(n: int, seed: int) -> Features:
+    """Made-up features of lists of up to 8 candidates for users with up to 20 own items."""
+    rng = np.random.default_rng(seed)
+    count = rng.integers(0, 9, n).astype(np.int32)
+    count[0] = 8
+    none = np.arange(8) >= count[:, None]
+    parts = Features(
+        rng.normal(size=(n, 8, LAYOUT.begin)).astype(np.float32),
+        rng.normal(size=(n, OWN_ITEMS, 5)).astype(np.float32),
+        rng.normal(size=(n, 8, 2 * OWN_ITEMS)).astype(np.float32),
+        count,
+    )
+    parts.alone[none], parts.pairs[none] = 0.0, 0.0
+    there = np.arange(OWN_ITEMS) < rng.integers(0, OWN_ITEMS + 1, n)[:, None]
+    parts.own[:] *= there[..., None]
+    parts.own[..., 0] = there
+    parts.alone[~there.any(1), :, 2] = 0.0  # cold users
+    return parts
+
+
+def test_own_items_weighed_beforehand_give_the_scores_that_the_whole_table_gives(bundle: Bundle) -> None:
+    release, parts = LiveRelease(bundle, Catalogue()), in_parts(21, seed=3)
+    table = parts.table()
+    assert table[..., LAYOUT.begin :].any()
+    given = np.arange(8) < parts.count[:, None]
+    for limit in (1.0, 8.0):  # beyond it columns are cut
+        for part in (parts.alone, parts.pairs, parts.own[..., 1:]):
+            part *= limit
+        want = release.rank(parts.table())
+        np.testing.assert_allclose(release.rank(parts)[given], want[given], rtol=1e-4, atol=1e-4)
+    graph = onnx.load_from_string(bundle.ranker or b"")
+    del graph.graph.output[1:]  # as of a release that does not tell what its layer is made of
+    bundle.ranker = graph.SerializeToString()
+    older = LiveRelease(bundle, Catalogue())
+    np.testing.assert_array_equal(older.rank(parts)[given], older.rank(parts.table())[given])
+    np.testing.assert_allclose(older.rank(parts)[given], want[given], rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_over_other_columns_is_refused(bundle: Bundle) -> None:
+    layout = Layout(LAYOUT.begin + LAYOUT.columns, LAYOUT.places - 1, LAYOUT.columns)
+    bundle.ranker = ranker_model([train_ranker(lists(), RankerConfig(epochs=1), layout=layout)[0]])
+    with pytest.raises(ReleaseError, match=r"ranker\.onnx: expected a layer over own items.* 152 columns"):
+        LiveRelease(bundle, Catalogue())
 
 
 def test_another_graph_is_refused() -> None:

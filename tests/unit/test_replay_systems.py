@@ -33,7 +33,8 @@ def trainable(monkeypatch):
     """Releases of `trained` get a ranker that can be trained further."""
     torch = pytest.importorskip("torch")
     from learner.features import FEATURES
-    from learner.ranker import Ranker, RankerConfig, ranker_model
+    from learner.ranker import Ranker, RankerConfig
+    from learner.ranker_export import ranker_model
 
     torch.manual_seed(0)
     model = ranker_model([Ranker(np.zeros(len(FEATURES)), np.ones(len(FEATURES)), RankerConfig()).eval()])

@@ -58,7 +58,7 @@ def bytes_of(signals, ids, now, seed=0):
     ann = np.array(number, np.int32)[rng.integers(0, len(ids), (20, 30))]
     candidates = propose(asks, signals.catalogue, signals, model, ann, 100)
     listed = [[signals.catalogue.ids[item] for item in row] for row in candidates.items.tolist()]
-    return listed, features(asks, candidates, signals.catalogue, signals, model).tobytes()
+    return listed, features(asks, candidates, signals.catalogue, signals, model).table().tobytes()
 
 
 def test_popularity_counts_and_times_are_what_their_names_say():
@@ -111,7 +111,7 @@ def test_moving_the_reference_loses_nothing(monkeypatch):
         now = events[-1].time_ms
         asks = asks_of(list(histories.values()), now, np.random.default_rng(0))
         candidates = propose(asks, catalogue, signals, model, np.full((len(histories), 1), -1, np.int32), 30)
-        columns = features(asks, candidates, catalogue, signals, model)
+        columns = features(asks, candidates, catalogue, signals, model).table()
         seen.append((candidates.items.tolist(), columns.tobytes(), signals.reference.tolist()))
     assert seen[0][2] != seen[1][2]
     assert seen[0][:2] == seen[1][:2]
