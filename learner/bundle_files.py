@@ -187,8 +187,9 @@ def _check(bundle: Bundle, folder: Path) -> None:
         "category_means": (categories, dims.vector),
         "category_parts": (categories, dims.vector),
         "projection": (dims.content, dims.vector),
+        "calibration": (count,),
     }
-    may_be_empty = ("category_means", "category_parts", "projection")
+    may_be_empty = ("category_means", "category_parts", "projection", "calibration")
     for name, shape in shapes.items():
         array = getattr(arrays, name)
         if name in may_be_empty and not array.size:
@@ -203,7 +204,7 @@ def _check(bundle: Bundle, folder: Path) -> None:
         _refuse(folder / VECTORS, f"ease_item from -1 to {count - 1}", f"up to {arrays.ease_item.max()}")
     if len(manifest.features) != dims.features:
         _refuse(folder / MANIFEST, f"{dims.features} names of features", f"{len(manifest.features)}")
-    if not all(np.isfinite(getattr(arrays, name)).all() for name in _NEEDED):
+    if not all(np.isfinite(getattr(arrays, name)).all() for name in (*_NEEDED, "calibration")):
         _refuse(folder / VECTORS, "finite numbers", "nan or infinity", "train again: training has diverged")
 
 

@@ -67,6 +67,10 @@ def _no_items() -> NDArray[np.int32]:
     return np.full((0, 1), -1, np.int32)
 
 
+def _nothing() -> NDArray[np.float32]:
+    return np.zeros(0, np.float32)
+
+
 def _no_weights() -> NDArray[np.float32]:
     return np.zeros((0, 1), np.float32)
 
@@ -85,6 +89,7 @@ class ModelArrays:
     # Static item-item model: row q lists the items it speaks for, then -1 to its end. May have fewer rows.
     ease_item: NDArray[np.int32] = field(default_factory=_no_items)  # (rows, Ke)
     ease_weight: NDArray[np.float32] = field(default_factory=_no_weights)  # (rows, Ke)
+    calibration: NDArray[np.float32] = field(default_factory=_nothing)  # (cap,) added to the ranker's scores
 
 
 @dataclass(slots=True)

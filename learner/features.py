@@ -7,6 +7,9 @@ learned so far; nothing is stored for it. `tests/unit/plain_signals.py` says the
 Numbers that mean "none" lie just outside the range of real ones, so that a column stays smooth.
 Distances d count the user's events of interest from the newest, d = 1; dislikes and hides are no
 evidence for anything and appear in `dislike_similarity` alone.
+
+All in one file: numba compiles anew when the file that a kernel stands in has changed, not when one has that
+it takes constants or functions from.
 """
 
 import math
@@ -114,6 +117,7 @@ _FOLLOWED_COLUMNS = np.array([RAW.index(name) for name in FOLLOWED])
 _EVENTS, _KNN, _CONTENT_1, _VALUE = (
     RAW.index(name) for name in ("user_events", "knn_1", "content_1", "value_item")
 )
+KNOWN = RAW.index("user_events")  # 0 for users without a past
 ITEM_CLICKS = RAW.index("popularity_all")  # the same as `item_clicks` by place
 # Where the arguments of a candidate's logarithms lie, which are taken in one go: of pairs by place and of
 # rules by place, of the columns of pairs up to `decayed_rules` and from `inverse_3` to `knn_day`, of

@@ -41,12 +41,14 @@ class Lists:
     """Answered lists.
 
     features (n, C, F) float32 or float16; positive (n,) int64: the clicked candidate's place, -1 where
-    it is not among the candidates; mask (n, C) bool: True where there is a candidate.
+    it is not among the candidates; mask (n, C) bool: True where there is a candidate; items (n, C) int32: the
+    candidates by the numbers of whoever made the lists, where they were kept.
     """
 
     features: NDArray[Any]
     positive: NDArray[np.int64]
     mask: NDArray[np.bool_]
+    items: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.positive)
@@ -60,6 +62,7 @@ class Lists:
             np.concatenate([part.features for part in padded]),
             np.concatenate([part.positive for part in padded]),
             np.concatenate([part.mask for part in padded]),
+            _of_all([part.items for part in padded]),
         )
 
     def widened(self, width: int) -> "Lists":
@@ -71,16 +74,17 @@ class Lists:
             np.pad(self.features, ((0, 0), (0, more), (0, 0))),
             self.positive,
             np.pad(self.mask, ((0, 0), (0, more))),
+            None if self.items is None else np.pad(self.items, ((0, 0), (0, more)), constant_values=-1),
         )
 
-    def part(self, rows: slice) -> "Lists":
+    def part(self, rows: slice | NDArray[Any]) -> "Lists":
         """Some of the lists."""
-        return Lists(self.features[rows], self.positive[rows], self.mask[rows])
+        items = None if self.items is None else self.items[rows]
+        return Lists(self.features[rows], self.positive[rows], self.mask[rows], items)
 
     def answered(self) -> "Lists":
         """Only the lists whose positive is among at least two candidates: only they teach anything."""
-        use = (self.positive >= 0) & (self.mask.sum(1) > 1)
-        return Lists(self.features[use], self.positive[use], self.mask[use])
+        return self.part((self.positive >= 0) & (self.mask.sum(1) > 1))
 
     def thinned(self, negatives: int, rng: np.random.Generator) -> "Lists":
         """The positive (now in place 0) and at most `negatives` others, drawn uniformly from the list.
@@ -97,7 +101,13 @@ class Lists:
             np.take_along_axis(self.features, places[:, :, None], 1),
             np.zeros(n, np.int64),
             np.take_along_axis(self.mask, places, 1),
+            None if self.items is None else np.take_along_axis(self.items, places, 1),
         )
+
+
+def _of_all(items: Sequence[NDArray[np.int32] | None]) -> NDArray[np.int32] | None:
+    kept = [part for part in items if part is not None]
+    return np.concatenate(kept) if len(kept) == len(items) else None
 
 
 class Collect(Protocol):

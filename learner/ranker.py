@@ -235,17 +235,14 @@ def refresh(
     return after.eval(), report
 
 
-@torch.no_grad()
-def list_losses(ranker: Ranker, lists: Lists) -> NDArray[np.float32]:
-    """The answer's cross-entropy in its list, by the scores that are served, for each answered list (n,).
+def list_losses(scores: NDArray[np.float32], lists: Lists) -> NDArray[np.float32]:
+    """The answer's cross-entropy in its list, by the candidates' scores (n, C), for each answered list (n,).
 
     Every list must have its answer among the candidates.
     """
-    scores = torch.from_numpy(ranker.scores(lists.features)).masked_fill(
-        ~torch.from_numpy(lists.mask), IMPOSSIBLE
-    )
+    masked = torch.from_numpy(scores).masked_fill(~torch.from_numpy(lists.mask), IMPOSSIBLE)
     losses: NDArray[np.float32] = F.cross_entropy(
-        scores, torch.from_numpy(lists.positive), reduction="none"
+        masked, torch.from_numpy(lists.positive), reduction="none"
     ).numpy()
     return losses
 

@@ -17,6 +17,7 @@ import torch
 
 from learner.bundle import Bundle, Manifest, ReleaseError, Window, release_id
 from learner.bundle_files import write_release
+from learner.calibration import Calibration
 from learner.catalogue import Catalogue, Item
 from learner.content import ContentEncoder
 from learner.dataset import Interactions
@@ -53,6 +54,8 @@ def refresh_release(
     if not len(fresh):
         raise ReleaseError(f"{live.manifest.release}: no list was answered since its student was trained")
     made = time.process_time()
+    calibration = Calibration()
+    calibration.learn(fresh, ranker.scores(fresh.features))  # by the ranker that has answered
     refreshed, report = refresh(ranker, fresh, epochs=epochs, seed=seed)
     figures = {
         "lists": len(fresh), "loss": round(report.loss, 4), "epochs": report.epochs,
@@ -69,7 +72,8 @@ def refresh_release(
         metrics=live.manifest.metrics | {"refresh": figures},
         training=live.manifest.training | {STUDENT_MS: student_ms, "seed": seed},
     )  # fmt: skip
-    write_release(out, replace(bundle, manifest=manifest, ranker=ranker_model([refreshed])))
+    arrays = replace(bundle.arrays, calibration=calibration.offsets(len(bundle.items)))
+    write_release(out, replace(bundle, manifest=manifest, arrays=arrays, ranker=ranker_model([refreshed])))
     return manifest.release
 
 
@@ -106,6 +110,7 @@ def with_items(live: Bundle, data: Interactions, items: Sequence[Item], encoder:
             vectors=np.concatenate([arrays.vectors, np.array(vectors, np.float32)]),
             bias=np.concatenate([arrays.bias, np.full(len(new), arrays.cold_bias[0], np.float32)]),
             content=np.concatenate([arrays.content, contents]),
+            calibration=np.zeros(0, np.float32),  # it is learned anew with every refresh
         )
     manifest = msgspec.structs.replace(live.manifest, items=len(known) + len(new))
     return replace(live, manifest=manifest, arrays=arrays, items=[*known, *new])

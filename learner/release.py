@@ -204,7 +204,10 @@ class LiveRelease:
             popular=self.manifest.popular,
             ease_item=ease_item,
             ease_weight=ease_weight,
+            calibration=np.zeros(capacity, np.float32),
         )
+        if arrays.calibration.size:
+            self.model.calibration[numbers] = arrays.calibration
         self.model.vectors[numbers] = arrays.vectors
         self.model.bias[numbers] = arrays.bias
         self.model.content[numbers] = arrays.content
@@ -215,6 +218,7 @@ class LiveRelease:
         model.vectors = _longer(model.vectors, capacity)
         model.bias = _longer(model.bias, capacity)
         model.content = _longer(model.content, capacity)
+        model.calibration = _longer(model.calibration, capacity)
         self.own = _longer(self.own, capacity)
         self._released = _longer(self._released, capacity)
 
@@ -286,6 +290,7 @@ def try_models(bundle: Bundle, folder: Path) -> None:
     models = replace(
         bundle, items=[], arrays=replace(
             arrays, vectors=arrays.vectors[:0], bias=arrays.bias[:0], content=arrays.content[:0],
+            calibration=arrays.calibration[:0],
             ease_item=arrays.ease_item[:0], ease_weight=arrays.ease_weight[:0],
         ),
     )  # fmt: skip

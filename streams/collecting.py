@@ -142,6 +142,7 @@ class _Kept:
         # Half precision, as they are kept
         self._features: NDArray[Any] = np.zeros((most, width, len(FEATURES)), np.float16)
         self._mask = np.zeros((most, width), np.bool_)
+        self._items = np.full((most, width), -1, np.int32)
 
     def keep(self, items: NDArray[np.int32], features: NDArray[np.float32], answer: int) -> None:
         """Keeps a list if its answer is among the candidates (C,), features (C, F)."""
@@ -149,12 +150,13 @@ class _Kept:
         if len(places) > 1:
             self._features[self._row, : len(places)] = features[places]
             self._mask[self._row, : len(places)] = True
+            self._items[self._row, : len(places)] = items[places]
             self._row += 1
 
     def lists(self) -> Lists:
         """What was kept; answers are in place 0."""
         rows = self._row
-        return Lists(self._features[:rows], np.zeros(rows, np.int64), self._mask[:rows])
+        return Lists(self._features[:rows], np.zeros(rows, np.int64), self._mask[:rows], self._items[:rows])
 
 
 def thinned(

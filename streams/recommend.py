@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from learner.candidates import SOURCES, Asks, Candidates, propose
 from learner.catalogue import Catalogue
 from learner.events import INTEREST, KIND_OF_WORD, Kind
-from learner.features import Features, features
+from learner.features import KNOWN, Features, features
 from learner.inputs import log_gap
 from learner.signals import Signals
 from streams import queries
@@ -253,9 +253,19 @@ def rank_asks(asks: Asks, world: World, size: int | None = None) -> Ranked:
     """Candidates and scores of asks; `size` C defaults to the policy's."""
     candidates = candidates_of(asks, world, size)
     columns = features_of(asks, candidates, world)
-    scores = world.live.release.rank(columns)
+    return Ranked(candidates, columns, _scores(candidates, columns, world))
+
+
+def _scores(candidates: Candidates, columns: Features, world: World) -> NDArray[np.float32]:
+    """The ranker's scores (B, C), calibrated; -inf where there is no candidate.
+
+    Lists of users without a past have an order of their own, which calibration is not learned for.
+    """
+    release = world.live.release
+    scores = release.rank(columns)
+    scores += release.model.calibration[candidates.items] * (columns.alone[:, :1, KNOWN] > 0)
     scores[candidates.items < 0] = -np.inf
-    return Ranked(candidates, columns, scores)
+    return scores
 
 
 def candidates_of(asks: Asks, world: World, size: int | None = None) -> Candidates:
@@ -397,7 +407,7 @@ def _heed(query: str, ranked: Ranked, row: int, asks: Asks, world: World) -> Ran
     if not found.candidates.count[0]:  # nothing is left for this user
         return Ranked(ranked.candidates.rows(np.array([row])), ranked.features, ranked.scores[row : row + 1])
     columns = features_of(asks.rows(np.array([row])), found.candidates, world)
-    scores = queries.mixed(world.live.release.rank(columns)[0], found.nearness)
+    scores = queries.mixed(_scores(found.candidates, columns, world)[0], found.nearness)
     return Ranked(found.candidates, columns, scores[None], found.sought[None])
 
 

@@ -1,9 +1,9 @@
 """Nextclick in a replay with a ranker that goes on learning: what the learner's refresh does, click by click.
 
-Owns when the ranker is refreshed and on which lists: those that were shown at the asks and answered since, by
-the very models that were live then. The refreshed ranker answers only while, on lists new to it, it has
-lately been no worse than the one it began as; in production the gate sees to that. Needs torch, which a
-worker does not have: production refreshes in the trainer, and workers take up the release.
+Owns when the ranker is refreshed and calibrated, and on which lists: those that were shown at the asks and
+answered since, by the very models that were live then. The refreshed ranker answers only while, on lists new
+to it, it has lately been no worse than the one it began as; in production the gate sees to that. Needs torch,
+which a worker does not have: production refreshes in the trainer, and workers take up the release.
 """
 
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from learner.bundle_files import read_release
+from learner.calibration import Calibration
 from learner.lists import Lists
-from learner.ranker import Ranker, list_losses, refresh
+from learner.ranker import list_losses, refresh
 from learner.ranker_export import ranker_from_model, ranker_model
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 from streams.collecting import thinned
@@ -80,17 +82,22 @@ class Refreshed(Nextclick):
         """Takes up the ranker of a release, to be trained on."""
         self._ranker = self._unrefreshed = ranker_from_model(read_release(folder).ranker or b"")
         self._lead = 0.0  # of the refreshed one: what the other lost more on lists new to both
+        self._calibration = Calibration()
 
     def _keep(self, shown: Ranked, answer: str) -> None:
         number = self.offline.world.catalogue.index.get(answer, -1)
         places = thinned(shown.candidates.items[0], number, NEGATIVES, self._rng)
         if number >= 0 and len(places) > 1:
             features = shown.features.table()[:1, places].astype(np.float16)  # as in a training
-            self._fresh.append(Lists(features, np.zeros(1, np.int64), np.ones((1, len(places)), np.bool_)))
+            items = shown.candidates.items[:1, places]
+            mask = np.ones((1, len(places)), np.bool_)
+            self._fresh.append(Lists(features, np.zeros(1, np.int64), mask, items))
 
     def _refresh(self) -> None:
         fresh, older = Lists.join(self._fresh), self._older
-        self._lead = REMEMBERED * self._lead + _lost_more(self._unrefreshed, self._ranker, fresh)
+        unrefreshed, refreshed = (each.scores(fresh.features) for each in (self._unrefreshed, self._ranker))
+        self._calibration.learn(fresh, refreshed if self._lead >= 0 else unrefreshed)  # as it answered
+        self._lead = REMEMBERED * self._lead + _lost_more(unrefreshed, refreshed, fresh)
         many = OLD * len(fresh)
         if len(older) > many:
             older = [older[n] for n in self._rng.choice(len(older), many, replace=False)]
@@ -99,13 +106,15 @@ class Refreshed(Nextclick):
             self._ranker, fresh, replayed, seed=self._first.seed + self.refreshes, rate=RATE
         )
         better = self._ranker if self._lead >= 0 else self._unrefreshed
-        self.offline.world.live.release.replace_ranker(ranker_model([better]))
+        release = self.offline.world.live.release
+        release.replace_ranker(ranker_model([better]))
+        release.model.calibration[:] = self._calibration.offsets(len(release.model.calibration))
         self._older = (self._older + self._fresh)[-KEPT:]
         self._fresh = []
         self.refreshes += 1
         self.refreshes_served += better is self._ranker
 
 
-def _lost_more(one: Ranker, other: Ranker, lists: Lists) -> float:
-    """By how much the one ranker's loss over the lists is above the other's."""
+def _lost_more(one: NDArray[np.float32], other: NDArray[np.float32], lists: Lists) -> float:
+    """By how much the one ranker's loss over the lists is above the other's, by the scores of both."""
     return float((list_losses(one, lists) - list_losses(other, lists)).sum())

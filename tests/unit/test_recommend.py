@@ -128,6 +128,26 @@ def test_a_list_knows_its_own_click_and_not_the_next() -> None:
     assert "more-1" in listed[0] - listed[1]
 
 
+def test_calibration_moves_items_in_the_lists_of_users_with_a_past_alone() -> None:
+    here, states = world()
+    item = here.catalogue.index["more-7"]
+
+    def lists() -> list[list[str]]:
+        """Of a user with a past and of one without."""
+        asking = [Arrival(Request(request_id=f"r{n}", user_id=f"u{n}", k=5), 0, 99) for n in range(2)]
+        outcomes = recommend(asking, states, here, NOW, rng=None)
+        return [[listed.item_id for listed in o.recommendation.items] for o in outcomes if o.recommendation]
+
+    click = Click(event_id="e", user_id="u0", item_id="more-1", event="click", timestamp=NOW)
+    recommend([Arrival(click, 0, 0)], states, here, NOW, rng=None)
+    before = lists()
+    here.live.release.model.calibration[item] = 100.0
+    known, unknown = lists()
+    assert known == ["more-7", *[other for other in before[0] if other != "more-7"]][:5]
+    assert unknown == before[1]
+    assert unknown[0] != "more-7"
+
+
 def test_what_newcomers_click_is_listed_as_popular() -> None:
     the_world, states = world()
     number = the_world.catalogue.index

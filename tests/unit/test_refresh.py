@@ -1,5 +1,7 @@
 """Refreshing a release: the ranker goes on from where it was, new items join, old ones stay."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -137,7 +139,10 @@ def test_a_refreshed_release_has_learned_from_new_lists_alone(bundle: Bundle, tm
         asked.append((live, start, stop))
         return fresh
 
-    fresh = lists(2000, seed=9, best=7)
+    rng = np.random.default_rng(9)
+    made = lists(2000, seed=9, best=7).thinned(7, rng)  # answers in place 0
+    items = np.array([rng.permutation(10)[:8] for _ in range(2000)], np.int32)
+    fresh = replace(made, items=np.where(np.arange(8) == 0, 4, items).astype(np.int32))  # all take the same
     data = clicks([f"i{n % 10}" for n in range(12)])
     name = refresh_release(bundle, data, [], tmp_path / "out", collect, encoder=encoder_of(bundle), epochs=8)
     assert asked[0][1:] == (6, 12)  # clicks after the student's newest
@@ -151,6 +156,9 @@ def test_a_refreshed_release_has_learned_from_new_lists_alone(bundle: Bundle, tm
     after = release.rank(fresh.features).argmax(1) == fresh.positive
     assert after.mean() > before.mean() + 0.2
     assert read_release(tmp_path / "out").student == bundle.student
+    calibration = release.model.calibration
+    assert calibration[4] > 0.5 > 0 > calibration[:4].max()
+    assert with_items(read_release(tmp_path / "out"), data, ITEMS, encoder_of(bundle)).arrays.calibration.size
 
 
 def test_without_answers_there_is_nothing_to_refresh(bundle: Bundle, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -115,6 +115,24 @@ def test_what_is_written_is_read(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["r-1"]  # no temporary names left
 
 
+def test_calibration_goes_to_the_items_it_is_of_and_may_be_missing(tmp_path: Path) -> None:
+    bundle, catalogue = tiny.tiny_bundle(), Catalogue()
+    catalogue.intern("here-before")
+    assert not live(Catalogue()).model.calibration.any()
+    bundle.arrays.calibration = np.array([0.5, -1.0, 2.0], np.float32)
+    release = load_release(write_release(tmp_path / "r-2", bundle), catalogue, features=tiny.FEATURES)
+    assert release.model.calibration[:5].tolist() == [0.0, 0.5, -1.0, 2.0, 0.0]
+    catalogue.intern("later")
+    release.ensure(catalogue)
+    assert release.model.calibration[4] == 0.0
+    bundle.arrays.calibration = np.array([0.5, np.nan, 2.0], np.float32)
+    with pytest.raises(ReleaseError, match="finite numbers"):
+        read_release(write_release(tmp_path / "r-3", bundle))
+    bundle.arrays.calibration = np.zeros(2, np.float32)
+    with pytest.raises(ReleaseError, match=r"calibration \(3,\) float32, got \(2,\)"):
+        read_release(write_release(tmp_path / "r-4", bundle))
+
+
 def test_items_are_unpacked_when_asked_for(folder: Path) -> None:
     items = read_release(folder).items
     assert (len(items), items[1], items[-1]) == (3, tiny.ITEMS[1], tiny.ITEMS[2])

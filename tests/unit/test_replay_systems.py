@@ -276,6 +276,9 @@ def test_a_refreshed_ranker_answers_only_while_it_is_no_worse(trained, monkeypat
 
     monkeypatch.setattr(replay_learning.Refreshed, "every", 10)
     monkeypatch.setattr(replay_learning, "_lost_more", lambda *_: worth)
+    monkeypatch.setattr(
+        replay_learning.Calibration, "offsets", lambda _, size: np.zeros(size, np.float32)
+    )  # which are served by a rule of their own
     made = plan(stream(), split=0.6, repeats=True)
     system = part("nextclick", trained, POLICY, "ranker")()
     play(system, made)
@@ -316,7 +319,8 @@ def test_what_a_ranker_lost_is_the_answers_cross_entropy():
     lists = Lists(features, np.array([0, 1]), np.array([[True, True, False], [True, True, True]]))
     ignorant = math.log(2) + math.log(3)  # all candidates alike; the third of the first list is none
     knowing = math.log1p(math.exp(-2)) + math.log1p(math.exp(-2) + math.exp(-3))
-    assert _lost_more(linear(0.0), linear(1.0), lists) == pytest.approx(ignorant - knowing, abs=1e-5)
+    one, other = (linear(weight).scores(lists.features) for weight in (0.0, 1.0))
+    assert _lost_more(one, other, lists) == pytest.approx(ignorant - knowing, abs=1e-5)
 
 
 @pytest.mark.learner
