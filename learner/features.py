@@ -168,13 +168,13 @@ class Features:
         batch, size, width = self.alone.shape
         table = np.zeros((batch, size, len(FEATURES)), np.float32)
         table[..., :width] = self.alone
-        places = table[..., width:].reshape(batch, size, OWN_ITEMS, -1)  # a copy
+        places = np.zeros((batch, size, OWN_ITEMS, len(OWN_ITEM_COLUMNS)), np.float32)
         places[..., : self.own.shape[2]] = self.own[:, None]
         places[..., -3] = self.alone[..., ITEM_CLICKS, None]
         places[..., -2], places[..., -1] = self.pairs[..., :OWN_ITEMS], self.pairs[..., OWN_ITEMS:]
         places *= places[..., :1]
         places[np.arange(size) >= self.count[:, None]] = 0.0
-        table[..., width:] = places.reshape(batch, size, -1)
+        table[..., width:] = places.reshape(batch, size, LAYOUT.places * LAYOUT.columns)
         return table
 
 

@@ -97,6 +97,10 @@ def test_own_items_weighed_beforehand_give_the_scores_that_the_whole_table_gives
             part *= limit
         want = release.rank(parts.table())
         np.testing.assert_allclose(release.rank(parts)[given], want[given], rtol=1e-4, atol=1e-4)
+    none = in_parts(1, seed=0)
+    none = Features(none.alone[:0], none.own[:0], none.pairs[:0], none.count[:0])
+    assert none.table().shape == (0, 8, len(FEATURES))
+    assert release.rank(none).shape == (0, 8)
     graph = onnx.load_from_string(bundle.ranker or b"")
     del graph.graph.output[1:]  # as of a release that does not tell what its layer is made of
     bundle.ranker = graph.SerializeToString()
