@@ -314,9 +314,12 @@ class _Ranker:
         """As `LiveRelease.rank`."""
         if isinstance(features, Features) and self._layer is None:
             features = features.table()
+        if not len(features):  # sums of no list look like sums that are not given
+            table = features.alone if isinstance(features, Features) else features
+            return np.zeros(table.shape[:2], np.float32)
         parts = [
             self._session.run(_RANK_OUTPUTS, self._feed(features, k, k + _RANKED_AT_ONCE))[0]
-            for k in range(0, max(len(features), 1), _RANKED_AT_ONCE)
+            for k in range(0, len(features), _RANKED_AT_ONCE)
         ]
         scores: Floats = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return scores
