@@ -37,7 +37,7 @@ class OwnItemLayer:
     def of(mean: Floats, inverse: Floats, limit: Floats, weights: Floats, bias: Floats) -> "OwnItemLayer":
         """From what a ranker's graph tells of itself, columns of all places in a row.
 
-        Raises ValueError where they are not the columns of this version.
+        Raises ValueError where they are not the columns of this version, or no numbers.
         """
         columns = len(OWN_ITEM_COLUMNS)
         if mean.size != OWN_ITEMS * columns or weights.shape != (columns, len(bias)):
@@ -45,6 +45,8 @@ class OwnItemLayer:
                 f"expected {OWN_ITEMS} own items with {columns} columns each, got {mean.size} columns in all "
                 f"and weights of shape {weights.shape}"
             )
+        if not all(np.isfinite(part).all() for part in (mean, inverse, limit, weights, bias)):
+            raise ValueError("expected finite numbers, got nan or infinity")
         shape = (OWN_ITEMS, columns)
         return OwnItemLayer(mean.reshape(shape), inverse.reshape(shape), float(limit), weights, bias)
 
@@ -64,7 +66,7 @@ def _cut(x, mean, inverse, limit):  # type: ignore[no-untyped-def]
     return min(max((x - mean) * inverse, -limit), limit)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"})  # none that takes nan for impossible
 def _sums(own, pairs, clicks, count, mean, inverse, limit, weights, bias, out):  # type: ignore[no-untyped-def]
     places, width = mean.shape[0], bias.shape[0]
     alone = mean.shape[1] - 3  # columns of the own item alone; then the candidate's and two of the pair

@@ -1,4 +1,4 @@
-"""What a ranker gains from more seeds, from an ensemble's word and from refreshes, on lists kept in files.
+"""What a ranker gains from more seeds, an ensemble's word, refreshes and calibration, on lists in files.
 
     PYTHONPATH=. python tests/bench/bench_ranker.py --data DIR --keep FOLDER [--without tags] [--seeds 6]
 
@@ -12,6 +12,7 @@ import argparse
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 
 from learner import training
+from learner.calibration import STEP, Calibration
 from learner.distill import ensemble_scores
-from learner.features import LAYOUT
+from learner.features import KNOWN, LAYOUT
 from learner.lists import Lists
 from learner.plan import plan, stream_from
 from learner.ranker import Ranker, refresh, train_ranker
@@ -127,26 +129,48 @@ def ndcg(scores: NDArray[np.float32], lists: Lists) -> NDArray[np.float64]:
     return np.where((lists.positive >= 0) & (rank < 10), 1 / np.log2(rank + 2.0), 0.0)
 
 
-def refreshed(ranker: Ranker, test: Lists, every: int, rate: float) -> float:
-    """NDCG@10 of a ranker that learns from each `every` answered lists and as many older ones."""
+def refreshed(ranker: Ranker, test: Lists, every: int, rate: float) -> NDArray[np.float32]:
+    """Scores (n, C) of a ranker that learns from each `every` answered lists and as many older ones."""
     rng = np.random.default_rng(0)
     answered = np.flatnonzero(test.positive >= 0)
     edges = [0, *(answered[every - 1 :: every] + 1).tolist(), len(test)]
-    found: list[NDArray[np.float64]] = []
+    found: list[NDArray[np.float32]] = []
     older: list[Lists] = []
     for turn, (start, end) in enumerate(pairwise(edges)):
         part = test.part(slice(start, end))
-        found.append(ndcg(scores_of(ranker, part), part) if len(part) else np.zeros(0))
+        found.append(scores_of(ranker, part) if len(part) else np.zeros((0, test.mask.shape[1]), np.float32))
         fresh = part.answered().thinned(NEGATIVES, rng)
         if len(fresh) < every:
             continue
         every_old = Lists.join(older) if older else None
         if every_old is not None:
             chosen = rng.choice(len(every_old), min(len(fresh), len(every_old)), replace=False)
-            every_old = Lists(*(getattr(every_old, name)[chosen] for name in PARTS))
+            every_old = every_old.part(chosen)
         ranker, _ = refresh(ranker, fresh, every_old, seed=turn, rate=rate)
         older.append(fresh)
-    return float(np.concatenate(found).mean())
+    return np.concatenate(found)
+
+
+def calibrated(scores: NDArray[np.float32], test: Lists) -> NDArray[np.float32]:
+    """The scores (n, C) with the offsets that were known by the answered lists before each."""
+    assert test.items is not None
+    calibration, out = Calibration(), scores.copy()
+    answered = np.flatnonzero(test.positive >= 0)
+    edges = [0, *(answered[STEP - 1 :: STEP] + 1).tolist(), len(test)]
+    for start, end in pairwise(edges):
+        part, promised = test.part(slice(start, end)), scores[start:end]
+        known = part.features[:, :1, KNOWN] > 0
+        out[start:end] += calibration.offsets(int(test.items.max()) + 1)[part.items] * known
+        use = np.flatnonzero(part.positive >= 0)
+        if len(use):
+            part, promised = part.part(use), promised[use].copy()
+            rows = np.arange(len(use))
+            for values in (part.items, part.mask, promised):  # answers in place 0
+                values[rows, 0], values[rows, part.positive] = (
+                    values[rows, part.positive].copy(), values[rows, 0].copy()
+                )  # fmt: skip
+            calibration.learn(part, promised)
+    return out
 
 
 def main() -> None:
@@ -162,7 +186,7 @@ def main() -> None:
         options.keep.mkdir(parents=True, exist_ok=True)
         make(options.data, [name for name in options.without.split(",") if name], options.keep)
     learned = Lists.join([read(folder) for folder in sorted(options.keep.glob("train-*"))])
-    test = read(options.keep / "test")
+    test = replace(read(options.keep / "test"), items=np.load(options.keep / "test_items.npy"))
     recall = float((test.positive >= 0).mean())
     print(f"{len(learned):,} lists to learn from, {len(test):,} asks, {recall:.3f} answers among candidates")
     rankers: list[Ranker] = []
@@ -177,13 +201,17 @@ def main() -> None:
             f"mean of {seed + 1}: {ndcg(total, test).mean():.4f}, {time.perf_counter() - began:.0f} s",
             flush=True,
         )
+    mean = total / len(rankers)
+    print(f"the mean calibrated by item: {ndcg(calibrated(mean, test), test).mean():.4f}", flush=True)
     soft = ensemble_scores(rankers, learned)
     taught, _ = train_ranker(learned, seed=options.seeds, layout=LAYOUT, soft=soft)
     print(f"one, taught by all: {ndcg(scores_of(taught, test), test).mean():.4f}", flush=True)
     for every, rate in ((250, 1e-3), (100, 1e-3), (100, 5e-4), (50, 5e-4)):
+        scores = refreshed(rankers[0], test, every, rate)
         print(
-            f"refreshed every {every} at {rate:g}: {refreshed(rankers[0], test, every, rate):.4f}", flush=True
-        )
+            f"refreshed every {every} at {rate:g}: {ndcg(scores, test).mean():.4f}, "
+            f"and calibrated by item: {ndcg(calibrated(scores, test), test).mean():.4f}", flush=True,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -92,30 +91,6 @@ class MinLSTM(Layer):
         return states * F.silu(gate), states
 
 
-class _Turning(torch.autograd.Function):
-    """As `learner.student.scan`, of complex numbers."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, first: Tensor) -> Tensor:
-        states, previous = torch.empty_like(b), first
-        for step in range(b.shape[0]):
-            torch.addcmul(b[step], a[step], previous, out=states[step])
-            previous = states[step]
-        ctx.save_for_backward(a, states, first)
-        return states
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (grad,) = grads
-        a, states, first = ctx.saved_tensors
-        turned, grad_b = a.conj().resolve_conj(), torch.empty_like(states)
-        grad_b[-1] = grad[-1]
-        for step in range(states.shape[0] - 2, -1, -1):
-            torch.addcmul(grad[step], turned[step + 1], grad_b[step + 1], out=grad_b[step])
-        previous = torch.cat([first[None], states[:-1]])
-        return grad_b * previous.conj(), grad_b, grad_b[0] * turned[0]
-
-
 class Complex(Layer):
     """LRU of Orvieto et al. 2023 (and LRURec, Yue et al. 2024): half as many complex, diagonal states."""
 
@@ -136,7 +111,7 @@ class Complex(Layer):
         )
         kept = torch.exp(torch.complex(-torch.exp(self.rate) * reads, torch.exp(self.angle) * reads))
         begin = torch.complex(first[:, :size], first[:, size:])
-        turned: Tensor = _Turning.apply(kept.expand_as(entering).contiguous(), entering, begin)
+        turned = scan(kept.expand_as(entering).contiguous(), entering, begin)
         states = torch.cat([turned.real, turned.imag], -1)
         return states * F.silu(gate), states
 

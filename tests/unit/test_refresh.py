@@ -116,6 +116,15 @@ def test_a_layer_over_other_columns_is_refused(bundle: Bundle) -> None:
         LiveRelease(bundle, Catalogue())
 
 
+def test_a_layer_of_no_numbers_is_refused(bundle: Bundle) -> None:
+    ranker = ranker_from_model(bundle.ranker or b"")
+    assert ranker.places is not None
+    ranker.places.read.weight.data[3, 2] = float("nan")  # relu would hide it
+    bundle.ranker = ranker_model([ranker])
+    with pytest.raises(ReleaseError, match=r"ranker\.onnx: .*expected finite numbers"):
+        LiveRelease(bundle, Catalogue())
+
+
 def test_another_graph_is_refused() -> None:
     with pytest.raises(ReleaseError, match=r"ranker\.onnx: expected a ranker of this version"):
         ranker_from_model(served_bundle("r-1", ITEMS).ranker or b"")
@@ -162,7 +171,10 @@ def test_a_refreshed_release_has_learned_from_new_lists_alone(bundle: Bundle, tm
     assert read_release(tmp_path / "out").student == bundle.student
     calibration = release.model.calibration
     assert calibration[4] > 0.5 > 0 > calibration[:4].max()
-    assert with_items(read_release(tmp_path / "out"), data, ITEMS, encoder_of(bundle)).arrays.calibration.size
+    refreshed = read_release(tmp_path / "out")
+    again = with_items(refreshed, data, [*ITEMS, Item(item_id="new")], encoder_of(bundle))
+    assert again.manifest.items == 11
+    assert not LiveRelease(again, Catalogue()).model.calibration.any()  # it is learned anew
 
 
 def test_without_answers_there_is_nothing_to_refresh(bundle: Bundle, tmp_path) -> None:  # type: ignore[no-untyped-def]
