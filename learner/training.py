@@ -155,7 +155,9 @@ class _Training:
             return self.clock() - begun
 
         self.budget.forgive(seconds_for(300, 20))
-        return slowness_of(seconds_for(1000, 200), 1000, 200)
+        slowness = slowness_of(seconds_for(1000, 200), 1000, 200)
+        self.report("lists", 1.0, f"{slowness:.1f} times the time of a quiet machine")
+        return slowness
 
     def _choose_prior(self, budget_s: float) -> None:
         """Tries each weight of the popularity prior on the newest clicks."""
