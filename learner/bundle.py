@@ -119,8 +119,10 @@ class Arrays:
     # Static item-item model; rows and entries are the release's rows, -1 padded; may have fewer than V rows.
     ease_item: NDArray[np.int32] = field(default_factory=_no_rows)  # (rows, Ke)
     ease_weight: Floats = field(default_factory=lambda: np.zeros((0, 1), np.float32))  # (rows, Ke)
-    # What online calibration adds to the ranker's scores, where lists have been answered since the training.
+    # What online calibration adds to the ranker's scores, and in a refreshed release where it began: with
+    # what the training had left.
     calibration: Floats = field(default_factory=lambda: np.zeros(0, np.float32))  # (V,), or nothing
+    calibration_begin: Floats = field(default_factory=lambda: np.zeros(0, np.float32))  # (V,), or nothing
     encoder: dict[str, NDArray[Any]] = field(default_factory=dict)  # of `learner.content.ContentEncoder`
 
 

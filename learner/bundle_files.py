@@ -46,6 +46,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 _MAPPED_FROM_BYTES = 1 << 20  # smaller arrays are copied, so that they do not hold the file's pages
 _NEEDED = ("vectors", "bias", "content", "initial", "tail_mean", "cold_bias")
+_CALIBRATION = ("calibration", "calibration_begin")
 
 
 def write_release(
@@ -188,8 +189,9 @@ def _check(bundle: Bundle, folder: Path) -> None:
         "category_parts": (categories, dims.vector),
         "projection": (dims.content, dims.vector),
         "calibration": (count,),
+        "calibration_begin": (count,),
     }
-    may_be_empty = ("category_means", "category_parts", "projection", "calibration")
+    may_be_empty = ("category_means", "category_parts", "projection", *_CALIBRATION)
     for name, shape in shapes.items():
         array = getattr(arrays, name)
         if name in may_be_empty and not array.size:
@@ -204,7 +206,7 @@ def _check(bundle: Bundle, folder: Path) -> None:
         _refuse(folder / VECTORS, f"ease_item from -1 to {count - 1}", f"up to {arrays.ease_item.max()}")
     if len(manifest.features) != dims.features:
         _refuse(folder / MANIFEST, f"{dims.features} names of features", f"{len(manifest.features)}")
-    if not all(np.isfinite(getattr(arrays, name)).all() for name in (*_NEEDED, "calibration")):
+    if not all(np.isfinite(getattr(arrays, name)).all() for name in (*_NEEDED, *_CALIBRATION)):
         _refuse(folder / VECTORS, "finite numbers", "nan or infinity", "train again: training has diverged")
 
 

@@ -4,7 +4,7 @@ A ranker knows an item by what its features say, and they do not say everything:
 often than their scores promise, and some less. In the model of the ranker's own loss, the softmax of a list's
 scores, the offset is the item's intercept, and it is learned by stochastic gradient as lists are answered:
 b_i += RATE · ([i was taken] - p_i). It is served only while it makes answers likelier that it has not learned
-from. Knows no releases and no Kafka. Free of torch.
+from. A training begins it with the newest of its own lists. Knows no releases and no Kafka. Free of torch.
 """
 
 import math
@@ -22,10 +22,13 @@ REMEMBERED = 0.9  # of what is known of the gain, at each look: the last 2,500 l
 
 
 class Calibration:
-    """Offsets of items by number, and whether they are worth serving."""
+    """Offsets of items by number, and whether they are worth serving.
 
-    def __init__(self) -> None:
-        self._learned = np.zeros(0, np.float32)
+    They begin with `begin` (n,) float32, as a training or another calibration has left them, else with 0.
+    """
+
+    def __init__(self, begin: NDArray[np.float32] | None = None) -> None:
+        self._learned = np.zeros(0, np.float32) if begin is None else begin.copy()
         self._lead = 0.0  # by how much answers' log chance was higher with the offsets, of late
 
     def learn(self, lists: Lists, scores: NDArray[np.float32]) -> None:

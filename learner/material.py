@@ -106,9 +106,13 @@ def _clicked_only(data: Interactions) -> Interactions:
 
 def pack(
     release: str, material: Material, student: Student, rankers: Sequence[Ranker] | None, ease: EaseRows,
-    seed: int, metrics: dict[str, Any], *, distil: bool = False,
+    seed: int, metrics: dict[str, Any], *, calibration: NDArray[np.float32] | None = None,
+    distil: bool = False,
 ) -> Bundle:  # fmt: skip
-    """The release's parts, rows in the order of the material's items; without rankers between stages."""
+    """The release's parts, rows in the order of the material's items; without rankers between stages.
+
+    `calibration` (items,) is what is added to the rankers' scores, 0 by default.
+    """
     made, data, content = student_arrays(student), material.data, material.content
     names = list(material.catalogue.category_names)
     clicks = np.bincount(data.item[INTEREST_KINDS[data.kind]], minlength=len(content.text))
@@ -162,6 +166,7 @@ def pack(
         projection=made.projection,
         ease_item=ease.item,
         ease_weight=ease.weight,
+        calibration=np.zeros(0, np.float32) if calibration is None else calibration,
         encoder=dict(encoder.arrays()),
     )
     ranker = None if rankers is None else ranker_model(rankers)

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from learner.bundle import Bundle, Manifest, ReleaseError, Window, release_id
 from learner.bundle_files import write_release
@@ -54,7 +55,8 @@ def refresh_release(
     if not len(fresh):
         raise ReleaseError(f"{live.manifest.release}: no list was answered since its student was trained")
     made = time.process_time()
-    calibration = Calibration()
+    begin = _begin_of(live, len(bundle.items))
+    calibration = Calibration(begin)
     calibration.learn(fresh, ranker.scores(fresh.features))  # by the ranker that has answered
     refreshed, report = refresh(ranker, fresh, epochs=epochs, seed=seed)
     figures = {
@@ -72,7 +74,7 @@ def refresh_release(
         metrics=live.manifest.metrics | {"refresh": figures},
         training=live.manifest.training | {STUDENT_MS: student_ms, "seed": seed},
     )  # fmt: skip
-    arrays = replace(bundle.arrays, calibration=calibration.offsets(len(bundle.items)))
+    arrays = replace(bundle.arrays, calibration=calibration.offsets(len(begin)), calibration_begin=begin)
     write_release(out, replace(bundle, manifest=manifest, arrays=arrays, ranker=ranker_model([refreshed])))
     return manifest.release
 
@@ -110,7 +112,23 @@ def with_items(live: Bundle, data: Interactions, items: Sequence[Item], encoder:
             vectors=np.concatenate([arrays.vectors, np.array(vectors, np.float32)]),
             bias=np.concatenate([arrays.bias, np.full(len(new), arrays.cold_bias[0], np.float32)]),
             content=np.concatenate([arrays.content, contents]),
-            calibration=np.zeros(0, np.float32),  # it is learned anew with every refresh
+            calibration=_longer(arrays.calibration, len(known) + len(new)),
+            calibration_begin=_longer(arrays.calibration_begin, len(known) + len(new)),
         )
     manifest = msgspec.structs.replace(live.manifest, items=len(known) + len(new))
     return replace(live, manifest=manifest, arrays=arrays, items=[*known, *new])
+
+
+def _begin_of(live: Bundle, size: int) -> NDArray[np.float32]:
+    """Where calibration begins, (size,): with what the training of the release's student has left.
+
+    All lists since then are learned from at each refresh, and none is to count twice.
+    """
+    arrays = live.arrays
+    trained = arrays.calibration_begin if STUDENT_MS in live.manifest.training else arrays.calibration
+    return _longer(trained, size)
+
+
+def _longer(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """The values and zeros after them, (size,)."""
+    return np.concatenate([values, np.zeros(size - len(values), np.float32)])

@@ -290,7 +290,7 @@ def try_models(bundle: Bundle, folder: Path) -> None:
     models = replace(
         bundle, items=[], arrays=replace(
             arrays, vectors=arrays.vectors[:0], bias=arrays.bias[:0], content=arrays.content[:0],
-            calibration=arrays.calibration[:0],
+            calibration=arrays.calibration[:0], calibration_begin=arrays.calibration_begin[:0],
             ease_item=arrays.ease_item[:0], ease_weight=arrays.ease_weight[:0],
         ),
     )  # fmt: skip

@@ -21,7 +21,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from learner.catalogue import Catalogue, Item
 from learner.content import ContentEncoder
@@ -48,7 +50,15 @@ from learner.time_plan import (
     slowness_of,
     texts_within,
 )
-from learner.training_jobs import NEGATIVES, Shared, final_job, prior_job, ranker_job, stage_job
+from learner.training_jobs import (
+    NEGATIVES,
+    Shared,
+    calibration_of,
+    final_job,
+    prior_job,
+    ranker_job,
+    stage_job,
+)
 from learner.training_settings import TrainingSettings
 
 PRIOR_WEIGHTS = (0.0, 0.3, 1.0)
@@ -92,12 +102,20 @@ def train_release(
         )
         with Crew(shared, processes, report, clock) as crew:
             training = _Training(shared, crew, budget, report, clock)
-            rankers, student, ease = training.run()
+            rankers, student, ease, calibration = training.run()
     release = release_id(int(time.time() * 1000))
     write_release(
         out,
         pack(
-            release, material, student, rankers, ease, seed, training.metrics, distil=shared.settings.distil
+            release,
+            material,
+            student,
+            rankers,
+            ease,
+            seed,
+            training.metrics,
+            calibration=calibration,
+            distil=shared.settings.distil,
         ),
     )
     report("release", 1.0, release)
@@ -124,15 +142,17 @@ class _Training:
             prior_weight=1.0 if settings.prior is None else settings.prior,
         )
 
-    def run(self) -> tuple[list[Ranker], Student, EaseRows]:
-        """All steps; returns the rankers, the final student and the final item-item model."""
+    def run(self) -> tuple[list[Ranker], Student, EaseRows, NDArray[np.float32]]:
+        """All steps; returns the rankers, the final student and item-item model, and offsets of items."""
         slowness = self._try_collect()
         self._choose_prior(self.budget.take("prior"))
         # What is left now is shared by models and rankers; lists are a part of the former's time.
         seconds = LISTS_SHARE * self.budget.left * self.crew.processes
         stages = plan_stages(len(self.shared.material.data), seconds, slowness)
         student, ease, lists = self._models(stages, self.budget.take("models"), slowness)
-        return self._rankers(lists, self.budget.take("ranker")), student, ease
+        rankers = self._rankers(lists, self.budget.take("ranker"))
+        items = len(self.shared.material.records)
+        return rankers, student, ease, calibration_of(lists, rankers, items)
 
     def _try_collect(self) -> float:
         """How slow this machine makes lists. The first, tiny run compiles and warms what it uses.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from learner.calibration import Calibration
 from learner.catalogue import Catalogue
 from learner.cold_start import fit_cold_start
 from learner.crew import Clock, Tell
@@ -35,6 +36,7 @@ from learner.time_plan import EASE_SHARE, Stage
 from learner.training_settings import TrainingSettings
 from learner.tuning import Tuning
 
+CALIBRATED = 8000  # newest answered lists that an item's offset is learned from: some seconds
 NEGATIVES = 48  # candidates kept beside the clicked one
 PRIOR_TRIAL_EVENTS = 40_000  # newest events that the prior's weight is chosen on
 PRIOR_TRIAL_EPOCHS = 4
@@ -100,11 +102,13 @@ def stage_job(
         stage.stop - stage.begin, lists=stage.lists, negatives=NEGATIVES, seed=shared.seed, vectors=vectors,
         budget_s=max(lists_s - (clock() - begun), 0.5 * lists_s), clock=clock,
     ).answered()  # fmt: skip
+    assert found.items is not None, "collecting keeps the candidates' numbers"
     folder = shared.scratch / f"lists-{stage.name}"
     folder.mkdir()
     np.save(folder / "features.npy", found.features)
     np.save(folder / "positive.npy", found.positive)
     np.save(folder / "mask.npy", found.mask)
+    np.save(folder / "items.npy", found.items)
     tell(f"lists {stage.name}", 1.0, f"{len(found):,} answered")
     return folder, len(found)
 
@@ -160,6 +164,24 @@ def ranker_job(
     return ranker, figures, len(lists)
 
 
+def calibration_of(folders: Sequence[Path], rankers: Sequence[Ranker], items: int) -> NDArray[np.float32]:
+    """What the newest lists, stages in order of time, say of each item (items,) beyond the rankers' scores.
+
+    They are lists that the rankers have learned from, so they say less than new ones would.
+    """
+    calibration, parts, left = Calibration(), list[Lists](), CALIBRATED
+    for folder in reversed(folders):
+        lists = _lists_in(folder)
+        parts.insert(0, lists.part(slice(max(len(lists) - left, 0), None)))
+        left -= len(parts[0])
+        if not left:
+            break
+    for part in parts:
+        scores = np.mean([ranker.scores(part.features) for ranker in rankers], axis=0)
+        calibration.learn(part, scores.astype(np.float32))
+    return calibration.offsets(items)
+
+
 def _student(
     shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, stop: int, name: str, budget_s: float,
     writer: Any = None, soft: SoftTargets | None = None,
@@ -186,7 +208,7 @@ def _taught(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, bud
 
 
 def _lists_in(folder: Path) -> Lists:
-    return Lists(*(np.load(folder / f"{part}.npy") for part in ("features", "positive", "mask")))
+    return Lists(*(np.load(folder / f"{part}.npy") for part in ("features", "positive", "mask", "items")))
 
 
 def _no_lists() -> Lists:

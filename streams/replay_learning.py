@@ -21,6 +21,7 @@ from learner.ranker import list_losses, refresh
 from learner.ranker_export import ranker_from_model, ranker_model
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 from streams.collecting import thinned
+from streams.live import Live
 from streams.recommend import Ranked
 from streams.replay_systems import Nextclick
 
@@ -41,7 +42,7 @@ class Refreshed(Nextclick):
         """As Nextclick; the ranker is loaded once more, to be trained on."""
         torch.set_num_threads(1)
         super().fit(first)
-        self._begin_with(Path(self._train(first)))
+        self._begin_with(Path(self._train(first)), self.offline.world.live)
         self._rng = np.random.default_rng(first.seed)
         self._shown: Ranked | None = None
         self._fresh: list[Lists] = []
@@ -78,11 +79,11 @@ class Refreshed(Nextclick):
             "lists_a_refresh": self.every,
         }
 
-    def _begin_with(self, folder: Path) -> None:
-        """Takes up the ranker of a release, to be trained on."""
+    def _begin_with(self, folder: Path, live: Live) -> None:
+        """Takes up ranker and calibration of the release in `folder`, to be trained on."""
         self._ranker = self._unrefreshed = ranker_from_model(read_release(folder).ranker or b"")
         self._lead = 0.0  # of the refreshed one: what the other lost more on lists new to both
-        self._calibration = Calibration()
+        self._calibration = Calibration(live.release.model.calibration)
 
     def _keep(self, shown: Ranked, answer: str) -> None:
         number = self.offline.world.catalogue.index.get(answer, -1)

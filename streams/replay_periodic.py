@@ -79,7 +79,7 @@ class Retrained(Refreshed):
                 clock=process_time,
             )  # fmt: skip
             live = Live.load(folder, self.offline.world.catalogue)
-            self._begin_with(folder)
+            self._begin_with(folder, live)
         self.offline.swap(live, self._encoder(live))
         self._asked = None
 

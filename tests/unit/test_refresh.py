@@ -171,10 +171,36 @@ def test_a_refreshed_release_has_learned_from_new_lists_alone(bundle: Bundle, tm
     assert read_release(tmp_path / "out").student == bundle.student
     calibration = release.model.calibration
     assert calibration[4] > 0.5 > 0 > calibration[:4].max()
+    assert not read_release(tmp_path / "out").arrays.calibration_begin.any()  # the training had left none
     refreshed = read_release(tmp_path / "out")
     again = with_items(refreshed, data, [*ITEMS, Item(item_id="new")], encoder_of(bundle))
     assert again.manifest.items == 11
-    assert not LiveRelease(again, Catalogue()).model.calibration.any()  # it is learned anew
+    kept = LiveRelease(again, Catalogue()).model.calibration
+    np.testing.assert_array_equal(kept[:10], refreshed.arrays.calibration[:10])
+    assert not kept[10:].any()
+
+
+def test_calibration_begins_with_what_the_training_left_at_each_refresh(bundle: Bundle, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(3)
+    made = lists(600, seed=3, best=7).thinned(7, rng)
+    items = np.array([rng.permutation(9)[:8] for _ in range(600)], np.int32)
+    fresh = replace(made, items=np.where(np.arange(8) == 0, 9, items).astype(np.int32))  # all take the same
+
+    def collect(*_, **__):  # type: ignore[no-untyped-def]
+        return fresh
+
+    left = np.linspace(-2, 2, 10).astype(np.float32)
+    bundle.arrays.calibration = left
+    data, encoder = clicks([f"i{n % 10}" for n in range(12)]), encoder_of(bundle)
+    refresh_release(bundle, data, [], tmp_path / "one", collect, encoder=encoder)
+    one = read_release(tmp_path / "one")
+    np.testing.assert_array_equal(one.arrays.calibration_begin, left)
+    one.arrays.calibration = np.full(10, 9.0, np.float32)  # what its refresh has added must not count twice
+    refresh_release(one, data, [Item(item_id="new")], tmp_path / "two", collect, encoder=encoder)
+    two = read_release(tmp_path / "two").arrays
+    np.testing.assert_array_equal(two.calibration_begin, [*left, 0.0])
+    assert two.calibration[9] > left[9]
+    assert np.abs(two.calibration[:9] - left[:9]).max() < 2.0
 
 
 def test_without_answers_there_is_nothing_to_refresh(bundle: Bundle, tmp_path) -> None:  # type: ignore[no-untyped-def]
