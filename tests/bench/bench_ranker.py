@@ -12,7 +12,6 @@ import argparse
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,14 @@ from learner.plan import plan, stream_from
 from learner.ranker import Ranker, refresh, train_ranker
 from learner.replay import play
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
-from learner.training_jobs import NEGATIVES, stage_job
+from learner.training_jobs import NEGATIVES, calibration_of, stage_job
 from streams import replay_releases
 from streams.policy import Policy
 from streams.recommend import Ranked
 from streams.replay_command import _loaded
 from streams.replay_systems import Nextclick
 
-PARTS = ("features", "positive", "mask")
+PARTS = ("features", "positive", "mask", "items")
 SPLIT = 0.8
 MINUTES = 20.0  # so that no training is cut short
 
@@ -72,7 +71,8 @@ class Kept(Nextclick):
 
     def lists(self) -> Lists:
         """All asks: their candidates and which of them was the answer."""
-        return Lists(np.concatenate(self.features), np.array(self.answers), np.concatenate(self.items) >= 0)
+        items = np.concatenate(self.items)
+        return Lists(np.concatenate(self.features), np.array(self.answers), items >= 0, items)
 
 
 def make(data: Path, without: Sequence[str], folder: Path) -> None:
@@ -93,7 +93,6 @@ def make(data: Path, without: Sequence[str], folder: Path) -> None:
     )
     system = Kept(releases, Policy(exploration=0.0))
     play(system, made)
-    np.save(folder / "test_items.npy", np.concatenate(system.items))
     write(system.lists(), folder / "test")
 
 
@@ -151,16 +150,21 @@ def refreshed(ranker: Ranker, test: Lists, every: int, rate: float) -> NDArray[n
     return np.concatenate(found)
 
 
-def calibrated(scores: NDArray[np.float32], test: Lists) -> NDArray[np.float32]:
+def begun(rankers: Sequence[Ranker], folder: Path, items: int) -> NDArray[np.float32]:
+    """The offsets (items,) that a training of these rankers leaves."""
+    return calibration_of(sorted(folder.glob("train-*")), rankers, items)
+
+
+def calibrated(scores: NDArray[np.float32], test: Lists, begin: NDArray[np.float32]) -> NDArray[np.float32]:
     """The scores (n, C) with the offsets that were known by the answered lists before each."""
     assert test.items is not None
-    calibration, out = Calibration(), scores.copy()
+    calibration, served, out = Calibration(begin), begin, scores.copy()
     answered = np.flatnonzero(test.positive >= 0)
     edges = [0, *(answered[STEP - 1 :: STEP] + 1).tolist(), len(test)]
     for start, end in pairwise(edges):
         part, promised = test.part(slice(start, end)), scores[start:end]
         known = part.features[:, :1, KNOWN] > 0
-        out[start:end] += calibration.offsets(int(test.items.max()) + 1)[part.items] * known
+        out[start:end] += served[part.items] * known
         use = np.flatnonzero(part.positive >= 0)
         if len(use):
             part, promised = part.part(use), promised[use].copy()
@@ -170,6 +174,7 @@ def calibrated(scores: NDArray[np.float32], test: Lists) -> NDArray[np.float32]:
                     values[rows, part.positive].copy(), values[rows, 0].copy()
                 )  # fmt: skip
             calibration.learn(part, promised)
+            served = calibration.offsets(len(begin))
     return out
 
 
@@ -186,7 +191,9 @@ def main() -> None:
         options.keep.mkdir(parents=True, exist_ok=True)
         make(options.data, [name for name in options.without.split(",") if name], options.keep)
     learned = Lists.join([read(folder) for folder in sorted(options.keep.glob("train-*"))])
-    test = replace(read(options.keep / "test"), items=np.load(options.keep / "test_items.npy"))
+    test = read(options.keep / "test")
+    assert test.items is not None
+    nothing = np.zeros(int(test.items.max()) + 1, np.float32)
     recall = float((test.positive >= 0).mean())
     print(f"{len(learned):,} lists to learn from, {len(test):,} asks, {recall:.3f} answers among candidates")
     rankers: list[Ranker] = []
@@ -202,7 +209,10 @@ def main() -> None:
             flush=True,
         )
     mean = total / len(rankers)
-    print(f"the mean calibrated by item: {ndcg(calibrated(mean, test), test).mean():.4f}", flush=True)
+    left = begun(rankers, options.keep, len(nothing))
+    for begin, text in ((nothing, "from nothing on"), (left, "from the training's lists on")):
+        found = ndcg(calibrated(mean, test, begin), test).mean()
+        print(f"the mean calibrated by item, {text}: {found:.4f}", flush=True)
     soft = ensemble_scores(rankers, learned)
     taught, _ = train_ranker(learned, seed=options.seeds, layout=LAYOUT, soft=soft)
     print(f"one, taught by all: {ndcg(scores_of(taught, test), test).mean():.4f}", flush=True)
@@ -210,7 +220,8 @@ def main() -> None:
         scores = refreshed(rankers[0], test, every, rate)
         print(
             f"refreshed every {every} at {rate:g}: {ndcg(scores, test).mean():.4f}, "
-            f"and calibrated by item: {ndcg(calibrated(scores, test), test).mean():.4f}", flush=True,
+            f"and calibrated by item from nothing on: {ndcg(calibrated(scores, test, nothing), test).mean():.4f}",
+            flush=True,
         )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Training from end to end on toy data: who sees what, and that every kind of data leads to a release."""
 
+from collections.abc import Callable
 from itertools import count
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from learner import training_jobs
 from learner.catalogue import Catalogue, Item
 from learner.content import ContentEncoder
 from learner.dataset import Interactions
@@ -43,9 +45,13 @@ def random_data(n: int = 300, users: int = 20, items: int = 30, seed: int = 0) -
 
 
 class FakePipeline:
-    """Lists of random features in which `student` is the answer; notes what it was asked for."""
+    """Lists of random features in which `student` is the answer; notes what it was asked for.
 
-    def __init__(self) -> None:
+    `taken` says which item is always the answer in lists of clicks from a given one on.
+    """
+
+    def __init__(self, taken: Callable[[int], int] = lambda start: 0) -> None:
+        self.taken = taken
         self.asked: list[tuple[LiveRelease, Interactions, int, int]] = []
         self.budgets: list[float] = []
 
@@ -57,9 +63,14 @@ class FakePipeline:
         x = rng.normal(size=(n, 8, len(FEATURES))).astype(np.float32)
         there = x[..., LAYOUT.begin :: LAYOUT.columns]
         there[:] = there > 0
-        positive = x[..., FEATURES.index("student")].argmax(1)
-        positive[: n // 10] = -1
-        return Lists(x, positive, np.ones((n, 8), bool))
+        rows, best = np.arange(n), x[..., FEATURES.index("student")].argmax(1)
+        x[rows, 0], x[rows, best] = x[rows, best].copy(), x[rows, 0].copy()  # answers in place 0
+        others = np.delete(np.arange(data.item.max() + 1), self.taken(start))
+        items = np.array([rng.permutation(others)[:8] for _ in rows], np.int32).reshape(n, -1)
+        items = np.pad(items, ((0, 0), (0, 8 - items.shape[1])), constant_values=-1)
+        items[:, 0] = self.taken(start)
+        positive = np.where(rows < n // 10, -1, 0)
+        return Lists(x, positive, np.ones((n, 8), bool), items)
 
 
 def hashed() -> ContentEncoder:
@@ -103,6 +114,15 @@ def test_the_ranker_learns_from_the_lists(tmp_path) -> None:
     x = np.random.default_rng(9).normal(size=(50, 8, len(FEATURES))).astype(np.float32)
     best = x[..., FEATURES.index("student")].argmax(1)
     assert (live.rank(x).argmax(1) == best).mean() > 0.7
+
+
+def test_calibration_begins_with_the_newest_lists(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(training_jobs, "CALIBRATED", 800)  # of what comes after 70 % of the clicks
+    taken = {750: 3, 1350: 3, 2100: 7}
+    live = train(random_data(3000), tmp_path, collect=FakePipeline(lambda start: taken.get(start, 0)))
+    offsets = live.model.calibration[:30]
+    assert offsets[7] > 0.02 > 0 >= np.delete(offsets, 7).max()
+    assert abs(offsets.sum()) < 1e-3  # a chance that one gains others lose
 
 
 def test_lists_are_made_with_models_from_before_them(tmp_path) -> None:
