@@ -218,10 +218,10 @@ def main() -> None:
     print(f"one, taught by all: {ndcg(scores_of(taught, test), test).mean():.4f}", flush=True)
     for every, rate in ((250, 1e-3), (100, 1e-3), (100, 5e-4), (50, 5e-4)):
         scores = refreshed(rankers[0], test, every, rate)
+        found = ndcg(calibrated(scores, test, nothing), test).mean()
         print(
             f"refreshed every {every} at {rate:g}: {ndcg(scores, test).mean():.4f}, "
-            f"and calibrated by item from nothing on: {ndcg(calibrated(scores, test, nothing), test).mean():.4f}",
-            flush=True,
+            f"and calibrated by item from nothing on: {found:.4f}", flush=True,
         )  # fmt: skip
 
 
