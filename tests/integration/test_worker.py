@@ -437,6 +437,29 @@ def test_a_burst_of_one_user_does_not_hold_up_the_others(system: Any, recorded: 
     assert waited[-1] <= 8 * ROUND, waited
 
 
+def test_lists_that_come_together_are_drawn_from_fewer_candidates(system: Any) -> None:
+    """A round of many users: each has its whole list, and the worker counts which were hurried."""
+    system.start("worker")
+    ready(system)
+    alone = [system.click(f"alone{n}", "50", START_MS + n) for n in range(3)]
+    for trigger in alone:
+        system.answer(trigger)
+    crowd = []
+    for n in range(300):
+        click = {"event_id": f"c{n}", "user_id": f"crowd{n}", "item_id": str(n % 50 + 1), "event": "click"}
+        value = json.dumps(click | {"timestamp": START_MS + n}).encode()
+        system.producer.send(system.topic("clicks"), key=click["user_id"].encode(), value=value)
+        crowd.append(click["event_id"])
+    system.producer.flush()
+    lists = wait_answered(system, alone + crowd)
+    for trigger in alone + crowd:
+        assert len({entry["item_id"] for entry in lists[trigger]["items"]}) == 10
+    assert system.stop("worker") == 0
+    figures = dict(re.findall(r"\b(lists|hurried_lists)=(\d+)", system.said("worker")))
+    assert figures["lists"] == "303"
+    assert 0 < int(figures["hurried_lists"]) <= 300
+
+
 @pytest.mark.usefixtures("topics")
 def test_a_patient_user_clicks_after_the_list_has_come(
     system: Any, recorded: Path, monkeypatch: pytest.MonkeyPatch
