@@ -51,7 +51,9 @@ def test_budget_gives_unused_time_to_the_steps_to_come() -> None:
     assert 0 < budget.take("prior") < 10
     now[0] = 50.0
     assert budget.take("models") > 0
-    assert budget.take("ranker") == pytest.approx(100.0 * (1 - WRITING_SHARE) - 50.0)
+    left = 100.0 * (1 - WRITING_SHARE) - 50.0
+    assert budget.take("ranker") == pytest.approx(left * 35 / 36)
+    assert budget.take("calibration") == pytest.approx(left)  # all there is: nothing comes after it
     budget.forgive(30.0)
     assert budget.left == pytest.approx(100.0 * (1 - WRITING_SHARE) - 20.0)
     now[0] = 1000.0
