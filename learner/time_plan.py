@@ -26,8 +26,8 @@ EASE_SHARE = 0.02  # of the budget, for each fit of the item-item model: one a s
 CONTENT_SHARE = 0.15  # of the budget, for reading texts
 READ_S = 5e-3  # nominal seconds to read one text of 15 to 30 tokens
 
-# What each step may take of the time that is left, relative to the steps still to come. Calibration takes what
-# it takes, which is little.
+# What each step may take of the time that is left, relative to the steps still to come. Calibration takes
+# what it takes, which is little.
 SHARES = {"prior": 6.0, "models": 58.0, "ranker": 35.0, "calibration": 1.0}
 FILLED = 0.9  # of the processes' time that jobs can use: they are not of one size
 
