@@ -24,7 +24,8 @@ REMEMBERED = 0.9  # of what is known of the gain, at each look: the last 2,500 l
 class Calibration:
     """Offsets of items by number, and whether they are worth serving.
 
-    They begin with `begin` (n,) float32, as a training or another calibration has left them, else with 0.
+    They begin with `begin` (n,) float32, as a training or another calibration has left them, else with 0,
+    and are worth serving until lists say otherwise.
     """
 
     def __init__(self, begin: NDArray[np.float32] | None = None) -> None:
@@ -52,7 +53,7 @@ class Calibration:
     def offsets(self, size: int) -> NDArray[np.float32]:
         """What is added to the scores of the items below `size`, (size,) float32: 0 if it gains nothing."""
         offsets = np.zeros(size, np.float32)
-        if self._lead > 0:
+        if self._lead >= 0:
             known = self._learned[:size]
             offsets[: len(known)] = known
         return offsets

@@ -122,7 +122,7 @@ def with_items(live: Bundle, data: Interactions, items: Sequence[Item], encoder:
 def _begin_of(live: Bundle, size: int) -> NDArray[np.float32]:
     """Where calibration begins, (size,): with what the training of the release's student has left.
 
-    All lists since then are learned from at each refresh, and none is to count twice.
+    Lists since then are learned from at each refresh, and none is to count twice.
     """
     arrays = live.arrays
     trained = arrays.calibration_begin if STUDENT_MS in live.manifest.training else arrays.calibration

@@ -45,7 +45,6 @@ class Refreshed(Nextclick):
         self._begin_with(Path(self._train(first)), self.offline.world.live)
         self._rng = np.random.default_rng(first.seed)
         self._shown: Ranked | None = None
-        self._fresh: list[Lists] = []
         self._older: list[Lists] = []
         self.refreshes = self.refreshes_served = 0
 
@@ -80,7 +79,11 @@ class Refreshed(Nextclick):
         }
 
     def _begin_with(self, folder: Path, live: Live) -> None:
-        """Takes up ranker and calibration of the release in `folder`, to be trained on."""
+        """Takes up ranker and calibration of the release in `folder`, to be trained on.
+
+        Its training knows the clicks that have answered lists so far.
+        """
+        self._fresh: list[Lists] = []
         self._ranker = self._unrefreshed = ranker_from_model(read_release(folder).ranker or b"")
         self._lead = 0.0  # of the refreshed one: what the other lost more on lists new to both
         self._calibration = Calibration(live.release.model.calibration)

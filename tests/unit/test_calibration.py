@@ -65,6 +65,19 @@ def test_nothing_is_served_while_it_makes_answers_less_likely() -> None:
     assert calibration.offsets(ITEMS)[3] > 0.5
 
 
+def test_it_goes_on_from_where_it_begins_and_drops_it_once_lists_say_otherwise() -> None:
+    begin = np.where(np.arange(ITEMS) == 3, 2.0, 0.0).astype(np.float32)
+    effect = np.zeros(ITEMS)
+    effect[3] = 2.0
+    calibration = Calibration(begin)
+    np.testing.assert_array_equal(calibration.offsets(ITEMS), begin)
+    calibration.learn(*answered(STEP, effect))
+    np.testing.assert_allclose(calibration.offsets(ITEMS), begin, atol=0.5)
+    calibration.learn(*answered(4 * STEP, -effect))
+    assert not calibration.offsets(ITEMS).any()
+    assert begin.sum() == 2.0  # whose array it is stays as it is
+
+
 @pytest.mark.parametrize("how", ["a cold user's", "padded"])
 def test_what_is_no_list_of_a_known_user_teaches_nothing(how: str) -> None:
     lists, scores = answered(STEP, np.linspace(-2, 2, ITEMS))
@@ -75,7 +88,7 @@ def test_what_is_no_list_of_a_known_user_teaches_nothing(how: str) -> None:
         lists.features[..., KNOWN] = 0.0
     calibration = Calibration()
     calibration.learn(lists, scores)
-    assert not calibration.offsets(ITEMS).any()
+    np.testing.assert_allclose(calibration.offsets(ITEMS), 0.0, atol=1e-6)
 
 
 def test_items_that_stand_in_no_list_and_padding_stay_as_they_are() -> None:
