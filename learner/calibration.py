@@ -81,9 +81,8 @@ def _learn(items, scores, served, learned, rate):  # type: ignore[no-untyped-def
     gain, tiny = 0.0, 1e-30
     chance = np.empty(items.shape[1])
     for k in range(items.shape[0]):
-        if items[k, 0] < 0:
+        if _chances(items[k], scores[k], served, 0.0, chance) < 2:  # there was nothing to choose from
             continue
-        _chances(items[k], scores[k], served, 0.0, chance)
         gain -= math.log(max(chance[0], tiny))
         _chances(items[k], scores[k], served, 1.0, chance)
         gain += math.log(max(chance[0], tiny))

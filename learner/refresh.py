@@ -112,8 +112,8 @@ def with_items(live: Bundle, data: Interactions, items: Sequence[Item], encoder:
             vectors=np.concatenate([arrays.vectors, np.array(vectors, np.float32)]),
             bias=np.concatenate([arrays.bias, np.full(len(new), arrays.cold_bias[0], np.float32)]),
             content=np.concatenate([arrays.content, contents]),
-            calibration=_longer(arrays.calibration, len(known) + len(new)),
-            calibration_begin=_longer(arrays.calibration_begin, len(known) + len(new)),
+            calibration=_padded(arrays.calibration, len(known) + len(new)),
+            calibration_begin=_padded(arrays.calibration_begin, len(known) + len(new)),
         )
     manifest = msgspec.structs.replace(live.manifest, items=len(known) + len(new))
     return replace(live, manifest=manifest, arrays=arrays, items=[*known, *new])
@@ -126,9 +126,9 @@ def _begin_of(live: Bundle, size: int) -> NDArray[np.float32]:
     """
     arrays = live.arrays
     trained = arrays.calibration_begin if STUDENT_MS in live.manifest.training else arrays.calibration
-    return _longer(trained, size)
+    return _padded(trained, size)
 
 
-def _longer(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+def _padded(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """The values and zeros after them, (size,)."""
-    return np.concatenate([values, np.zeros(size - len(values), np.float32)])
+    return np.pad(values, (0, size - len(values)))

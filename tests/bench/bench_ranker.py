@@ -150,11 +150,6 @@ def refreshed(ranker: Ranker, test: Lists, every: int, rate: float) -> NDArray[n
     return np.concatenate(found)
 
 
-def begun(rankers: Sequence[Ranker], folder: Path, items: int) -> NDArray[np.float32]:
-    """The offsets (items,) that a training of these rankers leaves."""
-    return calibration_of(sorted(folder.glob("train-*")), rankers, items)
-
-
 def calibrated(scores: NDArray[np.float32], test: Lists, begin: NDArray[np.float32]) -> NDArray[np.float32]:
     """The scores (n, C) with the offsets that were known by the answered lists before each."""
     assert test.items is not None
@@ -209,7 +204,7 @@ def main() -> None:
             flush=True,
         )
     mean = total / len(rankers)
-    left = begun(rankers, options.keep, len(nothing))
+    left = calibration_of(sorted(options.keep.glob("train-*")), rankers, len(nothing))
     for begin, text in ((nothing, "from nothing on"), (left, "from the training's lists on")):
         found = ndcg(calibrated(mean, test, begin), test).mean()
         print(f"the mean calibrated by item, {text}: {found:.4f}", flush=True)
