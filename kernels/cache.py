@@ -29,8 +29,8 @@ def use_cache() -> Path:
     """Tells numba the folder for these sources, and returns it; call it before the first kernel is defined.
 
     It lies in the folder that NUMBA_CACHE_DIR names, if it does, else beside what else this project keeps for
-    the user. Where neither can be written to, it is a temporary one for this process and those that it starts.
-    The newest `KEPT` stay.
+    the user. Where neither can be written to, it is a temporary one for this process and its children. The
+    newest `KEPT` stay.
     """
     own = os.environ.get("NUMBA_CACHE_DIR", "")
     if Path(own).name.startswith(_NAME):  # set by the process that started this one

@@ -1,4 +1,4 @@
-"""The folder of compiled kernels: another one when any source has changed that the machine code is made of."""
+"""The folder of compiled kernels: another one when any source of the machine code has changed."""
 
 import os
 import subprocess
