@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 
 FORMAT = 1
 MANIFEST, STUDENT, RANKER = "manifest.json", "student.onnx", "ranker.onnx"

@@ -34,8 +34,8 @@ from learner.bundle import (
     Manifest,
     ReleaseError,
 )
-from learner.catalogue import Item
-from learner.records import Lines
+from learner.data.catalogue import Item
+from learner.data.records import Lines
 
 _ENCODER = "encoder."  # prefix of the text encoder's arrays in vectors.safetensors
 _DTYPES: dict[str, np.dtype[Any]] = {

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue
+from learner.data.catalogue import Catalogue
 from learner.neighbours import HEAD, WINDOW
 from learner.signals import Signals, decay, depth_of
 from learner.toplists import NEWEST
@@ -32,7 +32,7 @@ LAST = 10  # items of the history that neighbours are looked up for
 PROFILE = 20  # items whose content makes the user's profile, with weights .9**d
 FEW_CLICKS = 3
 AGEING = np.float32(0.15)  # what a fresh item loses against a better match of content, times log(1 + weeks)
-NOT_INTEREST = 5  # kinds from here on (dislike, hide, impression) are no interest: see learner.events
+NOT_INTEREST = 5  # kinds from here on (dislike, hide, impression) are no interest: see learner.data.events
 _BUCKETS = 512
 EPSILON = 0.05  # clicks added to a decayed popularity before its logarithm
 _WEEK_MS = 7 * 86_400_000.0
@@ -45,7 +45,7 @@ class Asks:
 
     items: NDArray[np.int32]  # (B, 128) oldest first, left-aligned
     times: NDArray[np.int64]  # (B, 128) Unix ms
-    kinds: NDArray[np.uint8]  # (B, 128) learner.events.Kind
+    kinds: NDArray[np.uint8]  # (B, 128) learner.data.events.Kind
     values: NDArray[np.float32]  # (B, 128) normalised by kind, 0 where there is none
     length: NDArray[np.int32]  # (B,) events in the row
     events: NDArray[np.int64]  # (B,) events of the user ever

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner import minilm, words
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from learner.text_cache import TextCache
 from learner.wordpiece import WordPieces
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learner.inputs import EventLog, ValueScale
+from learner.data.inputs import EventLog, ValueScale
 from learner.item_table import ItemContent
 from learner.lists import Lists
 from learner.ranker import Ranker

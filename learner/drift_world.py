@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from learner.plan import Stream
 
 REPLACED = 0.5  # of the items that are clicked after the change

@@ -12,7 +12,7 @@ import scipy.linalg.lapack
 import scipy.sparse
 from numpy.typing import NDArray
 
-from learner.inputs import INTEREST_KINDS, EventLog
+from learner.data.inputs import INTEREST_KINDS, EventLog
 
 MIN_CLICKS = 3  # below, a row is noise and the streaming co-occurrence says as much
 KEPT, KEPT_A_ROW = 500_000, (100, 256)  # weights in all, and a row: each is looked up for each own item

@@ -31,7 +31,7 @@ from learner.candidates import (
     dot,
     interest,
 )
-from learner.catalogue import Catalogue
+from learner.data.catalogue import Catalogue
 from learner.lists import Layout
 from learner.neighbours import WINDOW
 from learner.signals import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, Signals, depth_of

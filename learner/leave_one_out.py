@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from learner.catalogue import Item
-from learner.dataset import Interactions
-from learner.events import INTEREST
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions
+from learner.data.events import INTEREST
 from learner.metrics import RESAMPLES, WIDE, hit, interval, ndcg, reciprocal_rank, resampled
 from learner.plan import ReplayError
 from learner.system import Ints

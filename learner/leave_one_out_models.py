@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue, Item
 from learner.content import ContentEncoder
-from learner.events import Kind
+from learner.data.catalogue import Catalogue, Item
+from learner.data.events import Kind
 from learner.item_table import ItemContent
 from learner.leave_one_out import LeaveOneOut
 from learner.student import START, SequenceModel, Student, StudentConfig

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from learner.dataset import Interactions
+    from learner.data.dataset import Interactions
     from learner.release import LiveRelease
 
 

@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue, Item
 from learner.content import DIMENSIONS, ContentEncoder, text_of
-from learner.dataset import Interactions
+from learner.data.catalogue import Catalogue, Item
+from learner.data.dataset import Interactions
+from learner.data.events import Kind
+from learner.data.inputs import INTEREST_KINDS
+from learner.data.repeats import consuming_kinds
 from learner.ease import EaseRows
-from learner.events import Kind
 from learner.features import FEATURES
-from learner.inputs import INTEREST_KINDS
 from learner.item_table import ItemContent
 from learner.ranker import Ranker
 from learner.ranker_export import ranker_model
 from learner.release import Arrays, Bundle, Dims, EncoderCard, Manifest, Window, mean_vectors
-from learner.repeats import consuming_kinds
 from learner.signals import SignalSettings
 from learner.student import Student
 from learner.student_export import step_model, student_arrays

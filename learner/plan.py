@@ -13,10 +13,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from learner.catalogue import Item
-from learner.dataset import Interactions
-from learner.events import AVERSION, INTEREST, Kind
-from learner.repeats import consuming_kinds, data_repeats, had_before
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions
+from learner.data.events import AVERSION, INTEREST, Kind
+from learner.data.repeats import consuming_kinds, data_repeats, had_before
 from learner.system import Event, FirstPart, Ints
 
 DAY_MS = 86_400_000

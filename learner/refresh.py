@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from learner.bundle import Bundle, Manifest, ReleaseError, Window, release_id
 from learner.bundle_files import write_release
 from learner.calibration import Calibration
-from learner.catalogue import Catalogue, Item
 from learner.content import ContentEncoder
-from learner.dataset import Interactions
+from learner.data.catalogue import Catalogue, Item
+from learner.data.dataset import Interactions
 from learner.lists import Collect
 from learner.ranker import refresh
 from learner.ranker_export import ranker_from_model, ranker_model

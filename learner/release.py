@@ -31,9 +31,9 @@ from learner.bundle import (
 )
 from learner.bundle_files import bundle_sha256, read_manifest, read_release, write_release
 from learner.candidates import ModelArrays
-from learner.catalogue import Catalogue
+from learner.data.catalogue import Catalogue
+from learner.data.inputs import normalise_value, normalise_values
 from learner.features import FEATURES, Features
-from learner.inputs import normalise_value, normalise_values
 from learner.own_items import LAYER, OwnItemLayer
 
 __all__ = [

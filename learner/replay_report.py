@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rich.table import Table
 
 from learner.baselines import BASELINES, CONTROLS, SINGLE_BASELINES
+from learner.data.repeats import repeat_share
 from learner.metrics import (
     RESAMPLES,
     WIDE,
@@ -26,7 +27,6 @@ from learner.metrics import (
     resampled,
 )
 from learner.plan import DAY_MS, Plan
-from learner.repeats import repeat_share
 from learner.replay import Outcome
 
 SLICES = ("cold_users", "one_click", "cold_items", "tail")

@@ -16,9 +16,9 @@ import optuna
 import torch
 from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue, Item
 from learner.content import ContentEncoder
-from learner.dataset import Interactions
+from learner.data.catalogue import Catalogue, Item
+from learner.data.dataset import Interactions
 from learner.ease import ease_rows, items_within
 from learner.features import LAYOUT
 from learner.lists import Collect, Lists

@@ -27,8 +27,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue, Id
-from learner.events import INTEREST
+from learner.data.catalogue import Catalogue, Id
+from learner.data.events import INTEREST
 from learner.neighbours import WEIGHTS, WINDOW, Neighbours
 from learner.toplists import BORN, NEWEST, TOP, move_up, top_of
 

@@ -22,8 +22,8 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from learner.events import AVERSION, Kind
-from learner.inputs import INTEREST_KINDS, EventLog, ValueScale, log_gap, normalise_values
+from learner.data.events import AVERSION, Kind
+from learner.data.inputs import INTEREST_KINDS, EventLog, ValueScale, log_gap, normalise_values
 from learner.item_table import ItemContent, ItemTable
 
 START = len(Kind)  # pseudo kind before a user's first event: nothing is read, `initial` is the output

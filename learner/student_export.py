@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from learner.events import Kind
+from learner.data.events import Kind
 from learner.student import AVERSION_KEEP, AVERSION_KINDS, GAP_SCALE, Layer, Student
 
 OPSET = 20  # the first with Gelu; ONNX Runtime reads it since 1.17

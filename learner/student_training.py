@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from learner.bundle import ReleaseError
-from learner.events import AVERSION, Kind
-from learner.inputs import INTEREST_KINDS, PRIOR_FLOOR, EventLog, ValueScale
+from learner.data.events import AVERSION, Kind
+from learner.data.inputs import INTEREST_KINDS, PRIOR_FLOOR, EventLog, ValueScale
 from learner.item_table import ItemContent
 from learner.student import START, EventSequences, SequenceModel, Student, StudentConfig, encode_histories
 

@@ -16,8 +16,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from learner.catalogue import Item
-from learner.dataset import Interactions
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.floating[Any]]

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
-from learner.events import Kind
-from learner.inputs import INTEREST_KINDS
+from learner.data.events import Kind
+from learner.data.inputs import INTEREST_KINDS
 from learner.item_table import ItemContent
 from learner.student import GAP_SCALE, START, SequenceModel, StudentConfig
 

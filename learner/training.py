@@ -25,10 +25,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue, Item
 from learner.content import ContentEncoder
 from learner.crew import Crew, Job, Tell
-from learner.dataset import Interactions
+from learner.data.catalogue import Catalogue, Item
+from learner.data.dataset import Interactions
 from learner.ease import EaseRows
 from learner.lists import Collect
 from learner.material import pack, prepare

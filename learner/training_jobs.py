@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.calibration import Calibration
-from learner.catalogue import Catalogue
 from learner.cold_start import fit_cold_start
 from learner.crew import Clock, Tell
+from learner.data.catalogue import Catalogue
 from learner.distill import ensemble_scores, teacher_targets, train_teachers
 from learner.ease import EaseRows, ease_rows, items_within
 from learner.features import FEATURES, LAYOUT

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.inputs import INTEREST_KINDS, EventLog
+from learner.data.inputs import INTEREST_KINDS, EventLog
 
 DAY_MS = 86_400_000.0
 PAIR_HALF_LIVES_MS = (1 * DAY_MS, 7 * DAY_MS, 30 * DAY_MS, 120 * DAY_MS, math.inf)

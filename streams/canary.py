@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from learner.events import INTEREST, KIND_OF_WORD
+from learner.data.events import INTEREST, KIND_OF_WORD
 from streams.contract import Click
 
 MOST_USERS = 200_000  # whose last list is remembered

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.candidates import Asks
-from learner.dataset import Interactions
-from learner.events import INTEREST, Kind
+from learner.data.dataset import Interactions
+from learner.data.events import INTEREST, Kind
+from learner.data.repeats import had_before
 from learner.features import FEATURES
 from learner.lists import Lists
 from learner.release import LiveRelease
-from learner.repeats import had_before
 from streams.contract import Click
 from streams.live import Live
 from streams.offline import Offline

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from learner.catalogue import Id, Item, Timestamp
+from learner.data.catalogue import Id, Item, Timestamp
 
 __all__ = [
     "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Id", "Item", "ListedItem", "Reason", "Recommendation",

@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.live import Live as Screen
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from learner.catalogue import Item
-from learner.dataset import Interactions, load_interactions, load_items
-from learner.events import Kind
-from learner.ml100k import fetch_ml100k
-from learner.repeats import data_repeats
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions, load_interactions, load_items
+from learner.data.events import Kind
+from learner.data.ml100k import fetch_ml100k
+from learner.data.repeats import data_repeats
 from streams import kafka_client
 from streams.broker import EmbeddedBroker
 from streams.contract import UNREADABLE, Click, decode_click, decode_list

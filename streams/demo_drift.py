@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from learner.catalogue import Item
-from learner.dataset import Interactions
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions
+from learner.data.events import Kind
 from learner.drift_world import Change, change_of, changed
-from learner.events import Kind
 from learner.plan import Stream, stream_from
 from streams import kafka_client
 from streams.contract import encode

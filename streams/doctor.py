@@ -135,7 +135,7 @@ def _disk(folder: Path) -> Finding:
 
 def _release(place: Path) -> Finding:
     # Imported here, so that a missing package is a finding of its own and not the end of the others.
-    from learner.catalogue import Catalogue
+    from learner.data.catalogue import Catalogue
     from learner.release import ReleaseError, load_release
 
     try:

@@ -8,7 +8,7 @@ the same, so all of them agree. Knows no index.
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue
+from learner.data.catalogue import Catalogue
 from learner.signals import DAY_MS, Signals
 
 

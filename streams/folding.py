@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from learner.catalogue import Catalogue
-from learner.events import INTEREST, KIND_OF_WORD, Kind
+from learner.data.catalogue import Catalogue
+from learner.data.events import INTEREST, KIND_OF_WORD, Kind
 from learner.neighbours import WINDOW
 from learner.signals import Signals
 from streams.clock import Clock

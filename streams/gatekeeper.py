@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue, Item
-from learner.dataset import Interactions
-from learner.events import INTEREST
+from learner.data.catalogue import Catalogue, Item
+from learner.data.dataset import Interactions
+from learner.data.events import INTEREST
+from learner.data.repeats import had_before
 from learner.gate import Decision, Limits, Trial, judge
 from learner.metrics import LIST, expected_position, novelty
 from learner.release import ReleaseError
-from learner.repeats import had_before
 from learner.signals import Signals, SignalSettings
 from streams.collecting import click_of
 from streams.contract import Click

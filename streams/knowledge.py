@@ -16,7 +16,7 @@ import structlog
 from aiokafka import ConsumerRecord
 from mode.types import ServiceT
 
-from learner.catalogue import Catalogue
+from learner.data.catalogue import Catalogue
 from learner.release import ReleaseError
 from learner.signals import FRONTIER, SignalError, Signals, SignalSettings
 from streams.clock import Clock

@@ -16,7 +16,7 @@ import structlog
 from aiokafka import ConsumerRecord
 from mode import Service
 
-from learner.catalogue import Catalogue
+from learner.data.catalogue import Catalogue
 from learner.release import LiveRelease
 from learner.signals import FRONTIER, SignalError, Signals
 from streams import kafka_client, topics

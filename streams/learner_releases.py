@@ -15,7 +15,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from learner.bundle import Bundle
-from learner.catalogue import Catalogue
+from learner.data.catalogue import Catalogue
 from learner.release import LiveRelease, ReleaseError, bundle_sha256, read_release, try_models
 from learner.signals import SignalSettings
 from streams.contract import UNREADABLE, ReleaseRecord, decode_release, encode

@@ -15,8 +15,8 @@ from indexer.item_index import ItemIndex, with_bias
 from indexer.item_index import queries as as_queries
 from indexer.recall import RecallMonitor
 from indexer.rows import Kind
-from learner.catalogue import Catalogue
 from learner.content import ContentEncoder
+from learner.data.catalogue import Catalogue
 from learner.release import LiveRelease, load_release
 
 MEASURED = 100  # nearest items that recall is measured on: about as many as a list is made from

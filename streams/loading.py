@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from streams import kafka_client
 from streams.contract import UNREADABLE, encode
 from streams.delivery import Acknowledgement, Delivery, Outgoing, new_producer

@@ -14,8 +14,8 @@ import structlog
 
 from learner.bundle import ReleaseError
 from learner.bundle_files import read_release
-from learner.catalogue import Item
-from learner.dataset import Interactions
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions
 from streams.settings import Settings
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue, Item
+from learner.data.catalogue import Catalogue, Item
 from learner.release import LiveRelease
 from learner.signals import Signals
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.candidates import EPSILON, Asks, Candidates
-from learner.catalogue import Catalogue, Item
-from learner.events import INTEREST, Kind
+from learner.data.catalogue import Catalogue, Item
+from learner.data.events import INTEREST, Kind
 from learner.neighbours import WINDOW
 from learner.signals import Signals, SignalSettings, decay
 from streams.contract import Click

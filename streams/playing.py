@@ -19,7 +19,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from numpy.typing import NDArray
 
-from learner.events import INTEREST, KIND_OF_WORD
+from learner.data.events import INTEREST, KIND_OF_WORD
 from streams import kafka_client
 from streams.contract import UNREADABLE, Click, decode_list, encode
 from streams.delivery import Acknowledgement, Delivery, Outgoing, new_producer

@@ -1,7 +1,7 @@
 """Recorded clicks as messages: a file's rows in replay order, each as the click it was.
 
 Owns which part of a file is meant by `--from` and `--to`, and the fields of a click made from a row.
-`learner.dataset` reads the file; `streams.loading` and `streams.playing` send what this module makes.
+`learner.data.dataset` reads the file; `streams.loading` and `streams.playing` send what this module makes.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.dataset import load_interactions
-from learner.events import Kind
+from learner.data.dataset import load_interactions
+from learner.data.events import Kind
 from streams.contract import Click
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.bundle import Bundle
-from learner.catalogue import Catalogue
+from learner.data.catalogue import Catalogue
 from learner.release import LiveRelease, ReleaseError, read_release, try_models
 from streams.contract import ReleaseRecord
 from streams.live import Live, adopt

@@ -17,7 +17,7 @@ import msgspec
 
 from learner.bundle import MANIFEST, Manifest, ReleaseError, release_id
 from learner.bundle_files import amend, bundle_sha256, read_manifest, read_release, verify_release
-from learner.catalogue import Catalogue
+from learner.data.catalogue import Catalogue
 from learner.release import LiveRelease
 from streams import kafka_client, topics
 from streams.announced import records

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from learner.baselines import BASELINES, CONTROLS, baseline
-from learner.catalogue import Item
-from learner.dataset import Interactions, load_interactions, load_items
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.leave_one_out import leave_one_out, leave_one_out_report
 from learner.plan import Announce, plan, stream_from
 from learner.replay import Outcome, replay

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from kafka import TopicPartition
 
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from learner.release import read_release
 from learner.signals import FRONTIER
 from learner.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking

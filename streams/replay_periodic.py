@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from learner.system import Event, FirstPart, Ints
 from learner.training import train_release
 from streams.collecting import collect

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from learner.catalogue import Item
 from learner.crew import cores
-from learner.dataset import Interactions
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions
 from learner.release import Manifest, read_manifest
 from learner.system import FirstPart
 from streams.collecting import collect

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.candidates import SOURCES, Asks
-from learner.catalogue import Catalogue, Item
 from learner.content import ContentEncoder
-from learner.events import Kind
+from learner.data.catalogue import Catalogue, Item
+from learner.data.events import Kind
 from learner.metrics import LIST
 from learner.replay import PROPOSALS
 from learner.system import Ask, Event, FirstPart, Ints, Ranking, System

@@ -12,8 +12,8 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from numpy.typing import NDArray
 
 from learner.candidates import EPSILON
+from learner.data.inputs import log_gap
 from learner.distill import train_teachers
-from learner.inputs import log_gap
 from learner.item_table import ItemContent
 from learner.signals import SignalSettings, decay
 from learner.student import SequenceModel, StudentConfig

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.events import CONSUMPTION, INTEREST, KIND_OF_WORD
+from learner.data.events import CONSUMPTION, INTEREST, KIND_OF_WORD
 from streams.contract import Click, Recommendation
 
 DAY_MS = 86_400_000.0

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from learner.dataset import load_interactions, load_items
+from learner.data.dataset import load_interactions, load_items
 from learner.drift_world import change_of, changed
 from learner.metrics import LIST
 from learner.plan import Plan, plan, stream_from

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from learner.crew import cores
-from learner.dataset import load_interactions, load_items
+from learner.data.dataset import load_interactions, load_items
 from learner.text_cache import TextCache
 from streams.settings import Settings
 

@@ -26,10 +26,10 @@ import structlog
 
 from learner.bundle import Manifest, ReleaseError
 from learner.bundle_files import amend, bundle_sha256, read_manifest, read_release, verify_release
-from learner.catalogue import Item
-from learner.dataset import Interactions
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions
+from learner.data.history import History, recent_and_replayed
 from learner.gate import MIN_ANSWERS, Decision, Limits
-from learner.history import History, recent_and_replayed
 from streams.contract import ReleaseRecord
 from streams.gatekeeper import HISTORY, Case, look_over, try_out
 from streams.makers import MAKERS, Kind, Make

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from learner.events import KIND_OF_WORD
-from learner.history import Clicks, History, HistoryError
+from learner.data.events import KIND_OF_WORD
+from learner.data.history import Clicks, History, HistoryError
 from streams.clock import Clock
 from streams.contract import UNREADABLE, Click, Item, ReleaseRecord, decode_item, decode_tombstone
 from streams.intake import Arrival, admit

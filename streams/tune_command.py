@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from learner.dataset import load_interactions, load_items
+from learner.data.dataset import load_interactions, load_items
 from learner.text_cache import TextCache
 from streams.settings import Settings
 from streams.train_command import REPEATS, Bars, TrainError, display

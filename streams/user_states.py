@@ -17,8 +17,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.catalogue import Catalogue
-from learner.events import AVERSION, CONSUMPTION, Kind
+from learner.data.catalogue import Catalogue
+from learner.data.events import AVERSION, CONSUMPTION, Kind
 
 HISTORY = 128  # events that lists are computed from
 DEDUPLICATED = 64  # last events whose ids are remembered
@@ -36,7 +36,7 @@ class StateRecord(msgspec.Struct, kw_only=True):
     events: int  # events ever folded
     items: list[str]  # of the history, oldest first
     times: str  # int64, Unix ms
-    kinds: str  # uint8, learner.events.Kind
+    kinds: str  # uint8, learner.data.events.Kind
     values: str  # float32, NaN where the event had none
     event_ids: str  # uint64 hashes, parallel to the history
     older: list[str]  # consumed before the history begins

@@ -8,8 +8,8 @@ import numpy as np
 from learner.baselines.item_knn import ItemKnn
 from learner.baselines.memory import Memory
 from learner.baselines.popularity import HALF_LIVES_MS
-from learner.catalogue import Item
-from learner.events import INTEREST
+from learner.data.catalogue import Item
+from learner.data.events import INTEREST
 from learner.metrics import LIST
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 

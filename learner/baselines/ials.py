@@ -17,7 +17,7 @@ import numpy.typing as npt
 from learner.baselines.memory import WINDOW, Doubles, Memory
 from learner.baselines.popularity import HALF_LIVES_MS, Popularity, tune_popularity
 from learner.baselines.tuning import Budget, once, rehearse
-from learner.events import INTEREST
+from learner.data.events import INTEREST
 from learner.metrics import LIST
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 

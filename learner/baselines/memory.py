@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learner.baselines.pairs import PairTable, add_pairs
-from learner.events import AVERSION, INTEREST
+from learner.data.events import AVERSION, INTEREST
 from learner.system import Event, FirstPart, Ints
 
 HOUR_MS = 3_600_000.0

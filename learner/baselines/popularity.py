@@ -12,7 +12,7 @@ import numpy as np
 from learner.baselines.memory import DAY_MS, HOUR_MS, Doubles, Memory
 from learner.baselines.scoring import Sums, popularity_ranking, try_half_lives
 from learner.baselines.tuning import Budget, once, rehearse
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from learner.metrics import LIST
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from learner.baselines.memory import WINDOW, Memory
 from learner.baselines.popularity import HALF_LIVES_MS, Popularity
 from learner.baselines.tuning import Budget, once
-from learner.events import INTEREST
+from learner.data.events import INTEREST
 from learner.metrics import ndcg
 from learner.system import Ask, FirstPart, Ints, Ranking
 

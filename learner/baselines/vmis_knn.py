@@ -16,7 +16,7 @@ import numpy.typing as npt
 from learner.baselines.memory import Doubles, Memory
 from learner.baselines.popularity import HALF_LIVES_MS, Popularity, tune_popularity
 from learner.baselines.tuning import Budget, once, rehearse
-from learner.events import INTEREST
+from learner.data.events import INTEREST
 from learner.metrics import LIST
 from learner.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
 

@@ -191,7 +191,7 @@ def user(
 def _announce(settings: "Settings", items: Path | None) -> None:
     if items is None:
         return
-    from learner.dataset import load_items
+    from learner.data.dataset import load_items
     from streams import loading
 
     records = load_items(items)

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from learner.candidates import Asks, ModelArrays, propose
-from learner.catalogue import Catalogue
-from learner.dataset import Interactions, load_interactions, load_items
+from learner.data.catalogue import Catalogue
+from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.features import FEATURES, features
 from learner.signals import Signals, SignalSettings
 

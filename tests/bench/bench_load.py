@@ -30,8 +30,8 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from numpy.typing import NDArray
 
-from learner.dataset import Interactions, load_interactions
-from learner.ml100k import fetch_ml100k
+from learner.data.dataset import Interactions, load_interactions
+from learner.data.ml100k import fetch_ml100k
 from streams import kafka_client
 from streams.broker import EmbeddedBroker
 from streams.partitioner import partition_of

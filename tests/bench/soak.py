@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from integration.conftest import ROOT, System
 
-from learner.ml100k import fetch_ml100k
+from learner.data.ml100k import fetch_ml100k
 from streams.bench import Answer, Probe, Traffic, copy_of_live, quantiles, rss_mb
 from streams.broker import EmbeddedBroker
 from streams.releases_command import add

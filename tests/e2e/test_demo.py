@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from learner.ml100k import fetch_ml100k
+from learner.data.ml100k import fetch_ml100k
 from streams.settings import load_settings
 
 ROOT = Path(__file__).parents[2]

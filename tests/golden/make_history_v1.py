@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from learner.history import Clicks, History
+from learner.data.history import Clicks, History
 
 if __name__ == "__main__":
     batch = Clicks()

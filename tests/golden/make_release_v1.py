@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from learner.bundle import Arrays, Bundle, Dims, EncoderCard, Manifest, Window
 from learner.bundle_files import write_release
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 
 DIM, CONTENT, FEATURES = 4, 3, ("age", "popularity", "score")
 ITEMS = [

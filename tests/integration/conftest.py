@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from learner.ml100k import fetch_ml100k
+from learner.data.ml100k import fetch_ml100k
 from streams.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from served import POPULAR, poisoned, served_bundle, slowed
 
 from learner.bundle import Bundle, Window
 from learner.bundle_files import write_release
-from learner.dataset import Interactions, load_interactions, load_items
+from learner.data.dataset import Interactions, load_interactions, load_items
 from streams import gatekeeper, kafka_client
 from streams.collecting import click_of
 from streams.contract import encode

@@ -6,7 +6,7 @@ import pytest
 from served import served_bundle
 
 from learner.bundle_files import write_release
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from learner.signals import DAY_MS, HALF_LIVES
 from tests.integration.conftest import System
 from tests.integration.test_swap import told

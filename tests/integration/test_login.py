@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from streams import kafka_client, loading, watching
 from streams.broker import EmbeddedBroker, _free_port
 from streams.settings import Settings, load_settings

@@ -12,7 +12,7 @@ from served import served_bundle
 from typer.testing import CliRunner
 
 from learner.bundle_files import write_release
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from streams.announced import records
 from streams.cli import app
 from streams.settings import Settings

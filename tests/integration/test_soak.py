@@ -7,7 +7,7 @@ from bench.soak import Plan, failures, soak
 from served import POPULAR, served_bundle
 
 from learner.bundle_files import write_release
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from tests.integration.conftest import System
 
 pytestmark = pytest.mark.broker

@@ -17,7 +17,7 @@ from served import POPULAR, poisoned, served_bundle
 from typer.testing import CliRunner
 
 from learner.bundle_files import bundle_sha256, write_release
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from streams.announced import records
 from streams.canary import assign
 from streams.cli import app

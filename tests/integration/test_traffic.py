@@ -12,7 +12,7 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner, Result
 
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from streams import kafka_client, letters, loading, playing, watching
 from streams.cli import app
 from streams.contract import (
@@ -244,7 +244,7 @@ def test_a_user_is_shown_as_the_last_rightful_worker_left_them(
 ) -> None:
     import numpy as np
 
-    from learner.catalogue import Catalogue
+    from learner.data.catalogue import Catalogue
     from streams.user_states import UserStates
 
     states, catalogue = UserStates(4, 4), Catalogue()

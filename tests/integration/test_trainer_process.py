@@ -16,7 +16,7 @@ from served import served_bundle
 
 from learner.bundle import Window
 from learner.bundle_files import verify_release, write_release
-from learner.dataset import Interactions, load_interactions, load_items
+from learner.data.dataset import Interactions, load_interactions, load_items
 from streams import kafka_client
 from streams.announced import records
 from streams.collecting import click_of

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from learner.candidates import SOURCES, Asks, ModelArrays
-from learner.catalogue import Catalogue, Item
-from learner.events import AVERSION, INTEREST, Kind
+from learner.data.catalogue import Catalogue, Item
+from learner.data.events import AVERSION, INTEREST, Kind
 from learner.features import CENTRED, FOLLOWED, OWN_ITEM_COLUMNS, OWN_ITEMS, RAW
 from learner.signals import DAY_MS, DEPTH_HALF_LIVES, DEPTHS, SignalSettings
 

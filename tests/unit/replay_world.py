@@ -9,9 +9,9 @@ from golden.make_release_v1 import tiny_bundle, tiny_student
 from onnx import TensorProto
 
 from learner.bundle_files import write_release
-from learner.catalogue import Item
 from learner.content import DIMENSIONS
-from learner.events import Kind
+from learner.data.catalogue import Item
+from learner.data.events import Kind
 from learner.features import FEATURES
 from learner.plan import Stream
 from learner.release import Dims

@@ -9,8 +9,8 @@ from golden import make_release_v1 as tiny
 from onnx import TensorProto, helper, numpy_helper
 
 from learner.bundle import Bundle
-from learner.catalogue import Item
 from learner.content import DIMENSIONS, HASHED, ContentEncoder
+from learner.data.catalogue import Item
 from learner.features import FEATURES
 from learner.signals import SignalSettings
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from learner.baselines import BASELINES, CONTROLS, baseline
 from learner.baselines.memory import DAY_MS, HOUR_MS, Memory
 from learner.baselines.pairs import PairTable, add_pairs
-from learner.events import Kind
+from learner.data.events import Kind
 from learner.leaks import altered_future, leak
 from learner.metrics import hit
 from learner.plan import Stream, plan

@@ -8,8 +8,8 @@ from plain_signals import Event, PlainSignals, a_world, asks_of, plain_candidate
 from test_features import SETTINGS, fold
 
 from learner.candidates import FRESH, SOURCES, propose
-from learner.catalogue import Item
-from learner.events import Kind
+from learner.data.catalogue import Item
+from learner.data.events import Kind
 from learner.signals import Signals
 
 NOTHING_NEAR = np.full((1, 1), -1, np.int32)

@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from learner.catalogue import Catalogue, Item
-from learner.records import Records
+from learner.data.catalogue import Catalogue, Item
+from learner.data.records import Records
 
 
 def test_numbers_never_change_while_the_arrays_grow() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from learner import content, minilm
-from learner.catalogue import Item
 from learner.content import HASHED, MINILM, ContentEncoder, text_of
-from learner.dataset import load_items
+from learner.data.catalogue import Item
+from learner.data.dataset import load_items
 from learner.text_cache import TextCache
 from learner.wordpiece import WordPieces, words
 from learner.words import hashed_words, telling_words

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from learner.catalogue import Item
-from learner.dataset import DataError, Interactions, load_interactions, load_items
-from learner.events import Kind
+from learner.data.catalogue import Item
+from learner.data.dataset import DataError, Interactions, load_interactions, load_items
+from learner.data.events import Kind
 
 HEADER = "user_id,item_id,timestamp\n"
 

@@ -7,9 +7,9 @@ import numpy as np
 from rich.console import Console
 from test_scoreboard import answer, click
 
-from learner.catalogue import Item
-from learner.dataset import Interactions, load_interactions
-from learner.events import Kind
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions, load_interactions
+from learner.data.events import Kind
 from streams.demo_drift import drift_world
 from streams.demo_screen import Follower, draw, summary
 from streams.scoreboard import DecayedPopularity, Scoreboard

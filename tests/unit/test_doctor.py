@@ -7,7 +7,7 @@ import fsspec
 import pytest
 from served import served_bundle
 
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from learner.release import bundle_sha256, write_release
 from streams import doctor
 from streams.contract import ReleaseRecord

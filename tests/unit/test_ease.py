@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from learner.data.events import Kind
 from learner.ease import ease_rows, items_within
-from learner.events import Kind
 
 
 def log_of(user, item):

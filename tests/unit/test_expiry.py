@@ -3,7 +3,7 @@
 import numpy as np
 from test_recommend import world
 
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from learner.signals import DAY_MS
 from streams.expiry import Expiry
 from streams.recommend import World

@@ -7,7 +7,7 @@ import pytest
 from plain_signals import Event, PlainSignals, a_world, asks_of, plain_features
 
 from learner.candidates import SOURCES, Candidates, propose
-from learner.events import INTEREST, Kind
+from learner.data.events import INTEREST, Kind
 from learner.features import CENTRED, FEATURES, RAW, _take_logs, features
 from learner.signals import DAY_MS, Signals, SignalSettings
 from learner.training_jobs import newcomers_order

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from learner.catalogue import Catalogue
+from learner.data.catalogue import Catalogue
 from learner.neighbours import WINDOW
 from learner.signals import FRONTIER, Signals, SignalSettings
 from streams.clock import DAY_MS, Clock

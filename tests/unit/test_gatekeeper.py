@@ -10,9 +10,9 @@ from served import POPULAR, linear_ranker, poisoned, served_bundle, slowed
 
 from learner.bundle import Bundle
 from learner.bundle_files import write_release
-from learner.catalogue import Item
-from learner.dataset import Interactions
-from learner.events import Kind
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions
+from learner.data.events import Kind
 from learner.gate import Decision, Limits
 from streams import gatekeeper
 from streams.gatekeeper import Case, look_over, try_out

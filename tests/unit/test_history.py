@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from learner import history as module
-from learner.dataset import Interactions
-from learner.history import Clicks, History, HistoryError, recent_and_replayed
+from learner.data import history as module
+from learner.data.dataset import Interactions
+from learner.data.history import Clicks, History, HistoryError, recent_and_replayed
 
 DAY_MS = 86_400_000
 GOLDEN = Path(__file__).parents[1] / "golden" / "history_v1"

@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord
 from served import served_bundle
 
 from learner.bundle_files import bundle_sha256, write_release
-from learner.catalogue import Catalogue, Item
+from learner.data.catalogue import Catalogue, Item
 from learner.release import LiveRelease
 from streams import learner_releases
 from streams.contract import ReleaseRecord, encode

@@ -6,8 +6,8 @@ import gzip
 import numpy as np
 import pytest
 
-from learner.dataset import Interactions, load_interactions
-from learner.events import Kind
+from learner.data.dataset import Interactions, load_interactions
+from learner.data.events import Kind
 from learner.leave_one_out import leave_one_out, leave_one_out_report, positions
 from learner.plan import ReplayError
 

@@ -16,7 +16,7 @@ from test_knowledge import knowing
 from indexer.item_index import queries
 from indexer.recall import recall_at_k
 from indexer.rows import KINDS, Kind
-from learner.catalogue import Catalogue, Item
+from learner.data.catalogue import Catalogue, Item
 from learner.release import write_release
 from streams import knowledge
 from streams.live import MEASURED, Live

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from learner import ml100k
-from learner.catalogue import Item
-from learner.dataset import load_interactions, load_items
+from learner.data import ml100k
+from learner.data.catalogue import Item
+from learner.data.dataset import load_interactions, load_items
 
 FILES = {
     "inter": b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"

@@ -8,9 +8,9 @@ from served import served_bundle
 
 from learner import minilm
 from learner.candidates import SOURCES, Candidates
-from learner.catalogue import Catalogue, Item
 from learner.content import ContentEncoder
-from learner.dataset import load_items
+from learner.data.catalogue import Catalogue, Item
+from learner.data.dataset import load_items
 from learner.release import Bundle, LiveRelease
 from learner.signals import Signals, SignalSettings
 from streams import queries

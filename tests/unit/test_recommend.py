@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from served import served_bundle
 
-from learner.catalogue import Catalogue, Item
-from learner.events import Kind
+from learner.data.catalogue import Catalogue, Item
+from learner.data.events import Kind
 from learner.release import LiveRelease, write_release
 from learner.signals import Signals, SignalSettings
 from streams.contract import Click, Request

@@ -11,10 +11,10 @@ import onnx
 from served import served_bundle
 
 from learner.bundle import Bundle, ReleaseError, Window
-from learner.catalogue import Catalogue, Item
 from learner.cold_start import ColdStart
 from learner.content import ContentEncoder
-from learner.dataset import Interactions
+from learner.data.catalogue import Catalogue, Item
+from learner.data.dataset import Interactions
 from learner.features import FEATURES, LAYOUT, OWN_ITEMS, Features
 from learner.lists import Layout, Lists
 from learner.ranker import RankerConfig, train_ranker

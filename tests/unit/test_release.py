@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from golden import make_release_v1 as tiny
 
-from learner.catalogue import Catalogue, Item
+from learner.data.catalogue import Catalogue, Item
+from learner.data.records import Lines
 from learner.features import FEATURES
-from learner.records import Lines
 from learner.release import (
     LiveRelease,
     ReleaseError,

@@ -6,7 +6,7 @@ import pytest
 from served import served_bundle
 
 from learner.bundle_files import write_release
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from streams import releases_command
 from streams.contract import ReleaseRecord
 from streams.releases_command import ReleasesError, add

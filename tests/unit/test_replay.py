@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.catalogue import Item
-from learner.events import Kind
+from learner.data.catalogue import Item
+from learner.data.events import Kind
+from learner.data.repeats import consuming_kinds, data_repeats, had_before
 from learner.plan import DAY_MS, ReplayError, Stream, cut_sessions, plan
-from learner.repeats import consuming_kinds, data_repeats, had_before
 from learner.replay import play
 from learner.replay_report import Learning, plot, report, table
 from learner.system import Ranking

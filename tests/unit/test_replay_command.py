@@ -8,8 +8,8 @@ import pytest
 from replay_world import stream, untrained_release
 from typer.testing import CliRunner
 
-from learner.dataset import load_interactions, load_items
-from learner.events import Kind
+from learner.data.dataset import load_interactions, load_items
+from learner.data.events import Kind
 from learner.plan import plan, stream_from
 from streams.cli import app
 

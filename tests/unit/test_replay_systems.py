@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from replay_world import EVENTS, ITEMS, POLICY, USERS, stream, untrained_release
 
-from learner.dataset import load_interactions, load_items
-from learner.events import Kind
+from learner.data.dataset import load_interactions, load_items
+from learner.data.events import Kind
 from learner.leaks import leak
 from learner.plan import plan, stream_from
 from learner.release import read_manifest

@@ -7,7 +7,7 @@ import pytest
 from served import poisoned, served_bundle
 from test_recommend import NOW, arrivals, world
 
-from learner.catalogue import Item
+from learner.data.catalogue import Item
 from learner.release import LiveRelease
 from streams.canary import assign
 from streams.contract import Click

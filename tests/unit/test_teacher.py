@@ -8,8 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from learner.content import ContentEncoder  # noqa: E402
-from learner.dataset import Interactions  # noqa: E402
-from learner.events import Kind  # noqa: E402
+from learner.data.dataset import Interactions  # noqa: E402
+from learner.data.events import Kind  # noqa: E402
 from learner.item_table import ItemContent  # noqa: E402
 from learner.leave_one_out import leave_one_out, leave_one_out_report  # noqa: E402
 from learner.leave_one_out_models import STUDENT, TEACHER, SequenceScorer  # noqa: E402

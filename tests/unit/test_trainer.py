@@ -10,9 +10,9 @@ from served import POPULAR, served_bundle
 
 from learner.bundle import ReleaseError, Window
 from learner.bundle_files import bundle_sha256, read_manifest, write_release
-from learner.catalogue import Item
-from learner.dataset import Interactions
-from learner.history import Clicks, History
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions
+from learner.data.history import Clicks, History
 from streams import gatekeeper
 from streams.contract import ReleaseRecord
 from streams.makers import Kind, Make

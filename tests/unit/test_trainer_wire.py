@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from learner.history import Clicks, History, HistoryError
+from learner.data.history import Clicks, History, HistoryError
 from streams import trainer_wire
 from streams.settings import load_settings
 from streams.trainer_wire import KafkaWire

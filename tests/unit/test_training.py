@@ -9,10 +9,10 @@ import pytest
 pytest.importorskip("torch")
 
 from learner import training_jobs
-from learner.catalogue import Catalogue, Item
 from learner.content import ContentEncoder
-from learner.dataset import Interactions
-from learner.events import Kind
+from learner.data.catalogue import Catalogue, Item
+from learner.data.dataset import Interactions
+from learner.data.events import Kind
 from learner.features import FEATURES, LAYOUT
 from learner.lists import Lists
 from learner.release import LiveRelease, load_release, read_release

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from learner.catalogue import Catalogue
-from learner.events import Kind
+from learner.data.catalogue import Catalogue
+from learner.data.events import Kind
 from streams.user_states import HISTORY, UserStates, decode_state, event_hash
 
 HIDDEN, VECTOR = 8, 4

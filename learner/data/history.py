@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
-from learner.dataset import Interactions
+from learner.data.dataset import Interactions
 
 FORMAT = 1
 STATE = "history.json"

@@ -1,7 +1,7 @@
 """Tables from files: CSV, gzipped CSV and Parquet, read into columns, with errors that name the place.
 
 Owns reading, conversion of text to numbers and the wording of what is wrong with a file. Knows nothing
-of what the columns mean: that is `learner.dataset`'s.
+of what the columns mean: that is `learner.data.dataset`'s.
 """
 
 import csv

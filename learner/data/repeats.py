@@ -7,7 +7,7 @@ it to every system alike.
 import numpy as np
 import numpy.typing as npt
 
-from learner.events import CONSUMPTION, INTEREST, Kind
+from learner.data.events import CONSUMPTION, INTEREST, Kind
 
 # Above this share of repeats among the clicks of known users, hiding what was consumed hides too many
 # right answers: ratings repeat in under 1 % of cases, shop sessions and groceries in 10 to 60 %.

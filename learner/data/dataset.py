@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from learner.catalogue import Item
-from learner.events import KIND_OF_WORD, Kind
-from learner.inputs import value_scale
-from learner.repeats import data_repeats
-from learner.tables import DataError, Table, read_table
+from learner.data.catalogue import Item
+from learner.data.events import KIND_OF_WORD, Kind
+from learner.data.inputs import value_scale
+from learner.data.repeats import data_repeats
+from learner.data.tables import DataError, Table, read_table
 
 __all__ = ["DataError", "Interactions", "load_interactions", "load_items"]
 
@@ -40,7 +40,7 @@ class Interactions:
     """Recorded events as parallel arrays (n,), in the file's order or in time order (`in_order`).
 
     user, item: int32, numbers into `user_ids` and `item_ids` (order of first appearance in the file)
-    time_ms: int64, Unix milliseconds; kind: uint8, codes of `learner.events.Kind`
+    time_ms: int64, Unix milliseconds; kind: uint8, codes of `learner.data.events.Kind`
     value: float32, rating, dwell seconds or price, nan where there is none
     place: int32, numbers into `scenarios`, whose first entry is None
     occurrence: int32, how many equal rows stand before this one in the file

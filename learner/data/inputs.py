@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.events import INTEREST, Kind
+from learner.data.events import INTEREST, Kind
 
 VALUE_LIMIT = 3.0  # normalised values are cut here: a price of 10,000 must not drown the item
 PRIOR_FLOOR = 0.05  # added to decayed popularity before the logarithm, in clicks
@@ -41,7 +41,7 @@ class EventLog(Protocol):
 
     @property
     def kind(self) -> NDArray[np.uint8]:
-        """Codes of `learner.events.Kind` (n,)."""
+        """Codes of `learner.data.events.Kind` (n,)."""
 
     @property
     def value(self) -> NDArray[np.float32]:
