@@ -15,7 +15,7 @@ import numpy.typing as npt
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.events import INTEREST
-from learner.metrics import RESAMPLES, WIDE, hit, interval, ndcg, reciprocal_rank, resampled
+from learner.judging.metrics import RESAMPLES, WIDE, hit, interval, ndcg, reciprocal_rank, resampled
 from learner.plan import ReplayError
 from learner.system import Ints
 

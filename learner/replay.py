@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from learner.metrics import LIST, novelty
+from learner.judging.metrics import LIST, novelty
 from learner.plan import Plan
 from learner.system import Ask, Event, Ints, Proposing, Ranking, System, Training
 

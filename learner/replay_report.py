@@ -16,7 +16,7 @@ from rich.table import Table
 
 from learner.baselines import BASELINES, CONTROLS, SINGLE_BASELINES
 from learner.data.repeats import repeat_share
-from learner.metrics import (
+from learner.judging.metrics import (
     RESAMPLES,
     WIDE,
     hit,

@@ -21,9 +21,9 @@ from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.ease import ease_rows, items_within
 from learner.features import LAYOUT
+from learner.judging.metrics import ndcg
 from learner.lists import Collect, Lists
 from learner.material import Material, pack, prepare
-from learner.metrics import ndcg
 from learner.ranker import RankerConfig, train_ranker
 from learner.release import LiveRelease
 from learner.student import StudentConfig

@@ -1,7 +1,7 @@
 """Who gets the canary, and how a user's next click answers the list before it.
 
 Owns the assignment of users and the matching of clicks with lists. Pure: `canary_watch` reads the topics.
-Knows no statistics (`learner.sequential` has them) and no roles.
+Knows no statistics (`learner.judging.sequential` has them) and no roles.
 """
 
 from collections import OrderedDict

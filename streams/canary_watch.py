@@ -2,7 +2,7 @@
 
 Owns the reading of `clicks` and `recommendations` for that, from the beginning of a running canary (so a
 restart forgets nothing) or else from now on, and the decisions: promotion, the way back, the alarm. The
-statistics are `learner.sequential`'s and `learner.drift`'s. One in the learner; knows no bundle.
+statistics are `learner.judging.sequential`'s and `learner.judging.drift`'s. One in the learner; knows no bundle.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-from learner.drift import HitRateDrift
-from learner.sequential import Arm, CanaryTest, Verdict
+from learner.judging.drift import HitRateDrift
+from learner.judging.sequential import Arm, CanaryTest, Verdict
 from streams.canary import Answer, Answers, decode_list
 from streams.contract import UNREADABLE, ReleaseRecord, decode_click
 from streams.events import Event

@@ -1,6 +1,6 @@
 """Puts a candidate beside the live release: the same clicks, the same moments, the same hot path.
 
-Owns the trial that `learner.gate` judges: both releases answer each of the newest clicks before either
+Owns the trial that `learner.judging.gate` judges: both releases answer each of the newest clicks before either
 learns from it, then answer interleaved batches against the clock. Reads bundles from folders and clicks
 from arrays; knows no broker and no roles.
 """
@@ -19,8 +19,8 @@ from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.data.events import INTEREST
 from learner.data.repeats import had_before
-from learner.gate import Decision, Limits, Trial, judge
-from learner.metrics import LIST, expected_position, novelty
+from learner.judging.gate import Decision, Limits, Trial, judge
+from learner.judging.metrics import LIST, expected_position, novelty
 from learner.release import ReleaseError
 from learner.signals import Signals, SignalSettings
 from streams.collecting import click_of

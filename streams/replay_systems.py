@@ -17,7 +17,7 @@ from learner.candidates import SOURCES, Asks
 from learner.content import ContentEncoder
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
-from learner.metrics import LIST
+from learner.judging.metrics import LIST
 from learner.replay import PROPOSALS
 from learner.system import Ask, Event, FirstPart, Ints, Ranking, System
 from learner.text_cache import TextCache

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from learner.data.dataset import load_interactions, load_items
 from learner.drift_world import change_of, changed
-from learner.metrics import LIST
+from learner.judging.metrics import LIST
 from learner.plan import Plan, plan, stream_from
 from learner.replay import play
 from learner.system import FirstPart, System

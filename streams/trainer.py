@@ -29,7 +29,7 @@ from learner.bundle_files import amend, bundle_sha256, read_manifest, read_relea
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.history import History, recent_and_replayed
-from learner.gate import MIN_ANSWERS, Decision, Limits
+from learner.judging.gate import MIN_ANSWERS, Decision, Limits
 from streams.contract import ReleaseRecord
 from streams.gatekeeper import HISTORY, Case, look_over, try_out
 from streams.makers import MAKERS, Kind, Make

@@ -19,7 +19,7 @@ from learner.baselines.popularity import HALF_LIVES_MS, Popularity, half_life_in
 from learner.baselines.scoring import Sums, walk_row
 from learner.baselines.sequence_rules import DISTANCE, tune_rules
 from learner.baselines.tuning import Budget, once, rehearse
-from learner.metrics import LIST
+from learner.judging.metrics import LIST
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 
 COMPONENTS = ("popularity", "popularity_second", "item_knn", "rules", "rules_decayed", "clicks")

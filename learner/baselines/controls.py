@@ -10,7 +10,7 @@ from learner.baselines.memory import Memory
 from learner.baselines.popularity import HALF_LIVES_MS
 from learner.data.catalogue import Item
 from learner.data.events import INTEREST
-from learner.metrics import LIST
+from learner.judging.metrics import LIST
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 
 

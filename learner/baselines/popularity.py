@@ -13,7 +13,7 @@ from learner.baselines.memory import DAY_MS, HOUR_MS, Doubles, Memory
 from learner.baselines.scoring import Sums, popularity_ranking, try_half_lives
 from learner.baselines.tuning import Budget, once, rehearse
 from learner.data.catalogue import Item
-from learner.metrics import LIST
+from learner.judging.metrics import LIST
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 
 # From an hour to none, about twice as long each: news live for hours, films for years.

@@ -19,7 +19,7 @@ from learner.baselines.memory import WINDOW, Memory
 from learner.baselines.popularity import HALF_LIVES_MS, Popularity
 from learner.baselines.tuning import Budget, once
 from learner.data.events import INTEREST
-from learner.metrics import ndcg
+from learner.judging.metrics import ndcg
 from learner.system import Ask, FirstPart, Ints, Ranking
 
 DIMENSIONS, BLOCKS, HEADS, DROPOUT = 64, 2, 2, 0.3

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learner.baselines.pairs import BLOCK, PairTable
-from learner.metrics import LIST
+from learner.judging.metrics import LIST
 from learner.system import DEPTH, Ints, Ranking
 
 Doubles = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ from learner.baselines.memory import Doubles, Memory
 from learner.baselines.popularity import HALF_LIVES_MS, Popularity, tune_popularity
 from learner.baselines.tuning import Budget, once, rehearse
 from learner.data.events import INTEREST
-from learner.metrics import LIST
+from learner.judging.metrics import LIST
 from learner.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
 
 LASTS = (3, 5, 10, 20)

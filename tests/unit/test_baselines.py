@@ -11,8 +11,8 @@ from learner.baselines import BASELINES, CONTROLS, baseline
 from learner.baselines.memory import DAY_MS, HOUR_MS, Memory
 from learner.baselines.pairs import PairTable, add_pairs
 from learner.data.events import Kind
+from learner.judging.metrics import hit
 from learner.leaks import altered_future, leak
-from learner.metrics import hit
 from learner.plan import Stream, plan
 from learner.replay import play
 from learner.replay_report import report

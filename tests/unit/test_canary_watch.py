@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("river")
 
-from learner.drift import HitRateDrift
+from learner.judging.drift import HitRateDrift
 from streams.canary import Answer, assign
 from streams.canary_watch import Judge
 from streams.contract import ReleaseRecord

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("river")
 
-from learner.drift import HitRateDrift
+from learner.judging.drift import HitRateDrift
 
 
 def alarms(drift: HitRateDrift, rate: float, answers: int, seed: int = 0) -> list[int]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learner.gate import MIN_ANSWERS, MIN_USERS, Limits, Trial, judge
+from learner.judging.gate import MIN_ANSWERS, MIN_USERS, Limits, Trial, judge
 
 
 def trial(

@@ -13,7 +13,7 @@ from learner.bundle_files import write_release
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.events import Kind
-from learner.gate import Decision, Limits
+from learner.judging.gate import Decision, Limits
 from streams import gatekeeper
 from streams.gatekeeper import Case, look_over, try_out
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.metrics import (
+from learner.judging.metrics import (
     expected_position,
     hit,
     interval,

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from learner.sequential import MIN_CLICKS, MIN_USERS, CanaryTest, Rate, difference
+from learner.judging.sequential import MIN_CLICKS, MIN_USERS, CanaryTest, Rate, difference
 
 
 def test_the_variance_is_that_over_users() -> None:

@@ -503,7 +503,7 @@ def test_an_operators_candidates_go_through_the_same_gate(settings: Settings, tm
 def test_a_candidate_that_nobody_comes_to_judge_makes_room(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("learner.gate.MIN_ANSWERS", 10_000)
+    monkeypatch.setattr("learner.judging.gate.MIN_ANSWERS", 10_000)
     bench = Bench(settings, tmp_path, live={"popularity_4": 1.0})
     bench.wire.clicks = 2000
     assert [said.split()[0] for said in bench.steps()] == ["trained", "published"]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.metrics import hit, interval, ndcg, per_group, resampled
+from learner.judging.metrics import hit, interval, ndcg, per_group, resampled
 
 Floats = NDArray[np.float64]
 Outcome = Literal["passed", "refused", "waits"]

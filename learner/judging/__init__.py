@@ -1,0 +1,1 @@
+"""Statistics alone: metrics, the gate, the canary's test, drift. Knows no models."""
