@@ -123,7 +123,7 @@ class Arrays:
     # what the training had left.
     calibration: Floats = field(default_factory=lambda: np.zeros(0, np.float32))  # (V,), or nothing
     calibration_begin: Floats = field(default_factory=lambda: np.zeros(0, np.float32))  # (V,), or nothing
-    encoder: dict[str, NDArray[Any]] = field(default_factory=dict)  # of `learner.content.ContentEncoder`
+    encoder: dict[str, NDArray[Any]] = field(default_factory=dict)  # of `learner.text.content.ContentEncoder`
 
 
 @dataclass(slots=True, eq=False)

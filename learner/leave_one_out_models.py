@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 
-from learner.content import ContentEncoder
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
 from learner.item_table import ItemContent
@@ -22,6 +21,7 @@ from learner.student import START, SequenceModel, Student, StudentConfig
 from learner.student_training import SoftTargets, train_model
 from learner.system import Ints
 from learner.teacher import Teacher, TeacherConfig
+from learner.text.content import ContentEncoder
 
 CHECKS = 10  # of the validation items in one training; the best stands
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learner.content import DIMENSIONS, ContentEncoder, text_of
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.data.events import Kind
@@ -28,7 +27,8 @@ from learner.release import Arrays, Bundle, Dims, EncoderCard, Manifest, Window,
 from learner.signals import SignalSettings
 from learner.student import Student
 from learner.student_export import step_model, student_arrays
-from learner.text_cache import TextCache
+from learner.text.cache import TextCache
+from learner.text.content import DIMENSIONS, ContentEncoder, text_of
 from learner.tuning import Tuning, tune
 
 FOREVER_MS = 1e15  # 30,000 years: pairs that do not fade, as a number that JSON has

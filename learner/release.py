@@ -53,7 +53,7 @@ class LiveRelease:
     model: arrays by the catalogue's item numbers; read them from here each time, growth replaces them
     own (capacity,) bool: the item has a vector of its own, from the release or from `set_vector`
     initial_vector (D,) float32: user vector before the first event
-    encoder: arrays of the text encoder, for `learner.content.ContentEncoder.from_arrays`
+    encoder: arrays of the text encoder, for `learner.text.content.ContentEncoder.from_arrays`
     """
 
     def __init__(

@@ -16,7 +16,6 @@ import optuna
 import torch
 from numpy.typing import NDArray
 
-from learner.content import ContentEncoder
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.ease import ease_rows, items_within
@@ -28,7 +27,8 @@ from learner.ranker import RankerConfig, train_ranker
 from learner.release import LiveRelease
 from learner.student import StudentConfig
 from learner.student_training import retrieval_ndcg, train_student
-from learner.text_cache import TextCache
+from learner.text.cache import TextCache
+from learner.text.content import ContentEncoder
 from learner.time_plan import LIST_S, REPLAY_S
 from learner.training_settings import TrainingSettings
 

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learner.content import ContentEncoder
 from learner.crew import Crew, Job, Tell
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
@@ -36,7 +35,8 @@ from learner.ranker import Ranker
 from learner.release import LiveRelease, release_id, write_release
 from learner.signals import SignalSettings
 from learner.student import Student
-from learner.text_cache import TextCache
+from learner.text.cache import TextCache
+from learner.text.content import ContentEncoder
 from learner.time_plan import (
     CONTENT_SHARE,
     LIST_S,

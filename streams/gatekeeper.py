@@ -299,7 +299,7 @@ def _count(clicks: NDArray[np.int64], number: int | None) -> int:
 
 def _contents(offline: Offline, items: Sequence[Item]) -> NDArray[np.float32]:
     """Content vectors (n, T) of new items, by the encoder that the release was made with."""
-    from learner.content import ContentEncoder
+    from learner.text.content import ContentEncoder
 
     release = offline.world.live.release
     encoder = ContentEncoder.load({"name": release.manifest.encoder.name}, release.encoder)

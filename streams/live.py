@@ -15,9 +15,9 @@ from indexer.item_index import ItemIndex, with_bias
 from indexer.item_index import queries as as_queries
 from indexer.recall import RecallMonitor
 from indexer.rows import Kind
-from learner.content import ContentEncoder
 from learner.data.catalogue import Catalogue
 from learner.release import LiveRelease, load_release
+from learner.text.content import ContentEncoder
 
 MEASURED = 100  # nearest items that recall is measured on: about as many as a list is made from
 

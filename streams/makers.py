@@ -20,8 +20,8 @@ from streams.settings import Settings
 
 if TYPE_CHECKING:
     from learner.bundle import Bundle
-    from learner.content import ContentEncoder
-    from learner.text_cache import TextCache
+    from learner.text.cache import TextCache
+    from learner.text.content import ContentEncoder
 
 log = structlog.get_logger()
 
@@ -90,12 +90,12 @@ MAKERS: Mapping[Kind, Make] = {"full": training, "ranker": refreshing}
 
 
 def _encoder(bundle: "Bundle", cache: "TextCache") -> "ContentEncoder":
-    from learner.content import ContentEncoder
+    from learner.text.content import ContentEncoder
 
     return ContentEncoder.load({"name": bundle.manifest.encoder.name}, bundle.arrays.encoder, cache=cache)
 
 
 def _texts(settings: Settings) -> "TextCache":
-    from learner.text_cache import TextCache
+    from learner.text.cache import TextCache
 
     return TextCache(settings.data_dir / "trainer" / "texts")

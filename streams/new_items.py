@@ -94,7 +94,7 @@ class NewItems:
     def _contents(self, release: LiveRelease, records: list[Item]) -> Floats:
         """Content vectors (n, T), by the encoder that the release was made with."""
         if self._encoder is None:
-            from learner.content import ContentEncoder
+            from learner.text.content import ContentEncoder
 
             self._encoder = ContentEncoder.load({"name": release.manifest.encoder.name}, release.encoder)
         contents: Floats = self._encoder.encode(records)

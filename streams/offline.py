@@ -25,7 +25,7 @@ from streams.recommend import Outcome, Ranked, World, ask, candidates_of, rank_a
 from streams.user_states import UserStates, event_hash
 
 if TYPE_CHECKING:
-    from learner.content import ContentEncoder
+    from learner.text.content import ContentEncoder
 
 
 class Offline:

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.candidates import SOURCES, Asks
-from learner.content import ContentEncoder
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
 from learner.judging.metrics import LIST
 from learner.replay import PROPOSALS
 from learner.system import Ask, Event, FirstPart, Ints, Ranking, System
-from learner.text_cache import TextCache
+from learner.text.cache import TextCache
+from learner.text.content import ContentEncoder
 from streams.contract import Click
 from streams.live import Live
 from streams.offline import Offline

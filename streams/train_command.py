@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from learner.crew import cores
 from learner.data.dataset import load_interactions, load_items
-from learner.text_cache import TextCache
+from learner.text.cache import TextCache
 from streams.settings import Settings
 
 REPEATS = {"yes": True, "no": False, "auto": None}

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from learner.data.dataset import load_interactions, load_items
-from learner.text_cache import TextCache
+from learner.text.cache import TextCache
 from streams.settings import Settings
 from streams.train_command import REPEATS, Bars, TrainError, display
 

@@ -9,7 +9,6 @@ from golden.make_release_v1 import tiny_bundle, tiny_student
 from onnx import TensorProto
 
 from learner.bundle_files import write_release
-from learner.content import DIMENSIONS
 from learner.data.catalogue import Item
 from learner.data.events import Kind
 from learner.features import FEATURES
@@ -17,6 +16,7 @@ from learner.plan import Stream
 from learner.release import Dims
 from learner.signals import SignalSettings
 from learner.system import FirstPart
+from learner.text.content import DIMENSIONS
 from streams.policy import Policy
 
 DIM, USERS, ITEMS, EVENTS = 8, 12, 40, 400

@@ -9,10 +9,10 @@ from golden import make_release_v1 as tiny
 from onnx import TensorProto, helper, numpy_helper
 
 from learner.bundle import Bundle
-from learner.content import DIMENSIONS, HASHED, ContentEncoder
 from learner.data.catalogue import Item
 from learner.features import FEATURES
 from learner.signals import SignalSettings
+from learner.text.content import DIMENSIONS, HASHED, ContentEncoder
 
 POPULAR = {"popularity_4": 1.0, "knn_10": 1.0, "rules": 1.0}
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from learner import content, minilm
-from learner.content import HASHED, MINILM, ContentEncoder, text_of
 from learner.data.catalogue import Item
 from learner.data.dataset import load_items
-from learner.text_cache import TextCache
-from learner.wordpiece import WordPieces, words
-from learner.words import hashed_words, telling_words
+from learner.text import content, minilm
+from learner.text.cache import TextCache
+from learner.text.content import HASHED, MINILM, ContentEncoder, text_of
+from learner.text.wordpiece import WordPieces, words
+from learner.text.words import hashed_words, telling_words
 
 needs_minilm = pytest.mark.skipif(not minilm.installed(), reason="needs: pip install 'nextclick[learner]'")
 
@@ -216,7 +216,7 @@ def test_the_cache_is_asked_once(tmp_path: Path) -> None:
 @needs_minilm
 def test_reading_wakes_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys; from learner.content import *; e = ContentEncoder.fit([Item(item_id='a', title='x'), "
+        "import sys; from learner.text.content import *; e = ContentEncoder.fit([Item(item_id='a', title='x'), "
         "Item(item_id='b', title='y')]); print({'torch', 'transformers'} & set(sys.modules))"
     )
     root = Path(__file__).parents[2]

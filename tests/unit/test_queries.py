@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from served import served_bundle
 
-from learner import minilm
 from learner.candidates import SOURCES, Candidates
-from learner.content import ContentEncoder
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import load_items
 from learner.release import Bundle, LiveRelease
 from learner.signals import Signals, SignalSettings
+from learner.text import minilm
+from learner.text.content import ContentEncoder
 from streams import queries
 from streams.contract import Click, Recommendation, Request
 from streams.intake import Arrival

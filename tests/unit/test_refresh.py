@@ -12,7 +12,6 @@ from served import served_bundle
 
 from learner.bundle import Bundle, ReleaseError, Window
 from learner.cold_start import ColdStart
-from learner.content import ContentEncoder
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.features import FEATURES, LAYOUT, OWN_ITEMS, Features
@@ -21,6 +20,7 @@ from learner.ranker import RankerConfig, train_ranker
 from learner.ranker_export import ranker_from_model, ranker_model
 from learner.refresh import refresh_release, student_time, with_items
 from learner.release import LiveRelease, load_release, read_release
+from learner.text.content import ContentEncoder
 
 pytestmark = pytest.mark.learner
 ITEMS = [Item(item_id=f"i{n}", title=f"Item {n}", categories=["drama"]) for n in range(10)]

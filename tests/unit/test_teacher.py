@@ -7,7 +7,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from learner.content import ContentEncoder  # noqa: E402
 from learner.data.dataset import Interactions  # noqa: E402
 from learner.data.events import Kind  # noqa: E402
 from learner.item_table import ItemContent  # noqa: E402
@@ -16,6 +15,7 @@ from learner.leave_one_out_models import STUDENT, TEACHER, SequenceScorer  # noq
 from learner.student import encode_histories  # noqa: E402
 from learner.student_training import SoftTargets, retrieval_ndcg, train_model  # noqa: E402
 from learner.teacher import Teacher, TeacherConfig  # noqa: E402
+from learner.text.content import ContentEncoder  # noqa: E402
 
 pytestmark = pytest.mark.learner
 SMALL = TeacherConfig(

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learner import minilm, words
 from learner.data.catalogue import Item
-from learner.text_cache import TextCache
-from learner.wordpiece import WordPieces
+from learner.text import minilm, words
+from learner.text.cache import TextCache
+from learner.text.wordpiece import WordPieces
 
 DIMENSIONS = 64  # keeps all that 384 say of which items go together; 32 lose a little (docs/log.md)
 MINILM = minilm.NAME

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.wordpiece import WordPieces
+from learner.text.wordpiece import WordPieces
 
 HASHED_SIZE = 512
 _BUCKETS = 4096
