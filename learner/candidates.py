@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
-from learner.neighbours import HEAD, WINDOW
-from learner.signals import Signals, decay, depth_of
-from learner.toplists import NEWEST
+from learner.signals.neighbours import HEAD, WINDOW
+from learner.signals.state import Signals, decay, depth_of
+from learner.signals.toplists import NEWEST
 
 # Nearest by the student, with the popularity prior; popular by a short and by a long half-life, and by the
 # short one among users of the same depth (`signals.DEPTHS`); what follows the last 10 items; what goes

@@ -33,8 +33,8 @@ from learner.candidates import (
 )
 from learner.data.catalogue import Catalogue
 from learner.lists import Layout
-from learner.neighbours import WINDOW
-from learner.signals import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, Signals, depth_of
+from learner.signals.neighbours import WINDOW
+from learner.signals.state import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, Signals, depth_of
 
 _STUDENT = ("student", "student_mean", "student_max", "student_rank", "student_cosine", "student_profile")
 _POPULARITY = (

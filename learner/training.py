@@ -33,7 +33,7 @@ from learner.lists import Collect
 from learner.material import pack, prepare
 from learner.ranker import Ranker
 from learner.release import LiveRelease, release_id, write_release
-from learner.signals import SignalSettings
+from learner.signals.state import SignalSettings
 from learner.student import Student
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder

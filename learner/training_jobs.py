@@ -24,7 +24,7 @@ from learner.lists import Collect, Lists
 from learner.material import Material, pack
 from learner.ranker import Ranker, train_ranker
 from learner.release import LiveRelease
-from learner.signals import DEPTH_HALF_LIVES, SignalSettings
+from learner.signals.state import DEPTH_HALF_LIVES, SignalSettings
 from learner.student import Student, StudentConfig, encode_histories
 from learner.student_training import (
     SoftTargets,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
-from learner.signals import DAY_MS, Signals
+from learner.signals.state import DAY_MS, Signals
 
 
 class Expiry:

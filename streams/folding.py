@@ -12,8 +12,8 @@ import numpy as np
 
 from learner.data.catalogue import Catalogue
 from learner.data.events import INTEREST, KIND_OF_WORD, Kind
-from learner.neighbours import WINDOW
-from learner.signals import Signals
+from learner.signals.neighbours import WINDOW
+from learner.signals.state import Signals
 from streams.clock import Clock
 from streams.contract import Click
 from streams.intake import Misplaced, Refused, admit

@@ -18,7 +18,7 @@ from mode.types import ServiceT
 
 from learner.data.catalogue import Catalogue
 from learner.release import ReleaseError
-from learner.signals import FRONTIER, SignalError, Signals, SignalSettings
+from learner.signals.state import FRONTIER, SignalError, Signals, SignalSettings
 from streams.clock import Clock
 from streams.contract import UNREADABLE, ReleaseRecord, decode_item, decode_release, decode_tombstone
 from streams.event_loop import trim_heap

@@ -18,7 +18,7 @@ from mode import Service
 
 from learner.data.catalogue import Catalogue
 from learner.release import LiveRelease
-from learner.signals import FRONTIER, SignalError, Signals
+from learner.signals.state import FRONTIER, SignalError, Signals
 from streams import kafka_client, topics
 from streams.canary_watch import CanaryWatch
 from streams.clock import Clock

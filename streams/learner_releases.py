@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from learner.bundle import Bundle
 from learner.data.catalogue import Catalogue
 from learner.release import LiveRelease, ReleaseError, bundle_sha256, read_release, try_models
-from learner.signals import SignalSettings
+from learner.signals.state import SignalSettings
 from streams.contract import UNREADABLE, ReleaseRecord, decode_release, encode
 from streams.delivery import Delivery, Outgoing, acknowledged
 from streams.release_store import StoreError, StoreUnreachable, fetch

@@ -45,7 +45,7 @@ def training(
     settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path
 ) -> str:
     """Trains everything anew within the time budget."""
-    from learner.signals import SignalSettings
+    from learner.signals.state import SignalSettings
     from learner.training import train_release
     from streams.collecting import collect
 

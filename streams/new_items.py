@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
 from learner.release import LiveRelease
-from learner.signals import Signals
+from learner.signals.state import Signals
 
 log = structlog.get_logger()
 

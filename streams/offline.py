@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from learner.candidates import EPSILON, Asks, Candidates
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import INTEREST, Kind
-from learner.neighbours import WINDOW
-from learner.signals import Signals, SignalSettings, decay
+from learner.signals.neighbours import WINDOW
+from learner.signals.state import Signals, SignalSettings, decay
 from streams.contract import Click
 from streams.intake import Arrival
 from streams.live import Live

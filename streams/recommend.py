@@ -19,7 +19,7 @@ from learner.data.catalogue import Catalogue
 from learner.data.events import INTEREST, KIND_OF_WORD, Kind
 from learner.data.inputs import log_gap
 from learner.features import KNOWN, Features, features
-from learner.signals import Signals
+from learner.signals.state import Signals
 from streams import queries
 from streams.contract import Click, ListedItem, Reason, Recommendation, Request, Trigger
 from streams.intake import Arrival

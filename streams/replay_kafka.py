@@ -20,7 +20,7 @@ from kafka import TopicPartition
 
 from learner.data.catalogue import Item
 from learner.release import read_release
-from learner.signals import FRONTIER
+from learner.signals.state import FRONTIER
 from learner.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
 from streams import kafka_client, topics
 from streams.contract import Recommendation, Request, encode

@@ -15,7 +15,7 @@ from learner.candidates import EPSILON
 from learner.data.inputs import log_gap
 from learner.distill import train_teachers
 from learner.item_table import ItemContent
-from learner.signals import SignalSettings, decay
+from learner.signals.state import SignalSettings, decay
 from learner.student import SequenceModel, StudentConfig
 from learner.system import Ask, FirstPart, Ranking
 from learner.teacher import TeacherConfig

@@ -6,7 +6,7 @@ that says up to which clicks everything has been sent. Knows nothing of clicks.
 
 import asyncio
 
-from learner.signals import FRONTIER, Signals
+from learner.signals.state import FRONTIER, Signals
 from streams.delivery import Acknowledgement, Delivery, Outgoing, acknowledged
 
 _ENCODED_AT_ONCE = 64  # records between two turns for heartbeats

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from learner.signals import Signals
+from learner.signals.state import Signals
 from streams.contract import Click, Request
 from streams.intake import Arrival
 from streams.recommend import World, recommend

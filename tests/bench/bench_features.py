@@ -19,7 +19,7 @@ from learner.candidates import Asks, ModelArrays, propose
 from learner.data.catalogue import Catalogue
 from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.features import FEATURES, features
-from learner.signals import Signals, SignalSettings
+from learner.signals.state import Signals, SignalSettings
 
 DATA = Path(os.environ.get("NEXTCLICK_DATA") or Path(__file__).parents[3] / "shared" / "data")
 DIMENSIONS, CANDIDATES, HISTORY, EASE = 64, 200, 50, 64

@@ -7,7 +7,7 @@ from served import served_bundle
 
 from learner.bundle_files import write_release
 from learner.data.catalogue import Item
-from learner.signals import DAY_MS, HALF_LIVES
+from learner.signals.state import DAY_MS, HALF_LIVES
 from tests.integration.conftest import System
 from tests.integration.test_swap import told
 from tests.integration.test_worker import START_MS, ready

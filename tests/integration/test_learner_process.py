@@ -21,7 +21,7 @@ from learner.bundle_files import write_release
 from learner.data.catalogue import Catalogue, Item
 from learner.features import FEATURES
 from learner.release import bundle_sha256, load_release
-from learner.signals import FRONTIER, Signals, SignalSettings
+from learner.signals.state import FRONTIER, Signals, SignalSettings
 from learner.text.content import DIMENSIONS, HASHED, ContentEncoder
 from streams import kafka_client
 from streams.partitioner import partition_of

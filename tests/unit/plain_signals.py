@@ -14,7 +14,7 @@ from learner.candidates import SOURCES, Asks, ModelArrays
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import AVERSION, INTEREST, Kind
 from learner.features import CENTRED, FOLLOWED, OWN_ITEM_COLUMNS, OWN_ITEMS, RAW
-from learner.signals import DAY_MS, DEPTH_HALF_LIVES, DEPTHS, SignalSettings
+from learner.signals.state import DAY_MS, DEPTH_HALF_LIVES, DEPTHS, SignalSettings
 
 YEAR_MS = 365.25 * DAY_MS
 f32 = np.float32

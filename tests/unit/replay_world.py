@@ -14,7 +14,7 @@ from learner.data.events import Kind
 from learner.features import FEATURES
 from learner.plan import Stream
 from learner.release import Dims
-from learner.signals import SignalSettings
+from learner.signals.state import SignalSettings
 from learner.system import FirstPart
 from learner.text.content import DIMENSIONS
 from streams.policy import Policy

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from learner.bundle import Bundle
 from learner.data.catalogue import Item
 from learner.features import FEATURES
-from learner.signals import SignalSettings
+from learner.signals.state import SignalSettings
 from learner.text.content import DIMENSIONS, HASHED, ContentEncoder
 
 POPULAR = {"popularity_4": 1.0, "knn_10": 1.0, "rules": 1.0}

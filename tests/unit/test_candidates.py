@@ -10,7 +10,7 @@ from test_features import SETTINGS, fold
 from learner.candidates import FRESH, SOURCES, propose
 from learner.data.catalogue import Item
 from learner.data.events import Kind
-from learner.signals import Signals
+from learner.signals.state import Signals
 
 NOTHING_NEAR = np.full((1, 1), -1, np.int32)
 

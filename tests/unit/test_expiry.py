@@ -4,7 +4,7 @@ import numpy as np
 from test_recommend import world
 
 from learner.data.catalogue import Item
-from learner.signals import DAY_MS
+from learner.signals.state import DAY_MS
 from streams.expiry import Expiry
 from streams.recommend import World
 

@@ -9,7 +9,7 @@ from plain_signals import Event, PlainSignals, a_world, asks_of, plain_features
 from learner.candidates import SOURCES, Candidates, propose
 from learner.data.events import INTEREST, Kind
 from learner.features import CENTRED, FEATURES, RAW, _take_logs, features
-from learner.signals import DAY_MS, Signals, SignalSettings
+from learner.signals.state import DAY_MS, Signals, SignalSettings
 from learner.training_jobs import newcomers_order
 
 SETTINGS = SignalSettings(pair_half_life_ms=5 * DAY_MS, neighbours=200)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from learner.data.catalogue import Catalogue
-from learner.neighbours import WINDOW
-from learner.signals import FRONTIER, Signals, SignalSettings
+from learner.signals.neighbours import WINDOW
+from learner.signals.state import FRONTIER, Signals, SignalSettings
 from streams.clock import DAY_MS, Clock
 from streams.folding import Folding, FoldingError
 from streams.partitioner import partition_of

@@ -13,7 +13,7 @@ from test_recommend import world
 
 from indexer.item_index import with_bias
 from learner.release import ReleaseError
-from learner.signals import DAY_MS, Signals
+from learner.signals.state import DAY_MS, Signals
 from streams import feeds
 from streams.clock import Clock
 from streams.contract import ReleaseRecord

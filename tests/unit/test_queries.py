@@ -10,7 +10,7 @@ from learner.candidates import SOURCES, Candidates
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import load_items
 from learner.release import Bundle, LiveRelease
-from learner.signals import Signals, SignalSettings
+from learner.signals.state import Signals, SignalSettings
 from learner.text import minilm
 from learner.text.content import ContentEncoder
 from streams import queries

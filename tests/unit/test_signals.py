@@ -9,14 +9,14 @@ from conftest import DATA
 from plain_signals import Event, PlainSignals, a_world, asks_of, tie
 from test_features import fold
 
-import learner.signals
+import learner.signals.state
 from learner.candidates import ModelArrays, propose
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import load_interactions, load_items
 from learner.data.events import Kind
 from learner.features import features
-from learner.neighbours import HEAD, WINDOW
-from learner.signals import (
+from learner.signals.neighbours import HEAD, WINDOW
+from learner.signals.state import (
     DAY_MS,
     DEPTH_HALF_LIVES,
     DEPTHS,
@@ -28,7 +28,7 @@ from learner.signals import (
     decay,
     depth_of,
 )
-from learner.toplists import TOP, top_of
+from learner.signals.toplists import TOP, top_of
 
 NONE = np.zeros(0, np.int32)
 
@@ -104,8 +104,8 @@ def test_moving_the_reference_loses_nothing(monkeypatch):
     catalogue, events, model = a_world(3)
     seen = []
     for highest_popularity, highest_pair in ((256, 40), (3, 2)):
-        monkeypatch.setattr(learner.signals, "_HIGHEST_POPULARITY", highest_popularity)
-        monkeypatch.setattr(learner.signals, "_HIGHEST_PAIR", highest_pair)
+        monkeypatch.setattr(learner.signals.state, "_HIGHEST_POPULARITY", highest_popularity)
+        monkeypatch.setattr(learner.signals.state, "_HIGHEST_PAIR", highest_pair)
         signals = Signals(SignalSettings(pair_half_life_ms=20 * DAY_MS), catalogue)
         histories = fold(events, signals)
         now = events[-1].time_ms

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Id
 from learner.data.events import INTEREST
-from learner.neighbours import WEIGHTS, WINDOW, Neighbours
-from learner.toplists import BORN, NEWEST, TOP, move_up, top_of
+from learner.signals.neighbours import WEIGHTS, WINDOW, Neighbours
+from learner.signals.toplists import BORN, NEWEST, TOP, move_up, top_of
 
 HOUR_MS = 3_600_000.0
 DAY_MS = 24 * HOUR_MS

@@ -1,0 +1,1 @@
+"""What all users' clicks say about items: decayed popularity, co-occurrence, recency."""
