@@ -13,8 +13,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.features import KNOWN
-from learner.lists import Lists
+from learner.ranking.features import KNOWN
+from learner.ranking.lists import Lists
 
 RATE = 0.015  # from .006 to .03 it hardly matters (docs/log.md)
 STEP = 250  # lists between two looks at what it has gained

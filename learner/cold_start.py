@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learner.lists import Lists
+from learner.ranking.lists import Lists
 
 PULL = 3000.0  # weight of the squared distance to popularity, in lists
 STEPS = 60  # of the optimiser, at most

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from learner.data.inputs import EventLog, ValueScale
 from learner.item_table import ItemContent
-from learner.lists import Lists
 from learner.ranker import Ranker
+from learner.ranking.lists import Lists
 from learner.student import EventSequences, SequenceModel, StudentConfig, encode_histories
 from learner.student_training import (
     Prior,

@@ -19,10 +19,10 @@ from learner.data.events import Kind
 from learner.data.inputs import INTEREST_KINDS
 from learner.data.repeats import consuming_kinds
 from learner.ease import EaseRows
-from learner.features import FEATURES
 from learner.item_table import ItemContent
 from learner.ranker import Ranker
 from learner.ranker_export import ranker_model
+from learner.ranking.features import FEATURES
 from learner.release import Arrays, Bundle, Dims, EncoderCard, Manifest, Window, mean_vectors
 from learner.signals.state import SignalSettings
 from learner.student import Student

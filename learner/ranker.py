@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from learner.cold_start import ColdStart
-from learner.lists import Layout, Lists
+from learner.ranking.lists import Layout, Lists
 
 LIMIT = 6.0  # standard deviations at which inputs are cut
 IMPOSSIBLE = -1e9  # score of a padded place

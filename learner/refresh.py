@@ -21,9 +21,9 @@ from learner.bundle_files import write_release
 from learner.calibration import Calibration
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
-from learner.lists import Collect
 from learner.ranker import refresh
 from learner.ranker_export import ranker_from_model, ranker_model
+from learner.ranking.lists import Collect
 from learner.release import LiveRelease
 from learner.text.content import ContentEncoder
 

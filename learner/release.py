@@ -30,11 +30,11 @@ from learner.bundle import (
     release_id,
 )
 from learner.bundle_files import bundle_sha256, read_manifest, read_release, write_release
-from learner.candidates import ModelArrays
 from learner.data.catalogue import Catalogue
 from learner.data.inputs import normalise_value, normalise_values
-from learner.features import FEATURES, Features
-from learner.own_items import LAYER, OwnItemLayer
+from learner.ranking.candidates import ModelArrays
+from learner.ranking.features import FEATURES, Features
+from learner.ranking.own_items import LAYER, OwnItemLayer
 
 __all__ = [
     "Arrays", "Bundle", "Dims", "EncoderCard", "LiveRelease", "Manifest", "ModelArrays", "ReleaseError",

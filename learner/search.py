@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.ease import ease_rows, items_within
-from learner.features import LAYOUT
 from learner.judging.metrics import ndcg
-from learner.lists import Collect, Lists
 from learner.material import Material, pack, prepare
 from learner.ranker import RankerConfig, train_ranker
+from learner.ranking.features import LAYOUT
+from learner.ranking.lists import Collect, Lists
 from learner.release import LiveRelease
 from learner.student import StudentConfig
 from learner.student_training import retrieval_ndcg, train_student

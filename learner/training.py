@@ -29,9 +29,9 @@ from learner.crew import Crew, Job, Tell
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.ease import EaseRows
-from learner.lists import Collect
 from learner.material import pack, prepare
 from learner.ranker import Ranker
+from learner.ranking.lists import Collect
 from learner.release import LiveRelease, release_id, write_release
 from learner.signals.state import SignalSettings
 from learner.student import Student

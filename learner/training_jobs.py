@@ -19,10 +19,10 @@ from learner.crew import Clock, Tell
 from learner.data.catalogue import Catalogue
 from learner.distill import ensemble_scores, teacher_targets, train_teachers
 from learner.ease import EaseRows, ease_rows, items_within
-from learner.features import FEATURES, LAYOUT
-from learner.lists import Collect, Lists
 from learner.material import Material, pack
 from learner.ranker import Ranker, train_ranker
+from learner.ranking.features import FEATURES, LAYOUT
+from learner.ranking.lists import Collect, Lists
 from learner.release import LiveRelease
 from learner.signals.state import DEPTH_HALF_LIVES, SignalSettings
 from learner.student import Student, StudentConfig, encode_histories

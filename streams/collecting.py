@@ -1,4 +1,4 @@
-"""Lists for the ranker to learn from, made by the hot path over recorded clicks (`learner.lists.Collect`).
+"""Lists for the ranker to learn from, made by the hot path over recorded clicks (`learner.ranking.lists.Collect`).
 
 Owns the walk: which clicks are asked about, and how many at once. A stretch of clicks is folded into its
 users' states one after the other, each ask noted before its click; its lists are then made in one go, and
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.candidates import Asks
 from learner.data.dataset import Interactions
 from learner.data.events import INTEREST, Kind
 from learner.data.repeats import had_before
-from learner.features import FEATURES
-from learner.lists import Lists
+from learner.ranking.candidates import Asks
+from learner.ranking.features import FEATURES
+from learner.ranking.lists import Lists
 from learner.release import LiveRelease
 from streams.contract import Click
 from streams.live import Live

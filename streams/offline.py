@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.candidates import EPSILON, Asks, Candidates
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import INTEREST, Kind
+from learner.ranking.candidates import EPSILON, Asks, Candidates
 from learner.signals.neighbours import WINDOW
 from learner.signals.state import Signals, SignalSettings, decay
 from streams.contract import Click

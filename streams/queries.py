@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.candidates import Candidates
+from learner.ranking.candidates import Candidates
 
 # Of nearness to the query beside the ranker's score, both in standard deviations over the candidates.
 WEIGHT = 2.0

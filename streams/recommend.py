@@ -14,11 +14,11 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.candidates import SOURCES, Asks, Candidates, propose
 from learner.data.catalogue import Catalogue
 from learner.data.events import INTEREST, KIND_OF_WORD, Kind
 from learner.data.inputs import log_gap
-from learner.features import KNOWN, Features, features
+from learner.ranking.candidates import SOURCES, Asks, Candidates, propose
+from learner.ranking.features import KNOWN, Features, features
 from learner.signals.state import Signals
 from streams import queries
 from streams.contract import Click, ListedItem, Reason, Recommendation, Request, Trigger

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.candidates import SOURCES, Asks
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
 from learner.judging.metrics import LIST
+from learner.ranking.candidates import SOURCES, Asks
 from learner.replay import PROPOSALS
 from learner.system import Ask, Event, FirstPart, Ints, Ranking, System
 from learner.text.cache import TextCache

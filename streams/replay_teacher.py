@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from numpy.typing import NDArray
 
-from learner.candidates import EPSILON
 from learner.data.inputs import log_gap
 from learner.distill import train_teachers
 from learner.item_table import ItemContent
+from learner.ranking.candidates import EPSILON
 from learner.signals.state import SignalSettings, decay
 from learner.student import SequenceModel, StudentConfig
 from learner.system import Ask, FirstPart, Ranking

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from learner.candidates import Asks, ModelArrays, propose
 from learner.data.catalogue import Catalogue
 from learner.data.dataset import Interactions, load_interactions, load_items
-from learner.features import FEATURES, features
+from learner.ranking.candidates import Asks, ModelArrays, propose
+from learner.ranking.features import FEATURES, features
 from learner.signals.state import Signals, SignalSettings
 
 DATA = Path(os.environ.get("NEXTCLICK_DATA") or Path(__file__).parents[3] / "shared" / "data")

@@ -15,10 +15,10 @@ import numpy as np
 import onnxruntime
 import torch
 
-from learner.features import FEATURES, LAYOUT, OWN_ITEMS, Features
 from learner.item_table import ItemContent
 from learner.ranker import Ranker, RankerConfig
 from learner.ranker_export import ranker_model
+from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
 from learner.release import _Ranker as Ranking
 from learner.student import Student, StudentConfig
 from learner.student_export import step_model

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from learner import training
 from learner.calibration import STEP, Calibration
 from learner.distill import ensemble_scores
-from learner.features import KNOWN, LAYOUT
-from learner.lists import Lists
 from learner.plan import plan, stream_from
 from learner.ranker import Ranker, refresh, train_ranker
+from learner.ranking.features import KNOWN, LAYOUT
+from learner.ranking.lists import Lists
 from learner.replay import play
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.training_jobs import NEGATIVES, calibration_of, stage_job

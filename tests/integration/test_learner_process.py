@@ -19,7 +19,7 @@ from kafka import KafkaProducer, TopicPartition
 
 from learner.bundle_files import write_release
 from learner.data.catalogue import Catalogue, Item
-from learner.features import FEATURES
+from learner.ranking.features import FEATURES
 from learner.release import bundle_sha256, load_release
 from learner.signals.state import FRONTIER, Signals, SignalSettings
 from learner.text.content import DIMENSIONS, HASHED, ContentEncoder

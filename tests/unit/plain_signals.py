@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from learner.candidates import SOURCES, Asks, ModelArrays
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import AVERSION, INTEREST, Kind
-from learner.features import CENTRED, FOLLOWED, OWN_ITEM_COLUMNS, OWN_ITEMS, RAW
+from learner.ranking.candidates import SOURCES, Asks, ModelArrays
+from learner.ranking.features import CENTRED, FOLLOWED, OWN_ITEM_COLUMNS, OWN_ITEMS, RAW
 from learner.signals.state import DAY_MS, DEPTH_HALF_LIVES, DEPTHS, SignalSettings
 
 YEAR_MS = 365.25 * DAY_MS

@@ -11,8 +11,8 @@ from onnx import TensorProto
 from learner.bundle_files import write_release
 from learner.data.catalogue import Item
 from learner.data.events import Kind
-from learner.features import FEATURES
 from learner.plan import Stream
+from learner.ranking.features import FEATURES
 from learner.release import Dims
 from learner.signals.state import SignalSettings
 from learner.system import FirstPart

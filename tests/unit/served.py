@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from learner.bundle import Bundle
 from learner.data.catalogue import Item
-from learner.features import FEATURES
+from learner.ranking.features import FEATURES
 from learner.signals.state import SignalSettings
 from learner.text.content import DIMENSIONS, HASHED, ContentEncoder
 

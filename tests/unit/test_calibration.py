@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from learner.calibration import STEP, Calibration
-from learner.features import FEATURES, KNOWN
-from learner.lists import Lists
+from learner.ranking.features import FEATURES, KNOWN
+from learner.ranking.lists import Lists
 
 ITEMS = 12
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from plain_signals import Event, PlainSignals, a_world, asks_of, plain_candidates
 from test_features import SETTINGS, fold
 
-from learner.candidates import FRESH, SOURCES, propose
 from learner.data.catalogue import Item
 from learner.data.events import Kind
+from learner.ranking.candidates import FRESH, SOURCES, propose
 from learner.signals.state import Signals
 
 NOTHING_NEAR = np.full((1, 1), -1, np.int32)

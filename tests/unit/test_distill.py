@@ -12,8 +12,8 @@ from test_teacher import SMALL, cycles, trained  # noqa: E402
 
 from learner.distill import ensemble_scores, teacher_targets, train_teachers  # noqa: E402
 from learner.item_table import ItemContent  # noqa: E402
-from learner.lists import Lists  # noqa: E402
 from learner.ranker import RankerConfig, train_ranker  # noqa: E402
+from learner.ranking.lists import Lists  # noqa: E402
 from learner.student import Student, StudentConfig, encode_histories  # noqa: E402
 from learner.student_training import Prior, train_student  # noqa: E402
 from learner.teacher import Teacher  # noqa: E402

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from plain_signals import Event, PlainSignals, a_world, asks_of, plain_features
 
-from learner.candidates import SOURCES, Candidates, propose
 from learner.data.events import INTEREST, Kind
-from learner.features import CENTRED, FEATURES, RAW, _take_logs, features
+from learner.ranking.candidates import SOURCES, Candidates, propose
+from learner.ranking.features import CENTRED, FEATURES, RAW, _take_logs, features
 from learner.signals.state import DAY_MS, Signals, SignalSettings
 from learner.training_jobs import newcomers_order
 

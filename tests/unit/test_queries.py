@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from served import served_bundle
 
-from learner.candidates import SOURCES, Candidates
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import load_items
+from learner.ranking.candidates import SOURCES, Candidates
 from learner.release import Bundle, LiveRelease
 from learner.signals.state import Signals, SignalSettings
 from learner.text import minilm

@@ -14,10 +14,10 @@ from learner.bundle import Bundle, ReleaseError, Window
 from learner.cold_start import ColdStart
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
-from learner.features import FEATURES, LAYOUT, OWN_ITEMS, Features
-from learner.lists import Layout, Lists
 from learner.ranker import RankerConfig, train_ranker
 from learner.ranker_export import ranker_from_model, ranker_model
+from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
+from learner.ranking.lists import Layout, Lists
 from learner.refresh import refresh_release, student_time, with_items
 from learner.release import LiveRelease, load_release, read_release
 from learner.text.content import ContentEncoder

@@ -13,7 +13,7 @@ from golden import make_release_v1 as tiny
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.records import Lines
-from learner.features import FEATURES
+from learner.ranking.features import FEATURES
 from learner.release import (
     LiveRelease,
     ReleaseError,

@@ -32,9 +32,9 @@ def trained(tmp_path):
 def trainable(monkeypatch):
     """Releases of `trained` get a ranker that can be trained further."""
     torch = pytest.importorskip("torch")
-    from learner.features import FEATURES
     from learner.ranker import Ranker, RankerConfig
     from learner.ranker_export import ranker_model
+    from learner.ranking.features import FEATURES
 
     torch.manual_seed(0)
     model = ranker_model([Ranker(np.zeros(len(FEATURES)), np.ones(len(FEATURES)), RankerConfig()).eval()])
@@ -306,8 +306,8 @@ def test_what_rankers_have_lost_fades(trained, monkeypatch):
 @pytest.mark.learner
 def test_what_a_ranker_lost_is_the_answers_cross_entropy():
     pytest.importorskip("torch")
-    from learner.lists import Lists
     from learner.ranker import Ranker, RankerConfig
+    from learner.ranking.lists import Lists
     from streams.replay_learning import _lost_more
 
     def linear(weight):

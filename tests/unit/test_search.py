@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 from test_training import FakePipeline, data_of, hashed, random_data
 
-from learner.lists import Lists
+from learner.ranking.lists import Lists
 from learner.search import list_ndcg, search
 from learner.training_settings import TrainingSettings, TrainingSettingsError
 

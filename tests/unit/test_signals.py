@@ -10,11 +10,11 @@ from plain_signals import Event, PlainSignals, a_world, asks_of, tie
 from test_features import fold
 
 import learner.signals.state
-from learner.candidates import ModelArrays, propose
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import load_interactions, load_items
 from learner.data.events import Kind
-from learner.features import features
+from learner.ranking.candidates import ModelArrays, propose
+from learner.ranking.features import features
 from learner.signals.neighbours import HEAD, WINDOW
 from learner.signals.state import (
     DAY_MS,

@@ -12,8 +12,8 @@ from learner import training_jobs
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.data.events import Kind
-from learner.features import FEATURES, LAYOUT
-from learner.lists import Lists
+from learner.ranking.features import FEATURES, LAYOUT
+from learner.ranking.lists import Lists
 from learner.release import LiveRelease, load_release, read_release
 from learner.text.content import ContentEncoder
 from learner.time_plan import LIST_S

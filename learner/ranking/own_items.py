@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.features import ITEM_CLICKS, OWN_ITEM_COLUMNS, OWN_ITEMS, Features
+from learner.ranking.features import ITEM_CLICKS, OWN_ITEM_COLUMNS, OWN_ITEMS, Features
 
 Floats = NDArray[np.float32]
 

@@ -19,7 +19,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.candidates import (
+from learner.data.catalogue import Catalogue
+from learner.ranking.candidates import (
     EPSILON,
     LAST,
     SOURCES,
@@ -31,8 +32,7 @@ from learner.candidates import (
     dot,
     interest,
 )
-from learner.data.catalogue import Catalogue
-from learner.lists import Layout
+from learner.ranking.lists import Layout
 from learner.signals.neighbours import WINDOW
 from learner.signals.state import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, Signals, depth_of
 
