@@ -23,7 +23,7 @@ from learner.item_table import ItemContent
 from learner.ranker import Ranker
 from learner.ranker_export import ranker_model
 from learner.ranking.features import FEATURES
-from learner.release import Arrays, Bundle, Dims, EncoderCard, Manifest, Window, mean_vectors
+from learner.release.live import Arrays, Bundle, Dims, EncoderCard, Manifest, Window, mean_vectors
 from learner.signals.state import SignalSettings
 from learner.student import Student
 from learner.student_export import step_model, student_arrays

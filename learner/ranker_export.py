@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from learner.bundle import RANKER, ReleaseError
 from learner.cold_start import ColdStart
 from learner.ranker import LIMIT, Ranker, RankerConfig
 from learner.ranking.lists import Layout
 from learner.ranking.own_items import LAYER
+from learner.release.bundle import RANKER, ReleaseError
 
 OPSET = 20  # the first with Gelu; ONNX Runtime reads it since 1.17
 IR_VERSION = 9

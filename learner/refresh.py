@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learner.bundle import Bundle, Manifest, ReleaseError, Window, release_id
-from learner.bundle_files import write_release
 from learner.calibration import Calibration
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.ranker import refresh
 from learner.ranker_export import ranker_from_model, ranker_model
 from learner.ranking.lists import Collect
-from learner.release import LiveRelease
+from learner.release.bundle import Bundle, Manifest, ReleaseError, Window, release_id
+from learner.release.files import write_release
+from learner.release.live import LiveRelease
 from learner.text.content import ContentEncoder
 
 LISTS = 20_000  # newest ones at most that are made: half a minute on one core

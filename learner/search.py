@@ -24,7 +24,7 @@ from learner.material import Material, pack, prepare
 from learner.ranker import RankerConfig, train_ranker
 from learner.ranking.features import LAYOUT
 from learner.ranking.lists import Collect, Lists
-from learner.release import LiveRelease
+from learner.release.live import LiveRelease
 from learner.student import StudentConfig
 from learner.student_training import retrieval_ndcg, train_student
 from learner.text.cache import TextCache

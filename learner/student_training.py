@@ -18,10 +18,10 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from learner.bundle import ReleaseError
 from learner.data.events import AVERSION, Kind
 from learner.data.inputs import INTEREST_KINDS, PRIOR_FLOOR, EventLog, ValueScale
 from learner.item_table import ItemContent
+from learner.release.bundle import ReleaseError
 from learner.student import START, EventSequences, SequenceModel, Student, StudentConfig, encode_histories
 
 Model = TypeVar("Model", bound=SequenceModel)

@@ -32,7 +32,7 @@ from learner.ease import EaseRows
 from learner.material import pack, prepare
 from learner.ranker import Ranker
 from learner.ranking.lists import Collect
-from learner.release import LiveRelease, release_id, write_release
+from learner.release.live import LiveRelease, release_id, write_release
 from learner.signals.state import SignalSettings
 from learner.student import Student
 from learner.text.cache import TextCache

@@ -23,7 +23,7 @@ from learner.material import Material, pack
 from learner.ranker import Ranker, train_ranker
 from learner.ranking.features import FEATURES, LAYOUT
 from learner.ranking.lists import Collect, Lists
-from learner.release import LiveRelease
+from learner.release.live import LiveRelease
 from learner.signals.state import DEPTH_HALF_LIVES, SignalSettings
 from learner.student import Student, StudentConfig, encode_histories
 from learner.student_training import (

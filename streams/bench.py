@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 from kafka import TopicPartition
 
-from learner.bundle import release_id
-from learner.bundle_files import amend
+from learner.release.bundle import release_id
+from learner.release.files import amend
 from streams import kafka_client
 from streams.announced import live
 from streams.contract import Click, Recommendation, Request, encode

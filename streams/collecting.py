@@ -19,7 +19,7 @@ from learner.data.repeats import had_before
 from learner.ranking.candidates import Asks
 from learner.ranking.features import FEATURES
 from learner.ranking.lists import Lists
-from learner.release import LiveRelease
+from learner.release.live import LiveRelease
 from streams.contract import Click
 from streams.live import Live
 from streams.offline import Offline

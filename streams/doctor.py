@@ -136,7 +136,7 @@ def _disk(folder: Path) -> Finding:
 def _release(place: Path) -> Finding:
     # Imported here, so that a missing package is a finding of its own and not the end of the others.
     from learner.data.catalogue import Catalogue
-    from learner.release import ReleaseError, load_release
+    from learner.release.live import ReleaseError, load_release
 
     try:
         release = load_release(place, Catalogue())

@@ -21,7 +21,7 @@ from learner.data.events import INTEREST
 from learner.data.repeats import had_before
 from learner.judging.gate import Decision, Limits, Trial, judge
 from learner.judging.metrics import LIST, expected_position, novelty
-from learner.release import ReleaseError
+from learner.release.live import ReleaseError
 from learner.signals.state import Signals, SignalSettings
 from streams.collecting import click_of
 from streams.contract import Click

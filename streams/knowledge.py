@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from mode.types import ServiceT
 
 from learner.data.catalogue import Catalogue
-from learner.release import ReleaseError
+from learner.release.live import ReleaseError
 from learner.signals.state import FRONTIER, SignalError, Signals, SignalSettings
 from streams.clock import Clock
 from streams.contract import UNREADABLE, ReleaseRecord, decode_item, decode_release, decode_tombstone

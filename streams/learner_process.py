@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from mode import Service
 
 from learner.data.catalogue import Catalogue
-from learner.release import LiveRelease
+from learner.release.live import LiveRelease
 from learner.signals.state import FRONTIER, SignalError, Signals
 from streams import kafka_client, topics
 from streams.canary_watch import CanaryWatch

@@ -14,9 +14,9 @@ import numpy as np
 import structlog
 from aiokafka import ConsumerRecord
 
-from learner.bundle import Bundle
 from learner.data.catalogue import Catalogue
-from learner.release import LiveRelease, ReleaseError, bundle_sha256, read_release, try_models
+from learner.release.bundle import Bundle
+from learner.release.live import LiveRelease, ReleaseError, bundle_sha256, read_release, try_models
 from learner.signals.state import SignalSettings
 from streams.contract import UNREADABLE, ReleaseRecord, decode_release, encode
 from streams.delivery import Delivery, Outgoing, acknowledged

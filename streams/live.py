@@ -16,7 +16,7 @@ from indexer.item_index import queries as as_queries
 from indexer.recall import RecallMonitor
 from indexer.rows import Kind
 from learner.data.catalogue import Catalogue
-from learner.release import LiveRelease, load_release
+from learner.release.live import LiveRelease, load_release
 from learner.text.content import ContentEncoder
 
 MEASURED = 100  # nearest items that recall is measured on: about as many as a list is made from
@@ -51,7 +51,7 @@ class Live:
     def load(cls, directory: Path | str, catalogue: Catalogue) -> "Live":
         """Verifies and loads a bundle and indexes every available item.
 
-        Raises `learner.release.ReleaseError`, which names the damaged file.
+        Raises `learner.release.live.ReleaseError`, which names the damaged file.
         """
         return cls(load_release(Path(directory), catalogue), catalogue)
 

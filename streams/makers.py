@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import structlog
 
-from learner.bundle import ReleaseError
-from learner.bundle_files import read_release
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
+from learner.release.bundle import ReleaseError
+from learner.release.files import read_release
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from learner.bundle import Bundle
+    from learner.release.bundle import Bundle
     from learner.text.cache import TextCache
     from learner.text.content import ContentEncoder
 

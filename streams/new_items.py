@@ -14,7 +14,7 @@ import structlog
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
-from learner.release import LiveRelease
+from learner.release.live import LiveRelease
 from learner.signals.state import Signals
 
 log = structlog.get_logger()

@@ -15,9 +15,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.bundle import Bundle
 from learner.data.catalogue import Catalogue
-from learner.release import LiveRelease, ReleaseError, read_release, try_models
+from learner.release.bundle import Bundle
+from learner.release.live import LiveRelease, ReleaseError, read_release, try_models
 from streams.contract import ReleaseRecord
 from streams.live import Live, adopt
 from streams.recommend import World

@@ -3,7 +3,7 @@
 Owns publishing so that a half-written release is never seen, fetching with checksums, and what is thrown
 away. On a file system a release is written under another name and renamed; object stores have no
 rename, so there the manifest, without which there is no release, is written last (one object is written
-whole or not at all). What the files hold is `learner.bundle`'s; which roles releases have is `roles`'.
+whole or not at all). What the files hold is `learner.release.bundle`'s; which roles releases have is `roles`'.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from learner.bundle import MANIFEST, Manifest, ReleaseError
-from learner.bundle_files import bundle_sha256, read_manifest, verify_release
+from learner.release.bundle import MANIFEST, Manifest, ReleaseError
+from learner.release.files import bundle_sha256, read_manifest, verify_release
 
 PARTIAL = ".partial"
 _STALE_SECONDS = 86_400.0  # a partial copy this old belongs to a process that is gone

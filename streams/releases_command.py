@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from learner.bundle import MANIFEST, Manifest, ReleaseError, release_id
-from learner.bundle_files import amend, bundle_sha256, read_manifest, read_release, verify_release
 from learner.data.catalogue import Catalogue
-from learner.release import LiveRelease
+from learner.release.bundle import MANIFEST, Manifest, ReleaseError, release_id
+from learner.release.files import amend, bundle_sha256, read_manifest, read_release, verify_release
+from learner.release.live import LiveRelease
 from streams import kafka_client, topics
 from streams.announced import records
 from streams.contract import ReleaseRecord, encode

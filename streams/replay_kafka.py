@@ -19,7 +19,7 @@ import numpy as np
 from kafka import TopicPartition
 
 from learner.data.catalogue import Item
-from learner.release import read_release
+from learner.release.live import read_release
 from learner.signals.state import FRONTIER
 from learner.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
 from streams import kafka_client, topics

@@ -11,7 +11,7 @@ import numpy as np
 from learner.crew import cores
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
-from learner.release import Manifest, read_manifest
+from learner.release.live import Manifest, read_manifest
 from learner.system import FirstPart
 from streams.collecting import collect
 

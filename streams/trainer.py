@@ -24,12 +24,12 @@ from typing import Any, Protocol
 
 import structlog
 
-from learner.bundle import Manifest, ReleaseError
-from learner.bundle_files import amend, bundle_sha256, read_manifest, read_release, verify_release
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.history import History, recent_and_replayed
 from learner.judging.gate import MIN_ANSWERS, Decision, Limits
+from learner.release.bundle import Manifest, ReleaseError
+from learner.release.files import amend, bundle_sha256, read_manifest, read_release, verify_release
 from streams.contract import ReleaseRecord
 from streams.gatekeeper import HISTORY, Case, look_over, try_out
 from streams.makers import MAKERS, Kind, Make

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from learner.bundle import ReleaseError
-from learner.bundle_files import read_manifest, read_release
+from learner.release.bundle import ReleaseError
+from learner.release.files import read_manifest, read_release
 from streams import kafka_client
 from streams.announced import announced, live
 from streams.contract import (

@@ -28,7 +28,7 @@ import structlog
 from aiokafka import ConsumerRecord
 from mode import Worker as ModeWorker
 
-from learner.bundle_files import read_manifest
+from learner.release.files import read_manifest
 from streams import kafka_client, topics
 from streams.batches import Batch, BatchSource
 from streams.changelog import Changelog, Restored

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from learner.data.dataset import Interactions
-    from learner.release import LiveRelease
+    from learner.release.live import LiveRelease
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def verify_releases(
 
     The exit code is 1 when something fails, else 0.
     """
-    from learner.bundle import ReleaseError
+    from learner.release.bundle import ReleaseError
     from streams.release_store import StoreError
     from streams.releases_command import ReleasesError, folder_of, roles_now, verify
 

@@ -19,7 +19,7 @@ from learner.item_table import ItemContent
 from learner.ranker import Ranker, RankerConfig
 from learner.ranker_export import ranker_model
 from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
-from learner.release import _Ranker as Ranking
+from learner.release.live import _Ranker as Ranking
 from learner.student import Student, StudentConfig
 from learner.student_export import step_model
 
@@ -27,7 +27,7 @@ CANDIDATES, CALLS = 200, 2000
 
 
 def session(model: bytes) -> onnxruntime.InferenceSession:
-    """The model as `learner.release` runs it."""
+    """The model as `learner.release.live` runs it."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_mem_pattern = False

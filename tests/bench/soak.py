@@ -233,7 +233,7 @@ def _settled(samples: list[tuple[float, float]], moved: float) -> list[float]:
 
 
 def _items(release: Path) -> list[str]:
-    from learner.bundle_files import read_release
+    from learner.release.files import read_release
 
     return [item.item_id for item in read_release(release).items]
 

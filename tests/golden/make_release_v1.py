@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from learner.bundle import Arrays, Bundle, Dims, EncoderCard, Manifest, Window
-from learner.bundle_files import write_release
 from learner.data.catalogue import Item
+from learner.release.bundle import Arrays, Bundle, Dims, EncoderCard, Manifest, Window
+from learner.release.files import write_release
 
 DIM, CONTENT, FEATURES = 4, 3, ("age", "popularity", "score")
 ITEMS = [

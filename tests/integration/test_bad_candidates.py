@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from served import POPULAR, poisoned, served_bundle, slowed
 
-from learner.bundle import Bundle, Window
-from learner.bundle_files import write_release
 from learner.data.dataset import Interactions, load_interactions, load_items
+from learner.release.bundle import Bundle, Window
+from learner.release.files import write_release
 from streams import gatekeeper, kafka_client
 from streams.collecting import click_of
 from streams.contract import encode

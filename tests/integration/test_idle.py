@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from served import served_bundle
 
-from learner.bundle_files import write_release
 from learner.data.catalogue import Item
+from learner.release.files import write_release
 from learner.signals.state import DAY_MS, HALF_LIVES
 from tests.integration.conftest import System
 from tests.integration.test_swap import told

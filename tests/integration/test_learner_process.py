@@ -17,10 +17,10 @@ import pytest
 from golden import make_release_v1 as tiny
 from kafka import KafkaProducer, TopicPartition
 
-from learner.bundle_files import write_release
 from learner.data.catalogue import Catalogue, Item
 from learner.ranking.features import FEATURES
-from learner.release import bundle_sha256, load_release
+from learner.release.files import write_release
+from learner.release.live import bundle_sha256, load_release
 from learner.signals.state import FRONTIER, Signals, SignalSettings
 from learner.text.content import DIMENSIONS, HASHED, ContentEncoder
 from streams import kafka_client

@@ -11,8 +11,8 @@ from golden import make_release_v1 as tiny
 from served import served_bundle
 from typer.testing import CliRunner
 
-from learner.bundle_files import write_release
 from learner.data.catalogue import Item
+from learner.release.files import write_release
 from streams.announced import records
 from streams.cli import app
 from streams.settings import Settings

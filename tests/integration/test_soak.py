@@ -6,8 +6,8 @@ import pytest
 from bench.soak import Plan, failures, soak
 from served import POPULAR, served_bundle
 
-from learner.bundle_files import write_release
 from learner.data.catalogue import Item
+from learner.release.files import write_release
 from tests.integration.conftest import System
 
 pytestmark = pytest.mark.broker

@@ -16,8 +16,8 @@ import pytest
 from served import POPULAR, poisoned, served_bundle
 from typer.testing import CliRunner
 
-from learner.bundle_files import bundle_sha256, write_release
 from learner.data.catalogue import Item
+from learner.release.files import bundle_sha256, write_release
 from streams.announced import records
 from streams.canary import assign
 from streams.cli import app

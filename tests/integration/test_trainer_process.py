@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from served import served_bundle
 
-from learner.bundle import Window
-from learner.bundle_files import verify_release, write_release
 from learner.data.dataset import Interactions, load_interactions, load_items
+from learner.release.bundle import Window
+from learner.release.files import verify_release, write_release
 from streams import kafka_client
 from streams.announced import records
 from streams.collecting import click_of

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from served import POPULAR, served_bundle
 
-from learner.bundle_files import write_release
 from learner.data.catalogue import Item
+from learner.release.files import write_release
 from tests.integration.conftest import ROOT, System
 from tests.integration.test_worker import wait_answered
 

@@ -8,12 +8,12 @@ from golden.make_release_v1 import model as onnx_model
 from golden.make_release_v1 import tiny_bundle, tiny_student
 from onnx import TensorProto
 
-from learner.bundle_files import write_release
 from learner.data.catalogue import Item
 from learner.data.events import Kind
 from learner.plan import Stream
 from learner.ranking.features import FEATURES
-from learner.release import Dims
+from learner.release.files import write_release
+from learner.release.live import Dims
 from learner.signals.state import SignalSettings
 from learner.system import FirstPart
 from learner.text.content import DIMENSIONS

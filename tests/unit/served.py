@@ -8,9 +8,9 @@ import onnx
 from golden import make_release_v1 as tiny
 from onnx import TensorProto, helper, numpy_helper
 
-from learner.bundle import Bundle
 from learner.data.catalogue import Item
 from learner.ranking.features import FEATURES
+from learner.release.bundle import Bundle
 from learner.signals.state import SignalSettings
 from learner.text.content import DIMENSIONS, HASHED, ContentEncoder
 

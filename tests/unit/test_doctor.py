@@ -8,7 +8,7 @@ import pytest
 from served import served_bundle
 
 from learner.data.catalogue import Item
-from learner.release import bundle_sha256, write_release
+from learner.release.live import bundle_sha256, write_release
 from streams import doctor
 from streams.contract import ReleaseRecord
 from streams.settings import Settings

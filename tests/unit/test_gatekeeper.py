@@ -8,12 +8,12 @@ import onnx
 import pytest
 from served import POPULAR, linear_ranker, poisoned, served_bundle, slowed
 
-from learner.bundle import Bundle
-from learner.bundle_files import write_release
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.events import Kind
 from learner.judging.gate import Decision, Limits
+from learner.release.bundle import Bundle
+from learner.release.files import write_release
 from streams import gatekeeper
 from streams.gatekeeper import Case, look_over, try_out
 

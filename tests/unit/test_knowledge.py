@@ -12,7 +12,7 @@ from mode import Service
 from test_recommend import world
 
 from indexer.item_index import with_bias
-from learner.release import ReleaseError
+from learner.release.live import ReleaseError
 from learner.signals.state import DAY_MS, Signals
 from streams import feeds
 from streams.clock import Clock

@@ -9,9 +9,9 @@ import pytest
 from aiokafka import ConsumerRecord
 from served import served_bundle
 
-from learner.bundle_files import bundle_sha256, write_release
 from learner.data.catalogue import Catalogue, Item
-from learner.release import LiveRelease
+from learner.release.files import bundle_sha256, write_release
+from learner.release.live import LiveRelease
 from streams import learner_releases
 from streams.contract import ReleaseRecord, encode
 from streams.learner_releases import LearnerReleases

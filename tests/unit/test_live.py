@@ -17,7 +17,7 @@ from indexer.item_index import queries
 from indexer.recall import recall_at_k
 from indexer.rows import KINDS, Kind
 from learner.data.catalogue import Catalogue, Item
-from learner.release import write_release
+from learner.release.live import write_release
 from streams import knowledge
 from streams.live import MEASURED, Live
 from streams.release_loader import Loader

@@ -9,7 +9,7 @@ from served import served_bundle
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import load_items
 from learner.ranking.candidates import SOURCES, Candidates
-from learner.release import Bundle, LiveRelease
+from learner.release.live import Bundle, LiveRelease
 from learner.signals.state import Signals, SignalSettings
 from learner.text import minilm
 from learner.text.content import ContentEncoder

@@ -10,7 +10,7 @@ from served import served_bundle
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
-from learner.release import LiveRelease, write_release
+from learner.release.live import LiveRelease, write_release
 from learner.signals.state import Signals, SignalSettings
 from streams.contract import Click, Request
 from streams.intake import Arrival

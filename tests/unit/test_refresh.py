@@ -10,7 +10,6 @@ pytest.importorskip("torch")
 import onnx
 from served import served_bundle
 
-from learner.bundle import Bundle, ReleaseError, Window
 from learner.cold_start import ColdStart
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
@@ -19,7 +18,8 @@ from learner.ranker_export import ranker_from_model, ranker_model
 from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
 from learner.ranking.lists import Layout, Lists
 from learner.refresh import refresh_release, student_time, with_items
-from learner.release import LiveRelease, load_release, read_release
+from learner.release.bundle import Bundle, ReleaseError, Window
+from learner.release.live import LiveRelease, load_release, read_release
 from learner.text.content import ContentEncoder
 
 pytestmark = pytest.mark.learner

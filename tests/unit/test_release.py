@@ -14,7 +14,7 @@ from golden import make_release_v1 as tiny
 from learner.data.catalogue import Catalogue, Item
 from learner.data.records import Lines
 from learner.ranking.features import FEATURES
-from learner.release import (
+from learner.release.live import (
     LiveRelease,
     ReleaseError,
     bundle_sha256,
@@ -277,7 +277,7 @@ def test_a_writer_that_is_killed_leaves_no_release(tmp_path: Path) -> None:
 import os, signal
 from pathlib import Path
 from golden.make_release_v1 import tiny_bundle
-from learner.release import write_release
+from learner.release.live import write_release
 crash = lambda path: os.kill(os.getpid(), signal.SIGKILL)
 write_release(Path({str(tmp_path / "r")!r}), tiny_bundle(), {{"index.faiss": crash}})
 """
@@ -398,9 +398,7 @@ def test_release_ids() -> None:
 
 
 def test_no_torch_on_the_way() -> None:
-    code = (
-        "import sys, learner.release; print({'torch', 'transformers', 'pandas', 'onnx'} & set(sys.modules))"
-    )
+    code = "import sys, learner.release.live; print({'torch', 'transformers', 'pandas', 'onnx'} & set(sys.modules))"
     assert python(code).stdout.strip() == "set()"
 
 

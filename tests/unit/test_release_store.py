@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from golden import make_release_v1 as tiny
 
-from learner.bundle_files import bundle_sha256, read_release, verify_release, write_release
+from learner.release.files import bundle_sha256, read_release, verify_release, write_release
 from streams import release_store
 from streams.release_store import ReleaseStore, StoreError, StoreUnreachable, fetch, manifest_at
 

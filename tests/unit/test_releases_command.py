@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from served import served_bundle
 
-from learner.bundle_files import write_release
 from learner.data.catalogue import Item
+from learner.release.files import write_release
 from streams import releases_command
 from streams.contract import ReleaseRecord
 from streams.releases_command import ReleasesError, add

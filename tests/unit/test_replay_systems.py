@@ -12,7 +12,7 @@ from learner.data.dataset import load_interactions, load_items
 from learner.data.events import Kind
 from learner.leaks import leak
 from learner.plan import plan, stream_from
-from learner.release import read_manifest
+from learner.release.live import read_manifest
 from learner.replay import play
 from learner.system import Ask, Training
 from streams.policy import Policy

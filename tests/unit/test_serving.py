@@ -8,7 +8,7 @@ from served import poisoned, served_bundle
 from test_recommend import NOW, arrivals, world
 
 from learner.data.catalogue import Item
-from learner.release import LiveRelease
+from learner.release.live import LiveRelease
 from streams.canary import assign
 from streams.contract import Click
 from streams.intake import Arrival

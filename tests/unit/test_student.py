@@ -8,10 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from learner.bundle import ReleaseError  # noqa: E402
 from learner.data.events import Kind  # noqa: E402
 from learner.data.inputs import log_gap, normalise_value, normalise_values, value_scale  # noqa: E402
 from learner.item_table import ItemContent  # noqa: E402
+from learner.release.bundle import ReleaseError  # noqa: E402
 from learner.student import Student, StudentConfig, encode_histories  # noqa: E402
 from learner.student_export import step_model, student_arrays  # noqa: E402
 from learner.student_training import Prior, Schedule, retrieval_ndcg, train_student  # noqa: E402

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from served import POPULAR, served_bundle
 
-from learner.bundle import ReleaseError, Window
-from learner.bundle_files import bundle_sha256, read_manifest, write_release
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.history import Clicks, History
+from learner.release.bundle import ReleaseError, Window
+from learner.release.files import bundle_sha256, read_manifest, write_release
 from streams import gatekeeper
 from streams.contract import ReleaseRecord
 from streams.makers import Kind, Make

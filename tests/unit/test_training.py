@@ -14,7 +14,7 @@ from learner.data.dataset import Interactions
 from learner.data.events import Kind
 from learner.ranking.features import FEATURES, LAYOUT
 from learner.ranking.lists import Lists
-from learner.release import LiveRelease, load_release, read_release
+from learner.release.live import LiveRelease, load_release, read_release
 from learner.text.content import ContentEncoder
 from learner.time_plan import LIST_S
 from learner.training import train_release

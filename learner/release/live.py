@@ -2,7 +2,7 @@
 
 Owns the alignment of a bundle with a catalogue, stand-in vectors of items that the release does not
 know, and the calls into ONNX Runtime. Knows no index, no users and no Kafka. Free of torch: workers
-import it. The files are `learner.bundle`'s.
+import it. The files are `learner.release.bundle`'s.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from learner.bundle import (
+from learner.data.catalogue import Catalogue
+from learner.data.inputs import normalise_value, normalise_values
+from learner.ranking.candidates import ModelArrays
+from learner.ranking.features import FEATURES, Features
+from learner.ranking.own_items import LAYER, OwnItemLayer
+from learner.release.bundle import (
     MANIFEST,
     RANKER,
     STUDENT,
@@ -29,12 +34,7 @@ from learner.bundle import (
     mean_vectors,
     release_id,
 )
-from learner.bundle_files import bundle_sha256, read_manifest, read_release, write_release
-from learner.data.catalogue import Catalogue
-from learner.data.inputs import normalise_value, normalise_values
-from learner.ranking.candidates import ModelArrays
-from learner.ranking.features import FEATURES, Features
-from learner.ranking.own_items import LAYER, OwnItemLayer
+from learner.release.files import bundle_sha256, read_manifest, read_release, write_release
 
 __all__ = [
     "Arrays", "Bundle", "Dims", "EncoderCard", "LiveRelease", "Manifest", "ModelArrays", "ReleaseError",

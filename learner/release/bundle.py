@@ -1,7 +1,7 @@
 """The release bundle, format version 1: a folder with everything that lists are made from, and no state.
 
-Owns what a bundle holds. Writing and verified reading are `learner.bundle_files`'; a bundle at work, in
-a process's numbering of items, is `learner.release`'s. Free of torch.
+Owns what a bundle holds. Writing and verified reading are `learner.release.files`'; a bundle at work, in
+a process's numbering of items, is `learner.release.live`'s. Free of torch.
 
 manifest.json        what the release is, and size and SHA-256 of every other file
 student.onnx         one step of the student

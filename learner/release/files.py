@@ -1,7 +1,7 @@
 """Release bundles on the disk: written whole or not at all, read only if every byte is as written.
 
 Owns checksums, atomic writing, verification and the wording of refusals. What the files hold is
-`learner.bundle`'s.
+`learner.release.bundle`'s.
 """
 
 import contextlib
@@ -20,7 +20,9 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from learner.bundle import (
+from learner.data.catalogue import Item
+from learner.data.records import Lines
+from learner.release.bundle import (
     FORMAT,
     ITEMS,
     MANIFEST,
@@ -34,8 +36,6 @@ from learner.bundle import (
     Manifest,
     ReleaseError,
 )
-from learner.data.catalogue import Item
-from learner.data.records import Lines
 
 _ENCODER = "encoder."  # prefix of the text encoder's arrays in vectors.safetensors
 _DTYPES: dict[str, np.dtype[Any]] = {
