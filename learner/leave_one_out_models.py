@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
-from learner.item_table import ItemContent
 from learner.leave_one_out import LeaveOneOut
-from learner.student import START, SequenceModel, Student, StudentConfig
-from learner.student_training import SoftTargets, train_model
+from learner.models.item_table import ItemContent
+from learner.models.student import START, SequenceModel, Student, StudentConfig
+from learner.models.student_training import SoftTargets, train_model
+from learner.models.teacher import Teacher, TeacherConfig
 from learner.system import Ints
-from learner.teacher import Teacher, TeacherConfig
 from learner.text.content import ContentEncoder
 
 CHECKS = 10  # of the validation items in one training; the best stands

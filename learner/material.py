@@ -18,15 +18,15 @@ from learner.data.dataset import Interactions
 from learner.data.events import Kind
 from learner.data.inputs import INTEREST_KINDS
 from learner.data.repeats import consuming_kinds
-from learner.ease import EaseRows
-from learner.item_table import ItemContent
-from learner.ranker import Ranker
-from learner.ranker_export import ranker_model
+from learner.models.ease import EaseRows
+from learner.models.item_table import ItemContent
+from learner.models.ranker import Ranker
+from learner.models.ranker_export import ranker_model
+from learner.models.student import Student
+from learner.models.student_export import step_model, student_arrays
 from learner.ranking.features import FEATURES
 from learner.release.live import Arrays, Bundle, Dims, EncoderCard, Manifest, Window, mean_vectors
 from learner.signals.state import SignalSettings
-from learner.student import Student
-from learner.student_export import step_model, student_arrays
 from learner.text.cache import TextCache
 from learner.text.content import DIMENSIONS, ContentEncoder, text_of
 from learner.tuning import Tuning, tune

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learner.calibration import Calibration
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
-from learner.ranker import refresh
-from learner.ranker_export import ranker_from_model, ranker_model
+from learner.models.calibration import Calibration
+from learner.models.ranker import refresh
+from learner.models.ranker_export import ranker_from_model, ranker_model
 from learner.ranking.lists import Collect
 from learner.release.bundle import Bundle, Manifest, ReleaseError, Window, release_id
 from learner.release.files import write_release

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
-from learner.ease import ease_rows, items_within
 from learner.judging.metrics import ndcg
 from learner.material import Material, pack, prepare
-from learner.ranker import RankerConfig, train_ranker
+from learner.models.ease import ease_rows, items_within
+from learner.models.ranker import RankerConfig, train_ranker
+from learner.models.student import StudentConfig
+from learner.models.student_training import retrieval_ndcg, train_student
 from learner.ranking.features import LAYOUT
 from learner.ranking.lists import Collect, Lists
 from learner.release.live import LiveRelease
-from learner.student import StudentConfig
-from learner.student_training import retrieval_ndcg, train_student
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
 from learner.time_plan import LIST_S, REPLAY_S

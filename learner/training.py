@@ -28,13 +28,13 @@ from numpy.typing import NDArray
 from learner.crew import Crew, Job, Tell
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
-from learner.ease import EaseRows
 from learner.material import pack, prepare
-from learner.ranker import Ranker
+from learner.models.ease import EaseRows
+from learner.models.ranker import Ranker
+from learner.models.student import Student
 from learner.ranking.lists import Collect
 from learner.release.live import LiveRelease, release_id, write_release
 from learner.signals.state import SignalSettings
-from learner.student import Student
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
 from learner.time_plan import (

@@ -13,25 +13,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.calibration import Calibration
-from learner.cold_start import fit_cold_start
 from learner.crew import Clock, Tell
 from learner.data.catalogue import Catalogue
-from learner.distill import ensemble_scores, teacher_targets, train_teachers
-from learner.ease import EaseRows, ease_rows, items_within
 from learner.material import Material, pack
-from learner.ranker import Ranker, train_ranker
-from learner.ranking.features import FEATURES, LAYOUT
-from learner.ranking.lists import Collect, Lists
-from learner.release.live import LiveRelease
-from learner.signals.state import DEPTH_HALF_LIVES, SignalSettings
-from learner.student import Student, StudentConfig, encode_histories
-from learner.student_training import (
+from learner.models.calibration import Calibration
+from learner.models.cold_start import fit_cold_start
+from learner.models.distill import ensemble_scores, teacher_targets, train_teachers
+from learner.models.ease import EaseRows, ease_rows, items_within
+from learner.models.ranker import Ranker, train_ranker
+from learner.models.student import Student, StudentConfig, encode_histories
+from learner.models.student_training import (
     SoftTargets,
     TrainingReport,
     retrieval_ndcg,
     train_student,
 )
+from learner.ranking.features import FEATURES, LAYOUT
+from learner.ranking.lists import Collect, Lists
+from learner.release.live import LiveRelease
+from learner.signals.state import DEPTH_HALF_LIVES, SignalSettings
 from learner.time_plan import EASE_SHARE, Stage
 from learner.training_settings import TrainingSettings
 from learner.tuning import Tuning

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from learner.ranker import RankerConfig
-from learner.student import StudentConfig
+from learner.models.ranker import RankerConfig
+from learner.models.student import StudentConfig
 
 
 class TrainingSettingsError(ValueError):

@@ -15,13 +15,13 @@ import numpy as np
 import onnxruntime
 import torch
 
-from learner.item_table import ItemContent
-from learner.ranker import Ranker, RankerConfig
-from learner.ranker_export import ranker_model
+from learner.models.item_table import ItemContent
+from learner.models.ranker import Ranker, RankerConfig
+from learner.models.ranker_export import ranker_model
+from learner.models.student import Student, StudentConfig
+from learner.models.student_export import step_model
 from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
 from learner.release.live import _Ranker as Ranking
-from learner.student import Student, StudentConfig
-from learner.student_export import step_model
 
 CANDIDATES, CALLS = 200, 2000
 

@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 
 from learner import training
-from learner.calibration import STEP, Calibration
-from learner.distill import ensemble_scores
+from learner.models.calibration import STEP, Calibration
+from learner.models.distill import ensemble_scores
+from learner.models.ranker import Ranker, refresh, train_ranker
 from learner.plan import plan, stream_from
-from learner.ranker import Ranker, refresh, train_ranker
 from learner.ranking.features import KNOWN, LAYOUT
 from learner.ranking.lists import Lists
 from learner.replay import play

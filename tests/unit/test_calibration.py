@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from learner.calibration import STEP, Calibration
+from learner.models.calibration import STEP, Calibration
 from learner.ranking.features import FEATURES, KNOWN
 from learner.ranking.lists import Lists
 

@@ -10,13 +10,13 @@ torch = pytest.importorskip("torch")
 
 from test_teacher import SMALL, cycles, trained  # noqa: E402
 
-from learner.distill import ensemble_scores, teacher_targets, train_teachers  # noqa: E402
-from learner.item_table import ItemContent  # noqa: E402
-from learner.ranker import RankerConfig, train_ranker  # noqa: E402
+from learner.models.distill import ensemble_scores, teacher_targets, train_teachers  # noqa: E402
+from learner.models.item_table import ItemContent  # noqa: E402
+from learner.models.ranker import RankerConfig, train_ranker  # noqa: E402
+from learner.models.student import Student, StudentConfig, encode_histories  # noqa: E402
+from learner.models.student_training import Prior, train_student  # noqa: E402
+from learner.models.teacher import Teacher  # noqa: E402
 from learner.ranking.lists import Lists  # noqa: E402
-from learner.student import Student, StudentConfig, encode_histories  # noqa: E402
-from learner.student_training import Prior, train_student  # noqa: E402
-from learner.teacher import Teacher  # noqa: E402
 
 pytestmark = pytest.mark.learner
 

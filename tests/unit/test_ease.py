@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from learner.data.events import Kind
-from learner.ease import ease_rows, items_within
+from learner.models.ease import ease_rows, items_within
 
 
 def log_of(user, item):

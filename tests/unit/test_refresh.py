@@ -10,11 +10,11 @@ pytest.importorskip("torch")
 import onnx
 from served import served_bundle
 
-from learner.cold_start import ColdStart
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
-from learner.ranker import RankerConfig, train_ranker
-from learner.ranker_export import ranker_from_model, ranker_model
+from learner.models.cold_start import ColdStart
+from learner.models.ranker import RankerConfig, train_ranker
+from learner.models.ranker_export import ranker_from_model, ranker_model
 from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
 from learner.ranking.lists import Layout, Lists
 from learner.refresh import refresh_release, student_time, with_items

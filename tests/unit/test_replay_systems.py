@@ -32,8 +32,8 @@ def trained(tmp_path):
 def trainable(monkeypatch):
     """Releases of `trained` get a ranker that can be trained further."""
     torch = pytest.importorskip("torch")
-    from learner.ranker import Ranker, RankerConfig
-    from learner.ranker_export import ranker_model
+    from learner.models.ranker import Ranker, RankerConfig
+    from learner.models.ranker_export import ranker_model
     from learner.ranking.features import FEATURES
 
     torch.manual_seed(0)
@@ -241,7 +241,7 @@ def test_a_release_that_has_seen_the_answers_is_refused(trained, tmp_path):
 @pytest.mark.learner
 def test_the_teacher_learns_a_walk_and_ranks_what_comes_next(trained, monkeypatch):
     pytest.importorskip("torch")
-    from learner.teacher import TeacherConfig
+    from learner.models.teacher import TeacherConfig
     from streams.replay_teacher import TeacherAlone
 
     quick = TeacherConfig(epochs=80, learning_rate=1e-2, dropout=0.0, id_dropout=0.0, warmup_steps=5)
@@ -306,7 +306,7 @@ def test_what_rankers_have_lost_fades(trained, monkeypatch):
 @pytest.mark.learner
 def test_what_a_ranker_lost_is_the_answers_cross_entropy():
     pytest.importorskip("torch")
-    from learner.ranker import Ranker, RankerConfig
+    from learner.models.ranker import Ranker, RankerConfig
     from learner.ranking.lists import Lists
     from streams.replay_learning import _lost_more
 

@@ -10,11 +10,11 @@ torch = pytest.importorskip("torch")
 
 from learner.data.events import Kind  # noqa: E402
 from learner.data.inputs import log_gap, normalise_value, normalise_values, value_scale  # noqa: E402
-from learner.item_table import ItemContent  # noqa: E402
+from learner.models.item_table import ItemContent  # noqa: E402
+from learner.models.student import Student, StudentConfig, encode_histories  # noqa: E402
+from learner.models.student_export import step_model, student_arrays  # noqa: E402
+from learner.models.student_training import Prior, Schedule, retrieval_ndcg, train_student  # noqa: E402
 from learner.release.bundle import ReleaseError  # noqa: E402
-from learner.student import Student, StudentConfig, encode_histories  # noqa: E402
-from learner.student_export import step_model, student_arrays  # noqa: E402
-from learner.student_training import Prior, Schedule, retrieval_ndcg, train_student  # noqa: E402
 
 pytestmark = pytest.mark.learner
 SMALL = StudentConfig(dim=16, dropout=0.0, epochs=30, batch_events=256, warmup_steps=5, context=4)

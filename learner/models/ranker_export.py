@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from learner.cold_start import ColdStart
-from learner.ranker import LIMIT, Ranker, RankerConfig
+from learner.models.cold_start import ColdStart
+from learner.models.ranker import LIMIT, Ranker, RankerConfig
 from learner.ranking.lists import Layout
 from learner.ranking.own_items import LAYER
 from learner.release.bundle import RANKER, ReleaseError

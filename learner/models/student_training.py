@@ -20,9 +20,16 @@ from torch import Tensor, nn
 
 from learner.data.events import AVERSION, Kind
 from learner.data.inputs import INTEREST_KINDS, PRIOR_FLOOR, EventLog, ValueScale
-from learner.item_table import ItemContent
+from learner.models.item_table import ItemContent
+from learner.models.student import (
+    START,
+    EventSequences,
+    SequenceModel,
+    Student,
+    StudentConfig,
+    encode_histories,
+)
 from learner.release.bundle import ReleaseError
-from learner.student import START, EventSequences, SequenceModel, Student, StudentConfig, encode_histories
 
 Model = TypeVar("Model", bound=SequenceModel)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from learner.data.events import Kind
-from learner.student import AVERSION_KEEP, AVERSION_KINDS, GAP_SCALE, Layer, Student
+from learner.models.student import AVERSION_KEEP, AVERSION_KINDS, GAP_SCALE, Layer, Student
 
 OPSET = 20  # the first with Gelu; ONNX Runtime reads it since 1.17
 IR_VERSION = 9

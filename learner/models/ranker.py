@@ -1,7 +1,7 @@
 """The ranker: a small MLP that orders the candidates of a list by their features.
 
 Owns its network, listwise training and the warm refresh on newly answered lists; how it is written as ONNX
-is `learner.ranker_export`'s. Does not know what the features mean, but which of them are of one own item of
+is `learner.models.ranker_export`'s. Does not know what the features mean, but which of them are of one own item of
 the user each: those go through one small layer, the same for all own items, and are summed (target attention
 as in Zhou et al. 2018, "Deep Interest Network", without its softmax: a candidate that many own items speak
 for is to score higher).
@@ -23,7 +23,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from learner.cold_start import ColdStart
+from learner.models.cold_start import ColdStart
 from learner.ranking.lists import Layout, Lists
 
 LIMIT = 6.0  # standard deviations at which inputs are cut

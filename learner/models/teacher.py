@@ -1,8 +1,8 @@
 """The teacher: a causal transformer that reads a user's whole window of events at once.
 
-Owns the network alone. It is trained by `learner.student_training.train_model` with the student's loss and
+Owns the network alone. It is trained by `learner.models.student_training.train_model` with the student's loss and
 read by the same `encode_histories`, so that what differs is the architecture and nothing else. It costs
-O(window) a click and never serves: what it knows reaches the student by `learner.distill`.
+O(window) a click and never serves: what it knows reaches the student by `learner.models.distill`.
 
 The recipe is eSASRec's (Tikhonovich et al. 2025, arXiv 2508.06450): SASRec (Kang & McAuley 2018) with the
 gated residuals of LiGR (Borisyuk et al. 2025) and sampled softmax. Added are the student's inputs (kind,
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from learner.data.events import Kind
 from learner.data.inputs import INTEREST_KINDS
-from learner.item_table import ItemContent
-from learner.student import GAP_SCALE, START, SequenceModel, StudentConfig
+from learner.models.item_table import ItemContent
+from learner.models.student import GAP_SCALE, START, SequenceModel, StudentConfig
 
 FAR = 64  # distances from here on share a bias
 NEVER = -1e9

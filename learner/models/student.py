@@ -1,7 +1,7 @@
 """The student: a minGRU that turns a user's events, one by one, into a user vector.
 
-Owns the network and the encoding of whole event logs. Training it is `learner.student_training`'s,
-exporting it as one ONNX step `learner.student_export`'s. Does not know candidates, signals, releases or
+Owns the network and the encoding of whole event logs. Training it is `learner.models.student_training`'s,
+exporting it as one ONNX step `learner.models.student_export`'s. Does not know candidates, signals, releases or
 the catalogue: items are rows of the arrays it is given.
 
 score(user, item) = user_vector · vectors[item] + bias[item] + prior_weight · log(decayed popularity + .05)
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from learner.data.events import AVERSION, Kind
 from learner.data.inputs import INTEREST_KINDS, EventLog, ValueScale, log_gap, normalise_values
-from learner.item_table import ItemContent, ItemTable
+from learner.models.item_table import ItemContent, ItemTable
 
 START = len(Kind)  # pseudo kind before a user's first event: nothing is read, `initial` is the output
 GAP_SCALE = 0.1  # log(1 + seconds) reaches 20: brought near 1

@@ -15,11 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from learner.data.inputs import EventLog, ValueScale
-from learner.item_table import ItemContent
-from learner.ranker import Ranker
-from learner.ranking.lists import Lists
-from learner.student import EventSequences, SequenceModel, StudentConfig, encode_histories
-from learner.student_training import (
+from learner.models.item_table import ItemContent
+from learner.models.ranker import Ranker
+from learner.models.student import EventSequences, SequenceModel, StudentConfig, encode_histories
+from learner.models.student_training import (
     Prior,
     Progress,
     SoftTargets,
@@ -27,7 +26,8 @@ from learner.student_training import (
     train_model,
     train_student,
 )
-from learner.teacher import Teacher, TeacherConfig
+from learner.models.teacher import Teacher, TeacherConfig
+from learner.ranking.lists import Lists
 
 TOP = 30  # items of the teachers' list
 _AT_ONCE = 512  # events scored together: 512 × 12,000 float32 are 25 MB
