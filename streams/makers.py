@@ -46,7 +46,7 @@ def training(
 ) -> str:
     """Trains everything anew within the time budget."""
     from learner.signals.state import SignalSettings
-    from learner.training import train_release
+    from learner.training.train import train_release
     from streams.collecting import collect
 
     cache = _texts(settings)
@@ -76,7 +76,7 @@ def refreshing(
     settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path
 ) -> str:
     """Lets the live release's ranker learn from lists that were answered since its student was trained."""
-    from learner.refresh import refresh_release
+    from learner.training.refresh import refresh_release
     from streams.collecting import collect
 
     if live is None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from learner.data.catalogue import Item
 from learner.system import Event, FirstPart, Ints
-from learner.training import train_release
+from learner.training.train import train_release
 from streams.collecting import collect
 from streams.live import Live
 from streams.policy import Policy

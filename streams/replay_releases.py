@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from learner.crew import cores
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.release.live import Manifest, read_manifest
 from learner.system import FirstPart
+from learner.training.crew import cores
 from streams.collecting import collect
 
 Progress = Callable[[str, float, str], None]  # step, its finished share, a short text
@@ -81,8 +81,8 @@ def train(
     first: FirstPart, out: Path, budget_minutes: float, progress: Progress, *, distil: bool = False
 ) -> None:
     """A release from the first part alone: items that have not entered by its end are unknown to it."""
-    from learner.training import train_release
-    from learner.training_settings import TrainingSettings
+    from learner.training.settings import TrainingSettings
+    from learner.training.train import train_release
 
     data, records = recorded(first)
     out.parent.mkdir(parents=True, exist_ok=True)

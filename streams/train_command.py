@@ -1,6 +1,6 @@
 """`nextclick train`: files in, a release out, with progress.
 
-Owns the command's words on the screen. The training itself is `learner.training`; the hot path that makes
+Owns the command's words on the screen. The training itself is `learner.training.train`; the hot path that makes
 its lists is `collecting.collect`.
 """
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from learner.crew import cores
 from learner.data.dataset import load_interactions, load_items
 from learner.text.cache import TextCache
+from learner.training.crew import cores
 from streams.settings import Settings
 
 REPEATS = {"yes": True, "no": False, "auto": None}
@@ -66,8 +66,8 @@ def run(
     """
     started = time.monotonic()
     try:
-        from learner.training import train_release
-        from learner.training_settings import TrainingSettings, TrainingSettingsError
+        from learner.training.settings import TrainingSettings, TrainingSettingsError
+        from learner.training.train import train_release
     except ModuleNotFoundError as error:
         raise TrainError(
             f"training needs the extra `learner` ({error.name} is missing): pip install 'nextclick[learner]'"

@@ -1,6 +1,6 @@
 """`nextclick tune`: files in, a file of training settings out, with progress.
 
-Owns the command's words on the screen. The search itself is `learner.search`; the hot path that makes its
+Owns the command's words on the screen. The search itself is `learner.training.search`; the hot path that makes its
 lists is `collecting.collect`.
 """
 
@@ -29,7 +29,7 @@ def run(
     """Searches on the first `to` of the events and writes the settings found to `out`."""
     started = time.monotonic()
     try:
-        from learner.search import search
+        from learner.training.search import search
     except ModuleNotFoundError as error:
         raise TrainError(
             f"the search needs the extra `learner` ({error.name} is missing): "

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learner import training
 from learner.models.calibration import STEP, Calibration
 from learner.models.distill import ensemble_scores
 from learner.models.ranker import Ranker, refresh, train_ranker
@@ -29,7 +28,8 @@ from learner.ranking.features import KNOWN, LAYOUT
 from learner.ranking.lists import Lists
 from learner.replay import play
 from learner.system import Ask, Event, FirstPart, Ints, Ranking
-from learner.training_jobs import NEGATIVES, calibration_of, stage_job
+from learner.training import train
+from learner.training.jobs import NEGATIVES, calibration_of, stage_job
 from streams import replay_releases
 from streams.policy import Policy
 from streams.recommend import Ranked
@@ -84,7 +84,7 @@ def make(data: Path, without: Sequence[str], folder: Path) -> None:
             shutil.copytree(made, folder / f"train-{made.name}", dirs_exist_ok=True)
         return made, answered
 
-    training.stage_job = kept_job
+    train.stage_job = kept_job
     replay_releases.cores = lambda: 1  # in this process, where the job above is
     clicks, items = _loaded(data / "interactions.csv.gz", data / "items.csv.gz", without)
     made = plan(stream_from(clicks, items, 0), split=SPLIT, seed=0)
@@ -106,7 +106,7 @@ def write(lists: Lists, folder: Path) -> None:
 
 
 def read(folder: Path) -> Lists:
-    """What `write`, or a stage of a training, has left."""
+    """What `write`, or a stage of a train, has left."""
     return Lists(*(np.load(folder / f"{part}.npy") for part in PARTS))
 
 

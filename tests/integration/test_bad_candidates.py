@@ -37,7 +37,7 @@ def clicks(recorded: Path) -> Interactions:
 
 def shuffled(clicks: Interactions, recorded: Path, out: Path) -> Path:
     """Trained as any other, on clicks whose items were exchanged among each other."""
-    from learner.training import train_release
+    from learner.training.train import train_release
     from streams.collecting import collect
 
     first = clicks.at(slice(0, 4000))

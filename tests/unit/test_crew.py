@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from learner import crew
-from learner.crew import Crew, Job
+from learner.training import crew
+from learner.training.crew import Crew, Job
 
 
 def scaled(context, tell, clock, number):
@@ -51,7 +51,7 @@ def test_what_a_job_raises_is_raised_at_once(processes) -> None:
 _PARENT = """
 import sys, time
 sys.path.insert(0, {here!r})
-from learner.crew import Crew, Job
+from learner.training.crew import Crew, Job
 from test_crew import told_and_sleeping
 if __name__ == "__main__":
     with Crew(0, 2, lambda *what: print(what[2], flush=True), time.perf_counter) as crew:

@@ -10,7 +10,7 @@ from learner.data.events import INTEREST, Kind
 from learner.ranking.candidates import SOURCES, Candidates, propose
 from learner.ranking.features import CENTRED, FEATURES, RAW, _take_logs, features
 from learner.signals.state import DAY_MS, Signals, SignalSettings
-from learner.training_jobs import newcomers_order
+from learner.training.jobs import newcomers_order
 
 SETTINGS = SignalSettings(pair_half_life_ms=5 * DAY_MS, neighbours=200)
 

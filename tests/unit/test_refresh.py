@@ -17,10 +17,10 @@ from learner.models.ranker import RankerConfig, train_ranker
 from learner.models.ranker_export import ranker_from_model, ranker_model
 from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
 from learner.ranking.lists import Layout, Lists
-from learner.refresh import refresh_release, student_time, with_items
 from learner.release.bundle import Bundle, ReleaseError, Window
 from learner.release.live import LiveRelease, load_release, read_release
 from learner.text.content import ContentEncoder
+from learner.training.refresh import refresh_release, student_time, with_items
 
 pytestmark = pytest.mark.learner
 ITEMS = [Item(item_id=f"i{n}", title=f"Item {n}", categories=["drama"]) for n in range(10)]

@@ -10,8 +10,8 @@ pytest.importorskip("torch")
 from test_training import FakePipeline, data_of, hashed, random_data
 
 from learner.ranking.lists import Lists
-from learner.search import list_ndcg, search
-from learner.training_settings import TrainingSettings, TrainingSettingsError
+from learner.training.search import list_ndcg, search
+from learner.training.settings import TrainingSettings, TrainingSettingsError
 
 pytestmark = pytest.mark.learner
 

@@ -2,7 +2,15 @@
 
 import pytest
 
-from learner.time_plan import LIST_S, REPLAY_S, WRITING_SHARE, Budget, plan_stages, shares_of, slowness_of
+from learner.training.time_plan import (
+    LIST_S,
+    REPLAY_S,
+    WRITING_SHARE,
+    Budget,
+    plan_stages,
+    shares_of,
+    slowness_of,
+)
 
 
 def cost(stages, slowness=1.0) -> float:

@@ -8,7 +8,6 @@ import pytest
 
 pytest.importorskip("torch")
 
-from learner import training_jobs
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.data.events import Kind
@@ -16,9 +15,10 @@ from learner.ranking.features import FEATURES, LAYOUT
 from learner.ranking.lists import Lists
 from learner.release.live import LiveRelease, load_release, read_release
 from learner.text.content import ContentEncoder
-from learner.time_plan import LIST_S
-from learner.training import train_release
-from learner.training_settings import TrainingSettings
+from learner.training import jobs
+from learner.training.settings import TrainingSettings
+from learner.training.time_plan import LIST_S
+from learner.training.train import train_release
 
 pytestmark = pytest.mark.learner
 
@@ -117,7 +117,7 @@ def test_the_ranker_learns_from_the_lists(tmp_path) -> None:
 
 
 def test_calibration_begins_with_the_newest_lists(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(training_jobs, "CALIBRATED", 800)  # of what comes after 70 % of the clicks
+    monkeypatch.setattr(jobs, "CALIBRATED", 800)  # of what comes after 70 % of the clicks
     taken = {750: 3, 1350: 3, 2100: 7}
     live = train(random_data(3000), tmp_path, collect=FakePipeline(lambda start: taken.get(start, 0)))
     offsets = live.model.calibration[:30]

@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.crew import Clock, Tell
 from learner.data.catalogue import Catalogue
-from learner.material import Material, pack
 from learner.models.calibration import Calibration
 from learner.models.cold_start import fit_cold_start
 from learner.models.distill import ensemble_scores, teacher_targets, train_teachers
@@ -32,9 +30,11 @@ from learner.ranking.features import FEATURES, LAYOUT
 from learner.ranking.lists import Collect, Lists
 from learner.release.live import LiveRelease
 from learner.signals.state import DEPTH_HALF_LIVES, SignalSettings
-from learner.time_plan import EASE_SHARE, Stage
-from learner.training_settings import TrainingSettings
-from learner.tuning import Tuning
+from learner.training.crew import Clock, Tell
+from learner.training.material import Material, pack
+from learner.training.settings import TrainingSettings
+from learner.training.time_plan import EASE_SHARE, Stage
+from learner.training.tuning import Tuning
 
 CALIBRATED = 8000  # newest answered lists that an item's offset is learned from: some seconds
 NEGATIVES = 48  # candidates kept beside the clicked one

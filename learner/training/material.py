@@ -29,7 +29,7 @@ from learner.release.live import Arrays, Bundle, Dims, EncoderCard, Manifest, Wi
 from learner.signals.state import SignalSettings
 from learner.text.cache import TextCache
 from learner.text.content import DIMENSIONS, ContentEncoder, text_of
-from learner.tuning import Tuning, tune
+from learner.training.tuning import Tuning, tune
 
 FOREVER_MS = 1e15  # 30,000 years: pairs that do not fade, as a number that JSON has
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.judging.metrics import ndcg
-from learner.material import Material, pack, prepare
 from learner.models.ease import ease_rows, items_within
 from learner.models.ranker import RankerConfig, train_ranker
 from learner.models.student import StudentConfig
@@ -29,8 +28,9 @@ from learner.ranking.lists import Collect, Lists
 from learner.release.live import LiveRelease
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
-from learner.time_plan import LIST_S, REPLAY_S
-from learner.training_settings import TrainingSettings
+from learner.training.material import Material, pack, prepare
+from learner.training.settings import TrainingSettings
+from learner.training.time_plan import LIST_S, REPLAY_S
 
 FIRST, SCORED = 0.5, 0.8  # shares of the clicks where lists and where the scored part begin
 STUDENT_SHARE = 0.5  # of the time, for students; lists take what they take, rankers the rest

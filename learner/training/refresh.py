@@ -3,7 +3,7 @@
 Owns the cheap way to a candidate, seconds instead of minutes: lists that were answered since the student
 was trained, made by the serving pipeline with that student (so no model is newer than its lists), teach
 the ranker a little more; items that have come since join with the vectors that their texts give them.
-A full training is `learner.training`'s.
+A full training is `learner.training.train`'s.
 """
 
 import time

@@ -25,10 +25,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learner.crew import Crew, Job, Tell
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
-from learner.material import pack, prepare
 from learner.models.ease import EaseRows
 from learner.models.ranker import Ranker
 from learner.models.student import Student
@@ -37,7 +35,19 @@ from learner.release.live import LiveRelease, release_id, write_release
 from learner.signals.state import SignalSettings
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
-from learner.time_plan import (
+from learner.training.crew import Crew, Job, Tell
+from learner.training.jobs import (
+    NEGATIVES,
+    Shared,
+    calibration_of,
+    final_job,
+    prior_job,
+    ranker_job,
+    stage_job,
+)
+from learner.training.material import pack, prepare
+from learner.training.settings import TrainingSettings
+from learner.training.time_plan import (
     CONTENT_SHARE,
     LIST_S,
     LISTS_SHARE,
@@ -50,16 +60,6 @@ from learner.time_plan import (
     slowness_of,
     texts_within,
 )
-from learner.training_jobs import (
-    NEGATIVES,
-    Shared,
-    calibration_of,
-    final_job,
-    prior_job,
-    ranker_job,
-    stage_job,
-)
-from learner.training_settings import TrainingSettings
 
 PRIOR_WEIGHTS = (0.0, 0.3, 1.0)
 MIN_TRIAL_EVENTS = 2_000  # below, a trial says nothing and the prior is used: popularity is safe

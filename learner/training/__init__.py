@@ -1,0 +1,1 @@
+"""A training, from recorded clicks to a release."""
