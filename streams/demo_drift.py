@@ -2,7 +2,7 @@
 
 Owns the file that the demo plays instead of the recording, and the records of `items` that go out with the
 change: half of the items that are still clicked go on under other names, and the old names are withdrawn.
-What changes is `learner.drift_world`'s.
+What changes is `learner.evaluation.drift_world`'s.
 """
 
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from pyarrow import parquet
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.events import Kind
-from learner.drift_world import Change, change_of, changed
-from learner.plan import Stream, stream_from
+from learner.evaluation.drift_world import Change, change_of, changed
+from learner.evaluation.plan import Stream, stream_from
 from streams import kafka_client
 from streams.contract import encode
 from streams.settings import Settings

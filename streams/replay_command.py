@@ -1,7 +1,7 @@
 """`nextclick replay`: recorded clicks in, a report on quality out.
 
-Owns the command's words and which systems can be asked for. The protocol is `learner.plan`'s, the walk
-`learner.replay`'s, the figures `learner.replay_report`'s; Nextclick itself comes in through `offline`.
+Owns the command's words and which systems can be asked for. The protocol is `learner.evaluation.plan`'s, the walk
+`learner.evaluation.replay`'s, the figures `learner.evaluation.report`'s; Nextclick itself comes in through `offline`.
 """
 
 import json
@@ -16,13 +16,13 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from learner.baselines import BASELINES, CONTROLS, baseline
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions, load_interactions, load_items
-from learner.leave_one_out import leave_one_out, leave_one_out_report
-from learner.plan import Announce, plan, stream_from
-from learner.replay import Outcome, replay
-from learner.replay_report import (
+from learner.evaluation.baselines import BASELINES, CONTROLS, baseline
+from learner.evaluation.leave_one_out import leave_one_out, leave_one_out_report
+from learner.evaluation.plan import Announce, plan, stream_from
+from learner.evaluation.replay import Outcome, replay
+from learner.evaluation.report import (
     CONTENT_FIELDS,
     MAIN,
     WIDE_TABLE,
@@ -33,7 +33,7 @@ from learner.replay_report import (
     report,
     table,
 )
-from learner.system import System
+from learner.evaluation.system import System
 from streams.policy import Policy
 from streams.replay_releases import Releases
 from streams.replay_systems import PARTS, SAME, WITHOUT, Learn, part
@@ -159,7 +159,7 @@ def run_leave_one_out(
     report_file: Path | None,
 ) -> None:
     """Trains and tests student and teacher as papers do, prints the table and writes the report."""
-    from learner.leave_one_out_models import STUDENT, TEACHER, SequenceScorer
+    from learner.evaluation.leave_one_out_models import STUDENT, TEACHER, SequenceScorer
 
     console = Console(stderr=True)
     configs = {"student": STUDENT, "teacher": TEACHER}

@@ -19,9 +19,9 @@ import numpy as np
 from kafka import TopicPartition
 
 from learner.data.catalogue import Item
+from learner.evaluation.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
 from learner.release.live import read_release
 from learner.signals.state import FRONTIER
-from learner.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
 from streams import kafka_client, topics
 from streams.contract import Recommendation, Request, encode
 from streams.replay_systems import Train, click_of

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.models.calibration import Calibration
 from learner.models.ranker import list_losses, refresh
 from learner.models.ranker_export import ranker_from_model, ranker_model
 from learner.ranking.lists import Lists
 from learner.release.files import read_release
-from learner.system import Ask, Event, FirstPart, Ints, Ranking
 from streams.collecting import thinned
 from streams.live import Live
 from streams.recommend import Ranked

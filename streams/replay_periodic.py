@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from learner.data.catalogue import Item
-from learner.system import Event, FirstPart, Ints
+from learner.evaluation.system import Event, FirstPart, Ints
 from learner.training.train import train_release
 from streams.collecting import collect
 from streams.live import Live

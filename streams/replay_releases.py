@@ -10,8 +10,8 @@ import numpy as np
 
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
+from learner.evaluation.system import FirstPart
 from learner.release.live import Manifest, read_manifest
-from learner.system import FirstPart
 from learner.training.crew import cores
 from streams.collecting import collect
 

@@ -1,4 +1,4 @@
-"""Nextclick and its parts as `learner.replay` measures them: one class each, over one offline world.
+"""Nextclick and its parts as `learner.evaluation.replay` measures them: one class each, over one offline world.
 
 Owns which parts of Nextclick stand still or stand alone in a replay, and the controls that fill its slots
 for never-clicked items otherwise. Where a release comes from is `replay_releases`'s affair; what is asked
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
+from learner.evaluation.replay import PROPOSALS
+from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking, System
 from learner.judging.metrics import LIST
 from learner.ranking.candidates import SOURCES, Asks
-from learner.replay import PROPOSALS
-from learner.system import Ask, Event, FirstPart, Ints, Ranking, System
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
 from streams.contract import Click

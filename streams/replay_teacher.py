@@ -12,13 +12,13 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from numpy.typing import NDArray
 
 from learner.data.inputs import log_gap
+from learner.evaluation.system import Ask, FirstPart, Ranking
 from learner.models.distill import train_teachers
 from learner.models.item_table import ItemContent
 from learner.models.student import SequenceModel, StudentConfig
 from learner.models.teacher import TeacherConfig
 from learner.ranking.candidates import EPSILON
 from learner.signals.state import SignalSettings, decay
-from learner.system import Ask, FirstPart, Ranking
 from streams.policy import Policy
 from streams.replay_systems import HotPath, Train
 from streams.user_states import Histories

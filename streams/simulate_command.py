@@ -1,7 +1,7 @@
 """`nextclick simulate drift`: how soon Nextclick gets over a world that changes in mid-stream.
 
-Owns which systems are compared and what recovery means. The change is `learner.drift_world`'s, the walk
-`learner.replay`'s, the systems `replay_systems`'s.
+Owns which systems are compared and what recovery means. The change is `learner.evaluation.drift_world`'s, the walk
+`learner.evaluation.replay`'s, the systems `replay_systems`'s.
 """
 
 import json
@@ -18,11 +18,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from learner.data.dataset import load_interactions, load_items
-from learner.drift_world import change_of, changed
+from learner.evaluation.drift_world import change_of, changed
+from learner.evaluation.plan import Plan, plan, stream_from
+from learner.evaluation.replay import play
+from learner.evaluation.system import FirstPart, System
 from learner.judging.metrics import LIST
-from learner.plan import Plan, plan, stream_from
-from learner.replay import play
-from learner.system import FirstPart, System
 from streams.policy import Policy
 from streams.replay_releases import train
 from streams.replay_systems import HotPath

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from learner.evaluation.plan import plan, stream_from
+from learner.evaluation.replay import play
+from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.models.calibration import STEP, Calibration
 from learner.models.distill import ensemble_scores
 from learner.models.ranker import Ranker, refresh, train_ranker
-from learner.plan import plan, stream_from
 from learner.ranking.features import KNOWN, LAYOUT
 from learner.ranking.lists import Lists
-from learner.replay import play
-from learner.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.training import train
 from learner.training.jobs import NEGATIVES, calibration_of, stage_job
 from streams import replay_releases

@@ -3,8 +3,8 @@
 import numpy as np
 from replay_world import stream, untrained_release
 
-from learner.plan import plan
-from learner.replay import play
+from learner.evaluation.plan import plan
+from learner.evaluation.replay import play
 from streams.policy import Policy
 from streams.replay_kafka import ThroughKafka
 from streams.replay_systems import Nextclick

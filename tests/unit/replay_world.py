@@ -10,12 +10,12 @@ from onnx import TensorProto
 
 from learner.data.catalogue import Item
 from learner.data.events import Kind
-from learner.plan import Stream
+from learner.evaluation.plan import Stream
+from learner.evaluation.system import FirstPart
 from learner.ranking.features import FEATURES
 from learner.release.files import write_release
 from learner.release.live import Dims
 from learner.signals.state import SignalSettings
-from learner.system import FirstPart
 from learner.text.content import DIMENSIONS
 from streams.policy import Policy
 

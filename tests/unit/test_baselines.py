@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner.baselines import BASELINES, CONTROLS, baseline
-from learner.baselines.memory import DAY_MS, HOUR_MS, Memory
-from learner.baselines.pairs import PairTable, add_pairs
 from learner.data.events import Kind
+from learner.evaluation.baselines import BASELINES, CONTROLS, baseline
+from learner.evaluation.baselines.memory import DAY_MS, HOUR_MS, Memory
+from learner.evaluation.baselines.pairs import PairTable, add_pairs
+from learner.evaluation.leaks import altered_future, leak
+from learner.evaluation.plan import Stream, plan
+from learner.evaluation.replay import play
+from learner.evaluation.report import report
+from learner.evaluation.system import Ask
 from learner.judging.metrics import hit
-from learner.leaks import altered_future, leak
-from learner.plan import Stream, plan
-from learner.replay import play
-from learner.replay_report import report
-from learner.system import Ask
 
 pytestmark = pytest.mark.learner
 ITEMS, RING = 60, 12
@@ -61,7 +61,7 @@ def ring_world(users=120, length=8, seed=0, noise=0.1):
 @pytest.fixture(scope="module", autouse=True)
 def few_epochs():
     """SASRec learns a ring in eight epochs; the figure for real data is three times that."""
-    from learner.baselines import sasrec
+    from learner.evaluation.baselines import sasrec
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sasrec, "EPOCHS", 8)

@@ -8,8 +8,8 @@ import pytest
 
 from learner.data.dataset import Interactions, load_interactions
 from learner.data.events import Kind
-from learner.leave_one_out import leave_one_out, leave_one_out_report, positions
-from learner.plan import ReplayError
+from learner.evaluation.leave_one_out import leave_one_out, leave_one_out_report, positions
+from learner.evaluation.plan import ReplayError
 
 
 def interactions_of(rows, kinds=None):

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from learner.data.catalogue import Item
 from learner.data.events import Kind
 from learner.data.repeats import consuming_kinds, data_repeats, had_before
-from learner.plan import DAY_MS, ReplayError, Stream, cut_sessions, plan
-from learner.replay import play
-from learner.replay_report import Learning, plot, report, table
-from learner.system import Ranking
+from learner.evaluation.plan import DAY_MS, ReplayError, Stream, cut_sessions, plan
+from learner.evaluation.replay import play
+from learner.evaluation.report import Learning, plot, report, table
+from learner.evaluation.system import Ranking
 
 MINUTE_MS = 60_000
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from learner.data.dataset import load_interactions, load_items
 from learner.data.events import Kind
-from learner.plan import plan, stream_from
+from learner.evaluation.plan import plan, stream_from
 from streams.cli import app
 
 SYSTEMS = "nextclick,nextclick_signals,nextclick_state,popularity,item_knn,blend,random"
@@ -119,7 +119,7 @@ def test_distilled_parts_want_a_release_that_had_teachers(files):
 @pytest.mark.learner
 def test_leave_one_out_tells_of_student_and_teacher(files, monkeypatch):
     pytest.importorskip("torch")
-    from learner import leave_one_out_models as models
+    from learner.evaluation import leave_one_out_models as models
 
     for name in ("STUDENT", "TEACHER"):
         monkeypatch.setattr(models, name, replace(getattr(models, name), epochs=1))

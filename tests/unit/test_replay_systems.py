@@ -10,11 +10,11 @@ from replay_world import EVENTS, ITEMS, POLICY, USERS, stream, untrained_release
 
 from learner.data.dataset import load_interactions, load_items
 from learner.data.events import Kind
-from learner.leaks import leak
-from learner.plan import plan, stream_from
+from learner.evaluation.leaks import leak
+from learner.evaluation.plan import plan, stream_from
+from learner.evaluation.replay import play
+from learner.evaluation.system import Ask, Training
 from learner.release.live import read_manifest
-from learner.replay import play
-from learner.system import Ask, Training
 from streams.policy import Policy
 from streams.replay_releases import ReplayReleaseError, check
 from streams.replay_systems import PARTS, part

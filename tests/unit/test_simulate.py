@@ -8,9 +8,9 @@ import pytest
 from replay_world import POLICY, stream, untrained_release
 from rich.progress import Progress
 
-from learner.drift_world import change_of, changed
-from learner.plan import Stream, plan
-from learner.system import FirstPart
+from learner.evaluation.drift_world import change_of, changed
+from learner.evaluation.plan import Stream, plan
+from learner.evaluation.system import FirstPart
 from streams import simulate_command
 from streams.replay_systems import HotPath
 from streams.simulate_command import Run, Train, figures, recovery, simulate

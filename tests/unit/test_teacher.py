@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 
 from learner.data.dataset import Interactions  # noqa: E402
 from learner.data.events import Kind  # noqa: E402
-from learner.leave_one_out import leave_one_out, leave_one_out_report  # noqa: E402
-from learner.leave_one_out_models import STUDENT, TEACHER, SequenceScorer  # noqa: E402
+from learner.evaluation.leave_one_out import leave_one_out, leave_one_out_report  # noqa: E402
+from learner.evaluation.leave_one_out_models import STUDENT, TEACHER, SequenceScorer  # noqa: E402
 from learner.models.item_table import ItemContent  # noqa: E402
 from learner.models.student import encode_histories  # noqa: E402
 from learner.models.student_training import SoftTargets, retrieval_ndcg, train_model  # noqa: E402

@@ -17,7 +17,7 @@ from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.events import AVERSION, INTEREST, Kind
 from learner.data.repeats import consuming_kinds, data_repeats, had_before
-from learner.system import Event, FirstPart, Ints
+from learner.evaluation.system import Event, FirstPart, Ints
 
 DAY_MS = 86_400_000
 TAIL_FROM = 0.2  # the tail is what lies outside this top share of items by clicks so far

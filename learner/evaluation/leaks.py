@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from learner.plan import DAY_MS, Plan, Stream, plan
-from learner.replay import enter
-from learner.system import Ask, Ranking, System, Training
+from learner.evaluation.plan import DAY_MS, Plan, Stream, plan
+from learner.evaluation.replay import enter
+from learner.evaluation.system import Ask, Ranking, System, Training
 
 
 def altered_future(stream: Stream, number: int, seed: int) -> Stream:

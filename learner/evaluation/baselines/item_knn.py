@@ -10,11 +10,11 @@ from itertools import product
 
 import numpy as np
 
-from learner.baselines.memory import Doubles, Memory
-from learner.baselines.popularity import HALF_LIVES_MS, Popularity, tune_popularity
-from learner.baselines.scoring import Sums, pair_ranking, try_settings
-from learner.baselines.tuning import Budget, once, rehearse
-from learner.system import Ask, Event, FirstPart, Ints, Ranking
+from learner.evaluation.baselines.memory import Doubles, Memory
+from learner.evaluation.baselines.popularity import HALF_LIVES_MS, Popularity, tune_popularity
+from learner.evaluation.baselines.scoring import Sums, pair_ranking, try_settings
+from learner.evaluation.baselines.tuning import Budget, once, rehearse
+from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 
 LASTS = (1, 3, 5, 10, 20, 50)
 # No normalisation, then from a mild one to a full one; shrink keeps rare items from rising too far.

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from learner.baselines.item_knn import ItemKnn
-from learner.baselines.memory import Memory
-from learner.baselines.popularity import HALF_LIVES_MS
 from learner.data.catalogue import Item
 from learner.data.events import INTEREST
+from learner.evaluation.baselines.item_knn import ItemKnn
+from learner.evaluation.baselines.memory import Memory
+from learner.evaluation.baselines.popularity import HALF_LIVES_MS
+from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.judging.metrics import LIST
-from learner.system import Ask, Event, FirstPart, Ints, Ranking
 
 
 class Random:

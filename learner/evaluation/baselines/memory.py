@@ -10,9 +10,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from learner.baselines.pairs import PairTable, add_pairs
 from learner.data.events import AVERSION, INTEREST
-from learner.system import Event, FirstPart, Ints
+from learner.evaluation.baselines.pairs import PairTable, add_pairs
+from learner.evaluation.system import Event, FirstPart, Ints
 
 HOUR_MS = 3_600_000.0
 DAY_MS = 24 * HOUR_MS

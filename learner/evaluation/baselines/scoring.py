@@ -10,9 +10,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from learner.baselines.pairs import BLOCK, PairTable
+from learner.evaluation.baselines.pairs import BLOCK, PairTable
+from learner.evaluation.system import DEPTH, Ints, Ranking
 from learner.judging.metrics import LIST
-from learner.system import DEPTH, Ints, Ranking
 
 Doubles = npt.NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Student and teacher as the published protocol asks for them (`learner.leave_one_out`).
+"""Student and teacher as the published protocol asks for them (`learner.evaluation.leave_one_out`).
 
 Owns how the two are trained there: from items, their order and their content alone, as in the papers;
 full ranking, the best of several checks on the validation items. Knows nothing of how it is scored.
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
-from learner.leave_one_out import LeaveOneOut
+from learner.evaluation.leave_one_out import LeaveOneOut
+from learner.evaluation.system import Ints
 from learner.models.item_table import ItemContent
 from learner.models.student import START, SequenceModel, Student, StudentConfig
 from learner.models.student_training import SoftTargets, train_model
 from learner.models.teacher import Teacher, TeacherConfig
-from learner.system import Ints
 from learner.text.content import ContentEncoder
 
 CHECKS = 10  # of the validation items in one training; the best stands

@@ -13,14 +13,19 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from learner.baselines.item_knn import Factors, tune_item_knn
-from learner.baselines.memory import Doubles, Memory
-from learner.baselines.popularity import HALF_LIVES_MS, Popularity, half_life_in_words, tune_popularity
-from learner.baselines.scoring import Sums, walk_row
-from learner.baselines.sequence_rules import DISTANCE, tune_rules
-from learner.baselines.tuning import Budget, once, rehearse
+from learner.evaluation.baselines.item_knn import Factors, tune_item_knn
+from learner.evaluation.baselines.memory import Doubles, Memory
+from learner.evaluation.baselines.popularity import (
+    HALF_LIVES_MS,
+    Popularity,
+    half_life_in_words,
+    tune_popularity,
+)
+from learner.evaluation.baselines.scoring import Sums, walk_row
+from learner.evaluation.baselines.sequence_rules import DISTANCE, tune_rules
+from learner.evaluation.baselines.tuning import Budget, once, rehearse
+from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.judging.metrics import LIST
-from learner.system import Ask, Event, FirstPart, Ints, Ranking
 
 COMPONENTS = ("popularity", "popularity_second", "item_knn", "rules", "rules_decayed", "clicks")
 # Inside the logarithms: about the least that a component says of an item it knows (FINDINGS of prototypes).

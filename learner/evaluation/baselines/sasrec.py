@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from learner.baselines.memory import WINDOW, Memory
-from learner.baselines.popularity import HALF_LIVES_MS, Popularity
-from learner.baselines.tuning import Budget, once
 from learner.data.events import INTEREST
+from learner.evaluation.baselines.memory import WINDOW, Memory
+from learner.evaluation.baselines.popularity import HALF_LIVES_MS, Popularity
+from learner.evaluation.baselines.tuning import Budget, once
+from learner.evaluation.system import Ask, FirstPart, Ints, Ranking
 from learner.judging.metrics import ndcg
-from learner.system import Ask, FirstPart, Ints, Ranking
 
 DIMENSIONS, BLOCKS, HEADS, DROPOUT = 64, 2, 2, 0.3
 FULL_SOFTMAX = 5_000  # items up to which every item is a negative

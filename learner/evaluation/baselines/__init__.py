@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 
-from learner.system import System
+from learner.evaluation.system import System
 
 # Name of a system to where it lives. Imported when asked for: some need torch.
 _BASELINES = {
@@ -25,5 +25,5 @@ CONTROLS = tuple(_CONTROLS)
 def baseline(name: str) -> Callable[[], System]:
     """The maker of a baseline or control. Raises KeyError for any other name."""
     module, cls = (_BASELINES | _CONTROLS)[name]
-    maker: Callable[[], System] = getattr(import_module(f"learner.baselines.{module}"), cls)
+    maker: Callable[[], System] = getattr(import_module(f"learner.evaluation.baselines.{module}"), cls)
     return maker

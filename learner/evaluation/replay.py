@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from learner.evaluation.plan import Plan
+from learner.evaluation.system import Ask, Event, Ints, Proposing, Ranking, System, Training
 from learner.judging.metrics import LIST, novelty
-from learner.plan import Plan
-from learner.system import Ask, Event, Ints, Proposing, Ranking, System, Training
 
 PROPOSALS = 200  # candidates are recalled at this depth, by source and in union
 Progress = Callable[[str, int, int], None]  # system, events done, events in all

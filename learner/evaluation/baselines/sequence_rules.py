@@ -10,12 +10,17 @@ import math
 
 import numpy as np
 
-from learner.baselines.item_knn import NORMALISERS, Factors
-from learner.baselines.memory import DAY_MS, HOUR_MS, RULE_WINDOW, Doubles, Memory
-from learner.baselines.popularity import HALF_LIVES_MS, Popularity, half_life_in_words, tune_popularity
-from learner.baselines.scoring import Sums, pair_ranking, try_settings
-from learner.baselines.tuning import Budget, once, rehearse
-from learner.system import Ask, Event, FirstPart, Ints, Ranking
+from learner.evaluation.baselines.item_knn import NORMALISERS, Factors
+from learner.evaluation.baselines.memory import DAY_MS, HOUR_MS, RULE_WINDOW, Doubles, Memory
+from learner.evaluation.baselines.popularity import (
+    HALF_LIVES_MS,
+    Popularity,
+    half_life_in_words,
+    tune_popularity,
+)
+from learner.evaluation.baselines.scoring import Sums, pair_ranking, try_settings
+from learner.evaluation.baselines.tuning import Budget, once, rehearse
+from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 
 LASTS = (1, 3, 5, 10)
 RULE_HALF_LIVES_MS = (6 * HOUR_MS, *(days * DAY_MS for days in (1, 4, 14, 40, 120, 300, 1000)))

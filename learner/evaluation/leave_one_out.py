@@ -15,9 +15,9 @@ import numpy.typing as npt
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.events import INTEREST
+from learner.evaluation.plan import ReplayError
+from learner.evaluation.system import Ints
 from learner.judging.metrics import RESAMPLES, WIDE, hit, interval, ndcg, reciprocal_rank, resampled
-from learner.plan import ReplayError
-from learner.system import Ints
 
 BATCH = 256  # users scored at once: with 12,000 items 12 MB of scores
 LEAST = 3  # events: one to learn from, one to validate, one to test

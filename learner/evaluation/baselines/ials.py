@@ -14,12 +14,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from learner.baselines.memory import WINDOW, Doubles, Memory
-from learner.baselines.popularity import HALF_LIVES_MS, Popularity, tune_popularity
-from learner.baselines.tuning import Budget, once, rehearse
 from learner.data.events import INTEREST
+from learner.evaluation.baselines.memory import WINDOW, Doubles, Memory
+from learner.evaluation.baselines.popularity import HALF_LIVES_MS, Popularity, tune_popularity
+from learner.evaluation.baselines.tuning import Budget, once, rehearse
+from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.judging.metrics import LIST
-from learner.system import Ask, Event, FirstPart, Ints, Ranking
 
 DIMENSIONS, TUNING_DIMENSIONS = 64, 32  # the search runs at half size, an eighth of the cost
 SWEEPS = 8

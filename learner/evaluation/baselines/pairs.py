@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from learner.system import Ints
+from learner.evaluation.system import Ints
 
 BLOCK = 16  # slots: a row of one block is two cache lines of items; longer rows chain blocks
 

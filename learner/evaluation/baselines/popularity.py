@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from learner.baselines.memory import DAY_MS, HOUR_MS, Doubles, Memory
-from learner.baselines.scoring import Sums, popularity_ranking, try_half_lives
-from learner.baselines.tuning import Budget, once, rehearse
 from learner.data.catalogue import Item
+from learner.evaluation.baselines.memory import DAY_MS, HOUR_MS, Doubles, Memory
+from learner.evaluation.baselines.scoring import Sums, popularity_ranking, try_half_lives
+from learner.evaluation.baselines.tuning import Budget, once, rehearse
+from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.judging.metrics import LIST
-from learner.system import Ask, Event, FirstPart, Ints, Ranking
 
 # From an hour to none, about twice as long each: news live for hours, films for years.
 HALF_LIVES_MS = tuple(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from learner.baselines.memory import Memory
-from learner.system import Event, FirstPart
+from learner.evaluation.baselines.memory import Memory
+from learner.evaluation.system import Event, FirstPart
 
 
 @dataclass(slots=True)

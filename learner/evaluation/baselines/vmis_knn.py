@@ -13,12 +13,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from learner.baselines.memory import Doubles, Memory
-from learner.baselines.popularity import HALF_LIVES_MS, Popularity, tune_popularity
-from learner.baselines.tuning import Budget, once, rehearse
 from learner.data.events import INTEREST
+from learner.evaluation.baselines.memory import Doubles, Memory
+from learner.evaluation.baselines.popularity import HALF_LIVES_MS, Popularity, tune_popularity
+from learner.evaluation.baselines.tuning import Budget, once, rehearse
+from learner.evaluation.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
 from learner.judging.metrics import LIST
-from learner.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
 
 LASTS = (3, 5, 10, 20)
 SAMPLES = (100, 500)  # M: clickers of an item that are looked at

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
-from learner.baselines import BASELINES, CONTROLS, SINGLE_BASELINES
 from learner.data.repeats import repeat_share
+from learner.evaluation.baselines import BASELINES, CONTROLS, SINGLE_BASELINES
+from learner.evaluation.plan import DAY_MS, Plan
+from learner.evaluation.replay import Outcome
 from learner.judging.metrics import (
     RESAMPLES,
     WIDE,
@@ -26,8 +28,6 @@ from learner.judging.metrics import (
     reciprocal_rank,
     resampled,
 )
-from learner.plan import DAY_MS, Plan
-from learner.replay import Outcome
 
 SLICES = ("cold_users", "one_click", "cold_items", "tail")
 MAIN = "nextclick"
@@ -344,7 +344,7 @@ _COLUMNS: list[tuple[str, Callable[[Mapping[str, Any]], str], bool]] = [
 
 
 def leave_one_out_table(told: Report) -> Table:
-    """A report of `learner.leave_one_out` for reading."""
+    """A report of `learner.evaluation.leave_one_out` for reading."""
     made = Table(
         title=f"leave one out, {told['protocol']['scored']:,} users, {told['data']['items']:,} items"
     )

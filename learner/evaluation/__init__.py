@@ -1,0 +1,1 @@
+"""Replays: each click is predicted before it is learned from, beside strong baselines."""
