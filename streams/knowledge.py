@@ -21,7 +21,6 @@ from learner.release.live import ReleaseError
 from learner.signals.state import FRONTIER, SignalError, Signals, SignalSettings
 from streams.clock import Clock
 from streams.contract import UNREADABLE, ReleaseRecord, decode_item, decode_release, decode_tombstone
-from streams.event_loop import trim_heap
 from streams.events import Event, Kind
 from streams.expiry import Expiry
 from streams.feeds import Feed, gathering
@@ -31,6 +30,7 @@ from streams.recommend import World
 from streams.release_loader import Loader
 from streams.release_store import StoreError, StoreUnreachable
 from streams.roles import DRIFTED, PINNED, RoleError, Roles, changed, take_back
+from streams.runtime.event_loop import trim_heap
 from streams.serving import Serving
 from streams.settings import Settings
 from streams.topics import Names

@@ -15,8 +15,8 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 
 from streams.fence import Fence, Fenced
 from streams.kafka_client import async_connection
+from streams.runtime.slots import Slot, SlotError, take_slot
 from streams.settings import Settings
-from streams.slots import Slot, SlotError, take_slot
 from streams.topics import Names
 
 # Loading the text model may hold the process up for seconds (14 s were seen on a busy machine with cold

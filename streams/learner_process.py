@@ -31,7 +31,6 @@ from streams.contract import (
     encode,
 )
 from streams.delivery import Delivery, Outgoing, acknowledged, new_producer
-from streams.event_loop import fast_loops, freeze_heap
 from streams.events import EventLog, of_record
 from streams.events import folder_of as events_folder
 from streams.feeds import Feed, gathering
@@ -40,6 +39,7 @@ from streams.learner_lock import LearnerLock
 from streams.learner_releases import LearnerReleases
 from streams.new_items import NewItems
 from streams.roles import Roles
+from streams.runtime.event_loop import fast_loops, freeze_heap
 from streams.settings import Settings
 from streams.signals_publisher import SignalsPublisher
 from streams.topics import Names

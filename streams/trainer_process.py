@@ -16,8 +16,8 @@ from typing import Any
 
 import structlog
 
-from streams import logs
 from streams.roles import Roles
+from streams.runtime import logs
 from streams.settings import Settings
 
 log = structlog.get_logger()

@@ -37,7 +37,6 @@ from streams.contract import ReleaseRecord, encode
 from streams.dead_letters import DeadLetters, Waiting
 from streams.decisions import Decisions
 from streams.delivery import Delivery, Outgoing, new_producer
-from streams.event_loop import fast_loops, few_arenas, freeze_heap, trim_heap
 from streams.events import Event, EventLog
 from streams.events import folder_of as events_folder
 from streams.faust_app import new_app
@@ -49,9 +48,10 @@ from streams.live import MEASURED
 from streams.partitioner import partition_of
 from streams.recommend import Fate, Outcome, World, calls_for_list
 from streams.rounds import ROUND, Pending, Rounds
+from streams.runtime.event_loop import fast_loops, few_arenas, freeze_heap, trim_heap
+from streams.runtime.slots import take_slot
 from streams.serving import Serving
 from streams.settings import Settings
-from streams.slots import take_slot
 from streams.spill import Spill
 from streams.suspicion import Suspicion
 from streams.topics import Names

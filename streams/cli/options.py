@@ -88,7 +88,7 @@ def takes_settings(*names: str, kafka: bool = True) -> Callable[[Callable[..., A
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def run(**given: Any) -> Any:
-            from streams import logs
+            from streams.runtime import logs
             from streams.settings import load_settings, strange_variables
 
             flags = {name: given.pop(name) for name in flagged}

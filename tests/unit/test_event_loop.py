@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streams.event_loop import freeze_heap, trim_heap
+from streams.runtime.event_loop import freeze_heap, trim_heap
 
 
 class Node:

@@ -6,7 +6,7 @@ import socket
 import pytest
 from kafka.net.transport import KafkaTCPTransport
 
-from streams import logs
+from streams.runtime import logs
 
 
 def test_a_client_says_each_thing_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""What every process needs from the machine: logs, event loop, slots. Knows no Kafka."""
