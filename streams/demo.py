@@ -27,7 +27,7 @@ from learner.data.events import Kind
 from learner.data.ml100k import fetch_ml100k
 from learner.data.repeats import data_repeats
 from streams import kafka_client
-from streams.broker import EmbeddedBroker
+from streams.broker.node import EmbeddedBroker
 from streams.contract import UNREADABLE, Click, decode_click, decode_list
 from streams.demo_drift import DriftWorld, announce, drift_world
 from streams.demo_screen import Follower, draw, summary

@@ -221,7 +221,7 @@ def _write(told: Report, file: Path | None, console: Console) -> None:
 @contextmanager
 def _through_kafka(settings: Settings, releases: Releases, folder: Path) -> Iterator[Callable[[], System]]:
     """The maker of Nextclick behind a broker of its own, which ends with the block."""
-    from streams.broker import EmbeddedBroker
+    from streams.broker.node import EmbeddedBroker
     from streams.replay_kafka import ThroughKafka
 
     made: list[ThroughKafka] = []

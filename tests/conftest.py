@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker import EmbeddedBroker
+from streams.broker.node import EmbeddedBroker
 from streams.settings import Settings, load_settings
 from streams.topics import Names, create_missing
 

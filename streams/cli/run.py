@@ -25,7 +25,7 @@ def broker(
     """
     import time
 
-    from streams import broker as embedded
+    from streams.broker import node as embedded
 
     if prepare:
         embedded.prepare(settings.cache_dir, settings.broker_jars, typer.echo, thoroughly=True)

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from learner.data.dataset import Interactions, load_interactions
 from learner.data.ml100k import fetch_ml100k
 from streams import kafka_client
-from streams.broker import EmbeddedBroker
+from streams.broker.node import EmbeddedBroker
 from streams.partitioner import partition_of
 from streams.settings import Settings, load_settings
 from streams.topics import Names, create_missing

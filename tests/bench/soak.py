@@ -23,7 +23,7 @@ from integration.conftest import ROOT, System
 
 from learner.data.ml100k import fetch_ml100k
 from streams.bench import Answer, Probe, Traffic, copy_of_live, quantiles, rss_mb
-from streams.broker import EmbeddedBroker
+from streams.broker.node import EmbeddedBroker
 from streams.releases_command import add
 from streams.settings import Settings, load_settings
 

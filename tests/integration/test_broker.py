@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streams import kafka_client
-from streams.broker import BrokerError, EmbeddedBroker, answers
+from streams.broker.node import BrokerError, EmbeddedBroker, answers
 from streams.settings import load_settings
 from streams.topic_reader import read_to_end
 from streams.topics import Names, create_missing

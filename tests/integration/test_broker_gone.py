@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from streams import kafka_client
-from streams.broker import EmbeddedBroker
+from streams.broker.node import EmbeddedBroker
 from streams.settings import load_settings
 from streams.topics import create_missing
 from tests.integration.conftest import System

@@ -7,7 +7,7 @@ import pytest
 
 from learner.data.catalogue import Item
 from streams import kafka_client, loading, watching
-from streams.broker import EmbeddedBroker, _free_port
+from streams.broker.node import EmbeddedBroker, _free_port
 from streams.settings import Settings, load_settings
 from tests.integration.conftest import System
 

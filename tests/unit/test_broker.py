@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from streams import broker_jars
-from streams.broker import BrokerError, EmbeddedBroker, answers, prepare
-from streams.broker_jars import JARS, JarsError, find_jars
-from streams.java import Runtime
+from streams.broker import jars
+from streams.broker.jars import JARS, JarsError, find_jars
+from streams.broker.java import Runtime
+from streams.broker.node import BrokerError, EmbeddedBroker, answers, prepare
 
 NO_RUNTIME = Runtime(java=Path("/nonexistent/java"), jars=[], aot_cache=None)
 
@@ -79,7 +79,7 @@ def test_a_folder_of_jars_is_taken_as_it_is(tmp_path: Path) -> None:
 def one_jar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Kafka is one small jar in the local Maven repository; returns its place there."""
     monkeypatch.setenv("M2_REPO", str(tmp_path / "m2"))
-    monkeypatch.setattr(broker_jars, "JARS", {"org.apache.kafka:kafka-clients:4.4.0": _sha256_of(b"a jar")})
+    monkeypatch.setattr(jars, "JARS", {"org.apache.kafka:kafka-clients:4.4.0": _sha256_of(b"a jar")})
     place = tmp_path / "m2/org/apache/kafka/kafka-clients/4.4.0/kafka-clients-4.4.0.jar"
     place.parent.mkdir(parents=True)
     place.write_bytes(b"a jar")
@@ -119,7 +119,7 @@ def test_a_download_that_is_not_what_it_should_be_is_refused(
         (repository / "other.jar").write_bytes(b"something else")
         return repository / "other.jar"
 
-    monkeypatch.setattr(broker_jars, "_download", changed)
+    monkeypatch.setattr(jars, "_download", changed)
     with pytest.raises(JarsError, match=r"kafka-clients-4\.4\.0\.jar is not what it should be"):
         find_jars(tmp_path / "cache", report=_silent)
 

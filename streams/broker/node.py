@@ -23,8 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from streams.broker_jars import KAFKA_VERSION, JarsError, are_here, find_jars
-from streams.java import JavaError, Runtime, die_with, find_java
+from streams.broker.jars import KAFKA_VERSION, JarsError, are_here, find_jars
+from streams.broker.java import JavaError, Runtime, die_with, find_java
 from streams.settings import Settings
 
 HOST = "127.0.0.1"
