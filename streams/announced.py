@@ -5,10 +5,10 @@ For commands that look once; workers and the learner follow the topic. Knows not
 
 from collections.abc import Iterator
 
-from streams.contract import UNREADABLE, ReleaseRecord, decode_release
 from streams.settings import Settings
 from streams.topic_reader import read_to_end
 from streams.topics import Names
+from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_release
 
 
 def records(settings: Settings) -> Iterator[ReleaseRecord]:

@@ -23,12 +23,12 @@ from learner.release.bundle import release_id
 from learner.release.files import amend
 from streams import kafka_client
 from streams.announced import live
-from streams.contract import Click, Recommendation, Request, encode
 from streams.release_store import fetch
 from streams.releases_command import add, cache_of
 from streams.settings import Settings
 from streams.topic_reader import read_to_end
 from streams.topics import Names
+from streams.wire.contract import Click, Recommendation, Request, encode
 
 WAIT_SECONDS = 20.0  # for one list, and for one effect
 ALL = 1000  # the longest list that the contract allows: what is not in it is not known

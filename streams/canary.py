@@ -11,7 +11,7 @@ from hashlib import blake2b
 import msgspec
 
 from learner.data.events import INTEREST, KIND_OF_WORD
-from streams.contract import Click
+from streams.wire.contract import Click
 
 MOST_USERS = 200_000  # whose last list is remembered
 

@@ -16,12 +16,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from learner.judging.drift import HitRateDrift
 from learner.judging.sequential import Arm, CanaryTest, Verdict
 from streams.canary import Answer, Answers, decode_list
-from streams.contract import UNREADABLE, ReleaseRecord, decode_click
 from streams.events import Event
 from streams.feeds import new_reader
 from streams.roles import DRIFTED, PINNED, Roles, changed, promote, take_back
 from streams.settings import Settings
 from streams.topics import Names
+from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_click
 
 log = structlog.get_logger()
 

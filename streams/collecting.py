@@ -20,11 +20,11 @@ from learner.ranking.candidates import Asks
 from learner.ranking.features import FEATURES
 from learner.ranking.lists import Lists
 from learner.release.live import LiveRelease
-from streams.contract import Click
 from streams.live import Live
 from streams.offline import Offline
 from streams.policy import Policy
 from streams.recommend import ask, candidates_of, features_of, joined
+from streams.wire.contract import Click
 
 STRETCH = 16  # clicks
 LEAST = 0.5  # of the time, for lists, however long it took to replay what was before them

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import structlog
 
-from streams.contract import ReleaseRecord, encode
 from streams.delivery import Delivery, Outgoing, acknowledged
 from streams.roles import Roles
+from streams.wire.contract import ReleaseRecord, encode
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import RecordMetadata
 
-from streams.partitioner import partition_of
+from streams.wire.partitioner import partition_of
 
 Acknowledgement = asyncio.Future[RecordMetadata]  # with the base offset of the last batch it took
 

@@ -28,13 +28,13 @@ from learner.data.ml100k import fetch_ml100k
 from learner.data.repeats import data_repeats
 from streams import kafka_client
 from streams.broker.node import EmbeddedBroker
-from streams.contract import UNREADABLE, Click, decode_click, decode_list
 from streams.demo_drift import DriftWorld, announce, drift_world
 from streams.demo_screen import Follower, draw, summary
 from streams.scoreboard import DecayedPopularity, Scoreboard, best_half_life
 from streams.settings import Settings
 from streams.topic_reader import Record, follow, read_to_end
 from streams.topics import Names
+from streams.wire.contract import UNREADABLE, Click, decode_click, decode_list
 
 SPLIT = 0.8
 TRAFFIC_SECONDS = 150  # what the rest of the clicks is played in, unless told otherwise

@@ -21,9 +21,9 @@ from learner.data.events import Kind
 from learner.evaluation.drift_world import Change, change_of, changed
 from learner.evaluation.plan import Stream, stream_from
 from streams import kafka_client
-from streams.contract import encode
 from streams.settings import Settings
 from streams.topics import Names
+from streams.wire.contract import encode
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from streams.contract import Click, Recommendation
 from streams.scoreboard import Scoreboard
+from streams.wire.contract import Click, Recommendation
 
 
 @dataclass

@@ -14,10 +14,10 @@ import msgspec
 import structlog
 
 from streams.announced import records
-from streams.contract import ReleaseRecord
 from streams.roles import DRIFTED, PINNED, REPLACED
 from streams.settings import Settings
 from streams.topic_reader import TopicMissing
+from streams.wire.contract import ReleaseRecord
 
 log = structlog.get_logger()
 

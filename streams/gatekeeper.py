@@ -24,11 +24,11 @@ from learner.judging.metrics import LIST, expected_position, novelty
 from learner.release.live import ReleaseError
 from learner.signals.state import Signals, SignalSettings
 from streams.collecting import click_of
-from streams.contract import Click
 from streams.live import Live
 from streams.offline import Offline
 from streams.policy import Policy
 from streams.recommend import rank
+from streams.wire.contract import Click
 
 BATCHES = 500  # interleaved, so that the machine's moods fall on both alike
 BATCH = 8  # asks: what a worker fetches together under load

@@ -19,8 +19,6 @@ from mode.types import ServiceT
 from learner.data.catalogue import Catalogue
 from learner.release.live import ReleaseError
 from learner.signals.state import FRONTIER, SignalError, Signals, SignalSettings
-from streams.clock import Clock
-from streams.contract import UNREADABLE, ReleaseRecord, decode_item, decode_release, decode_tombstone
 from streams.events import Event, Kind
 from streams.expiry import Expiry
 from streams.feeds import Feed, gathering
@@ -35,6 +33,8 @@ from streams.serving import Serving
 from streams.settings import Settings
 from streams.topics import Names
 from streams.warm_up import warm_up
+from streams.wire.clock import Clock
+from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_item, decode_release, decode_tombstone
 
 log = structlog.get_logger()
 

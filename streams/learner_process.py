@@ -21,15 +21,6 @@ from learner.release.live import LiveRelease
 from learner.signals.state import FRONTIER, SignalError, Signals
 from streams import kafka_client, topics
 from streams.canary_watch import CanaryWatch
-from streams.clock import Clock
-from streams.contract import (
-    UNREADABLE,
-    ReleaseRecord,
-    decode_item,
-    decode_release,
-    decode_tombstone,
-    encode,
-)
 from streams.delivery import Delivery, Outgoing, acknowledged, new_producer
 from streams.events import EventLog, of_record
 from streams.events import folder_of as events_folder
@@ -44,6 +35,15 @@ from streams.settings import Settings
 from streams.signals_publisher import SignalsPublisher
 from streams.topics import Names
 from streams.trainer_process import keep_trainer
+from streams.wire.clock import Clock
+from streams.wire.contract import (
+    UNREADABLE,
+    ReleaseRecord,
+    decode_item,
+    decode_release,
+    decode_tombstone,
+    encode,
+)
 
 log = structlog.get_logger()
 

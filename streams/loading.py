@@ -18,12 +18,12 @@ import msgspec
 
 from learner.data.catalogue import Item
 from streams import kafka_client
-from streams.contract import UNREADABLE, encode
 from streams.delivery import Acknowledgement, Delivery, Outgoing, new_producer
 from streams.recorded import RecordedClicks
 from streams.settings import Settings
 from streams.topic_reader import ends_of, read_to_end
 from streams.topics import Names, create_missing
+from streams.wire.contract import UNREADABLE, encode
 
 # A chunk is in flight while the next is encoded; a second's worth at the least speed asked of it.
 CHUNK = 20_000

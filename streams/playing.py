@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from learner.data.events import INTEREST, KIND_OF_WORD
 from streams import kafka_client
-from streams.contract import UNREADABLE, Click, decode_list, encode
 from streams.delivery import Acknowledgement, Delivery, Outgoing, new_producer
 from streams.feeds import new_reader
 from streams.recorded import RecordedClicks
 from streams.settings import Settings
 from streams.topics import Names
+from streams.wire.contract import UNREADABLE, Click, decode_list, encode
 
 log = structlog.get_logger()
 

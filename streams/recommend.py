@@ -21,11 +21,11 @@ from learner.ranking.candidates import SOURCES, Asks, Candidates, propose
 from learner.ranking.features import KNOWN, Features, features
 from learner.signals.state import Signals
 from streams import queries
-from streams.contract import Click, ListedItem, Reason, Recommendation, Request, Trigger
-from streams.intake import Arrival
 from streams.live import Live
 from streams.policy import Place, Policy, draw_up
 from streams.user_states import Histories, UserStates, event_hash
+from streams.wire.contract import Click, ListedItem, Reason, Recommendation, Request, Trigger
+from streams.wire.intake import Arrival
 
 
 class Unsound(Exception):  # noqa: N818 (it says what the release is)

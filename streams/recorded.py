@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from learner.data.dataset import load_interactions
 from learner.data.events import Kind
-from streams.contract import Click
+from streams.wire.contract import Click
 
 
 class PartError(ValueError):

@@ -21,12 +21,12 @@ from learner.release.files import amend, bundle_sha256, read_manifest, read_rele
 from learner.release.live import LiveRelease
 from streams import kafka_client, topics
 from streams.announced import records
-from streams.contract import ReleaseRecord, encode
 from streams.release_store import ReleaseStore, StoreError, StoreUnreachable, fetch, manifest_at
 from streams.roles import PINNED, SHARE, RoleError, Roles, changed, enter, promote, take_back
 from streams.settings import Settings
 from streams.topic_reader import TopicMissing
 from streams.topics import Names
+from streams.wire.contract import ReleaseRecord, encode
 
 Entered = Literal["candidate", "canary", "live"]
 _BY_HAND = "by hand"

@@ -23,10 +23,10 @@ from learner.evaluation.system import DEPTH, Ask, Event, FirstPart, Ints, Rankin
 from learner.release.live import read_release
 from learner.signals.state import FRONTIER
 from streams import kafka_client, topics
-from streams.contract import Recommendation, Request, encode
 from streams.replay_systems import Train, click_of
 from streams.settings import Settings
 from streams.topics import Names
+from streams.wire.contract import Recommendation, Request, encode
 
 # What no reader can read. The worker passes it on to the dead letters once it has applied all that stands
 # before it in the topic: the only sign it gives of how far it has read.

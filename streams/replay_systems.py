@@ -21,11 +21,11 @@ from learner.judging.metrics import LIST
 from learner.ranking.candidates import SOURCES, Asks
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
-from streams.contract import Click
 from streams.live import Live
 from streams.offline import Offline
 from streams.policy import Policy, draw_up
 from streams.recommend import Ranked
+from streams.wire.contract import Click
 
 Train = Callable[[FirstPart], str]
 """Makes a release from a first part, or finds the one made before; returns its folder."""

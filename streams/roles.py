@@ -12,7 +12,7 @@ Owns the meaning of roles and of going back. Pure: whoever decides sends the rec
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from streams.contract import ReleaseRecord
+from streams.wire.contract import ReleaseRecord
 
 Role = Literal["candidate", "canary", "live", "retired", "quarantined"]
 

@@ -13,12 +13,12 @@ from dataclasses import replace
 import numpy as np
 
 from streams.canary import assign
-from streams.contract import Click
-from streams.intake import Arrival
 from streams.live import Live
 from streams.pace import Pace
 from streams.recommend import Outcome, World, recommend, reencode
 from streams.user_states import UserStates
+from streams.wire.contract import Click
+from streams.wire.intake import Arrival
 
 # A release that has gone live stays on probation, the one before it in memory, for so long at least.
 PROBATION_SECONDS, PROBATION_CLICKS = 60.0, 1000

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from streams import kafka_client
-from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.topic_reader import Record, read_to_end
 from streams.topics import Low, Names, TopicsError, describe, partition_counts, too_low
+from streams.wire.partitioner import partition_of
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient

@@ -30,7 +30,6 @@ from learner.data.history import History, recent_and_replayed
 from learner.judging.gate import MIN_ANSWERS, Decision, Limits
 from learner.release.bundle import Manifest, ReleaseError
 from learner.release.files import amend, bundle_sha256, read_manifest, read_release, verify_release
-from streams.contract import ReleaseRecord
 from streams.gatekeeper import HISTORY, Case, look_over, try_out
 from streams.makers import MAKERS, Kind, Make
 from streams.release_store import ReleaseStore, StoreError, StoreUnreachable, fetch
@@ -38,6 +37,7 @@ from streams.releases_command import cache_of
 from streams.roles import DRIFTED, SHARE, Roles, changed, enter
 from streams.settings import Settings
 from streams.trainer_wire import Announced
+from streams.wire.contract import ReleaseRecord
 
 log = structlog.get_logger()
 

@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from learner.data.events import KIND_OF_WORD
 from learner.data.history import Clicks, History, HistoryError
-from streams.clock import Clock
-from streams.contract import UNREADABLE, Click, Item, ReleaseRecord, decode_item, decode_tombstone
-from streams.intake import Arrival, admit
 from streams.releases_command import announce, roles_now
 from streams.roles import Roles
 from streams.settings import Settings
 from streams.topic_reader import bounds_of, ends_of, read_to_end
 from streams.topics import Names
+from streams.wire.clock import Clock
+from streams.wire.contract import UNREADABLE, Click, Item, ReleaseRecord, decode_item, decode_tombstone
+from streams.wire.intake import Arrival, admit
 
 PORTION = 50_000  # clicks kept at once: what a crash makes us read again, and memory of some 30 MB
 

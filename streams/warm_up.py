@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from learner.signals.state import Signals
-from streams.contract import Click, Request
-from streams.intake import Arrival
 from streams.recommend import World, recommend
 from streams.user_states import UserStates, decode_state
+from streams.wire.contract import Click, Request
+from streams.wire.intake import Arrival
 
 _USERS, _CLICKS = 12, 3  # rounds of 1, 4 and all: the index answers few and many queries differently
 

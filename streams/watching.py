@@ -17,7 +17,10 @@ from learner.release.bundle import ReleaseError
 from learner.release.files import read_manifest, read_release
 from streams import kafka_client
 from streams.announced import announced, live
-from streams.contract import (
+from streams.settings import Settings
+from streams.topic_reader import Record, TopicMissing, ends_of, follow, read_to_end
+from streams.topics import Names, TopicsError, check
+from streams.wire.contract import (
     UNREADABLE,
     Recommendation,
     Request,
@@ -26,10 +29,7 @@ from streams.contract import (
     decode_list,
     encode,
 )
-from streams.partitioner import partition_of
-from streams.settings import Settings
-from streams.topic_reader import Record, TopicMissing, ends_of, follow, read_to_end
-from streams.topics import Names, TopicsError, check
+from streams.wire.partitioner import partition_of
 
 # Lists come milliseconds after their clicks; a click this much older is not shown any more.
 CLICKS_REMEMBERED = 10_000

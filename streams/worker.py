@@ -32,8 +32,6 @@ from learner.release.files import read_manifest
 from streams import kafka_client, topics
 from streams.batches import Batch, BatchSource
 from streams.changelog import Changelog, Restored
-from streams.clock import Clock
-from streams.contract import ReleaseRecord, encode
 from streams.dead_letters import DeadLetters, Waiting
 from streams.decisions import Decisions
 from streams.delivery import Delivery, Outgoing, new_producer
@@ -42,10 +40,8 @@ from streams.events import folder_of as events_folder
 from streams.faust_app import new_app
 from streams.feeds import new_reader
 from streams.figures import Figure, Figures
-from streams.intake import Arrival, Misplaced, Refused, admit
 from streams.knowledge import Knowledge
 from streams.live import MEASURED
-from streams.partitioner import partition_of
 from streams.recommend import Fate, Outcome, World, calls_for_list
 from streams.rounds import ROUND, Pending, Rounds
 from streams.runtime.event_loop import fast_loops, few_arenas, freeze_heap, trim_heap
@@ -56,6 +52,10 @@ from streams.spill import Spill
 from streams.suspicion import Suspicion
 from streams.topics import Names
 from streams.user_states import UserStates, decode_state
+from streams.wire.clock import Clock
+from streams.wire.contract import ReleaseRecord, encode
+from streams.wire.intake import Arrival, Misplaced, Refused, admit
+from streams.wire.partitioner import partition_of
 
 log = structlog.get_logger()
 

@@ -90,7 +90,7 @@ def schema(
 
     One document with a property for each topic, whose value is a record's value.
     """
-    from streams import schema as contract
+    from streams.wire import schema as contract
 
     if topic is None:
         typer.echo(json.dumps(contract.document(), indent=2))

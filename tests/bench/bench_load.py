@@ -34,9 +34,9 @@ from learner.data.dataset import Interactions, load_interactions
 from learner.data.ml100k import fetch_ml100k
 from streams import kafka_client
 from streams.broker.node import EmbeddedBroker
-from streams.partitioner import partition_of
 from streams.settings import Settings, load_settings
 from streams.topics import Names, create_missing
+from streams.wire.partitioner import partition_of
 
 PAST = 0.8  # of the clicks are loaded as history
 LIST_BYTES = 1700  # of a list of ten with its reasons: what the floor answers with

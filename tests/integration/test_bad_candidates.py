@@ -15,12 +15,12 @@ from learner.release.bundle import Bundle, Window
 from learner.release.files import write_release
 from streams import gatekeeper, kafka_client
 from streams.collecting import click_of
-from streams.contract import encode
 from streams.releases_command import add, roles_now
 from streams.settings import Settings
 from streams.topics import Names
 from streams.trainer import Trainer
 from streams.trainer_wire import KafkaWire
+from streams.wire.contract import encode
 
 pytestmark = [pytest.mark.broker, pytest.mark.learner]
 ANSWERED = 900

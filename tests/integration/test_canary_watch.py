@@ -16,10 +16,10 @@ from kafka import KafkaProducer
 from streams import kafka_client
 from streams.canary import assign
 from streams.canary_watch import CanaryWatch
-from streams.contract import ReleaseRecord
 from streams.roles import Roles
 from streams.settings import Settings
 from streams.topics import Names
+from streams.wire.contract import ReleaseRecord
 
 pytestmark = pytest.mark.broker
 

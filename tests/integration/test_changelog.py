@@ -18,9 +18,9 @@ from streams.feeds import Feed, new_reader
 from streams.fence import Fenced
 from streams.kafka_client import async_connection
 from streams.letters import Retried, read_letters, retry
-from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.topics import Names
+from streams.wire.partitioner import partition_of
 
 
 def with_producer(settings: Settings, test: Callable[[AIOKafkaProducer], Awaitable[None]]) -> None:

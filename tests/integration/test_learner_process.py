@@ -24,9 +24,9 @@ from learner.release.live import bundle_sha256, load_release
 from learner.signals.state import FRONTIER, Signals, SignalSettings
 from learner.text.content import DIMENSIONS, HASHED, ContentEncoder
 from streams import kafka_client
-from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.topics import Names
+from streams.wire.partitioner import partition_of
 
 ROOT = Path(__file__).parents[2]
 START_MS = 1_700_000_000_000

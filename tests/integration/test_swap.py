@@ -21,10 +21,10 @@ from learner.release.files import bundle_sha256, write_release
 from streams.announced import records
 from streams.canary import assign
 from streams.cli import app
-from streams.contract import ReleaseRecord
 from streams.events import told as told_events
 from streams.releases_command import announce
 from streams.settings import Settings
+from streams.wire.contract import ReleaseRecord
 from tests.integration.conftest import System
 from tests.integration.test_worker import START_MS, ready
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from streams import kafka_client
-from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.topic_reader import read_to_end
 from streams.topics import Names, TopicsError, check, create_missing, describe, plan
 from streams.topics_repair import repair
+from streams.wire.partitioner import partition_of
 
 
 def _create(settings: Settings) -> list[str]:

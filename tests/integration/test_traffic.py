@@ -15,7 +15,11 @@ from typer.testing import CliRunner, Result
 from learner.data.catalogue import Item
 from streams import kafka_client, letters, loading, playing, watching
 from streams.cli import app
-from streams.contract import (
+from streams.recorded import RecordedClicks
+from streams.settings import Settings
+from streams.topic_reader import follow, read_to_end
+from streams.topics import Names
+from streams.wire.contract import (
     ListedItem,
     Reason,
     Recommendation,
@@ -24,11 +28,7 @@ from streams.contract import (
     decode_request,
     encode,
 )
-from streams.partitioner import partition_of
-from streams.recorded import RecordedClicks
-from streams.settings import Settings
-from streams.topic_reader import follow, read_to_end
-from streams.topics import Names
+from streams.wire.partitioner import partition_of
 
 
 @pytest.fixture

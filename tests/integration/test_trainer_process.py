@@ -20,11 +20,11 @@ from learner.release.files import verify_release, write_release
 from streams import kafka_client
 from streams.announced import records
 from streams.collecting import click_of
-from streams.contract import encode
 from streams.release_store import ReleaseStore
 from streams.releases_command import add, roles_now
 from streams.settings import Settings
 from streams.topics import Names
+from streams.wire.contract import encode
 
 pytestmark = [pytest.mark.broker, pytest.mark.learner]
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from streams.canary import Answer, Answers, ListSeen, assign, decode_list
-from streams.contract import Click, ListedItem, Reason, Recommendation, Trigger, encode
+from streams.wire.contract import Click, ListedItem, Reason, Recommendation, Trigger, encode
 
 
 def click(n: int, item: str, user: str = "u", **more: object) -> Click:

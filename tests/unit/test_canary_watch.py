@@ -8,9 +8,9 @@ pytest.importorskip("river")
 from learner.judging.drift import HitRateDrift
 from streams.canary import Answer, assign
 from streams.canary_watch import Judge
-from streams.contract import ReleaseRecord
 from streams.roles import Roles, changed
 from streams.settings import load_settings
+from streams.wire.contract import ReleaseRecord
 
 MINUTE = 60_000
 

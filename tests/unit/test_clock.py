@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.clock import DAY_MS, LEAP_MS, WITNESSES, Clock
+from streams.wire.clock import DAY_MS, LEAP_MS, WITNESSES, Clock
 
 START = 894_000_000_000  # 1998
 WALL = 1_790_000_000_000  # 2026

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streams import contract
-from streams.contract import Click, Recommendation
-from streams.intake import Arrival, Misplaced, Refused, admit
-from streams.partitioner import partition_of
+from streams.wire import contract
+from streams.wire.contract import Click, Recommendation
+from streams.wire.intake import Arrival, Misplaced, Refused, admit
+from streams.wire.partitioner import partition_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "contract.md"
 TYPES = {

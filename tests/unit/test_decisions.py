@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.contract import ReleaseRecord
 from streams.decisions import Decisions
 from streams.delivery import Outgoing
 from streams.roles import Roles, take_back
+from streams.wire.contract import ReleaseRecord
 
 
 class Broker:

@@ -10,8 +10,8 @@ from served import served_bundle
 from learner.data.catalogue import Item
 from learner.release.live import bundle_sha256, write_release
 from streams import doctor
-from streams.contract import ReleaseRecord
 from streams.settings import Settings
+from streams.wire.contract import ReleaseRecord
 
 
 def test_faust_is_the_one_that_is_pinned() -> None:

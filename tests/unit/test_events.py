@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from streams import events
-from streams.contract import ReleaseRecord
 from streams.events import Event, EventLog, folder_of, of_record, told
 from streams.roles import DRIFTED, PINNED, REPLACED, changed
 from streams.settings import Settings
 from streams.topic_reader import TopicMissing
+from streams.wire.contract import ReleaseRecord
 
 RECORD = ReleaseRecord(
     release="r-1", url="/r-1", sha256="0", role="candidate", at=5, decision="trained", reason="10 new clicks",

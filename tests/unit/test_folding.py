@@ -8,9 +8,9 @@ import pytest
 from learner.data.catalogue import Catalogue
 from learner.signals.neighbours import WINDOW
 from learner.signals.state import FRONTIER, Signals, SignalSettings
-from streams.clock import DAY_MS, Clock
 from streams.folding import Folding, FoldingError
-from streams.partitioner import partition_of
+from streams.wire.clock import DAY_MS, Clock
+from streams.wire.partitioner import partition_of
 
 START = 1_700_000_000_000
 WALL = 1_790_000_000_000

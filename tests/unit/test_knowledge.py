@@ -15,14 +15,14 @@ from indexer.item_index import with_bias
 from learner.release.live import ReleaseError
 from learner.signals.state import DAY_MS, Signals
 from streams import feeds
-from streams.clock import Clock
-from streams.contract import ReleaseRecord
 from streams.expiry import Expiry
 from streams.knowledge import Knowledge
 from streams.live import Live
 from streams.recommend import World
 from streams.serving import Serving
 from streams.settings import Settings
+from streams.wire.clock import Clock
+from streams.wire.contract import ReleaseRecord
 
 
 def record(topic: str, value: bytes | None, key: bytes | None = b"k", offset: int = 0) -> ConsumerRecord:

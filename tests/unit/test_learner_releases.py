@@ -13,10 +13,10 @@ from learner.data.catalogue import Catalogue, Item
 from learner.release.files import bundle_sha256, write_release
 from learner.release.live import LiveRelease
 from streams import learner_releases
-from streams.contract import ReleaseRecord, encode
 from streams.learner_releases import LearnerReleases
 from streams.release_store import StoreUnreachable, fetch
 from streams.settings import load_settings
+from streams.wire.contract import ReleaseRecord, encode
 
 ITEMS = [Item(item_id=f"i{n}") for n in range(600)]
 

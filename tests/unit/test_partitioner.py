@@ -4,7 +4,7 @@ import pytest
 from aiokafka.partitioner import DefaultPartitioner as AioPartitioner
 from kafka.partitioner.default import murmur2 as kafka_python_murmur2
 
-from streams.partitioner import murmur2, partition_of
+from streams.wire.partitioner import murmur2, partition_of
 
 # org.apache.kafka.common.utils.UtilsTest#testMurmur2, whose numbers are signed.
 JAVA_VECTORS = {

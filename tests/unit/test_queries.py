@@ -14,13 +14,13 @@ from learner.signals.state import Signals, SignalSettings
 from learner.text import minilm
 from learner.text.content import ContentEncoder
 from streams import queries
-from streams.contract import Click, Recommendation, Request
-from streams.intake import Arrival
 from streams.live import Live
 from streams.policy import Policy
 from streams.recommend import World, recommend
 from streams.settings import load_settings
 from streams.user_states import UserStates
+from streams.wire.contract import Click, Recommendation, Request
+from streams.wire.intake import Arrival
 
 NOW = 1_700_000_000_000
 

@@ -12,14 +12,14 @@ from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
 from learner.release.live import LiveRelease, write_release
 from learner.signals.state import Signals, SignalSettings
-from streams.contract import Click, Request
-from streams.intake import Arrival
 from streams.live import Live
 from streams.policy import Policy
 from streams.recommend import Fate, World, recommend
 from streams.release_loader import Loader
 from streams.settings import Settings
 from streams.user_states import UserStates
+from streams.wire.contract import Click, Request
+from streams.wire.intake import Arrival
 
 NOW = 1_700_000_000_000
 

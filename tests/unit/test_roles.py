@@ -2,8 +2,8 @@
 
 import pytest
 
-from streams.contract import ReleaseRecord
 from streams.roles import RoleError, Roles, changed, promote, take_back
+from streams.wire.contract import ReleaseRecord
 
 
 def record(release: str, role: str, decision: str = "", at: int = 1) -> ReleaseRecord:

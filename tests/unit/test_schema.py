@@ -7,7 +7,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from streams import contract, schema
+from streams.wire import contract, schema
 
 EXAMPLES: dict[str, Any] = {
     "clicks": {

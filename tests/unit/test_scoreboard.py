@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from streams.contract import Click, ListedItem, Reason, Recommendation, Trigger
 from streams.scoreboard import DecayedPopularity, Scoreboard, best_half_life
+from streams.wire.contract import Click, ListedItem, Reason, Recommendation, Trigger
 
 
 def click(n: int, user: str, item: str, **more: object) -> Click:

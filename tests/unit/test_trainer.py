@@ -14,13 +14,13 @@ from learner.data.history import Clicks, History
 from learner.release.bundle import ReleaseError, Window
 from learner.release.files import bundle_sha256, read_manifest, write_release
 from streams import gatekeeper
-from streams.contract import ReleaseRecord
 from streams.makers import Kind, Make
 from streams.release_store import ReleaseStore, StoreUnreachable
 from streams.roles import Roles, changed
 from streams.settings import Settings, load_settings
 from streams.trainer import KEPT_FROM, LEAST_NEW, Trainer
 from streams.trainer_wire import Announced
+from streams.wire.contract import ReleaseRecord
 
 START_MS = 1_700_000_000_000
 MINUTE_MS = 60_000

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from streams import trainer_process
-from streams.contract import ReleaseRecord
 from streams.roles import Roles
 from streams.settings import load_settings
+from streams.wire.contract import ReleaseRecord
 
 
 class Started(Exception):  # noqa: N818 (it names what has happened)

@@ -6,8 +6,8 @@ Owns what counts as bad input in `clicks` and `requests`. Knows no broker: `work
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streams.contract import UNREADABLE, Click, Request, decode_click, decode_request
-from streams.partitioner import partition_of
+from streams.wire.contract import UNREADABLE, Click, Request, decode_click, decode_request
+from streams.wire.partitioner import partition_of
 
 
 @dataclass(slots=True)

@@ -1,14 +1,14 @@
 """The wire contract as one JSON Schema document, for producers and consumers in any language.
 
 Owns the document's form: a property for each topic that others write or read. What a message may hold is
-`streams.contract`'s business; this module only asks msgspec for it.
+`streams.wire.contract`'s business; this module only asks msgspec for it.
 """
 
 from typing import Any
 
 import msgspec
 
-from streams.contract import Click, Item, Recommendation, ReleaseRecord, Request
+from streams.wire.contract import Click, Item, Recommendation, ReleaseRecord, Request
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VERSION = 1

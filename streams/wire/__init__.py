@@ -1,0 +1,1 @@
+"""Bytes to records and back: the contract of the topics."""
