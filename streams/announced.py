@@ -6,8 +6,8 @@ For commands that look once; workers and the learner follow the topic. Knows not
 from collections.abc import Iterator
 
 from streams.settings import Settings
-from streams.topic_reader import read_to_end
-from streams.topics import Names
+from streams.transport.topic_reader import read_to_end
+from streams.transport.topics import Names
 from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_release
 
 

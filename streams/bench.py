@@ -21,13 +21,13 @@ from kafka import TopicPartition
 
 from learner.release.bundle import release_id
 from learner.release.files import amend
-from streams import kafka_client
 from streams.announced import live
 from streams.release_store import fetch
 from streams.releases_command import add, cache_of
 from streams.settings import Settings
-from streams.topic_reader import read_to_end
-from streams.topics import Names
+from streams.transport import clients
+from streams.transport.topic_reader import read_to_end
+from streams.transport.topics import Names
 from streams.wire.contract import Click, Recommendation, Request, encode
 
 WAIT_SECONDS = 20.0  # for one list, and for one effect
@@ -56,7 +56,7 @@ class Probe:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.names = settings, Names(settings.prefix)
-        self.producer = kafka_client.producer(settings, linger_ms=0)
+        self.producer = clients.producer(settings, linger_ms=0)
         self.answers: dict[str, Answer] = {}
         self._news = threading.Condition()
         self._stop = threading.Event()
@@ -109,7 +109,7 @@ class Probe:
         raise BenchError(f"{what}: not within {WAIT_SECONDS:.0f} s")
 
     def _read(self) -> None:
-        with kafka_client.consumer(
+        with clients.consumer(
             self.settings, self.names.recommendations, auto_offset_reset="latest", fetch_max_wait_ms=50
         ) as consumer:
             while not consumer.assignment():
@@ -312,7 +312,7 @@ def _recent(settings: Settings) -> tuple[list[str], list[str], int]:
     now = int(time.time() * 1000) if settings.clock == "wall" else 0
     decode = msgspec.json.Decoder(Click).decode
     topic = Names(settings.prefix).clicks
-    with kafka_client.consumer(settings) as consumer:
+    with clients.consumer(settings) as consumer:
         places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         ends = consumer.end_offsets(places)
     starts = {place.partition: max(end - RECENT // len(ends), 0) for place, end in ends.items()}

@@ -17,10 +17,10 @@ from learner.judging.drift import HitRateDrift
 from learner.judging.sequential import Arm, CanaryTest, Verdict
 from streams.canary import Answer, Answers, decode_list
 from streams.events import Event
-from streams.feeds import new_reader
 from streams.roles import DRIFTED, PINNED, Roles, changed, promote, take_back
 from streams.settings import Settings
-from streams.topics import Names
+from streams.transport.feeds import new_reader
+from streams.transport.topics import Names
 from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_click
 
 log = structlog.get_logger()

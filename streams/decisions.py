@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from streams.delivery import Delivery, Outgoing, acknowledged
 from streams.roles import Roles
+from streams.transport.delivery import Delivery, Outgoing, acknowledged
 from streams.wire.contract import ReleaseRecord, encode
 
 log = structlog.get_logger()

@@ -26,14 +26,14 @@ from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.data.events import Kind
 from learner.data.ml100k import fetch_ml100k
 from learner.data.repeats import data_repeats
-from streams import kafka_client
 from streams.broker.node import EmbeddedBroker
 from streams.demo_drift import DriftWorld, announce, drift_world
 from streams.demo_screen import Follower, draw, summary
 from streams.scoreboard import DecayedPopularity, Scoreboard, best_half_life
 from streams.settings import Settings
-from streams.topic_reader import Record, follow, read_to_end
-from streams.topics import Names
+from streams.transport import clients
+from streams.transport.topic_reader import Record, follow, read_to_end
+from streams.transport.topics import Names
 from streams.wire.contract import UNREADABLE, Click, decode_click, decode_list
 
 SPLIT = 0.8
@@ -342,10 +342,10 @@ def _board(interactions: Interactions, split: int) -> Scoreboard:
 
 
 def _wait_for_topics(demo: Demo, settings: Settings) -> None:
-    from streams.topics import partition_counts
+    from streams.transport.topics import partition_counts
 
     names = Names(settings.prefix).all()
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         while not all(partition_counts(admin, names).values()):
             demo.check()
             time.sleep(0.2)
@@ -356,7 +356,7 @@ def _wait_until_folded(demo: Demo, settings: Settings) -> None:
     from kafka import TopicPartition
 
     names = Names(settings.prefix)
-    with kafka_client.consumer(settings) as consumer, kafka_client.admin(settings) as admin:
+    with clients.consumer(settings) as consumer, clients.admin(settings) as admin:
         places = [TopicPartition(names.clicks, p) for p in consumer.partitions_for_topic(names.clicks)]
         ends = {place: end for place, end in consumer.end_offsets(places).items() if end}
         group = f"{settings.prefix}worker"

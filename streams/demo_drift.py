@@ -20,9 +20,9 @@ from learner.data.dataset import Interactions
 from learner.data.events import Kind
 from learner.evaluation.drift_world import Change, change_of, changed
 from learner.evaluation.plan import Stream, stream_from
-from streams import kafka_client
 from streams.settings import Settings
-from streams.topics import Names
+from streams.transport import clients
+from streams.transport.topics import Names
 from streams.wire.contract import encode
 
 
@@ -62,7 +62,7 @@ def drift_world(
 def announce(settings: Settings, world: DriftWorld) -> None:
     """Sends what the catalogue's owner says at the change; returns when all of it is acknowledged."""
     topic = Names(settings.prefix).items
-    with kafka_client.producer(settings) as producer:
+    with clients.producer(settings) as producer:
         sent = [producer.send(topic, key=item.item_id.encode(), value=encode(item)) for item in world.items]
         for future in sent:
             future.get(30)

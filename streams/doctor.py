@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Literal
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from streams import kafka_client
 from streams.announced import live
 from streams.letters import Retried, read_letters
 from streams.settings import Settings
-from streams.topic_reader import ends_of, newest_ms
-from streams.topics import Described, Names, TopicsError, check, describe, plan, too_low
+from streams.transport import clients
+from streams.transport.topic_reader import ends_of, newest_ms
+from streams.transport.topics import Described, Names, TopicsError, check, describe, plan, too_low
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
@@ -63,9 +63,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     if settings.release:
         yield _release(Path(settings.release))
     try:
-        with kafka_client.admin(settings) as admin:
+        with clients.admin(settings) as admin:
             yield from _brokers(admin, settings)
-    except kafka_client.BrokerUnreachable as error:
+    except clients.BrokerUnreachable as error:
         detail, remedy = str(error).split("; ", 1)
         yield Finding("fail", "brokers", detail, remedy)
 
@@ -100,7 +100,7 @@ def _packages() -> Iterator[Finding]:
 def unpinned(package: str) -> str | None:
     """What is wrong where another version is installed than the one this project is made for.
 
-    Of Faust private methods are overridden (`streams.batches`): another version may lose clicks in silence.
+    Of Faust private methods are overridden (`streams.transport.batches`): another version may lose clicks in silence.
     """
     try:
         installed = importlib.metadata.version(package)
@@ -239,7 +239,7 @@ def _live_release(settings: Settings) -> Finding:
 
 def _workers(admin: "KafkaAdminClient", settings: Settings) -> Finding:
     names = Names(settings.prefix)
-    running = kafka_client.members(admin, names.worker_group)
+    running = clients.members(admin, names.worker_group)
     if not running:
         return Finding(
             "warn", "workers", "none is running: clicks wait and requests go unanswered", "nextclick worker"
@@ -308,7 +308,7 @@ def _broker_skew_s(admin: "KafkaAdminClient", settings: Settings) -> float | Non
         return None
     try:
         admin.wait_for_topics([topic])
-        with kafka_client.producer(settings, linger_ms=0) as sender:
+        with clients.producer(settings, linger_ms=0) as sender:
             sender.send(topic, value=b"").get(timeout=10)  # the first one also finds the way
             before = time.time()
             stamped_ms: int = sender.send(topic, value=b"").get(timeout=10).timestamp

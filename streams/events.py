@@ -16,7 +16,7 @@ import structlog
 from streams.announced import records
 from streams.roles import DRIFTED, PINNED, REPLACED
 from streams.settings import Settings
-from streams.topic_reader import TopicMissing
+from streams.transport.topic_reader import TopicMissing
 from streams.wire.contract import ReleaseRecord
 
 log = structlog.get_logger()

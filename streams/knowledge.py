@@ -21,7 +21,6 @@ from learner.release.live import ReleaseError
 from learner.signals.state import FRONTIER, SignalError, Signals, SignalSettings
 from streams.events import Event, Kind
 from streams.expiry import Expiry
-from streams.feeds import Feed, gathering
 from streams.live import Live, give, renew
 from streams.policy import Policy
 from streams.recommend import World
@@ -31,7 +30,8 @@ from streams.roles import DRIFTED, PINNED, RoleError, Roles, changed, take_back
 from streams.runtime.event_loop import trim_heap
 from streams.serving import Serving
 from streams.settings import Settings
-from streams.topics import Names
+from streams.transport.feeds import Feed, gathering
+from streams.transport.topics import Names
 from streams.warm_up import warm_up
 from streams.wire.clock import Clock
 from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_item, decode_release, decode_tombstone

@@ -13,11 +13,11 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
-from streams.fence import Fence, Fenced
-from streams.kafka_client import async_connection
 from streams.runtime.slots import Slot, SlotError, take_slot
 from streams.settings import Settings
-from streams.topics import Names
+from streams.transport.clients import async_connection
+from streams.transport.fence import Fence, Fenced
+from streams.transport.topics import Names
 
 # Loading the text model may hold the process up for seconds (14 s were seen on a busy machine with cold
 # disks), which must not be taken for its death. A restart on the same data folder need not wait for it.

@@ -19,12 +19,9 @@ from mode import Service
 from learner.data.catalogue import Catalogue
 from learner.release.live import LiveRelease
 from learner.signals.state import FRONTIER, SignalError, Signals
-from streams import kafka_client, topics
 from streams.canary_watch import CanaryWatch
-from streams.delivery import Delivery, Outgoing, acknowledged, new_producer
 from streams.events import EventLog, of_record
 from streams.events import folder_of as events_folder
-from streams.feeds import Feed, gathering
 from streams.folding import Folding
 from streams.learner_lock import LearnerLock
 from streams.learner_releases import LearnerReleases
@@ -33,8 +30,11 @@ from streams.roles import Roles
 from streams.runtime.event_loop import fast_loops, freeze_heap
 from streams.settings import Settings
 from streams.signals_publisher import SignalsPublisher
-from streams.topics import Names
 from streams.trainer_process import keep_trainer
+from streams.transport import clients, topics
+from streams.transport.delivery import Delivery, Outgoing, acknowledged, new_producer
+from streams.transport.feeds import Feed, gathering
+from streams.transport.topics import Names
 from streams.wire.clock import Clock
 from streams.wire.contract import (
     UNREADABLE,
@@ -55,7 +55,7 @@ class Learner(Service):  # type: ignore[misc]
         super().__init__()
         self.settings = settings
         self.names = Names(settings.prefix)
-        self.connection = kafka_client.async_connection(settings)
+        self.connection = clients.async_connection(settings)
         self.producer = new_producer(self.connection)
         self.delivery = Delivery(self.producer, fence)
         self.catalogue = Catalogue()
@@ -273,7 +273,7 @@ def run(settings: Settings) -> None:
 
     Raises LearnerRunning where one runs already, and whatever stopped it.
     """
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         topics.create_missing(admin, settings)
         partitions = topics.check(admin, settings)
     fast_loops()

@@ -1,6 +1,6 @@
 """Bad records as an operator sees them: which there are, and sending them again once they can be used.
 
-Owns which letters have been retried; `streams.dead_letters` writes them. A retry sends key and value as
+Owns which letters have been retried; `streams.transport.dead_letters` writes them. A retry sends key and value as
 they came to the topic they came from. What has been retried is remembered in the committed offset of a
 consumer group, and for letters retried ahead of others in that commit's metadata, so that a second retry
 sends nothing twice. A crash between the sending and the commit repeats the last batch: at least once, as
@@ -14,10 +14,10 @@ from typing import Any
 
 from kafka import OffsetAndMetadata, TopicPartition
 
-from streams import kafka_client
 from streams.settings import Settings
-from streams.topic_reader import Record, read_to_end
-from streams.topics import Names
+from streams.transport import clients
+from streams.transport.topic_reader import Record, read_to_end
+from streams.transport.topics import Names
 
 # Sent and acknowledged before the retry is written down.
 BATCH = 500
@@ -91,14 +91,14 @@ class Retried:
                     "retry the older ones too (`nextclick dead-letters retry` without --offset)"
                 )
             commits[TopicPartition(self._topic, partition)] = OffsetAndMetadata(below, note, -1)
-        with kafka_client.consumer(self._settings, group_id=self._group) as consumer:
+        with clients.consumer(self._settings, group_id=self._group) as consumer:
             consumer.assign(list(commits))
             consumer.commit(commits)
 
     def _of(self, partition: int) -> tuple[int, set[int]]:
         if partition not in self._done:
             place = TopicPartition(self._topic, partition)
-            with kafka_client.consumer(self._settings, group_id=self._group) as consumer:
+            with clients.consumer(self._settings, group_id=self._group) as consumer:
                 kept = consumer.committed(place, metadata=True)
                 below = consumer.beginning_offsets([place])[place]  # older letters exist no more
             above = {int(each) for each in kept.metadata.split(",") if each} if kept else set()
@@ -118,7 +118,7 @@ def retry(settings: Settings, letters: list[Letter], retried: Retried) -> int:
     A record with a key goes where its key belongs; one without goes to the partition it came from.
     """
     # As they were written: compressed, and however large when they are not.
-    with kafka_client.producer(settings, compression_type="gzip", max_request_size=_UNBOUNDED) as sender:
+    with clients.producer(settings, compression_type="gzip", max_request_size=_UNBOUNDED) as sender:
         for start in range(0, len(letters), BATCH):
             batch = letters[start : start + BATCH]
             sent = [

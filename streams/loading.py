@@ -17,12 +17,12 @@ from pathlib import Path
 import msgspec
 
 from learner.data.catalogue import Item
-from streams import kafka_client
-from streams.delivery import Acknowledgement, Delivery, Outgoing, new_producer
 from streams.recorded import RecordedClicks
 from streams.settings import Settings
-from streams.topic_reader import ends_of, read_to_end
-from streams.topics import Names, create_missing
+from streams.transport import clients
+from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, new_producer
+from streams.transport.topic_reader import ends_of, read_to_end
+from streams.transport.topics import Names, create_missing
 from streams.wire.contract import UNREADABLE, encode
 
 # A chunk is in flight while the next is encoded; a second's worth at the least speed asked of it.
@@ -91,7 +91,7 @@ def load(
 
 
 async def _send_items(settings: Settings, records: list[Outgoing], progress: Progress) -> None:
-    producer = new_producer(kafka_client.async_connection(settings))
+    producer = new_producer(clients.async_connection(settings))
     await producer.start()
     try:
         delivery, topic = Delivery(producer), Names(settings.prefix).items
@@ -112,7 +112,7 @@ async def _load(
     already: set[str],
     progress: Progress,
 ) -> int:
-    producer = new_producer(kafka_client.async_connection(settings))
+    producer = new_producer(clients.async_connection(settings))
     await producer.start()
     sent = 0
     try:
@@ -169,7 +169,7 @@ class _EventId(msgspec.Struct):
 
 def _prepare(settings: Settings) -> str:
     """Make sure of the topics; returns the cluster's id."""
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         create_missing(admin, settings)
         return str(admin.describe_cluster()["cluster_id"])
 

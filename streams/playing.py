@@ -20,12 +20,12 @@ from aiokafka import AIOKafkaConsumer
 from numpy.typing import NDArray
 
 from learner.data.events import INTEREST, KIND_OF_WORD
-from streams import kafka_client
-from streams.delivery import Acknowledgement, Delivery, Outgoing, new_producer
-from streams.feeds import new_reader
 from streams.recorded import RecordedClicks
 from streams.settings import Settings
-from streams.topics import Names
+from streams.transport import clients
+from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, new_producer
+from streams.transport.feeds import new_reader
+from streams.transport.topics import Names
 from streams.wire.contract import UNREADABLE, Click, decode_list, encode
 
 log = structlog.get_logger()
@@ -70,8 +70,8 @@ def play(
     before the list that the click before led to has come; the clicks stay in their order, so one such user
     holds up all that come later.
     """
-    with kafka_client.admin(settings) as admin:
-        from streams.topics import create_missing
+    with clients.admin(settings) as admin:
+        from streams.transport.topics import create_missing
 
         create_missing(admin, settings)
     return asyncio.run(_play(settings, clicks, part, pace, progress, patient))
@@ -81,7 +81,7 @@ async def _play(
     settings: Settings, clicks: RecordedClicks, part: range, pace: Pace, progress: Callable[[int], None],
     patient: bool,
 ) -> int:  # fmt: skip
-    producer = new_producer(kafka_client.async_connection(settings))
+    producer = new_producer(clients.async_connection(settings))
     await producer.start()
     try:
         async with _users(settings) if patient else nullcontext() as users:
@@ -176,7 +176,7 @@ class _Users:
 
 @asynccontextmanager
 async def _users(settings: Settings) -> AsyncIterator[_Users]:
-    consumer = new_reader(kafka_client.async_connection(settings), Names(settings.prefix).recommendations)
+    consumer = new_reader(clients.async_connection(settings), Names(settings.prefix).recommendations)
     await consumer.start()
     try:
         await consumer.seek_to_end()

@@ -19,13 +19,13 @@ from learner.data.catalogue import Catalogue
 from learner.release.bundle import MANIFEST, Manifest, ReleaseError, release_id
 from learner.release.files import amend, bundle_sha256, read_manifest, read_release, verify_release
 from learner.release.live import LiveRelease
-from streams import kafka_client, topics
 from streams.announced import records
 from streams.release_store import ReleaseStore, StoreError, StoreUnreachable, fetch, manifest_at
 from streams.roles import PINNED, SHARE, RoleError, Roles, changed, enter, promote, take_back
 from streams.settings import Settings
-from streams.topic_reader import TopicMissing
-from streams.topics import Names
+from streams.transport import clients, topics
+from streams.transport.topic_reader import TopicMissing
+from streams.transport.topics import Names
 from streams.wire.contract import ReleaseRecord, encode
 
 Entered = Literal["candidate", "canary", "live"]
@@ -218,10 +218,10 @@ def pin(settings: Settings, release: str | None, *, off: bool = False) -> Releas
 
 def announce(settings: Settings, decided: Iterable[ReleaseRecord]) -> None:
     """Sends records to `releases`, in their order, each acknowledged before the next."""
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         topics.create_missing(admin, settings)
     topic = Names(settings.prefix).releases
-    with kafka_client.producer(settings) as producer:
+    with clients.producer(settings) as producer:
         for record in decided:
             producer.send(topic, key=record.release.encode(), value=encode(record)).get(30)
 

@@ -22,10 +22,10 @@ from learner.data.catalogue import Item
 from learner.evaluation.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
 from learner.release.live import read_release
 from learner.signals.state import FRONTIER
-from streams import kafka_client, topics
 from streams.replay_systems import Train, click_of
 from streams.settings import Settings
-from streams.topics import Names
+from streams.transport import clients, topics
+from streams.transport.topics import Names
 from streams.wire.contract import Recommendation, Request, encode
 
 # What no reader can read. The worker passes it on to the dead letters once it has applied all that stands
@@ -72,10 +72,10 @@ class ThroughKafka:
         self._index = {item_id: number for number, item_id in enumerate(first.item_ids)}
         release = Path(self._train(first))
         self._released = {item.item_id for item in read_release(release).items}
-        with kafka_client.admin(self.settings) as admin:
+        with clients.admin(self.settings) as admin:
             topics.create_missing(admin, self.settings)
-        self._producer = kafka_client.producer(self.settings)
-        self._consumer = kafka_client.consumer(self.settings)
+        self._producer = clients.producer(self.settings)
+        self._consumer = clients.consumer(self.settings)
         names = self._names
         read = (names.recommendations, names.signals, names.user_states, names.dead_letters)
         self._consumer.assign([TopicPartition(topic, 0) for topic in read])

@@ -2,7 +2,7 @@
 
 Owns the names, types, defaults and the order of precedence: a flag beats the environment
 (`NEXTCLICK_…`), the environment beats the TOML file, the file beats the default. Knows no command
-and opens no connection; `streams.kafka_client` turns the security settings into client arguments.
+and opens no connection; `streams.transport.clients` turns the security settings into client arguments.
 
 The file is `nextclick.toml` in the working directory, or the one that `--config` names. Its keys are
 the names below; a table is a prefix, so `[broker] port = 9092` is `broker_port`.

@@ -7,7 +7,7 @@ that says up to which clicks everything has been sent. Knows nothing of clicks.
 import asyncio
 
 from learner.signals.state import FRONTIER, Signals
-from streams.delivery import Acknowledgement, Delivery, Outgoing, acknowledged
+from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, acknowledged
 
 _ENCODED_AT_ONCE = 64  # records between two turns for heartbeats
 _SHARE = 4  # sending may take a fifth of the learner's time: a load of history goes on beside it

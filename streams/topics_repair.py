@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from streams import kafka_client
 from streams.settings import Settings
-from streams.topic_reader import Record, read_to_end
-from streams.topics import Low, Names, TopicsError, describe, partition_counts, too_low
+from streams.transport import clients
+from streams.transport.topic_reader import Record, read_to_end
+from streams.transport.topics import Low, Names, TopicsError, describe, partition_counts, too_low
 from streams.wire.partitioner import partition_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def repair(admin: "KafkaAdminClient", settings: Settings) -> Iterator[str]:
     for low in raised:
         _raise(admin, low)
         yield f"{low.topic}: {low.setting} {low.found:,} became {low.planned:,}"
-    if running := kafka_client.members(admin, names.worker_group):
+    if running := clients.members(admin, names.worker_group):
         raise TopicsError(f"{running} workers are running; stop them first, then repeat this")
     counts = partition_counts(admin, names.copartitioned)
     if absent := [name for name, count in counts.items() if not count]:
@@ -71,7 +71,7 @@ def _move_states(settings: Settings, topic: str, partitions: int) -> int:
         for (partition, key), record in newest.items()
         if record.value is not None and partition_of(key, partitions) != partition
     ]
-    with kafka_client.producer(settings) as sender:
+    with clients.producer(settings) as sender:
         written = [
             sender.send(topic, key=record.key, value=_unapplied(record.value), headers=record.headers)
             for record in misplaced

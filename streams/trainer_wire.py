@@ -13,8 +13,8 @@ from learner.data.history import Clicks, History, HistoryError
 from streams.releases_command import announce, roles_now
 from streams.roles import Roles
 from streams.settings import Settings
-from streams.topic_reader import bounds_of, ends_of, read_to_end
-from streams.topics import Names
+from streams.transport.topic_reader import bounds_of, ends_of, read_to_end
+from streams.transport.topics import Names
 from streams.wire.clock import Clock
 from streams.wire.contract import UNREADABLE, Click, Item, ReleaseRecord, decode_item, decode_tombstone
 from streams.wire.intake import Arrival, admit

@@ -15,11 +15,11 @@ from typing import Any
 
 from learner.release.bundle import ReleaseError
 from learner.release.files import read_manifest, read_release
-from streams import kafka_client
 from streams.announced import announced, live
 from streams.settings import Settings
-from streams.topic_reader import Record, TopicMissing, ends_of, follow, read_to_end
-from streams.topics import Names, TopicsError, check
+from streams.transport import clients
+from streams.transport.topic_reader import Record, TopicMissing, ends_of, follow, read_to_end
+from streams.transport.topics import Names, TopicsError, check
 from streams.wire.contract import (
     UNREADABLE,
     Recommendation,
@@ -130,14 +130,14 @@ def ask(
 ) -> Shown:
     """Send a request for a list and wait for the answer. Raises NoAnswer after `timeout_s`."""
     names = Names(settings.prefix)
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         count = check(admin, settings)
     request = Request(
         request_id=f"q-{uuid.uuid4().hex}", user_id=user, k=k, query=query, exclude=exclude or []
     )
     answers = follow(settings, {names.recommendations: "end"})
     next(answers)  # places the reader at the end before anything is asked
-    with kafka_client.producer(settings, linger_ms=0) as sender:
+    with clients.producer(settings, linger_ms=0) as sender:
         key = user.encode()
         asked = sender.send(
             names.requests, key=key, value=encode(request), partition=partition_of(key, count)
@@ -163,7 +163,7 @@ def known_of(settings: Settings, user: str) -> dict[str, Any]:
 
     Raises UserUnknown where nothing is.
     """
-    from streams.changelog import EPOCH_HEADER
+    from streams.transport.changelog import EPOCH_HEADER
     from streams.user_states import decode_state
 
     names = Names(settings.prefix)

@@ -29,16 +29,9 @@ from aiokafka import ConsumerRecord
 from mode import Worker as ModeWorker
 
 from learner.release.files import read_manifest
-from streams import kafka_client, topics
-from streams.batches import Batch, BatchSource
-from streams.changelog import Changelog, Restored
-from streams.dead_letters import DeadLetters, Waiting
 from streams.decisions import Decisions
-from streams.delivery import Delivery, Outgoing, new_producer
 from streams.events import Event, EventLog
 from streams.events import folder_of as events_folder
-from streams.faust_app import new_app
-from streams.feeds import new_reader
 from streams.figures import Figure, Figures
 from streams.knowledge import Knowledge
 from streams.live import MEASURED
@@ -50,7 +43,14 @@ from streams.serving import Serving
 from streams.settings import Settings
 from streams.spill import Spill
 from streams.suspicion import Suspicion
-from streams.topics import Names
+from streams.transport import clients, topics
+from streams.transport.batches import Batch, BatchSource
+from streams.transport.changelog import Changelog, Restored
+from streams.transport.dead_letters import DeadLetters, Waiting
+from streams.transport.delivery import Delivery, Outgoing, new_producer
+from streams.transport.faust_app import new_app
+from streams.transport.feeds import new_reader
+from streams.transport.topics import Names
 from streams.user_states import UserStates, decode_state
 from streams.wire.clock import Clock
 from streams.wire.contract import ReleaseRecord, encode
@@ -87,12 +87,12 @@ class Worker:
         self.names = Names(settings.prefix)
         if settings.release is not None:
             read_manifest(Path(settings.release))  # a wrong folder is said before the group hears of a member
-        with kafka_client.admin(settings) as admin:
+        with clients.admin(settings) as admin:
             topics.create_missing(admin, settings)
             self.partitions = topics.check(admin, settings)
         group = f"{settings.prefix}worker"
         self.slot = take_slot(settings.data_dir, group, settings.slot)
-        self.connection = kafka_client.async_connection(settings)
+        self.connection = clients.async_connection(settings)
         self.clock = Clock(settings.clock, settings.max_future_ms)
         self.rng = np.random.default_rng()
         self.rounds: Rounds[Arrival] = Rounds(cost=_work_of)

@@ -10,7 +10,7 @@ import pytest
 
 from streams.broker.node import EmbeddedBroker
 from streams.settings import Settings, load_settings
-from streams.topics import Names, create_missing
+from streams.transport.topics import Names, create_missing
 
 DATA = Path(os.environ.get("NEXTCLICK_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
@@ -63,9 +63,9 @@ def settings(broker: EmbeddedBroker, prefix: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 def topics(settings: Settings) -> Names:
     """The test's topics, created."""
-    from streams import kafka_client
+    from streams.transport import clients
 
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         create_missing(admin, settings)
     return Names(settings.prefix)
 

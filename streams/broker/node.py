@@ -40,7 +40,7 @@ MIN_FREE_BYTES = 256 * 1024 * 1024
 # - The cleaner's 128 MB buffer neither fits a small heap nor serves a small log.
 # - A broker that was killed is fenced for a session: with the 9 s default its restart takes 14 s.
 # - A single consumer has nobody to wait for (initial rebalance delay).
-# - Topics are made by `streams.topics` alone: a mistyped name must not bring one into being.
+# - Topics are made by `streams.transport.topics` alone: a mistyped name must not bring one into being.
 CONFIGURATION = """\
 process.roles=broker,controller
 node.id=1

@@ -23,10 +23,10 @@ def create_topics(settings: "Settings") -> None:
 
     Safe to repeat; the first worker or learner does the same.
     """
-    from streams import kafka_client
-    from streams.topics import check, create_missing
+    from streams.transport import clients
+    from streams.transport.topics import check, create_missing
 
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         created = create_missing(admin, settings)
         shared = check(admin, settings)
     for name in created:
@@ -41,10 +41,10 @@ def describe_topics(settings: "Settings", as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from streams import kafka_client
-    from streams.topics import describe, plan
+    from streams.transport import clients
+    from streams.transport.topics import describe, plan
 
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         described = describe(admin, settings)
     planned = {topic.name: topic for topic in plan(settings)}
     if as_json:
@@ -73,10 +73,10 @@ def repair_topics(settings: "Settings") -> None:
     Grows clicks, requests and user-states to the largest of them and moves the states of users who then
     belong elsewhere. Stop the workers first.
     """
-    from streams import kafka_client
     from streams.topics_repair import repair
+    from streams.transport import clients
 
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         for line in repair(admin, settings):
             typer.echo(line)
 

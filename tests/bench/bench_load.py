@@ -32,10 +32,10 @@ from numpy.typing import NDArray
 
 from learner.data.dataset import Interactions, load_interactions
 from learner.data.ml100k import fetch_ml100k
-from streams import kafka_client
 from streams.broker.node import EmbeddedBroker
 from streams.settings import Settings, load_settings
-from streams.topics import Names, create_missing
+from streams.transport import clients
+from streams.transport.topics import Names, create_missing
 from streams.wire.partitioner import partition_of
 
 PAST = 0.8  # of the clicks are loaded as history
@@ -83,7 +83,7 @@ class Load:
     def __init__(self, settings: Settings, data: Interactions, rows: NDArray[np.int64]) -> None:
         self.settings, self.data, self.rows = settings, data, rows
         self.names = Names(settings.prefix)
-        self.connection = kafka_client.async_connection(settings)
+        self.connection = clients.async_connection(settings)
         self.round = 0
 
     async def run(self, rate: float, seconds: float, watched: dict[str, int]) -> Measured:
@@ -167,7 +167,7 @@ class _Answer(msgspec.Struct):
 
 async def floor(settings: Settings) -> None:
     """Answers every click with a record of the usual length, and does nothing else."""
-    names, connection = Names(settings.prefix), kafka_client.async_connection(settings)
+    names, connection = Names(settings.prefix), clients.async_connection(settings)
     consumer = AIOKafkaConsumer(names.clicks, group_id="floor", auto_offset_reset="latest", **connection)
     producer = AIOKafkaProducer(acks="all", linger_ms=0, **connection)
     await consumer.start()
@@ -282,7 +282,7 @@ def main() -> None:
                 clock="stream",
                 data_dir=folder / side,
             )
-            with kafka_client.admin(settings) as admin:
+            with clients.admin(settings) as admin:
                 create_missing(admin, settings)
             common = ("--bootstrap-servers", settings.bootstrap_servers, "--prefix", settings.prefix)
             load = Load(settings, data, rows)

@@ -13,15 +13,15 @@ from typing import Any
 
 from mode import Worker
 
-from streams.batches import Batch, BatchSource
-from streams.changelog import Changelog
-from streams.delivery import Delivery, Outgoing, new_producer
-from streams.faust_app import new_app
-from streams.feeds import new_reader
-from streams.kafka_client import async_connection
 from streams.rounds import Rounds
 from streams.settings import load_settings
-from streams.topics import Names
+from streams.transport.batches import Batch, BatchSource
+from streams.transport.changelog import Changelog
+from streams.transport.clients import async_connection
+from streams.transport.delivery import Delivery, Outgoing, new_producer
+from streams.transport.faust_app import new_app
+from streams.transport.feeds import new_reader
+from streams.transport.topics import Names
 
 
 def main(bootstrap: str, prefix: str, slot: str, data: str, boom: int = -1, late: float = 0.0) -> None:

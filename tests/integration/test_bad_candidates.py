@@ -13,13 +13,14 @@ from served import POPULAR, poisoned, served_bundle, slowed
 from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.release.bundle import Bundle, Window
 from learner.release.files import write_release
-from streams import gatekeeper, kafka_client
+from streams import gatekeeper
 from streams.collecting import click_of
 from streams.releases_command import add, roles_now
 from streams.settings import Settings
-from streams.topics import Names
 from streams.trainer import Trainer
 from streams.trainer_wire import KafkaWire
+from streams.transport import clients
+from streams.transport.topics import Names
 from streams.wire.contract import encode
 
 pytestmark = [pytest.mark.broker, pytest.mark.learner]
@@ -81,7 +82,7 @@ def test_bad_candidates_are_refused_with_the_reason(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(gatekeeper, "BATCHES", 100)
     settings = settings.model_copy(update={"learn": "none", "gate_clicks": ANSWERED})
-    with kafka_client.producer(settings) as producer:
+    with clients.producer(settings) as producer:
         for number in range(len(clicks)):
             click = click_of(clicks, number)
             producer.send(topics.clicks, key=click.user_id.encode(), value=encode(click))

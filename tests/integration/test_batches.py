@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 
-from streams import kafka_client
 from streams.settings import Settings
-from streams.topics import Names
+from streams.transport import clients
+from streams.transport.topics import Names
 
 SCRIPT = Path(__file__).parent / "counting_worker.py"
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def start(settings: Settings, topics: Names) -> Iterator[Callable[..., CountingW
 
 
 def produce(settings: Settings, topic: str, numbers: range, per_second: int = 0) -> None:
-    with kafka_client.producer(settings) as producer:
+    with clients.producer(settings) as producer:
         for n in numbers:
             producer.send(topic, key=f"u{n % USERS}".encode(), value=json.dumps({"n": n}).encode())
             if per_second and n % 20 == 0:
@@ -81,7 +81,7 @@ def produce(settings: Settings, topic: str, numbers: range, per_second: int = 0)
 
 
 def read(settings: Settings, topic: str) -> list[Any]:
-    with kafka_client.consumer(settings, auto_offset_reset="earliest") as consumer:
+    with clients.consumer(settings, auto_offset_reset="earliest") as consumer:
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
         consumer.assign(partitions)
         ends = consumer.end_offsets(partitions)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from streams import kafka_client
 from streams.broker.node import BrokerError, EmbeddedBroker, answers
 from streams.settings import load_settings
-from streams.topic_reader import read_to_end
-from streams.topics import Names, create_missing
+from streams.transport import clients
+from streams.transport.topic_reader import read_to_end
+from streams.transport.topics import Names, create_missing
 
 ROOT = Path(__file__).parents[2]
 CACHE = load_settings().cache_dir
@@ -59,9 +59,9 @@ def test_acknowledged_records_survive_kill_9(tmp_path: Path) -> None:
     try:
         settings = load_settings(bootstrap_servers=node.bootstrap_servers, partitions=2)
         topic = Names(settings.prefix).clicks
-        with kafka_client.admin(settings) as admin:
+        with clients.admin(settings) as admin:
             create_missing(admin, settings)
-        sender = kafka_client.producer(settings)
+        sender = clients.producer(settings)
         acknowledged = [sender.send(topic, key=b"u", value=b"%d" % n) for n in range(2000)]
         sender.flush()
         assert all(each.succeeded() for each in acknowledged)

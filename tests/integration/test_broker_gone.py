@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from streams import kafka_client
 from streams.broker.node import EmbeddedBroker
 from streams.settings import load_settings
-from streams.topics import create_missing
+from streams.transport import clients
+from streams.transport.topics import create_missing
 from tests.integration.conftest import System
 
 
@@ -14,7 +14,7 @@ def test_a_worker_told_to_stop_ends_without_a_broker(release: Path, tmp_path: Pa
         settings = load_settings(
             bootstrap_servers=broker.bootstrap_servers, clock="stream", data_dir=tmp_path, prefix="gone."
         )
-        with kafka_client.admin(settings) as admin:
+        with clients.admin(settings) as admin:
             create_missing(admin, settings)
         system = System(settings, tmp_path, release)
         try:

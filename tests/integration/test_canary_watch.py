@@ -13,12 +13,12 @@ pytest.importorskip("river")
 
 from kafka import KafkaProducer
 
-from streams import kafka_client
 from streams.canary import assign
 from streams.canary_watch import CanaryWatch
 from streams.roles import Roles
 from streams.settings import Settings
-from streams.topics import Names
+from streams.transport import clients
+from streams.transport.topics import Names
 from streams.wire.contract import ReleaseRecord
 
 pytestmark = pytest.mark.broker
@@ -43,7 +43,7 @@ def traffic(producer: KafkaProducer, topics: Names, rates: dict[str, float], sta
 
 
 def test_a_bad_canary_is_taken_back_also_across_a_restart(settings: Settings, topics: Names) -> None:
-    with kafka_client.producer(settings) as producer:
+    with clients.producer(settings) as producer:
         traffic(producer, topics, {"a": 0.9, "b": 0.9}, 0, 600)  # before the canary: not its answers
         time.sleep(0.01)
         at = int(time.time() * 1000)
@@ -62,7 +62,7 @@ def test_a_bad_canary_is_taken_back_also_across_a_restart(settings: Settings, to
             sent.extend(decided)
 
         def watch() -> CanaryWatch:
-            return CanaryWatch(settings, kafka_client.async_connection(settings), roles, send)
+            return CanaryWatch(settings, clients.async_connection(settings), roles, send)
 
         async def run(watching: CanaryWatch, until: int) -> None:
             task = asyncio.create_task(watching.run())

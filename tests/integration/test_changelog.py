@@ -11,15 +11,15 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
-from streams.changelog import Changelog
-from streams.dead_letters import DeadLetters, source_of
-from streams.delivery import Delivery, Outgoing, acknowledged, new_producer
-from streams.feeds import Feed, new_reader
-from streams.fence import Fenced
-from streams.kafka_client import async_connection
 from streams.letters import Retried, read_letters, retry
 from streams.settings import Settings
-from streams.topics import Names
+from streams.transport.changelog import Changelog
+from streams.transport.clients import async_connection
+from streams.transport.dead_letters import DeadLetters, source_of
+from streams.transport.delivery import Delivery, Outgoing, acknowledged, new_producer
+from streams.transport.feeds import Feed, new_reader
+from streams.transport.fence import Fenced
+from streams.transport.topics import Names
 from streams.wire.partitioner import partition_of
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from streams.fence import Fenced
 from streams.learner_lock import SESSION_SECONDS, LearnerLock, LearnerRunning
 from streams.settings import Settings
-from streams.topics import Names
+from streams.transport.fence import Fenced
+from streams.transport.topics import Names
 
 HOLD = """
 import asyncio, sys
 from pathlib import Path
-from streams.fence import Fenced
+from streams.transport.fence import Fenced
 from streams.learner_lock import LearnerLock
 from streams.settings import load_settings
 async def hold():
@@ -104,7 +104,7 @@ def test_a_learner_paused_past_its_session_is_fenced(
 
 
 def test_fenced_is_an_error_that_says_what_to_do() -> None:
-    from streams.fence import Fence
+    from streams.transport.fence import Fence
 
     fence = Fence(5)
     fence.check()

@@ -23,9 +23,9 @@ from learner.release.files import write_release
 from learner.release.live import bundle_sha256, load_release
 from learner.signals.state import FRONTIER, Signals, SignalSettings
 from learner.text.content import DIMENSIONS, HASHED, ContentEncoder
-from streams import kafka_client
 from streams.settings import Settings
-from streams.topics import Names
+from streams.transport import clients
+from streams.transport.topics import Names
 from streams.wire.partitioner import partition_of
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def start(settings: Settings, topics: Names, tmp_path: Path) -> Iterator[Callabl
 
 
 def read(settings: Settings, topic: str) -> list[Any]:
-    with kafka_client.consumer(settings, auto_offset_reset="earliest") as consumer:
+    with clients.consumer(settings, auto_offset_reset="earliest") as consumer:
         place = TopicPartition(topic, 0)
         consumer.assign([place])
         end = consumer.end_offsets([place])[place]
@@ -117,7 +117,7 @@ def send(producer: KafkaProducer, topics: Names, n: int, event: str = "click") -
 
 @pytest.fixture
 def producer(settings: Settings) -> Iterator[KafkaProducer]:
-    with kafka_client.producer(settings) as sending:
+    with clients.producer(settings) as sending:
         yield sending
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from learner.data.catalogue import Item
-from streams import kafka_client, loading, watching
+from streams import loading, watching
 from streams.broker.node import EmbeddedBroker, _free_port
 from streams.settings import Settings, load_settings
+from streams.transport import clients
 from tests.integration.conftest import System
 
 LOGIN = (
@@ -79,5 +80,5 @@ def test_a_worker_logs_in(guarded: GuardedBroker, release: Path, tmp_path: Path)
 
 
 def test_a_wrong_password_is_told(guarded: GuardedBroker) -> None:
-    with pytest.raises(kafka_client.BrokerUnreachable, match=r"over SASL_PLAINTEXT.*check .*the login"):
-        kafka_client.admin(_settings(guarded, "wrong"))
+    with pytest.raises(clients.BrokerUnreachable, match=r"over SASL_PLAINTEXT.*check .*the login"):
+        clients.admin(_settings(guarded, "wrong"))

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from streams import kafka_client
 from streams.settings import Settings
-from streams.topic_reader import read_to_end
-from streams.topics import Names, TopicsError, check, create_missing, describe, plan
 from streams.topics_repair import repair
+from streams.transport import clients
+from streams.transport.topic_reader import read_to_end
+from streams.transport.topics import Names, TopicsError, check, create_missing, describe, plan
 from streams.wire.partitioner import partition_of
 
 
 def _create(settings: Settings) -> list[str]:
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         return create_missing(admin, settings)
 
 
@@ -27,7 +27,7 @@ def test_several_processes_may_create_them_at_once(settings: Settings) -> None:
 
 
 def test_they_are_what_was_planned(settings: Settings, topics: Names) -> None:
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         found = {topic.name: topic for topic in describe(admin, settings)}
         assert check(admin, settings) == settings.partitions
     for planned in plan(settings):
@@ -40,11 +40,11 @@ def test_unequal_numbers_are_refused_and_repaired_without_losing_a_state(
     settings: Settings, topics: Names
 ) -> None:
     users = [f"user-{n}" for n in range(40)]
-    with kafka_client.producer(settings) as sender:
+    with clients.producer(settings) as sender:
         for user in users:
             value = json.dumps({"user_id": user, "applied": 17, "items": ["i1"]}).encode()
             sender.send(topics.user_states, key=user.encode(), value=value, headers=[("epoch", b"3")])
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         admin.create_partitions({topics.clicks: 12})
         with pytest.raises(TopicsError, match=r"clicks has 12.*nextclick topics repair"):
             check(admin, settings)

@@ -13,12 +13,13 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner, Result
 
 from learner.data.catalogue import Item
-from streams import kafka_client, letters, loading, playing, watching
+from streams import letters, loading, playing, watching
 from streams.cli import app
 from streams.recorded import RecordedClicks
 from streams.settings import Settings
-from streams.topic_reader import follow, read_to_end
-from streams.topics import Names
+from streams.transport import clients
+from streams.transport.topic_reader import follow, read_to_end
+from streams.transport.topics import Names
 from streams.wire.contract import (
     ListedItem,
     Reason,
@@ -186,7 +187,7 @@ def answering(settings: Settings, topics: Names) -> Iterator[None]:
 
     def answer() -> None:
         records = follow(settings, {topics.requests: "end"})
-        with kafka_client.producer(settings, linger_ms=0) as sender:
+        with clients.producer(settings, linger_ms=0) as sender:
             while not stop.is_set():
                 record = next(records)
                 started.set()
@@ -223,7 +224,7 @@ def test_watch_shows_the_click_the_list_answers(
     settings: Settings, topics: Names, nextclick: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     click = b'{"event_id":"e1","user_id":"u1","item_id":"i1","event":"click","timestamp":1}'
-    with kafka_client.producer(settings) as sender:
+    with clients.producer(settings) as sender:
         sender.send(topics.recommendations, key=b"u2", value=encode(_list("u2", "click", "e0")))
         sender.send(topics.recommendations, key=b"u1", value=encode(_list("u1", "click", "e1")))
         sender.send(topics.clicks, key=b"u1", value=click)
@@ -257,7 +258,7 @@ def test_a_user_is_shown_as_the_last_rightful_worker_left_them(
     states.applied[slot] = 42
     states.hidden[slot] = [0.5, -1, 0, 2]
     newer = states.encode(slot, catalogue)
-    with kafka_client.producer(settings) as sender:
+    with clients.producer(settings) as sender:
         sender.send(topics.user_states, key=b"u1", value=newer, headers=[("epoch", b"2")])
         sender.send(topics.user_states, key=b"u1", value=older, headers=[("epoch", b"1")])  # a zombie's
     output = nextclick("user", "u1", "--json").output
@@ -277,7 +278,7 @@ def test_a_user_is_shown_as_the_last_rightful_worker_left_them(
 
 def _refuse(settings: Settings, topics: Names, keys: list[bytes | None]) -> None:
     """Puts letters as a worker does, from partition 1 of clicks."""
-    with kafka_client.producer(settings) as sender:
+    with clients.producer(settings) as sender:
         for offset, key in enumerate(keys):
             headers = [
                 ("error", b"no JSON"), ("topic", topics.clicks.encode()), ("partition", b"1"),
@@ -333,13 +334,13 @@ def test_doctor_finds_what_is_missing(settings: Settings, nextclick: Callable[..
     assert "none is live" in result.output
     assert "1 records were refused" in result.output
     assert result.exit_code == 0
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         small = {"max.message.bytes": "1048588"}
         admin.alter_configs(
             [ConfigResource(ConfigResourceType.TOPIC, settings.prefix + "user-states", small)]
         )
     assert "user-states takes records of 1,048,588 bytes" in nextclick("doctor").output
-    with kafka_client.admin(settings) as admin:
+    with clients.admin(settings) as admin:
         admin.create_partitions({settings.prefix + "clicks": 9})
     result = nextclick("doctor")
     assert result.exit_code == 1

@@ -17,13 +17,13 @@ from served import served_bundle
 from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.release.bundle import Window
 from learner.release.files import verify_release, write_release
-from streams import kafka_client
 from streams.announced import records
 from streams.collecting import click_of
 from streams.release_store import ReleaseStore
 from streams.releases_command import add, roles_now
 from streams.settings import Settings
-from streams.topics import Names
+from streams.transport import clients
+from streams.transport.topics import Names
 from streams.wire.contract import encode
 
 pytestmark = [pytest.mark.broker, pytest.mark.learner]
@@ -123,7 +123,7 @@ def test_from_clicks_to_a_verdict_through_kill_9(
     settings: Settings, topics: Names, clicks: Interactions, recorded: Path, tmp_path: Path,
     start: Callable[[], Parent],
 ) -> None:  # fmt: skip
-    with kafka_client.producer(settings) as producer:
+    with clients.producer(settings) as producer:
         for number in range(len(clicks)):
             click = click_of(clicks, number)
             producer.send(topics.clicks, key=click.user_id.encode(), value=encode(click))

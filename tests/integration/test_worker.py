@@ -86,9 +86,9 @@ def test_state_after_a_restart_equals_state_before(system: Any, recorded: Path) 
 
 def test_kill_9_loses_nothing_and_changes_no_state(system: Any, recorded: Path, tmp_path: Path) -> None:
     """The same clicks once in peace and once with two kills: every list made, every state equal."""
-    from streams import kafka_client
     from streams.settings import load_settings
-    from streams.topics import create_missing
+    from streams.transport import clients
+    from streams.transport.topics import create_missing
     from tests.integration.conftest import System
 
     quiet_settings = load_settings(
@@ -98,7 +98,7 @@ def test_kill_9_loses_nothing_and_changes_no_state(system: Any, recorded: Path, 
         data_dir=tmp_path / "q",
     )
     (tmp_path / "q").mkdir()
-    with kafka_client.admin(quiet_settings) as admin:
+    with clients.admin(quiet_settings) as admin:
         create_missing(admin, quiet_settings)
     quiet = System(quiet_settings, tmp_path / "q", system.release)
     try:
@@ -541,13 +541,13 @@ def test_a_worker_serves_without_the_learners_libraries(system: Any, tmp_path: P
 
 
 def test_a_worker_that_cannot_work_stops_and_says_why(system: Any, topics: Any) -> None:
-    from streams import kafka_client
+    from streams.transport import clients
 
     system.start("worker", "--release", str(system.folder / "nowhere"), name="without")
     assert system.processes["without"].wait(60) == 1
     assert "nowhere: expected a release folder" in " ".join(system.said("without").split())
     assert "worker starts" not in system.said("without")  # nor joins the group, which would rebalance
-    with kafka_client.admin(system.settings) as admin:
+    with clients.admin(system.settings) as admin:
         admin.create_partitions({topics.clicks: 9})
     system.start("worker")
     assert system.processes["worker"].wait(60) == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams.batches import BatchConsumer, BatchSource
+from streams.transport.batches import BatchConsumer, BatchSource
 
 CLICKS = TP("clicks", 0)
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from streams.changelog import EPOCH_HEADER, Changelog, Restored
-from streams.delivery import Outgoing
+from streams.transport.changelog import EPOCH_HEADER, Changelog, Restored
+from streams.transport.delivery import Outgoing
 
 
 class Producer:

@@ -8,8 +8,8 @@ import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
-from streams import dead_letters
-from streams.dead_letters import DeadLetters, Waiting
+from streams.transport import dead_letters
+from streams.transport.dead_letters import DeadLetters, Waiting
 
 DAY_MS = 86_400_000
 

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from streams.decisions import Decisions
-from streams.delivery import Outgoing
 from streams.roles import Roles, take_back
+from streams.transport.delivery import Outgoing
 from streams.wire.contract import ReleaseRecord
 
 

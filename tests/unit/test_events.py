@@ -8,7 +8,7 @@ from streams import events
 from streams.events import Event, EventLog, folder_of, of_record, told
 from streams.roles import DRIFTED, PINNED, REPLACED, changed
 from streams.settings import Settings
-from streams.topic_reader import TopicMissing
+from streams.transport.topic_reader import TopicMissing
 from streams.wire.contract import ReleaseRecord
 
 RECORD = ReleaseRecord(

@@ -14,13 +14,13 @@ from test_recommend import world
 from indexer.item_index import with_bias
 from learner.release.live import ReleaseError
 from learner.signals.state import DAY_MS, Signals
-from streams import feeds
 from streams.expiry import Expiry
 from streams.knowledge import Knowledge
 from streams.live import Live
 from streams.recommend import World
 from streams.serving import Serving
 from streams.settings import Settings
+from streams.transport import feeds
 from streams.wire.clock import Clock
 from streams.wire.contract import ReleaseRecord
 

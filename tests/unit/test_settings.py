@@ -92,7 +92,7 @@ def test_every_setting_says_what_it_is() -> None:
 
 
 def test_login_and_certificates_reach_the_clients(tmp_path: Path) -> None:
-    from streams.kafka_client import async_connection, connection
+    from streams.transport.clients import async_connection, connection
 
     plain = load_settings(bootstrap_servers="a:1,b:2")
     assert connection(plain)["bootstrap_servers"] == ["a:1", "b:2"]

@@ -4,9 +4,19 @@ from typing import Any
 
 import pytest
 
-from streams import doctor, kafka_client, topics_repair
+from streams import doctor, topics_repair
 from streams.settings import load_settings
-from streams.topics import DAY_MS, Names, TopicsError, check, create_missing, describe, plan, too_low
+from streams.transport import clients
+from streams.transport.topics import (
+    DAY_MS,
+    Names,
+    TopicsError,
+    check,
+    create_missing,
+    describe,
+    plan,
+    too_low,
+)
 
 
 class FakeAdmin:
@@ -123,7 +133,7 @@ def test_withdrawals_outlive_every_release() -> None:
 
 
 def test_low_limits_are_found_and_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_client, "members", lambda *_: 0)
+    monkeypatch.setattr(clients, "members", lambda *_: 0)
     monkeypatch.setattr(topics_repair, "_move_states", lambda *_: 0)
     admin: Any = FakeAdmin({})
     create_missing(admin, SETTINGS)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.delivery import Acknowledgement, Delivery, Outgoing, acknowledged
+from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, acknowledged
 
 EPOCH_HEADER = "epoch"
 # States wait this long for others to travel with: nobody waits for a state, only the next restart does, and

@@ -19,7 +19,7 @@ from streams.wire.partitioner import partition_of
 Acknowledgement = asyncio.Future[RecordMetadata]  # with the base offset of the last batch it took
 
 # Enough for a state record of 128 events with ids of 256 bytes each and a long list of consumed items; the
-# topics are created to take as much (`streams.topics`).
+# topics are created to take as much (`streams.transport.topics`).
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 BATCH_BYTES = 128 * 1024
 

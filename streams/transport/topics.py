@@ -19,7 +19,7 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 # The brokers' default for one batch (1 MiB) refuses the state of a user with thousands of items consumed,
 # a list of 1,000 items with long ids, and the letter of a bad record that only just fitted. As much as the
-# worker's producer sends at once (`streams.delivery`), and as hosted brokers allow.
+# worker's producer sends at once (`streams.transport.delivery`), and as hosted brokers allow.
 LARGE = {"max.message.bytes": str(8 * 1024 * 1024)}
 
 # Compaction as soon as a tenth of a log is superseded, in segments small enough to be closed soon:

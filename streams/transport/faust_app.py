@@ -8,8 +8,8 @@ from typing import Any
 import faust
 from faust.types.auth import CredentialsT
 
-from streams.kafka_client import ssl_context
 from streams.settings import Settings
+from streams.transport.clients import ssl_context
 
 SESSION_SECONDS = 10.0  # a dead worker's partitions are given away after it; a paused one is fenced
 HEARTBEAT_SECONDS = 2.0

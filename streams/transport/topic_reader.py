@@ -11,8 +11,8 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import TopicPartition as Partition
 
-from streams import kafka_client
 from streams.settings import Settings
+from streams.transport import clients
 
 Record = (
     Any  # kafka.consumer.fetcher.ConsumerRecord: topic, partition, offset, timestamp, key, value, headers
@@ -43,7 +43,7 @@ def read_to_end(
     `start` gives the first offset to read for some partitions (others are read from their beginning);
     `partitions` limits the reading. Raises TopicMissing, and ReadTimeout after `timeout_s` without news.
     """
-    with kafka_client.consumer(settings, max_poll_records=POLL_RECORDS) as consumer:
+    with clients.consumer(settings, max_poll_records=POLL_RECORDS) as consumer:
         places = _assign(consumer, settings, topic, partitions)
         first, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
         pending = set()
@@ -69,7 +69,7 @@ def follow(settings: Settings, starts: Mapping[str, str]) -> Iterator[Record | N
     `starts` names the topics, each with "beginning" or "end". Records of one partition come in order; of
     what arrived together, those of the topics named first come first.
     """
-    with kafka_client.consumer(settings, max_poll_records=POLL_RECORDS) as consumer:
+    with clients.consumer(settings, max_poll_records=POLL_RECORDS) as consumer:
         places = {topic: _places(consumer, settings, topic) for topic in starts}
         consumer.assign([place for some in places.values() for place in some])
         for topic, start in starts.items():
@@ -98,14 +98,14 @@ def newest_ms(settings: Settings, topic: str) -> int | None:
 
 def ends_of(settings: Settings, topic: str) -> dict[int, int]:
     """For each partition of the topic the offset its next record will get."""
-    with kafka_client.consumer(settings) as consumer:
+    with clients.consumer(settings) as consumer:
         ends = consumer.end_offsets(_places(consumer, settings, topic))
         return {place.partition: offset for place, offset in ends.items()}
 
 
 def bounds_of(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
     """For each partition of the topic the offset of its first record, and the one its next will get."""
-    with kafka_client.consumer(settings) as consumer:
+    with clients.consumer(settings) as consumer:
         places = _places(consumer, settings, topic)
         first, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
         return {place.partition: (first[place], ends[place]) for place in places}

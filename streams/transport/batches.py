@@ -22,7 +22,7 @@ from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.types.tuples import TP, ConsumerMessage
 from mode.utils.futures import notify
 
-from streams.fence import Fence
+from streams.transport.fence import Fence
 
 SLICE = 1024  # records; slices of 512 capped the agent at 40 k/s
 FETCH_WAIT_MS = 20  # that the broker keeps a fetch which finds nothing, and that misses what comes meanwhile

@@ -12,7 +12,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
-from streams.delivery import Acknowledgement, Delivery, Outgoing, acknowledged
+from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, acknowledged
 
 log = structlog.get_logger()
 

@@ -1,0 +1,1 @@
+"""Kafka, and nothing of us: consuming, delivering, fencing, topics."""
