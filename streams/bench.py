@@ -21,8 +21,8 @@ from kafka import TopicPartition
 
 from learner.release.bundle import release_id
 from learner.release.files import amend
-from streams.announced import live
-from streams.release_store import fetch
+from streams.releases.store import fetch
+from streams.releases.topic import live
 from streams.releases_command import add, cache_of
 from streams.settings import Settings
 from streams.transport import clients

@@ -15,9 +15,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from learner.judging.drift import HitRateDrift
 from learner.judging.sequential import Arm, CanaryTest, Verdict
-from streams.canary import Answer, Answers, decode_list
-from streams.events import Event
-from streams.roles import DRIFTED, PINNED, Roles, changed, promote, take_back
+from streams.releases.canary import Answer, Answers, decode_list
+from streams.releases.events import Event
+from streams.releases.roles import DRIFTED, PINNED, Roles, changed, promote, take_back
 from streams.settings import Settings
 from streams.transport.feeds import new_reader
 from streams.transport.topics import Names

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from streams.roles import Roles
+from streams.releases.roles import Roles
 from streams.transport.delivery import Delivery, Outgoing, acknowledged
 from streams.wire.contract import ReleaseRecord, encode
 

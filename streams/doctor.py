@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from streams.announced import live
 from streams.letters import Retried, read_letters
+from streams.releases.topic import live
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topic_reader import ends_of, newest_ms
@@ -219,7 +219,7 @@ def _limits(settings: Settings, described: list[Described]) -> Iterator[Finding]
 
 
 def _live_release(settings: Settings) -> Finding:
-    from streams.release_store import StoreError, fetch
+    from streams.releases.store import StoreError, fetch
     from streams.releases_command import cache_of
 
     announced = live(settings)

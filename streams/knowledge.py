@@ -19,14 +19,14 @@ from mode.types import ServiceT
 from learner.data.catalogue import Catalogue
 from learner.release.live import ReleaseError
 from learner.signals.state import FRONTIER, SignalError, Signals, SignalSettings
-from streams.events import Event, Kind
 from streams.expiry import Expiry
 from streams.live import Live, give, renew
 from streams.policy import Policy
 from streams.recommend import World
 from streams.release_loader import Loader
-from streams.release_store import StoreError, StoreUnreachable
-from streams.roles import DRIFTED, PINNED, RoleError, Roles, changed, take_back
+from streams.releases.events import Event, Kind
+from streams.releases.roles import DRIFTED, PINNED, RoleError, Roles, changed, take_back
+from streams.releases.store import StoreError, StoreUnreachable
 from streams.runtime.event_loop import trim_heap
 from streams.serving import Serving
 from streams.settings import Settings

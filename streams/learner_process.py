@@ -20,13 +20,13 @@ from learner.data.catalogue import Catalogue
 from learner.release.live import LiveRelease
 from learner.signals.state import FRONTIER, SignalError, Signals
 from streams.canary_watch import CanaryWatch
-from streams.events import EventLog, of_record
-from streams.events import folder_of as events_folder
 from streams.folding import Folding
 from streams.learner_lock import LearnerLock
 from streams.learner_releases import LearnerReleases
 from streams.new_items import NewItems
-from streams.roles import Roles
+from streams.releases.events import EventLog, of_record
+from streams.releases.events import folder_of as events_folder
+from streams.releases.roles import Roles
 from streams.runtime.event_loop import fast_loops, freeze_heap
 from streams.settings import Settings
 from streams.signals_publisher import SignalsPublisher

@@ -18,7 +18,7 @@ from learner.data.catalogue import Catalogue
 from learner.release.bundle import Bundle
 from learner.release.live import LiveRelease, ReleaseError, bundle_sha256, read_release, try_models
 from learner.signals.state import SignalSettings
-from streams.release_store import StoreError, StoreUnreachable, fetch
+from streams.releases.store import StoreError, StoreUnreachable, fetch
 from streams.releases_command import cache_of
 from streams.settings import Settings
 from streams.transport.delivery import Delivery, Outgoing, acknowledged

@@ -20,7 +20,7 @@ from learner.release.bundle import Bundle
 from learner.release.live import LiveRelease, ReleaseError, read_release, try_models
 from streams.live import Live, adopt
 from streams.recommend import World
-from streams.release_store import fetch
+from streams.releases.store import fetch
 from streams.releases_command import cache_of
 from streams.settings import Settings
 from streams.warm_up import warm_up

@@ -19,9 +19,9 @@ from learner.data.catalogue import Catalogue
 from learner.release.bundle import MANIFEST, Manifest, ReleaseError, release_id
 from learner.release.files import amend, bundle_sha256, read_manifest, read_release, verify_release
 from learner.release.live import LiveRelease
-from streams.announced import records
-from streams.release_store import ReleaseStore, StoreError, StoreUnreachable, fetch, manifest_at
-from streams.roles import PINNED, SHARE, RoleError, Roles, changed, enter, promote, take_back
+from streams.releases.roles import PINNED, SHARE, RoleError, Roles, changed, enter, promote, take_back
+from streams.releases.store import ReleaseStore, StoreError, StoreUnreachable, fetch, manifest_at
+from streams.releases.topic import records
 from streams.settings import Settings
 from streams.transport import clients, topics
 from streams.transport.topic_reader import TopicMissing

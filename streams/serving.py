@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from streams.canary import assign
 from streams.live import Live
 from streams.pace import Pace
 from streams.recommend import Outcome, World, recommend, reencode
+from streams.releases.canary import assign
 from streams.user_states import UserStates
 from streams.wire.contract import Click
 from streams.wire.intake import Arrival

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from streams.roles import Roles
+from streams.releases.roles import Roles
 from streams.runtime import logs
 from streams.settings import Settings
 

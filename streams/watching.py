@@ -15,7 +15,7 @@ from typing import Any
 
 from learner.release.bundle import ReleaseError
 from learner.release.files import read_manifest, read_release
-from streams.announced import announced, live
+from streams.releases.topic import announced, live
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topic_reader import Record, TopicMissing, ends_of, follow, read_to_end

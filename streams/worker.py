@@ -30,12 +30,12 @@ from mode import Worker as ModeWorker
 
 from learner.release.files import read_manifest
 from streams.decisions import Decisions
-from streams.events import Event, EventLog
-from streams.events import folder_of as events_folder
 from streams.figures import Figure, Figures
 from streams.knowledge import Knowledge
 from streams.live import MEASURED
 from streams.recommend import Fate, Outcome, World, calls_for_list
+from streams.releases.events import Event, EventLog
+from streams.releases.events import folder_of as events_folder
 from streams.rounds import ROUND, Pending, Rounds
 from streams.runtime.event_loop import fast_loops, few_arenas, freeze_heap, trim_heap
 from streams.runtime.slots import take_slot

@@ -107,7 +107,7 @@ def list_events(
     """
     import msgspec
 
-    from streams.events import told
+    from streams.releases.events import told
 
     found = told(settings)[-last:]
     if as_json:
@@ -200,7 +200,7 @@ def verify_releases(
     The exit code is 1 when something fails, else 0.
     """
     from learner.release.bundle import ReleaseError
-    from streams.release_store import StoreError
+    from streams.releases.store import StoreError
     from streams.releases_command import ReleasesError, folder_of, roles_now, verify
 
     failed = False

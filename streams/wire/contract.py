@@ -163,7 +163,7 @@ def _unfit(value: Any, depth: int = 0) -> str | None:
 
 
 def _unshared(record: ReleaseRecord) -> str | None:
-    """Workers read the canary's share of the users from the evidence (`streams.roles`)."""
+    """Workers read the canary's share of the users from the evidence (`streams.releases.roles`)."""
     share = record.evidence.get("share", 0)
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         return f"evidence.share is {str(share)[:40]!r}; expected a number from 0 to 1"

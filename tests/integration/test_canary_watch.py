@@ -13,9 +13,9 @@ pytest.importorskip("river")
 
 from kafka import KafkaProducer
 
-from streams.canary import assign
 from streams.canary_watch import CanaryWatch
-from streams.roles import Roles
+from streams.releases.canary import assign
+from streams.releases.roles import Roles
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topics import Names

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from learner.data.catalogue import Item
 from learner.release.files import write_release
-from streams.announced import records
 from streams.cli import app
+from streams.releases.topic import records
 from streams.settings import Settings
 
 pytestmark = pytest.mark.broker

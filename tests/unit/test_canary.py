@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streams.canary import Answer, Answers, ListSeen, assign, decode_list
+from streams.releases.canary import Answer, Answers, ListSeen, assign, decode_list
 from streams.wire.contract import Click, ListedItem, Reason, Recommendation, Trigger, encode
 
 

@@ -6,9 +6,9 @@ import pytest
 pytest.importorskip("river")
 
 from learner.judging.drift import HitRateDrift
-from streams.canary import Answer, assign
 from streams.canary_watch import Judge
-from streams.roles import Roles, changed
+from streams.releases.canary import Answer, assign
+from streams.releases.roles import Roles, changed
 from streams.settings import load_settings
 from streams.wire.contract import ReleaseRecord
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from streams.decisions import Decisions
-from streams.roles import Roles, take_back
+from streams.releases.roles import Roles, take_back
 from streams.transport.delivery import Outgoing
 from streams.wire.contract import ReleaseRecord
 

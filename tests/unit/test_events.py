@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from streams import events
-from streams.events import Event, EventLog, folder_of, of_record, told
-from streams.roles import DRIFTED, PINNED, REPLACED, changed
+from streams.releases import events
+from streams.releases.events import Event, EventLog, folder_of, of_record, told
+from streams.releases.roles import DRIFTED, PINNED, REPLACED, changed
 from streams.settings import Settings
 from streams.transport.topic_reader import TopicMissing
 from streams.wire.contract import ReleaseRecord

@@ -14,7 +14,7 @@ from learner.release.files import bundle_sha256, write_release
 from learner.release.live import LiveRelease
 from streams import learner_releases
 from streams.learner_releases import LearnerReleases
-from streams.release_store import StoreUnreachable, fetch
+from streams.releases.store import StoreUnreachable, fetch
 from streams.settings import load_settings
 from streams.wire.contract import ReleaseRecord, encode
 

@@ -11,8 +11,8 @@ import pytest
 from golden import make_release_v1 as tiny
 
 from learner.release.files import bundle_sha256, read_release, verify_release, write_release
-from streams import release_store
-from streams.release_store import ReleaseStore, StoreError, StoreUnreachable, fetch, manifest_at
+from streams.releases import store
+from streams.releases.store import ReleaseStore, StoreError, StoreUnreachable, fetch, manifest_at
 
 
 @pytest.fixture(params=["disk", "objects"])
@@ -69,7 +69,7 @@ def test_a_half_written_release_is_never_seen(
         return write
 
     with monkeypatch.context() as patch:
-        patch.setattr(release_store, "_copy", dying(release_store._copy))
+        patch.setattr(store, "_copy", dying(store._copy))
         for method in ("put_file", "pipe_file"):
             patch.setattr(type(store._fs), method, dying(getattr(type(store._fs), method)))
         with pytest.raises(KeyboardInterrupt):

@@ -8,8 +8,8 @@ from served import served_bundle
 from learner.data.catalogue import Item
 from learner.release.files import write_release
 from streams import releases_command
+from streams.releases.roles import Roles
 from streams.releases_command import ReleasesError, add
-from streams.roles import Roles
 from streams.settings import Settings, load_settings
 from streams.wire.contract import ReleaseRecord
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.roles import RoleError, Roles, changed, promote, take_back
+from streams.releases.roles import RoleError, Roles, changed, promote, take_back
 from streams.wire.contract import ReleaseRecord
 
 

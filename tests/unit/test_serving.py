@@ -9,10 +9,10 @@ from test_recommend import NOW, arrivals, world
 
 from learner.data.catalogue import Item
 from learner.release.live import LiveRelease
-from streams.canary import assign
 from streams.live import Live
 from streams.pace import WINDOW, Pace
 from streams.recommend import Outcome, World, recommend
+from streams.releases.canary import assign
 from streams.serving import PROBATION_CLICKS, PROBATION_SECONDS, Serving
 from streams.user_states import UserStates
 from streams.wire.contract import Click

@@ -15,8 +15,8 @@ from learner.release.bundle import ReleaseError, Window
 from learner.release.files import bundle_sha256, read_manifest, write_release
 from streams import gatekeeper
 from streams.makers import Kind, Make
-from streams.release_store import ReleaseStore, StoreUnreachable
-from streams.roles import Roles, changed
+from streams.releases.roles import Roles, changed
+from streams.releases.store import ReleaseStore, StoreUnreachable
 from streams.settings import Settings, load_settings
 from streams.trainer import KEPT_FROM, LEAST_NEW, Trainer
 from streams.trainer_wire import Announced

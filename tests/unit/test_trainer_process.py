@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from streams import trainer_process
-from streams.roles import Roles
+from streams.releases.roles import Roles
 from streams.settings import load_settings
 from streams.wire.contract import ReleaseRecord
 

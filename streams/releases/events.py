@@ -13,8 +13,8 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
-from streams.announced import records
-from streams.roles import DRIFTED, PINNED, REPLACED
+from streams.releases.roles import DRIFTED, PINNED, REPLACED
+from streams.releases.topic import records
 from streams.settings import Settings
 from streams.transport.topic_reader import TopicMissing
 from streams.wire.contract import ReleaseRecord
