@@ -20,10 +20,10 @@ from learner.ranking.candidates import Asks
 from learner.ranking.features import FEATURES
 from learner.ranking.lists import Lists
 from learner.release.live import LiveRelease
-from streams.live import Live
+from streams.hot_path.live import Live
+from streams.hot_path.policy import Policy
+from streams.hot_path.recommend import ask, candidates_of, features_of, joined
 from streams.offline import Offline
-from streams.policy import Policy
-from streams.recommend import ask, candidates_of, features_of, joined
 from streams.wire.contract import Click
 
 STRETCH = 16  # clicks

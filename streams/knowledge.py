@@ -20,19 +20,19 @@ from learner.data.catalogue import Catalogue
 from learner.release.live import ReleaseError
 from learner.signals.state import FRONTIER, SignalError, Signals, SignalSettings
 from streams.expiry import Expiry
-from streams.live import Live, give, renew
-from streams.policy import Policy
-from streams.recommend import World
+from streams.hot_path.live import Live, give, renew
+from streams.hot_path.policy import Policy
+from streams.hot_path.recommend import World
+from streams.hot_path.serving import Serving
+from streams.hot_path.warm_up import warm_up
 from streams.release_loader import Loader
 from streams.releases.events import Event, Kind
 from streams.releases.roles import DRIFTED, PINNED, RoleError, Roles, changed, take_back
 from streams.releases.store import StoreError, StoreUnreachable
 from streams.runtime.event_loop import trim_heap
-from streams.serving import Serving
 from streams.settings import Settings
 from streams.transport.feeds import Feed, gathering
 from streams.transport.topics import Names
-from streams.warm_up import warm_up
 from streams.wire.clock import Clock
 from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_item, decode_release, decode_tombstone
 

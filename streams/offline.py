@@ -17,10 +17,19 @@ from learner.data.events import INTEREST, Kind
 from learner.ranking.candidates import EPSILON, Asks, Candidates
 from learner.signals.neighbours import WINDOW
 from learner.signals.state import Signals, SignalSettings, decay
-from streams.live import Live
-from streams.policy import Policy
-from streams.recommend import Outcome, Ranked, World, ask, candidates_of, rank_asks, recommend, reencode
-from streams.user_states import UserStates, event_hash
+from streams.hot_path.live import Live
+from streams.hot_path.policy import Policy
+from streams.hot_path.recommend import (
+    Outcome,
+    Ranked,
+    World,
+    ask,
+    candidates_of,
+    rank_asks,
+    recommend,
+    reencode,
+)
+from streams.hot_path.user_states import UserStates, event_hash
 from streams.wire.contract import Click
 from streams.wire.intake import Arrival
 

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from learner.data.catalogue import Catalogue
 from learner.release.bundle import Bundle
 from learner.release.live import LiveRelease, ReleaseError, read_release, try_models
-from streams.live import Live, adopt
-from streams.recommend import World
+from streams.hot_path.live import Live, adopt
+from streams.hot_path.recommend import World
+from streams.hot_path.warm_up import warm_up
 from streams.releases.store import fetch
 from streams.releases_command import cache_of
 from streams.settings import Settings
-from streams.warm_up import warm_up
 from streams.wire.contract import ReleaseRecord
 
 _AT_ONCE = 250  # items that join between two rounds: some milliseconds

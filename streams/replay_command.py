@@ -34,7 +34,7 @@ from learner.evaluation.report import (
     table,
 )
 from learner.evaluation.system import System
-from streams.policy import Policy
+from streams.hot_path.policy import Policy
 from streams.replay_releases import Releases
 from streams.replay_systems import PARTS, SAME, WITHOUT, Learn, part
 from streams.settings import Settings

@@ -21,10 +21,10 @@ from learner.judging.metrics import LIST
 from learner.ranking.candidates import SOURCES, Asks
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
-from streams.live import Live
+from streams.hot_path.live import Live
+from streams.hot_path.policy import Policy, draw_up
+from streams.hot_path.recommend import Ranked
 from streams.offline import Offline
-from streams.policy import Policy, draw_up
-from streams.recommend import Ranked
 from streams.wire.contract import Click
 
 Train = Callable[[FirstPart], str]

@@ -19,9 +19,9 @@ from learner.models.student import SequenceModel, StudentConfig
 from learner.models.teacher import TeacherConfig
 from learner.ranking.candidates import EPSILON
 from learner.signals.state import SignalSettings, decay
-from streams.policy import Policy
+from streams.hot_path.policy import Policy
+from streams.hot_path.user_states import Histories
 from streams.replay_systems import HotPath, Train
-from streams.user_states import Histories
 
 
 class TeacherAlone(HotPath):

@@ -23,7 +23,7 @@ from learner.evaluation.plan import Plan, plan, stream_from
 from learner.evaluation.replay import play
 from learner.evaluation.system import FirstPart, System
 from learner.judging.metrics import LIST
-from streams.policy import Policy
+from streams.hot_path.policy import Policy
 from streams.replay_releases import train
 from streams.replay_systems import HotPath
 from streams.settings import Settings

@@ -163,8 +163,8 @@ def known_of(settings: Settings, user: str) -> dict[str, Any]:
 
     Raises UserUnknown where nothing is.
     """
+    from streams.hot_path.user_states import decode_state
     from streams.transport.changelog import EPOCH_HEADER
-    from streams.user_states import decode_state
 
     names = Names(settings.prefix)
     try:

@@ -31,15 +31,16 @@ from mode import Worker as ModeWorker
 from learner.release.files import read_manifest
 from streams.decisions import Decisions
 from streams.figures import Figure, Figures
+from streams.hot_path.live import MEASURED
+from streams.hot_path.recommend import Fate, Outcome, World, calls_for_list
+from streams.hot_path.serving import Serving
+from streams.hot_path.user_states import UserStates, decode_state
 from streams.knowledge import Knowledge
-from streams.live import MEASURED
-from streams.recommend import Fate, Outcome, World, calls_for_list
 from streams.releases.events import Event, EventLog
 from streams.releases.events import folder_of as events_folder
 from streams.rounds import ROUND, Pending, Rounds
 from streams.runtime.event_loop import fast_loops, few_arenas, freeze_heap, trim_heap
 from streams.runtime.slots import take_slot
-from streams.serving import Serving
 from streams.settings import Settings
 from streams.spill import Spill
 from streams.suspicion import Suspicion
@@ -51,7 +52,6 @@ from streams.transport.delivery import Delivery, Outgoing, new_producer
 from streams.transport.faust_app import new_app
 from streams.transport.feeds import new_reader
 from streams.transport.topics import Names
-from streams.user_states import UserStates, decode_state
 from streams.wire.clock import Clock
 from streams.wire.contract import ReleaseRecord, encode
 from streams.wire.intake import Arrival, Misplaced, Refused, admit

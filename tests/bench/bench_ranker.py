@@ -31,8 +31,8 @@ from learner.ranking.lists import Lists
 from learner.training import train
 from learner.training.jobs import NEGATIVES, calibration_of, stage_job
 from streams import replay_releases
-from streams.policy import Policy
-from streams.recommend import Ranked
+from streams.hot_path.policy import Policy
+from streams.hot_path.recommend import Ranked
 from streams.replay_command import _loaded
 from streams.replay_systems import Nextclick
 

@@ -5,7 +5,7 @@ from replay_world import stream, untrained_release
 
 from learner.evaluation.plan import plan
 from learner.evaluation.replay import play
-from streams.policy import Policy
+from streams.hot_path.policy import Policy
 from streams.replay_kafka import ThroughKafka
 from streams.replay_systems import Nextclick
 

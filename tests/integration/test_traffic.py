@@ -246,7 +246,7 @@ def test_a_user_is_shown_as_the_last_rightful_worker_left_them(
     import numpy as np
 
     from learner.data.catalogue import Catalogue
-    from streams.user_states import UserStates
+    from streams.hot_path.user_states import UserStates
 
     states, catalogue = UserStates(4, 4), Catalogue()
     slot = states.slot("u1")

@@ -17,7 +17,7 @@ from learner.release.files import write_release
 from learner.release.live import Dims
 from learner.signals.state import SignalSettings
 from learner.text.content import DIMENSIONS
-from streams.policy import Policy
+from streams.hot_path.policy import Policy
 
 DIM, USERS, ITEMS, EVENTS = 8, 12, 40, 400
 MINUTE_MS = 60_000

@@ -6,7 +6,7 @@ from test_recommend import world
 from learner.data.catalogue import Item
 from learner.signals.state import DAY_MS
 from streams.expiry import Expiry
-from streams.recommend import World
+from streams.hot_path.recommend import World
 
 BEGIN = 1_700_000_000_000
 NOBODY = np.zeros(0, np.int32)

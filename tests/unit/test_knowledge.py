@@ -15,10 +15,10 @@ from indexer.item_index import with_bias
 from learner.release.live import ReleaseError
 from learner.signals.state import DAY_MS, Signals
 from streams.expiry import Expiry
+from streams.hot_path.live import Live
+from streams.hot_path.recommend import World
+from streams.hot_path.serving import Serving
 from streams.knowledge import Knowledge
-from streams.live import Live
-from streams.recommend import World
-from streams.serving import Serving
 from streams.settings import Settings
 from streams.transport import feeds
 from streams.wire.clock import Clock

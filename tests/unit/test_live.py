@@ -19,7 +19,7 @@ from indexer.rows import KINDS, Kind
 from learner.data.catalogue import Catalogue, Item
 from learner.release.live import write_release
 from streams import knowledge
-from streams.live import MEASURED, Live
+from streams.hot_path.live import MEASURED, Live
 from streams.release_loader import Loader
 from streams.settings import SettingsError, load_settings
 

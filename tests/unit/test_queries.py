@@ -13,12 +13,12 @@ from learner.release.live import Bundle, LiveRelease
 from learner.signals.state import Signals, SignalSettings
 from learner.text import minilm
 from learner.text.content import ContentEncoder
-from streams import queries
-from streams.live import Live
-from streams.policy import Policy
-from streams.recommend import World, recommend
+from streams.hot_path import queries
+from streams.hot_path.live import Live
+from streams.hot_path.policy import Policy
+from streams.hot_path.recommend import World, recommend
+from streams.hot_path.user_states import UserStates
 from streams.settings import load_settings
-from streams.user_states import UserStates
 from streams.wire.contract import Click, Recommendation, Request
 from streams.wire.intake import Arrival
 

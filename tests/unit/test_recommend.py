@@ -12,12 +12,12 @@ from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
 from learner.release.live import LiveRelease, write_release
 from learner.signals.state import Signals, SignalSettings
-from streams.live import Live
-from streams.policy import Policy
-from streams.recommend import Fate, World, recommend
+from streams.hot_path.live import Live
+from streams.hot_path.policy import Policy
+from streams.hot_path.recommend import Fate, World, recommend
+from streams.hot_path.user_states import UserStates
 from streams.release_loader import Loader
 from streams.settings import Settings
-from streams.user_states import UserStates
 from streams.wire.contract import Click, Request
 from streams.wire.intake import Arrival
 

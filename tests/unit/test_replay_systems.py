@@ -15,7 +15,7 @@ from learner.evaluation.plan import plan, stream_from
 from learner.evaluation.replay import play
 from learner.evaluation.system import Ask, Training
 from learner.release.live import read_manifest
-from streams.policy import Policy
+from streams.hot_path.policy import Policy
 from streams.replay_releases import ReplayReleaseError, check
 from streams.replay_systems import PARTS, part
 

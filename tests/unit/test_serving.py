@@ -9,12 +9,12 @@ from test_recommend import NOW, arrivals, world
 
 from learner.data.catalogue import Item
 from learner.release.live import LiveRelease
-from streams.live import Live
-from streams.pace import WINDOW, Pace
-from streams.recommend import Outcome, World, recommend
+from streams.hot_path.live import Live
+from streams.hot_path.pace import WINDOW, Pace
+from streams.hot_path.recommend import Outcome, World, recommend
+from streams.hot_path.serving import PROBATION_CLICKS, PROBATION_SECONDS, Serving
+from streams.hot_path.user_states import UserStates
 from streams.releases.canary import assign
-from streams.serving import PROBATION_CLICKS, PROBATION_SECONDS, Serving
-from streams.user_states import UserStates
 from streams.wire.contract import Click
 from streams.wire.intake import Arrival
 
@@ -188,7 +188,7 @@ def test_a_release_that_is_several_times_slower_is_taken_back(monkeypatch: pytes
         now[0] += 0.2 if ours.world.live is second else 0.02
         return recommend(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("streams.serving.recommend", timed)
+    monkeypatch.setattr("streams.hot_path.serving.recommend", timed)
     some = arrivals(np.random.default_rng(6), users=4, count=3 * WINDOW)
     for place in range(WINDOW):
         answer(ours, states, some[place : place + 1])
@@ -226,7 +226,7 @@ def test_releases_of_other_sizes_share_the_states() -> None:
     assert states.hidden[slot].tolist() == [1, 1, 1, 1, 0, 0]
     other = states.slot("w")
     states.stamp(other, "wide")
-    from streams.user_states import decode_state
+    from streams.hot_path.user_states import decode_state
 
     catalogue = world()[0].catalogue
     assert len(decode_state(states.encode(slot, catalogue)).hidden_state()) == 4
@@ -263,7 +263,7 @@ def test_a_round_that_fails_under_every_release_is_no_releases_fault(
 
     some = arrivals(np.random.default_rng(1), users=3, count=9)
     with monkeypatch.context() as patch:
-        patch.setattr("streams.serving.recommend", fail)
+        patch.setattr("streams.hot_path.serving.recommend", fail)
         with pytest.raises(ZeroDivisionError):
             answer(ours, states, some)
     answer(ours, states, some)

@@ -5,7 +5,7 @@ import pytest
 
 from learner.data.catalogue import Catalogue
 from learner.data.events import Kind
-from streams.user_states import HISTORY, UserStates, decode_state, event_hash
+from streams.hot_path.user_states import HISTORY, UserStates, decode_state, event_hash
 
 HIDDEN, VECTOR = 8, 4
 

@@ -3,7 +3,7 @@
 import numpy as np
 from test_recommend import world
 
-from streams.warm_up import warm_up
+from streams.hot_path.warm_up import warm_up
 
 
 def test_warming_up_leaves_no_trace() -> None:

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from streams.live import Live
-from streams.pace import Pace
-from streams.recommend import Outcome, World, recommend, reencode
+from streams.hot_path.live import Live
+from streams.hot_path.pace import Pace
+from streams.hot_path.recommend import Outcome, World, recommend, reencode
+from streams.hot_path.user_states import UserStates
 from streams.releases.canary import assign
-from streams.user_states import UserStates
 from streams.wire.contract import Click
 from streams.wire.intake import Arrival
 

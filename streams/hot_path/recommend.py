@@ -20,10 +20,10 @@ from learner.data.inputs import log_gap
 from learner.ranking.candidates import SOURCES, Asks, Candidates, propose
 from learner.ranking.features import KNOWN, Features, features
 from learner.signals.state import Signals
-from streams import queries
-from streams.live import Live
-from streams.policy import Place, Policy, draw_up
-from streams.user_states import Histories, UserStates, event_hash
+from streams.hot_path import queries
+from streams.hot_path.live import Live
+from streams.hot_path.policy import Place, Policy, draw_up
+from streams.hot_path.user_states import Histories, UserStates, event_hash
 from streams.wire.contract import Click, ListedItem, Reason, Recommendation, Request, Trigger
 from streams.wire.intake import Arrival
 
