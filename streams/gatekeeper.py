@@ -23,11 +23,11 @@ from learner.judging.gate import Decision, Limits, Trial, judge
 from learner.judging.metrics import LIST, expected_position, novelty
 from learner.release.live import ReleaseError
 from learner.signals.state import Signals, SignalSettings
-from streams.collecting import click_of
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import rank
-from streams.offline import Offline
+from streams.recorded.collecting import click_of
+from streams.recorded.world import Offline
 from streams.wire.contract import Click
 
 BATCHES = 500  # interleaved, so that the machine's moods fall on both alike

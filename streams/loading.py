@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from learner.data.catalogue import Item
-from streams.recorded import RecordedClicks
+from streams.recorded.clicks import RecordedClicks
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, new_producer

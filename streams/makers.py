@@ -47,7 +47,7 @@ def training(
     """Trains everything anew within the time budget."""
     from learner.signals.state import SignalSettings
     from learner.training.train import train_release
-    from streams.collecting import collect
+    from streams.recorded.collecting import collect
 
     cache = _texts(settings)
     encoder, signals, repeats = None, None, {"yes": True, "no": False}.get(settings.repeat_consumption)
@@ -77,7 +77,7 @@ def refreshing(
 ) -> str:
     """Lets the live release's ranker learn from lists that were answered since its student was trained."""
     from learner.training.refresh import refresh_release
-    from streams.collecting import collect
+    from streams.recorded.collecting import collect
 
     if live is None:
         raise ReleaseError("nothing is live, so there is no ranker to refresh")

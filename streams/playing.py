@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer
 from numpy.typing import NDArray
 
 from learner.data.events import INTEREST, KIND_OF_WORD
-from streams.recorded import RecordedClicks
+from streams.recorded.clicks import RecordedClicks
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, new_producer

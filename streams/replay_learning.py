@@ -20,9 +20,9 @@ from learner.models.ranker import list_losses, refresh
 from learner.models.ranker_export import ranker_from_model, ranker_model
 from learner.ranking.lists import Lists
 from learner.release.files import read_release
-from streams.collecting import thinned
 from streams.hot_path.live import Live
 from streams.hot_path.recommend import Ranked
+from streams.recorded.collecting import thinned
 from streams.replay_systems import Nextclick
 
 EVERY = 250  # answered lists between two refreshes: a third of a second of one core each

@@ -15,9 +15,9 @@ import numpy as np
 from learner.data.catalogue import Item
 from learner.evaluation.system import Event, FirstPart, Ints
 from learner.training.train import train_release
-from streams.collecting import collect
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
+from streams.recorded.collecting import collect
 from streams.replay_learning import Refreshed
 from streams.replay_releases import recorded
 from streams.replay_systems import Train

@@ -13,7 +13,7 @@ from learner.data.dataset import Interactions
 from learner.evaluation.system import FirstPart
 from learner.release.live import Manifest, read_manifest
 from learner.training.crew import cores
-from streams.collecting import collect
+from streams.recorded.collecting import collect
 
 Progress = Callable[[str, float, str], None]  # step, its finished share, a short text
 

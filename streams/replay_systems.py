@@ -24,7 +24,7 @@ from learner.text.content import ContentEncoder
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy, draw_up
 from streams.hot_path.recommend import Ranked
-from streams.offline import Offline
+from streams.recorded.world import Offline
 from streams.wire.contract import Click
 
 Train = Callable[[FirstPart], str]

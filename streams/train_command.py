@@ -72,7 +72,7 @@ def run(
         raise TrainError(
             f"training needs the extra `learner` ({error.name} is missing): pip install 'nextclick[learner]'"
         ) from None
-    from streams.collecting import collect
+    from streams.recorded.collecting import collect
 
     if out.exists() and not (out / "manifest.json").exists() and any(out.iterdir()):
         raise TrainError(f"{out} holds something that is no release; name a new folder with --out")

@@ -35,7 +35,7 @@ def run(
             f"the search needs the extra `learner` ({error.name} is missing): "
             "pip install 'nextclick[learner]'"
         ) from None
-    from streams.collecting import collect
+    from streams.recorded.collecting import collect
 
     console = Console(stderr=True)
     part, _ = load_interactions(interactions).in_order(seed).split(to)

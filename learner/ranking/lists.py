@@ -1,7 +1,7 @@
 """Lists as the ranker learns from them: candidates' features and which candidate was clicked.
 
 Owns the shape of training lists and their thinning. The lists are made by the pipeline that serves
-them: `streams.collecting.collect` has the type `Collect`. Knows no torch and no models.
+them: `streams.recorded.collecting.collect` has the type `Collect`. Knows no torch and no models.
 """
 
 import math

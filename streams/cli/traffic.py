@@ -41,7 +41,7 @@ def load(
     interrupted run ended, and refuses to send a complete file twice.
     """
     from streams import loading
-    from streams.recorded import RecordedClicks
+    from streams.recorded.clicks import RecordedClicks
 
     _announce(settings, items)
     clicks = RecordedClicks(interactions, seed)
@@ -79,7 +79,7 @@ def play(
     --clock stream.
     """
     from streams import playing
-    from streams.recorded import RecordedClicks
+    from streams.recorded.clicks import RecordedClicks
 
     if speed is not None and rate is not None:
         raise typer.BadParameter("give --speed or --rate, not both")

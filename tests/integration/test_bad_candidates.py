@@ -14,7 +14,7 @@ from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.release.bundle import Bundle, Window
 from learner.release.files import write_release
 from streams import gatekeeper
-from streams.collecting import click_of
+from streams.recorded.collecting import click_of
 from streams.releases_command import add, roles_now
 from streams.settings import Settings
 from streams.trainer import Trainer
@@ -39,7 +39,7 @@ def clicks(recorded: Path) -> Interactions:
 def shuffled(clicks: Interactions, recorded: Path, out: Path) -> Path:
     """Trained as any other, on clicks whose items were exchanged among each other."""
     from learner.training.train import train_release
-    from streams.collecting import collect
+    from streams.recorded.collecting import collect
 
     first = clicks.at(slice(0, 4000))
     mixed = replace(first, item=np.random.default_rng(0).permutation(first.item))

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from learner.data.catalogue import Item
 from streams import letters, loading, playing, watching
 from streams.cli import app
-from streams.recorded import RecordedClicks
+from streams.recorded.clicks import RecordedClicks
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topic_reader import follow, read_to_end

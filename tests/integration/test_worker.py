@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.recorded import RecordedClicks
+from streams.recorded.clicks import RecordedClicks
 
 START_MS = 893_000_000_000  # in the middle of ml-100k's second half
 

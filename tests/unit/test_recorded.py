@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streams.playing import Pace
-from streams.recorded import PartError, RecordedClicks
+from streams.recorded.clicks import PartError, RecordedClicks
 
 ROWS = """user_id,item_id,timestamp,event,value,scenario
 u1,i1,1000000000,click,,home

@@ -243,7 +243,7 @@ def test_a_teacher_of_a_few_items_that_users_have_had_nearly_all(tmp_path) -> No
 
 def test_the_serving_pipeline_makes_the_lists(tmp_path) -> None:
     """With the true `collect`: users walk a cycle, so the next item is certain."""
-    from streams.collecting import collect
+    from streams.recorded.collecting import collect
 
     rng = np.random.default_rng(0)
     start = rng.integers(40, size=30)

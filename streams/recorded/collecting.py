@@ -23,7 +23,7 @@ from learner.release.live import LiveRelease
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import ask, candidates_of, features_of, joined
-from streams.offline import Offline
+from streams.recorded.world import Offline
 from streams.wire.contract import Click
 
 STRETCH = 16  # clicks
