@@ -30,7 +30,7 @@ from streams.releases.roles import Roles
 from streams.runtime.event_loop import fast_loops, freeze_heap
 from streams.settings import Settings
 from streams.signals_publisher import SignalsPublisher
-from streams.trainer_process import keep_trainer
+from streams.training.process import keep_trainer
 from streams.transport import clients, topics
 from streams.transport.delivery import Delivery, Outgoing, acknowledged, new_producer
 from streams.transport.feeds import Feed, gathering

@@ -13,12 +13,12 @@ from served import POPULAR, poisoned, served_bundle, slowed
 from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.release.bundle import Bundle, Window
 from learner.release.files import write_release
-from streams import gatekeeper
 from streams.recorded.collecting import click_of
 from streams.releases_command import add, roles_now
 from streams.settings import Settings
-from streams.trainer import Trainer
-from streams.trainer_wire import KafkaWire
+from streams.training import gatekeeper
+from streams.training.trainer import Trainer
+from streams.training.wire import KafkaWire
 from streams.transport import clients
 from streams.transport.topics import Names
 from streams.wire.contract import encode

@@ -32,7 +32,7 @@ CLICKS = 5000
 PARENT = """
 import asyncio, sys, pickle
 from streams.settings import Settings
-from streams.trainer_process import keep_trainer
+from streams.training.process import keep_trainer
 if __name__ == "__main__":
     values = pickle.loads(bytes.fromhex(sys.argv[1]))
     asyncio.run(keep_trainer(Settings(**values), poll_seconds=0.5))

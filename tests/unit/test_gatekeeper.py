@@ -14,8 +14,8 @@ from learner.data.events import Kind
 from learner.judging.gate import Decision, Limits
 from learner.release.bundle import Bundle
 from learner.release.files import write_release
-from streams import gatekeeper
-from streams.gatekeeper import Case, look_over, try_out
+from streams.training import gatekeeper
+from streams.training.gatekeeper import Case, look_over, try_out
 
 ITEMS, USERS, GROUPS = 60, 40, 6
 CLICKS, START = 1200, 900

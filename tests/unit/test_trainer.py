@@ -13,13 +13,13 @@ from learner.data.dataset import Interactions
 from learner.data.history import Clicks, History
 from learner.release.bundle import ReleaseError, Window
 from learner.release.files import bundle_sha256, read_manifest, write_release
-from streams import gatekeeper
-from streams.makers import Kind, Make
 from streams.releases.roles import Roles, changed
 from streams.releases.store import ReleaseStore, StoreUnreachable
 from streams.settings import Settings, load_settings
-from streams.trainer import KEPT_FROM, LEAST_NEW, Trainer
-from streams.trainer_wire import Announced
+from streams.training import gatekeeper
+from streams.training.makers import Kind, Make
+from streams.training.trainer import KEPT_FROM, LEAST_NEW, Trainer
+from streams.training.wire import Announced
 from streams.wire.contract import ReleaseRecord
 
 START_MS = 1_700_000_000_000
@@ -290,7 +290,7 @@ def test_clicks_are_kept_while_nothing_is_trained(settings: Settings, tmp_path: 
     bench.wire.clicks = 300
     bench.now_ms += MINUTE_MS
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("streams.trainer.KEPT_FROM", 200)
+        patch.setattr("streams.training.trainer.KEPT_FROM", 200)
         assert bench.steps() == []
     assert history.clicks == 300
     assert KEPT_FROM > 300
@@ -374,7 +374,7 @@ STAGES: dict[str, Callable[[pytest.MonkeyPatch, Bench], None]] = {
     "storing": lambda patch, bench: patch.setattr(ReleaseStore, "put", dies),
     "announcing": lambda patch, bench: patch.setattr(bench.wire, "announce", dies),
     "clearing the outbox": lambda patch, bench: patch.setattr(Trainer, "_clear", dies),
-    "the gate": lambda patch, bench: patch.setattr("streams.trainer.try_out", dies),
+    "the gate": lambda patch, bench: patch.setattr("streams.training.trainer.try_out", dies),
     "pruning": lambda patch, bench: patch.setattr(ReleaseStore, "prune", dies),
 }
 
@@ -537,7 +537,7 @@ def test_a_store_that_does_not_answer_is_no_reason_to_refuse(
     def down(*_: Any) -> Path:
         raise StoreUnreachable("s3://releases: does not answer")
 
-    monkeypatch.setattr("streams.trainer.fetch", down)
+    monkeypatch.setattr("streams.training.trainer.fetch", down)
     bench.now_ms += 120 * MINUTE_MS
     assert bench.steps() == []
     assert bench.role("r-next") == "candidate"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from learner.data.history import Clicks, History, HistoryError
-from streams import trainer_wire
 from streams.settings import load_settings
-from streams.trainer_wire import KafkaWire
+from streams.training import wire
+from streams.training.wire import KafkaWire
 
 
 @dataclass
@@ -22,7 +22,7 @@ def test_clicks_that_the_topic_has_forgotten_are_not_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bounds = {0: (100, 150), 1: (0, 30), 2: (10, 10)}
-    monkeypatch.setattr(trainer_wire, "bounds_of", lambda *_: bounds)
+    monkeypatch.setattr(wire, "bounds_of", lambda *_: bounds)
     wire, history = KafkaWire(load_settings()), History(str(tmp_path))
     assert wire.unread(history) == 80
     history.append(Clicks(), {0: 120, 1: 20})
@@ -40,7 +40,7 @@ def test_an_item_counts_as_announced_from_its_first_record_on(monkeypatch: pytes
         Stored(b"b", None, 4),
         Stored(b"c", b"no JSON", 5),
     ]
-    monkeypatch.setattr(trainer_wire, "read_to_end", lambda *_: iter(records))
+    monkeypatch.setattr(wire, "read_to_end", lambda *_: iter(records))
     found = KafkaWire(load_settings()).items()
     assert {name: (said.item.title, said.item.available, said.at_ms) for name, said in found.items()} == {
         "a": ("then", True, 1),

@@ -12,7 +12,7 @@ from rich.console import Console
 from learner.data.dataset import load_interactions, load_items
 from learner.text.cache import TextCache
 from streams.settings import Settings
-from streams.train_command import REPEATS, Bars, TrainError, display
+from streams.training.train import REPEATS, Bars, TrainError, display
 
 
 def run(

@@ -83,8 +83,8 @@ def run(values: dict[str, Any], parent: Connection, poll_seconds: float = POLL_S
     settings = Settings(**values)
     logs.set_up(settings.log_level)
     # Imported here: the learner itself must not pay for torch.
-    from streams.trainer import Trainer
-    from streams.trainer_wire import KafkaWire
+    from streams.training.trainer import Trainer
+    from streams.training.wire import KafkaWire
 
     trainer: Trainer | None = None
     wait = poll_seconds

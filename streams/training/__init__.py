@@ -1,0 +1,1 @@
+"""The trainer's process: when to train, the gate, new releases."""
