@@ -66,9 +66,9 @@ def learner(settings: "Settings") -> None:
 
     Signals go to the workers at once, new releases in time. One learner for each prefix.
     """
-    from streams import learner_process
+    from streams.learning import process
 
-    learner_process.run(settings)
+    process.run(settings)
 
 
 @takes_settings("data_dir", "broker_port", "broker_heap", "log_level", kafka=False)

@@ -13,7 +13,7 @@ pytest.importorskip("river")
 
 from kafka import KafkaProducer
 
-from streams.canary_watch import CanaryWatch
+from streams.learning.canary_watch import CanaryWatch
 from streams.releases.canary import assign
 from streams.releases.roles import Roles
 from streams.settings import Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.learner_lock import SESSION_SECONDS, LearnerLock, LearnerRunning
+from streams.learning.lock import SESSION_SECONDS, LearnerLock, LearnerRunning
 from streams.settings import Settings
 from streams.transport.fence import Fenced
 from streams.transport.topics import Names
@@ -17,7 +17,7 @@ HOLD = """
 import asyncio, sys
 from pathlib import Path
 from streams.transport.fence import Fenced
-from streams.learner_lock import LearnerLock
+from streams.learning.lock import LearnerLock
 from streams.settings import load_settings
 async def hold():
     settings = load_settings(bootstrap_servers=sys.argv[1], prefix=sys.argv[2], data_dir=Path(sys.argv[3]))

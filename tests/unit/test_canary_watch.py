@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("river")
 
 from learner.judging.drift import HitRateDrift
-from streams.canary_watch import Judge
+from streams.learning.canary_watch import Judge
 from streams.releases.canary import Answer, assign
 from streams.releases.roles import Roles, changed
 from streams.settings import load_settings

@@ -8,7 +8,7 @@ import pytest
 from learner.data.catalogue import Catalogue
 from learner.signals.neighbours import WINDOW
 from learner.signals.state import FRONTIER, Signals, SignalSettings
-from streams.folding import Folding, FoldingError
+from streams.learning.folding import Folding, FoldingError
 from streams.wire.clock import DAY_MS, Clock
 from streams.wire.partitioner import partition_of
 

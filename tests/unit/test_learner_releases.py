@@ -12,8 +12,8 @@ from served import served_bundle
 from learner.data.catalogue import Catalogue, Item
 from learner.release.files import bundle_sha256, write_release
 from learner.release.live import LiveRelease
-from streams import learner_releases
-from streams.learner_releases import LearnerReleases
+from streams.learning import releases
+from streams.learning.releases import LearnerReleases
 from streams.releases.store import StoreUnreachable, fetch
 from streams.settings import load_settings
 from streams.wire.contract import ReleaseRecord, encode
@@ -53,8 +53,8 @@ def test_a_store_that_does_not_answer_is_asked_again(tmp_path: Path, monkeypatch
             raise StoreUnreachable("s3://releases: does not answer")
         return fetch(*arguments)
 
-    monkeypatch.setattr(learner_releases, "fetch", unsteady)
-    monkeypatch.setattr(learner_releases, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(releases, "fetch", unsteady)
+    monkeypatch.setattr(releases, "RETRY_SECONDS", 0.01)
     releases = LearnerReleases(load_settings(data_dir=tmp_path / "data"), Catalogue())
     releases.on_record(announced(folder, "r-1"))
     assert asyncio.run(taken_up(releases)) == ["r-1"]
@@ -70,7 +70,7 @@ def test_it_is_made_beside_the_clicks(tmp_path: Path, monkeypatch: pytest.Monkey
             threads.append(threading.current_thread())
             super().__init__(*arguments, **options)
 
-    monkeypatch.setattr(learner_releases, "LiveRelease", Watched)
+    monkeypatch.setattr(releases, "LiveRelease", Watched)
     catalogue = Catalogue()
     catalogue.intern("clicked-before")
     releases = LearnerReleases(load_settings(data_dir=tmp_path / "data"), catalogue)

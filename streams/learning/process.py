@@ -19,17 +19,17 @@ from mode import Service
 from learner.data.catalogue import Catalogue
 from learner.release.live import LiveRelease
 from learner.signals.state import FRONTIER, SignalError, Signals
-from streams.canary_watch import CanaryWatch
-from streams.folding import Folding
-from streams.learner_lock import LearnerLock
-from streams.learner_releases import LearnerReleases
-from streams.new_items import NewItems
+from streams.learning.canary_watch import CanaryWatch
+from streams.learning.folding import Folding
+from streams.learning.lock import LearnerLock
+from streams.learning.new_items import NewItems
+from streams.learning.publisher import SignalsPublisher
+from streams.learning.releases import LearnerReleases
 from streams.releases.events import EventLog, of_record
 from streams.releases.events import folder_of as events_folder
 from streams.releases.roles import Roles
 from streams.runtime.event_loop import fast_loops, freeze_heap
 from streams.settings import Settings
-from streams.signals_publisher import SignalsPublisher
 from streams.training.process import keep_trainer
 from streams.transport import clients, topics
 from streams.transport.delivery import Delivery, Outgoing, acknowledged, new_producer
