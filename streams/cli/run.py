@@ -1,4 +1,4 @@
-"""Commands that run until they are stopped: the broker, a worker, the learner, the demo."""
+"""Commands that run until they are stopped: the broker, a process, the learner, the demo."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,7 +52,7 @@ def worker(settings: "Settings") -> None:
 
     Start more of them, with the same command, to share the work.
     """
-    from streams import worker as process
+    from streams.worker import process
 
     process.run(settings)
 

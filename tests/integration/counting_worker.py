@@ -13,7 +13,6 @@ from typing import Any
 
 from mode import Worker
 
-from streams.rounds import Rounds
 from streams.settings import load_settings
 from streams.transport.batches import Batch, BatchSource
 from streams.transport.changelog import Changelog
@@ -22,6 +21,7 @@ from streams.transport.delivery import Delivery, Outgoing, new_producer
 from streams.transport.faust_app import new_app
 from streams.transport.feeds import new_reader
 from streams.transport.topics import Names
+from streams.worker.rounds import Rounds
 
 
 def main(bootstrap: str, prefix: str, slot: str, data: str, boom: int = -1, late: float = 0.0) -> None:

@@ -395,8 +395,8 @@ def _set_back(admin: Any, group: str, place: Any, offset_type: Any) -> bool:
 
 def test_a_burst_of_one_user_does_not_hold_up_the_others(system: Any, recorded: Path) -> None:
     """1,000 clicks of one user; others of the same partition click while their lists are made."""
-    from streams.rounds import ROUND
     from streams.wire.partitioner import partition_of
+    from streams.worker.rounds import ROUND
 
     system.start("worker")
     ready(system)

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.decisions import Decisions
 from streams.releases.roles import Roles, take_back
 from streams.transport.delivery import Outgoing
 from streams.wire.contract import ReleaseRecord
+from streams.worker.decisions import Decisions
 
 
 class Broker:

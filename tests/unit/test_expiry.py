@@ -5,8 +5,8 @@ from test_recommend import world
 
 from learner.data.catalogue import Item
 from learner.signals.state import DAY_MS
-from streams.expiry import Expiry
 from streams.hot_path.recommend import World
+from streams.worker.expiry import Expiry
 
 BEGIN = 1_700_000_000_000
 NOBODY = np.zeros(0, np.int32)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from streams.figures import Figures
+from streams.worker.figures import Figures
 
 
 def test_a_snapshot_is_plain_and_of_now() -> None:

@@ -10,7 +10,12 @@ HEAVY = ("torch", "transformers", "onnx", "river", "sklearn", "pandas", "matplot
 
 @pytest.mark.parametrize(
     "module",
-    ["streams.worker", "streams.hot_path.recommend", "learner.release.live", "learner.ranking.features"],
+    [
+        "streams.worker.process",
+        "streams.hot_path.recommend",
+        "learner.release.live",
+        "learner.ranking.features",
+    ],
 )
 def test_no_torch_on_the_workers_path(module: str) -> None:
     program = f"import sys, {module}; print(sorted(set({HEAVY!r}) & set(sys.modules)))"

@@ -14,15 +14,15 @@ from test_recommend import world
 from indexer.item_index import with_bias
 from learner.release.live import ReleaseError
 from learner.signals.state import DAY_MS, Signals
-from streams.expiry import Expiry
 from streams.hot_path.live import Live
 from streams.hot_path.recommend import World
 from streams.hot_path.serving import Serving
-from streams.knowledge import Knowledge
 from streams.settings import Settings
 from streams.transport import feeds
 from streams.wire.clock import Clock
 from streams.wire.contract import ReleaseRecord
+from streams.worker.expiry import Expiry
+from streams.worker.knowledge import Knowledge
 
 
 def record(topic: str, value: bytes | None, key: bytes | None = b"k", offset: int = 0) -> ConsumerRecord:

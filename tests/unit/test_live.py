@@ -18,10 +18,10 @@ from indexer.recall import recall_at_k
 from indexer.rows import KINDS, Kind
 from learner.data.catalogue import Catalogue, Item
 from learner.release.live import write_release
-from streams import knowledge
 from streams.hot_path.live import MEASURED, Live
-from streams.release_loader import Loader
 from streams.settings import SettingsError, load_settings
+from streams.worker import knowledge
+from streams.worker.release_loader import Loader
 
 ITEMS, DIM = 5000, 32
 Floats = NDArray[np.float32]

@@ -16,10 +16,10 @@ from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import Fate, World, recommend
 from streams.hot_path.user_states import UserStates
-from streams.release_loader import Loader
 from streams.settings import Settings
 from streams.wire.contract import Click, Request
 from streams.wire.intake import Arrival
+from streams.worker.release_loader import Loader
 
 NOW = 1_700_000_000_000
 

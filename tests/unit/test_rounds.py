@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.rounds import OF_ONE, Rounds
+from streams.worker.rounds import OF_ONE, Rounds
 
 
 class Slice:

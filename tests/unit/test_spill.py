@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.spill import Spill
+from streams.worker.spill import Spill
 
 
 def test_a_state_comes_back_once(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from streams.suspicion import Suspicion
+from streams.worker.suspicion import Suspicion
 
 
 def test_it_outlives_the_process_and_is_told_once(tmp_path: Path) -> None:

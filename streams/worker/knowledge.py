@@ -19,13 +19,11 @@ from mode.types import ServiceT
 from learner.data.catalogue import Catalogue
 from learner.release.live import ReleaseError
 from learner.signals.state import FRONTIER, SignalError, Signals, SignalSettings
-from streams.expiry import Expiry
 from streams.hot_path.live import Live, give, renew
 from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import World
 from streams.hot_path.serving import Serving
 from streams.hot_path.warm_up import warm_up
-from streams.release_loader import Loader
 from streams.releases.events import Event, Kind
 from streams.releases.roles import DRIFTED, PINNED, RoleError, Roles, changed, take_back
 from streams.releases.store import StoreError, StoreUnreachable
@@ -35,6 +33,8 @@ from streams.transport.feeds import Feed, gathering
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
 from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_item, decode_release, decode_tombstone
+from streams.worker.expiry import Expiry
+from streams.worker.release_loader import Loader
 
 log = structlog.get_logger()
 

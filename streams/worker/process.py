@@ -29,21 +29,15 @@ from aiokafka import ConsumerRecord
 from mode import Worker as ModeWorker
 
 from learner.release.files import read_manifest
-from streams.decisions import Decisions
-from streams.figures import Figure, Figures
 from streams.hot_path.live import MEASURED
 from streams.hot_path.recommend import Fate, Outcome, World, calls_for_list
 from streams.hot_path.serving import Serving
 from streams.hot_path.user_states import UserStates, decode_state
-from streams.knowledge import Knowledge
 from streams.releases.events import Event, EventLog
 from streams.releases.events import folder_of as events_folder
-from streams.rounds import ROUND, Pending, Rounds
 from streams.runtime.event_loop import fast_loops, few_arenas, freeze_heap, trim_heap
 from streams.runtime.slots import take_slot
 from streams.settings import Settings
-from streams.spill import Spill
-from streams.suspicion import Suspicion
 from streams.transport import clients, topics
 from streams.transport.batches import Batch, BatchSource
 from streams.transport.changelog import Changelog, Restored
@@ -56,6 +50,12 @@ from streams.wire.clock import Clock
 from streams.wire.contract import ReleaseRecord, encode
 from streams.wire.intake import Arrival, Misplaced, Refused, admit
 from streams.wire.partitioner import partition_of
+from streams.worker.decisions import Decisions
+from streams.worker.figures import Figure, Figures
+from streams.worker.knowledge import Knowledge
+from streams.worker.rounds import ROUND, Pending, Rounds
+from streams.worker.spill import Spill
+from streams.worker.suspicion import Suspicion
 
 log = structlog.get_logger()
 

@@ -1,0 +1,1 @@
+"""The worker's process: the frame around the hot path."""
