@@ -40,8 +40,8 @@ def load(
     History changes states and signals as any click and triggers no list. Goes on where an
     interrupted run ended, and refuses to send a complete file twice.
     """
-    from streams import loading
     from streams.recorded.clicks import RecordedClicks
+    from streams.traffic import loading
 
     _announce(settings, items)
     clicks = RecordedClicks(interactions, seed)
@@ -78,8 +78,8 @@ def play(
     In time order, at any pace. They keep their recorded times, so run workers and learner with
     --clock stream.
     """
-    from streams import playing
     from streams.recorded.clicks import RecordedClicks
+    from streams.traffic import playing
 
     if speed is not None and rate is not None:
         raise typer.BadParameter("give --speed or --rate, not both")
@@ -192,7 +192,7 @@ def _announce(settings: "Settings", items: Path | None) -> None:
     if items is None:
         return
     from learner.data.dataset import load_items
-    from streams import loading
+    from streams.traffic import loading
 
     records = load_items(items)
     with _progress("items", len(records)) as progress:

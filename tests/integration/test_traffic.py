@@ -13,10 +13,11 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner, Result
 
 from learner.data.catalogue import Item
-from streams import letters, loading, playing, watching
+from streams import letters, watching
 from streams.cli import app
 from streams.recorded.clicks import RecordedClicks
 from streams.settings import Settings
+from streams.traffic import loading, playing
 from streams.transport import clients
 from streams.transport.topic_reader import follow, read_to_end
 from streams.transport.topics import Names

@@ -465,8 +465,8 @@ def test_a_patient_user_clicks_after_the_list_has_come(
     system: Any, recorded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What `play --patient` sends, and no faster: each click of a user after the list of the one before."""
-    from streams import playing
-    from streams.playing import Pace, play
+    from streams.traffic import playing
+    from streams.traffic.playing import Pace, play
 
     monkeypatch.setattr(playing, "PATIENCE_S", 60.0)
     system.start("worker")

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streams.playing import Pace
 from streams.recorded.clicks import PartError, RecordedClicks
+from streams.traffic.playing import Pace
 
 ROWS = """user_id,item_id,timestamp,event,value,scenario
 u1,i1,1000000000,click,,home

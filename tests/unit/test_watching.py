@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from streams import demo, loading, watching
+from streams import demo, watching
 from streams.demo import Demo
 from streams.demo_screen import Follower
 from streams.scoreboard import DecayedPopularity, Scoreboard
 from streams.settings import Settings
+from streams.traffic import loading
 
 BAD = [None, b"", b"{broken", b"\xff\xfe", b'{"item_id": "\xff"}', b"[" * 50_000, b"[1]", b'"text"']
 CLICK = b'{"event_id":"e1","user_id":"u1","item_id":"i1","event":"click","timestamp":1}'

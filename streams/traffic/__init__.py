@@ -1,0 +1,1 @@
+"""Recorded clicks sent to a running system."""
