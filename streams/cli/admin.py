@@ -73,7 +73,7 @@ def repair_topics(settings: "Settings") -> None:
     Grows clicks, requests and user-states to the largest of them and moves the states of users who then
     belong elsewhere. Stop the workers first.
     """
-    from streams.topics_repair import repair
+    from streams.operate.topics_repair import repair
     from streams.transport import clients
 
     with clients.admin(settings) as admin:
@@ -136,7 +136,7 @@ def doctor(settings: "Settings", as_json: AsJson = False) -> None:
     """
     from rich.console import Console
 
-    from streams.doctor import examine
+    from streams.operate.doctor import examine
 
     console = Console(highlight=False)
     style = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -172,7 +172,7 @@ def list_letters(
     """
     from rich.console import Console
 
-    from streams.letters import Retried, read_letters
+    from streams.operate.letters import Retried, read_letters
 
     console = Console(highlight=False)
     count = 0
@@ -215,7 +215,7 @@ def retry_letters(
 
     Unchanged, and each once, unless --again.
     """
-    from streams.letters import LettersError, Retried, read_letters, retry
+    from streams.operate.letters import LettersError, Retried, read_letters, retry
 
     retried = Retried(settings)
     chosen = [

@@ -28,7 +28,7 @@ def freshness(
     Needs worker and learner at work, clicks loaded, and no other traffic. Announces copies of the live
     release.
     """
-    from streams import bench as measuring
+    from streams.operate import bench as measuring
 
     with _spinner() as tick:
         found = measuring.freshness(settings, samples, tick)
@@ -49,7 +49,7 @@ def swap(
     Needs worker and learner at work and clicks loaded. Announces copies of the live release. Memory is
     that of the workers on this machine.
     """
-    from streams import bench as measuring
+    from streams.operate import bench as measuring
 
     with _spinner() as tick:
         workers = measuring.workers_here(settings.prefix)

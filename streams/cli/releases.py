@@ -30,7 +30,7 @@ def list_releases(settings: "Settings", as_json: AsJson = False) -> None:
 
     The last changed comes last.
     """
-    from streams.releases_command import overview
+    from streams.operate.releases import overview
 
     found = overview(settings)
     if as_json:
@@ -57,7 +57,7 @@ def list_releases(settings: "Settings", as_json: AsJson = False) -> None:
 @takes_settings("data_dir", "release_store")
 def show(settings: "Settings", release: Release, as_json: AsJson = False) -> None:
     """Show all that is known of one release."""
-    from streams.releases_command import look_up
+    from streams.operate.releases import look_up
 
     told = look_up(settings, release).shown()
     manifest = told.get("manifest") or {}
@@ -80,7 +80,7 @@ def diff(
     settings: "Settings", first: ReleaseOrFolder, second: ReleaseOrFolder, as_json: AsJson = False
 ) -> None:
     """Show what distinguishes two releases."""
-    from streams.releases_command import difference
+    from streams.operate.releases import difference
 
     told = difference(settings, first, second)
     if as_json:
@@ -134,7 +134,7 @@ def add_release(
     reason: Reason = "by hand",
 ) -> None:
     """Enter a bundle into the store and announce it."""
-    from streams.releases_command import add
+    from streams.operate.releases import add
 
     record = add(settings, folder, role, reason)
     typer.echo(f"{record.release} is {record.role} now, in {record.url}")
@@ -144,7 +144,7 @@ def add_release(
 @takes_settings("data_dir", "release_store")
 def promote_release(settings: "Settings", release: Release, reason: Reason = "by hand") -> None:
     """Make a release live."""
-    from streams.releases_command import promote_by_hand
+    from streams.operate.releases import promote_by_hand
 
     promote_by_hand(settings, release, reason)
     typer.echo(f"{release} is live now")
@@ -163,7 +163,7 @@ def rollback(
 
     Where it is live, the one that was live before it is live again.
     """
-    from streams.releases_command import roles_now, roll_back
+    from streams.operate.releases import roles_now, roll_back
 
     taken = roll_back(settings, release, reason)
     live = roles_now(settings).live
@@ -178,7 +178,7 @@ def pin_release(
     off: Annotated[bool, typer.Option("--off", help="Let go of the pinned release.")] = False,
 ) -> None:
     """Hold a release live against everything automatic."""
-    from streams.releases_command import pin
+    from streams.operate.releases import pin
 
     record = pin(settings, release, off=off)
     typer.echo(f"{record.release} is live and {'no longer pinned' if off else 'pinned'}")
@@ -200,8 +200,8 @@ def verify_releases(
     The exit code is 1 when something fails, else 0.
     """
     from learner.release.bundle import ReleaseError
+    from streams.operate.releases import ReleasesError, folder_of, roles_now, verify
     from streams.releases.store import StoreError
-    from streams.releases_command import ReleasesError, folder_of, roles_now, verify
 
     failed = False
     for name in names or list(roles_now(settings).records):

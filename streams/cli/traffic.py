@@ -11,8 +11,8 @@ from streams.cli.models import Interactions, Items
 from streams.cli.options import takes_settings
 
 if TYPE_CHECKING:
+    from streams.operate.watching import Shown, Titles
     from streams.settings import Settings
-    from streams.watching import Shown, Titles
 
 Start = Annotated[
     str | None,
@@ -109,7 +109,7 @@ def watch(
     """
     from rich.console import Console
 
-    from streams import watching
+    from streams.operate import watching
 
     titles = watching.Titles() if as_json else watching.Titles.read(settings)
     console = Console(highlight=False, soft_wrap=True)
@@ -139,7 +139,7 @@ def recommend(
 
     Goes through the topic `requests` and waits for the answer of a worker.
     """
-    from streams import watching
+    from streams.operate import watching
 
     shown = watching.ask(settings, user, k=k, query=query, exclude=exclude, timeout_s=timeout)
     if as_json:
@@ -164,7 +164,7 @@ def user(
     from rich.console import Console
     from rich.table import Table
 
-    from streams import watching
+    from streams.operate import watching
 
     known = watching.known_of(settings, user)
     if as_json:

@@ -22,9 +22,9 @@ import numpy as np
 from integration.conftest import ROOT, System
 
 from learner.data.ml100k import fetch_ml100k
-from streams.bench import Answer, Probe, Traffic, copy_of_live, quantiles, rss_mb
 from streams.broker.node import EmbeddedBroker
-from streams.releases_command import add
+from streams.operate.bench import Answer, Probe, Traffic, copy_of_live, quantiles, rss_mb
+from streams.operate.releases import add
 from streams.settings import Settings, load_settings
 
 START_MS = 893_000_000_000

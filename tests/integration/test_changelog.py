@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
-from streams.letters import Retried, read_letters, retry
+from streams.operate.letters import Retried, read_letters, retry
 from streams.settings import Settings
 from streams.transport.changelog import Changelog
 from streams.transport.clients import async_connection

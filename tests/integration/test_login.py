@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from learner.data.catalogue import Item
-from streams import watching
 from streams.broker.node import EmbeddedBroker, _free_port
+from streams.operate import watching
 from streams.settings import Settings, load_settings
 from streams.traffic import loading
 from streams.transport import clients

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from streams.operate.topics_repair import repair
 from streams.settings import Settings
-from streams.topics_repair import repair
 from streams.transport import clients
 from streams.transport.topic_reader import read_to_end
 from streams.transport.topics import Names, TopicsError, check, create_missing, describe, plan

@@ -13,8 +13,8 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner, Result
 
 from learner.data.catalogue import Item
-from streams import letters, watching
 from streams.cli import app
+from streams.operate import letters, watching
 from streams.recorded.clicks import RecordedClicks
 from streams.settings import Settings
 from streams.traffic import loading, playing

@@ -9,7 +9,7 @@ from served import served_bundle
 
 from learner.data.catalogue import Item
 from learner.release.live import bundle_sha256, write_release
-from streams import doctor
+from streams.operate import doctor
 from streams.settings import Settings
 from streams.wire.contract import ReleaseRecord
 

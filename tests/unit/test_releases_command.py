@@ -7,9 +7,9 @@ from served import served_bundle
 
 from learner.data.catalogue import Item
 from learner.release.files import write_release
-from streams import releases_command
+from streams.operate import releases
+from streams.operate.releases import ReleasesError, add
 from streams.releases.roles import Roles
-from streams.releases_command import ReleasesError, add
 from streams.settings import Settings, load_settings
 from streams.wire.contract import ReleaseRecord
 
@@ -28,8 +28,8 @@ def entered(
 ) -> list[tuple[str, str]]:
     """What is announced where the topic reads as `seen`, look by look."""
     looks, sent = iter(seen), list[ReleaseRecord]()
-    patch.setattr(releases_command, "roles_now", lambda _: next(looks))
-    patch.setattr(releases_command, "announce", lambda _, records: sent.extend(records))
+    patch.setattr(releases, "roles_now", lambda _: next(looks))
+    patch.setattr(releases, "announce", lambda _, records: sent.extend(records))
     folder = write_release(tmp_path / "r-new", served_bundle("r-new", [Item(item_id="i")]))
     add(settings, folder, role)  # type: ignore[arg-type]
     return [(each.release, each.role) for each in sent]

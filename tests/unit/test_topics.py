@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from streams import doctor, topics_repair
+from streams.operate import doctor, topics_repair
 from streams.settings import load_settings
 from streams.transport import clients
 from streams.transport.topics import (

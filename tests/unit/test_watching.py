@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from streams import demo, watching
+from streams import demo
 from streams.demo import Demo
 from streams.demo_screen import Follower
+from streams.operate import watching
 from streams.scoreboard import DecayedPopularity, Scoreboard
 from streams.settings import Settings
 from streams.traffic import loading

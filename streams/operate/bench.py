@@ -21,9 +21,9 @@ from kafka import TopicPartition
 
 from learner.release.bundle import release_id
 from learner.release.files import amend
+from streams.operate.releases import add, cache_of
 from streams.releases.store import fetch
 from streams.releases.topic import live
-from streams.releases_command import add, cache_of
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topic_reader import read_to_end

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from streams.letters import Retried, read_letters
+from streams.operate.letters import Retried, read_letters
 from streams.releases.topic import live
 from streams.settings import Settings
 from streams.transport import clients
@@ -219,8 +219,8 @@ def _limits(settings: Settings, described: list[Described]) -> Iterator[Finding]
 
 
 def _live_release(settings: Settings) -> Finding:
+    from streams.operate.releases import cache_of
     from streams.releases.store import StoreError, fetch
-    from streams.releases_command import cache_of
 
     announced = live(settings)
     if announced is None:

@@ -1,0 +1,1 @@
+"""What operators do: look, repair, announce releases, measure."""
