@@ -137,16 +137,16 @@ def replay(
     time_budget: Annotated[float, typer.Option(help="Minutes that training may take", min=0.05)] = 6.0,
 ) -> None:
     """Judge the system on recorded clicks: each is ranked before it is learned from."""
-    from streams import replay_command
+    from streams.replay import command
 
     left_out = without.split(",") if without else []
     if protocol == "leave-one-out":
-        replay_command.run_leave_one_out(
+        command.run_leave_one_out(
             interactions=interactions, items=items, without=left_out, seed=seed, systems=systems,
             report_file=report,
         )  # fmt: skip
         return
-    replay_command.run(
+    command.run(
         settings, interactions=interactions, items=items, split=split, seed=seed, seeds=seeds,
         systems=systems, announce=announce, sessions_ms=_milliseconds(sessions),
         learn=learn or ("none" if through == "kafka" else "ranker"),

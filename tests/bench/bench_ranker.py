@@ -30,11 +30,11 @@ from learner.ranking.features import KNOWN, LAYOUT
 from learner.ranking.lists import Lists
 from learner.training import train
 from learner.training.jobs import NEGATIVES, calibration_of, stage_job
-from streams import replay_releases
 from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import Ranked
-from streams.replay_command import _loaded
-from streams.replay_systems import Nextclick
+from streams.replay import releases
+from streams.replay.command import _loaded
+from streams.replay.systems import Nextclick
 
 PARTS = ("features", "positive", "mask", "items")
 SPLIT = 0.8
@@ -85,10 +85,10 @@ def make(data: Path, without: Sequence[str], folder: Path) -> None:
         return made, answered
 
     train.stage_job = kept_job
-    replay_releases.cores = lambda: 1  # in this process, where the job above is
+    releases.cores = lambda: 1  # in this process, where the job above is
     clicks, items = _loaded(data / "interactions.csv.gz", data / "items.csv.gz", without)
     made = plan(stream_from(clicks, items, 0), split=SPLIT, seed=0)
-    releases = replay_releases.Releases(
+    releases = releases.Releases(
         folder / "release", MINUTES, 1, lambda step, share, text: print(step, text) if share == 1 else None
     )
     system = Kept(releases, Policy(exploration=0.0))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from learner.models.student import Layer, Student, StudentConfig, scan
 from learner.models.student_training import retrieval_ndcg, train_model
 from learner.training.material import prepare
-from streams.replay_command import _loaded
+from streams.replay.command import _loaded
 
 TRAINED, ASKED = 0.64, 0.8
 

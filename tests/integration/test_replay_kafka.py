@@ -6,8 +6,8 @@ from replay_world import stream, untrained_release
 from learner.evaluation.plan import plan
 from learner.evaluation.replay import play
 from streams.hot_path.policy import Policy
-from streams.replay_kafka import ThroughKafka
-from streams.replay_systems import Nextclick
+from streams.replay.systems import Nextclick
+from streams.replay.through_kafka import ThroughKafka
 
 
 class Kept:

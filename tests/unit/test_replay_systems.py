@@ -16,8 +16,8 @@ from learner.evaluation.replay import play
 from learner.evaluation.system import Ask, Training
 from learner.release.live import read_manifest
 from streams.hot_path.policy import Policy
-from streams.replay_releases import ReplayReleaseError, check
-from streams.replay_systems import PARTS, part
+from streams.replay.releases import ReplayReleaseError, check
+from streams.replay.systems import PARTS, part
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_first_part_folded_many_at_a_time_is_the_first_part_folded_one_by_on
     made = plan(stream(), split=0.7, repeats=False)
     found = {}
     for at_once in (1, 64):
-        monkeypatch.setattr("streams.replay_systems.AT_ONCE", at_once)
+        monkeypatch.setattr("streams.replay.systems.AT_ONCE", at_once)
         system = part("nextclick", trained, POLICY)()
         found[at_once] = play(system, made), system.offline
     (one, single), (many, batched) = found.values()
@@ -242,7 +242,7 @@ def test_a_release_that_has_seen_the_answers_is_refused(trained, tmp_path):
 def test_the_teacher_learns_a_walk_and_ranks_what_comes_next(trained, monkeypatch):
     pytest.importorskip("torch")
     from learner.models.teacher import TeacherConfig
-    from streams.replay_teacher import TeacherAlone
+    from streams.replay.teacher import TeacherAlone
 
     quick = TeacherConfig(epochs=80, learning_rate=1e-2, dropout=0.0, id_dropout=0.0, warmup_steps=5)
     monkeypatch.setattr(TeacherAlone, "transformer", quick)
@@ -257,10 +257,10 @@ def test_the_teacher_learns_a_walk_and_ranks_what_comes_next(trained, monkeypatc
 @pytest.mark.learner
 @pytest.mark.usefixtures("trainable")
 def test_a_ranker_that_goes_on_learning_sees_no_future(trained, monkeypatch):
-    from streams import replay_learning
+    from streams.replay import refreshed
 
-    monkeypatch.setattr(replay_learning.Refreshed, "every", 10)
-    monkeypatch.setattr(replay_learning, "_lost_more", lambda *_: 0.0)  # the refreshed one always answers
+    monkeypatch.setattr(refreshed.Refreshed, "every", 10)
+    monkeypatch.setattr(refreshed, "_lost_more", lambda *_: 0.0)  # the refreshed one always answers
     made = plan(stream(), split=0.6, repeats=True)
     assert leak(part("nextclick", trained, POLICY, "ranker"), made, int(made.asked[-1])) is None
     system = part("nextclick", trained, POLICY, "ranker")()
@@ -272,12 +272,12 @@ def test_a_ranker_that_goes_on_learning_sees_no_future(trained, monkeypatch):
 @pytest.mark.usefixtures("trainable")
 @pytest.mark.parametrize("worth", [1.0, -1.0])
 def test_a_refreshed_ranker_answers_only_while_it_is_no_worse(trained, monkeypatch, worth):
-    from streams import replay_learning
+    from streams.replay import refreshed
 
-    monkeypatch.setattr(replay_learning.Refreshed, "every", 10)
-    monkeypatch.setattr(replay_learning, "_lost_more", lambda *_: worth)
+    monkeypatch.setattr(refreshed.Refreshed, "every", 10)
+    monkeypatch.setattr(refreshed, "_lost_more", lambda *_: worth)
     monkeypatch.setattr(
-        replay_learning.Calibration, "offsets", lambda _, size: np.zeros(size, np.float32)
+        refreshed.Calibration, "offsets", lambda _, size: np.zeros(size, np.float32)
     )  # which are served by a rule of their own
     made = plan(stream(), split=0.6, repeats=True)
     system = part("nextclick", trained, POLICY, "ranker")()
@@ -293,11 +293,11 @@ def test_a_refreshed_ranker_answers_only_while_it_is_no_worse(trained, monkeypat
 @pytest.mark.learner
 @pytest.mark.usefixtures("trainable")
 def test_what_rankers_have_lost_fades(trained, monkeypatch):
-    from streams import replay_learning
+    from streams.replay import refreshed
 
     lost = iter([1.0, -3.0, 5.0])  # of the lead 1, -2.1, 3.1, and it stays above 0
-    monkeypatch.setattr(replay_learning.Refreshed, "every", 10)
-    monkeypatch.setattr(replay_learning, "_lost_more", lambda *_: next(lost, 0.0))
+    monkeypatch.setattr(refreshed.Refreshed, "every", 10)
+    monkeypatch.setattr(refreshed, "_lost_more", lambda *_: next(lost, 0.0))
     system = part("nextclick", trained, POLICY, "ranker")()
     play(system, plan(stream(), split=0.6, repeats=True))
     assert system.refreshes_served == system.refreshes - 1 >= 3
@@ -308,7 +308,7 @@ def test_what_a_ranker_lost_is_the_answers_cross_entropy():
     pytest.importorskip("torch")
     from learner.models.ranker import Ranker, RankerConfig
     from learner.ranking.lists import Lists
-    from streams.replay_learning import _lost_more
+    from streams.replay.refreshed import _lost_more
 
     def linear(weight):
         return Ranker(
@@ -326,17 +326,17 @@ def test_what_a_ranker_lost_is_the_answers_cross_entropy():
 @pytest.mark.learner
 @pytest.mark.usefixtures("trainable")
 def test_what_is_trained_from_time_to_time_knows_no_later_click(trained, monkeypatch):
-    from streams import replay_periodic
+    from streams.replay import retrained
 
-    monkeypatch.setattr(replay_periodic.Retrained, "growth", 0.4)
+    monkeypatch.setattr(retrained.Retrained, "growth", 0.4)
     seen = []
-    genuine = replay_periodic.train_release
+    genuine = retrained.train_release
 
     def watched(data, records, folder, *rest, **options):
         seen.append((len(data), int(data.time_ms.max()), len(records)))
         return genuine(data, records, folder, *rest, **options)
 
-    monkeypatch.setattr(replay_periodic, "train_release", watched)
+    monkeypatch.setattr(retrained, "train_release", watched)
     made = plan(stream(), split=0.6, repeats=True)
     system = part("nextclick", trained, POLICY, "periodic", 0.03)()
     outcome = play(system, made)

@@ -18,9 +18,9 @@ from learner.training.train import train_release
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
 from streams.recorded.collecting import collect
-from streams.replay_learning import Refreshed
-from streams.replay_releases import recorded
-from streams.replay_systems import Train
+from streams.replay.refreshed import Refreshed
+from streams.replay.releases import recorded
+from streams.replay.systems import Train
 
 GROWTH = 0.5  # of the history since the last training
 

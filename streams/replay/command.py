@@ -35,8 +35,8 @@ from learner.evaluation.report import (
 )
 from learner.evaluation.system import System
 from streams.hot_path.policy import Policy
-from streams.replay_releases import Releases
-from streams.replay_systems import PARTS, SAME, WITHOUT, Learn, part
+from streams.replay.releases import Releases
+from streams.replay.systems import PARTS, SAME, WITHOUT, Learn, part
 from streams.settings import Settings
 
 _REPEATS = {"yes": True, "no": False, "auto": None}
@@ -222,7 +222,7 @@ def _write(told: Report, file: Path | None, console: Console) -> None:
 def _through_kafka(settings: Settings, releases: Releases, folder: Path) -> Iterator[Callable[[], System]]:
     """The maker of Nextclick behind a broker of its own, which ends with the block."""
     from streams.broker.node import EmbeddedBroker
-    from streams.replay_kafka import ThroughKafka
+    from streams.replay.through_kafka import ThroughKafka
 
     made: list[ThroughKafka] = []
     with EmbeddedBroker(folder / "broker", port=0, cache=settings.cache_dir) as broker:

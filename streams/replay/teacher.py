@@ -21,7 +21,7 @@ from learner.ranking.candidates import EPSILON
 from learner.signals.state import SignalSettings, decay
 from streams.hot_path.policy import Policy
 from streams.hot_path.user_states import Histories
-from streams.replay_systems import HotPath, Train
+from streams.replay.systems import HotPath, Train
 
 
 class TeacherAlone(HotPath):

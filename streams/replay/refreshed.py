@@ -23,7 +23,7 @@ from learner.release.files import read_release
 from streams.hot_path.live import Live
 from streams.hot_path.recommend import Ranked
 from streams.recorded.collecting import thinned
-from streams.replay_systems import Nextclick
+from streams.replay.systems import Nextclick
 
 EVERY = 250  # answered lists between two refreshes: a third of a second of one core each
 RATE = 1e-3  # of learning

@@ -22,7 +22,7 @@ from learner.data.catalogue import Item
 from learner.evaluation.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
 from learner.release.live import read_release
 from learner.signals.state import FRONTIER
-from streams.replay_systems import Train, click_of
+from streams.replay.systems import Train, click_of
 from streams.settings import Settings
 from streams.transport import clients, topics
 from streams.transport.topics import Names

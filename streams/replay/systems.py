@@ -364,15 +364,15 @@ def part(
         assert distilled is not None, f"{name} is of a release of its own"
         return lambda: DISTILLED[name](distilled, policy, name=name)
     if name == "teacher":
-        from streams.replay_teacher import TeacherAlone
+        from streams.replay.teacher import TeacherAlone
 
         return lambda: TeacherAlone(train, policy, minutes)
     if name == "nextclick" and learn == "ranker":
-        from streams.replay_learning import Refreshed
+        from streams.replay.refreshed import Refreshed
 
         return lambda: Refreshed(train, policy)
     if name == "nextclick" and learn == "periodic":
-        from streams.replay_periodic import Retrained
+        from streams.replay.retrained import Retrained
 
         return lambda: Retrained(train, policy, minutes)
     if name == "nextclick":

@@ -24,8 +24,8 @@ from learner.evaluation.replay import play
 from learner.evaluation.system import FirstPart, System
 from learner.judging.metrics import LIST
 from streams.hot_path.policy import Policy
-from streams.replay_releases import train
-from streams.replay_systems import HotPath
+from streams.replay.releases import train
+from streams.replay.systems import HotPath
 from streams.settings import Settings
 
 WINDOW = 2_000  # scored clicks that a hit rate is taken over
@@ -143,7 +143,7 @@ def _learning(minutes: float) -> Full:
     """Everything learns: the ranker on answered lists, all of it when the clicks have grown by a fifth."""
 
     def make(train: Train, policy: Policy) -> System:
-        from streams.replay_periodic import Retrained  # needs torch
+        from streams.replay.retrained import Retrained  # needs torch
 
         made = Retrained(train, policy, minutes, name="full")
         made.growth = GROWTH

@@ -1,0 +1,1 @@
+"""`nextclick replay` and `nextclick simulate`: systems over recorded clicks, and their reports."""
