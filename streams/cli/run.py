@@ -1,4 +1,4 @@
-"""Commands that run until they are stopped: the broker, a process, the learner, the demo."""
+"""Commands that run until they are stopped: the broker, a process, the learner, the show."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -102,7 +102,7 @@ def demo(
     Starts a broker, trains a release, starts worker and learner, loads the past, plays the rest as live
     traffic and shows the figures as they come. Runs until Ctrl-C, or with --once to the end of the clicks.
     """
-    from streams import demo as show
+    from streams.demo import show
 
     wishes = show.Wishes(
         data=data,

@@ -10,9 +10,9 @@ from test_scoreboard import answer, click
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions, load_interactions
 from learner.data.events import Kind
-from streams.demo_drift import drift_world
-from streams.demo_screen import Follower, draw, summary
-from streams.scoreboard import DecayedPopularity, Scoreboard
+from streams.demo.drift import drift_world
+from streams.demo.scoreboard import DecayedPopularity, Scoreboard
+from streams.demo.screen import Follower, draw, summary
 
 EVENTS, START = 400, 200
 

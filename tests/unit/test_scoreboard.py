@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from streams.scoreboard import DecayedPopularity, Scoreboard, best_half_life
+from streams.demo.scoreboard import DecayedPopularity, Scoreboard, best_half_life
 from streams.wire.contract import Click, ListedItem, Reason, Recommendation, Trigger
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from streams import demo
-from streams.demo import Demo
-from streams.demo_screen import Follower
+from streams.demo import show
+from streams.demo.scoreboard import DecayedPopularity, Scoreboard
+from streams.demo.screen import Follower
+from streams.demo.show import Demo
 from streams.operate import watching
-from streams.scoreboard import DecayedPopularity, Scoreboard
 from streams.settings import Settings
 from streams.traffic import loading
 
@@ -46,9 +46,9 @@ def test_bad_records_do_not_end_the_demo(monkeypatch: pytest.MonkeyPatch) -> Non
     settings = Settings(prefix="")
     records = [record(topic, value) for topic in ("clicks", "recommendations") for value in BAD]
     records += [record("clicks", CLICK), record("recommendations", LIST)]
-    monkeypatch.setattr(demo, "follow", lambda *_: iter(records))
+    monkeypatch.setattr(show, "follow", lambda *_: iter(records))
     running, board = Demo(settings, None), Scoreboard(DecayedPopularity(1.0))  # type: ignore[arg-type]
-    demo._watch(running, settings, board, Follower({}))
+    show._watch(running, settings, board, Follower({}))
     running.check()
     assert (board.clicks, board.lists) == (1, 1)
 
@@ -63,7 +63,7 @@ def test_the_report_has_null_for_what_was_not_measured() -> None:
     def refuse(word: str) -> None:
         raise AssertionError(word)
 
-    text = demo.report(Scoreboard(DecayedPopularity(1.0)), "r-1", 1.04)
+    text = show.report(Scoreboard(DecayedPopularity(1.0)), "r-1", 1.04)
     report = json.loads(text, parse_constant=refuse)
     assert report["freshness_ms"] == {"p50": None, "p99": None}
     assert report["hit_rate@10"] == {"nextclick": None, "popularity": None}

@@ -27,9 +27,9 @@ from learner.data.events import Kind
 from learner.data.ml100k import fetch_ml100k
 from learner.data.repeats import data_repeats
 from streams.broker.node import EmbeddedBroker
-from streams.demo_drift import DriftWorld, announce, drift_world
-from streams.demo_screen import Follower, draw, summary
-from streams.scoreboard import DecayedPopularity, Scoreboard, best_half_life
+from streams.demo.drift import DriftWorld, announce, drift_world
+from streams.demo.scoreboard import DecayedPopularity, Scoreboard, best_half_life
+from streams.demo.screen import Follower, draw, summary
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topic_reader import Record, follow, read_to_end

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from streams.scoreboard import Scoreboard
+from streams.demo.scoreboard import Scoreboard
 from streams.wire.contract import Click, Recommendation
 
 

@@ -1,0 +1,1 @@
+"""`nextclick demo`: a whole system on one machine, on a screen."""
