@@ -1,10 +1,10 @@
 """The ranker: a small MLP that orders the candidates of a list by their features.
 
 Owns its network, listwise training and the warm refresh on newly answered lists; how it is written as ONNX
-is `learner.models.ranker_export`'s. Does not know what the features mean, but which of them are of one own item of
-the user each: those go through one small layer, the same for all own items, and are summed (target attention
-as in Zhou et al. 2018, "Deep Interest Network", without its softmax: a candidate that many own items speak
-for is to score higher).
+is `learner.models.ranker_export`'s. Does not know what the features mean, but which of them are of one own
+item of the user each: those go through one small layer, the same for all own items, and are summed (target
+attention as in Zhou et al. 2018, "Deep Interest Network", without its softmax: a candidate that many own
+items speak for is to score higher).
 
 The loss is the softmax cross-entropy of the clicked candidate within its list (ListNet's top-one form,
 Cao et al. 2007), with an optional share of softened targets from a teacher (Hinton et al. 2015).
@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from learner.models.cold_start import ColdStart
-from learner.ranking.lists import Layout, Lists
+from learner.ranking.layout import Layout
+from learner.ranking.lists import Lists
 
 LIMIT = 6.0  # standard deviations at which inputs are cut
 IMPOSSIBLE = -1e9  # score of a padded place

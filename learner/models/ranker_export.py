@@ -2,8 +2,8 @@
 
 features (B, C, F) float32 -> scores (B, C) float32, standardisation inside. What the layer over own items
 sums up may be given as a second input, `summed` (B · C, W) float32: then features (B, C, A) are enough, the
-columns before those by place, and much of the work is saved (`learner.ranking.own_items`). What that layer is made of
-comes out as further outputs, `LAYER`, which cost nothing where nobody asks for them.
+columns before those by place, and much of the work is saved (`learner.ranking.own_items`). What that layer
+is made of comes out as further outputs, `LAYER`, which cost nothing where nobody asks for them.
 
 Knows nothing of release folders.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from learner.models.cold_start import ColdStart
 from learner.models.ranker import LIMIT, Ranker, RankerConfig
-from learner.ranking.lists import Layout
+from learner.ranking.layout import Layout
 from learner.ranking.own_items import LAYER
 from learner.release.bundle import RANKER, ReleaseError
 

@@ -1,8 +1,8 @@
 """The student: a minGRU that turns a user's events, one by one, into a user vector.
 
 Owns the network and the encoding of whole event logs. Training it is `learner.models.student_training`'s,
-exporting it as one ONNX step `learner.models.student_export`'s. Does not know candidates, signals, releases or
-the catalogue: items are rows of the arrays it is given.
+exporting it as one ONNX step `learner.models.student_export`'s. Does not know candidates, signals, releases
+or the catalogue: items are rows of the arrays it is given.
 
 score(user, item) = user_vector · vectors[item] + bias[item] + prior_weight · log(decayed popularity + .05)
 

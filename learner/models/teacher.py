@@ -1,8 +1,8 @@
 """The teacher: a causal transformer that reads a user's whole window of events at once.
 
-Owns the network alone. It is trained by `learner.models.student_training.train_model` with the student's loss and
-read by the same `encode_histories`, so that what differs is the architecture and nothing else. It costs
-O(window) a click and never serves: what it knows reaches the student by `learner.models.distill`.
+Owns the network alone. It is trained by `learner.models.student_training.train_model` with the student's
+loss and read by the same `encode_histories`, so that what differs is the architecture and nothing else. It
+costs O(window) a click and never serves: what it knows reaches the student by `learner.models.distill`.
 
 The recipe is eSASRec's (Tikhonovich et al. 2025, arXiv 2508.06450): SASRec (Kang & McAuley 2018) with the
 gated residuals of LiGR (Borisyuk et al. 2025) and sampled softmax. Added are the student's inputs (kind,

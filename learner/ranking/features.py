@@ -32,7 +32,7 @@ from learner.ranking.candidates import (
     dot,
     interest,
 )
-from learner.ranking.lists import Layout
+from learner.ranking.layout import Layout
 from learner.signals.neighbours import WINDOW
 from learner.signals.state import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, Signals, depth_of
 

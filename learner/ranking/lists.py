@@ -1,39 +1,15 @@
 """Lists as the ranker learns from them: candidates' features and which candidate was clicked.
 
 Owns the shape of training lists and their thinning. The lists are made by the pipeline that serves
-them: `streams.recorded.collecting.collect` has the type `Collect`. Knows no torch and no models.
+them: `streams.recorded.collecting.collect`. Knows no torch and no models.
 """
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from learner.data.dataset import Interactions
-    from learner.release.live import LiveRelease
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the columns are that say something of a candidate and one own item of the user each.
-
-    From column `begin` on there are `columns` for each of `places` own items, the newest first. The
-    first of them is 1 where there is such an item; else all are 0.
-    """
-
-    begin: int
-    places: int
-    columns: int
-
-    @property
-    def width(self) -> int:
-        """Columns in all."""
-        return self.begin + self.places * self.columns
 
 
 @dataclass(frozen=True)
@@ -108,26 +84,3 @@ class Lists:
 def _of_all(items: Sequence[NDArray[np.int32] | None]) -> NDArray[np.int32] | None:
     kept = [part for part in items if part is not None]
     return np.concatenate(kept) if len(kept) == len(items) else None
-
-
-class Collect(Protocol):
-    """Replays the hot path over the events [start, stop) of `data` and keeps the lists it makes.
-
-    Signals and states know everything before each event and nothing after it; `live` must hold models
-    trained on nothing later than `start`. Lists are made for scored events only (interest; no repeats
-    unless the release repeats). `lists` bounds their number (evenly spread) and `negatives` the
-    candidates kept beside the positive (drawn uniformly with `seed`), which bounds memory to
-    lists · (negatives + 1) · F numbers of half precision. Unanswered lists may be left out or have positive
-    -1.
-    `vectors` (stop - start, D) float32 are users' vectors before each event, where they have been computed.
-    `budget_s` bounds the time by `clock`: fewer lists are made where it is too short.
-    """
-
-    def __call__(
-        self, live: "LiveRelease", data: "Interactions", start: int, stop: int,
-        *, lists: int = 40_000, negatives: int = 100, seed: int = 0,
-        vectors: NDArray[np.float32] | None = None, budget_s: float = math.inf,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> Lists:  # fmt: skip
-        """Return the lists."""
-        ...

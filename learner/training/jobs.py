@@ -27,9 +27,10 @@ from learner.models.student_training import (
     train_student,
 )
 from learner.ranking.features import FEATURES, LAYOUT
-from learner.ranking.lists import Collect, Lists
+from learner.ranking.lists import Lists
 from learner.release.live import LiveRelease
 from learner.signals.state import DEPTH_HALF_LIVES, SignalSettings
+from learner.training.collect import Collect
 from learner.training.crew import Clock, Tell
 from learner.training.material import Material, pack
 from learner.training.settings import TrainingSettings

@@ -21,11 +21,11 @@ from learner.data.dataset import Interactions
 from learner.models.calibration import Calibration
 from learner.models.ranker import refresh
 from learner.models.ranker_export import ranker_from_model, ranker_model
-from learner.ranking.lists import Collect
 from learner.release.bundle import Bundle, Manifest, ReleaseError, Window, release_id
 from learner.release.files import write_release
 from learner.release.live import LiveRelease
 from learner.text.content import ContentEncoder
+from learner.training.collect import Collect
 
 LISTS = 20_000  # newest ones at most that are made: half a minute on one core
 NEGATIVES = 64

@@ -24,10 +24,11 @@ from learner.models.ranker import RankerConfig, train_ranker
 from learner.models.student import StudentConfig
 from learner.models.student_training import retrieval_ndcg, train_student
 from learner.ranking.features import LAYOUT
-from learner.ranking.lists import Collect, Lists
+from learner.ranking.lists import Lists
 from learner.release.live import LiveRelease
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
+from learner.training.collect import Collect
 from learner.training.material import Material, pack, prepare
 from learner.training.settings import TrainingSettings
 from learner.training.time_plan import LIST_S, REPLAY_S

@@ -30,11 +30,11 @@ from learner.data.dataset import Interactions
 from learner.models.ease import EaseRows
 from learner.models.ranker import Ranker
 from learner.models.student import Student
-from learner.ranking.lists import Collect
 from learner.release.live import LiveRelease, release_id, write_release
 from learner.signals.state import SignalSettings
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
+from learner.training.collect import Collect
 from learner.training.crew import Crew, Job, Tell
 from learner.training.jobs import (
     NEGATIVES,

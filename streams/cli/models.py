@@ -45,9 +45,9 @@ def train(
 
     A release holds the student, the ranker, item vectors and their index.
     """
-    from streams.training import train
+    from streams.training import train as command
 
-    train.run(
+    command.run(
         settings, interactions=interactions, items=items, out=out, to=to, time_budget=time_budget, seed=seed,
         tuned=tuned, logs=logs,
     )  # fmt: skip
@@ -71,9 +71,9 @@ def tune(
     seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
 ) -> None:
     """Search settings for your data; `train --tuned FILE` uses them. The defaults are good without it."""
-    from streams.training import tune
+    from streams.training import tune as command
 
-    tune.run(
+    command.run(
         settings, interactions=interactions, items=items, out=out, to=to, time_budget=time_budget,
         trials=trials, seed=seed,
     )  # fmt: skip

@@ -163,7 +163,8 @@ def rollback(
 
     Where it is live, the one that was live before it is live again.
     """
-    from streams.operate.releases import roles_now, roll_back
+    from streams.operate.releases import roll_back
+    from streams.releases.topic import roles_now
 
     taken = roll_back(settings, release, reason)
     live = roles_now(settings).live
@@ -200,8 +201,9 @@ def verify_releases(
     The exit code is 1 when something fails, else 0.
     """
     from learner.release.bundle import ReleaseError
-    from streams.operate.releases import ReleasesError, folder_of, roles_now, verify
+    from streams.operate.releases import ReleasesError, folder_of, verify
     from streams.releases.store import StoreError
+    from streams.releases.topic import roles_now
 
     failed = False
     for name in names or list(roles_now(settings).records):

@@ -1,4 +1,4 @@
-"""Commands that run until they are stopped: the broker, a process, the learner, the show."""
+"""Commands that run until they are stopped: the broker, a worker, the learner, the demo."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

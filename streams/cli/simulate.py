@@ -41,9 +41,9 @@ def drift(
     one that learns users' states, one that also keeps signals, one that also refreshes its ranker and
     trains everything anew at times, and an oracle that has lived in the new world all along.
     """
-    from streams.replay import simulate
+    from streams.replay import simulate as command
 
-    simulate.run(
+    command.run(
         settings, interactions=interactions, items=items, split=split, drift=at, seed=seed, seeds=seeds,
         time_budget=time_budget, report_file=report, plot_file=plot,
     )  # fmt: skip

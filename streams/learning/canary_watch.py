@@ -2,7 +2,8 @@
 
 Owns the reading of `clicks` and `recommendations` for that, from the beginning of a running canary (so a
 restart forgets nothing) or else from now on, and the decisions: promotion, the way back, the alarm. The
-statistics are `learner.judging.sequential`'s and `learner.judging.drift`'s. One in the learner; knows no bundle.
+statistics are `learner.judging.sequential`'s and `learner.judging.drift`'s. One in the learner; knows no
+bundle.
 """
 
 import asyncio

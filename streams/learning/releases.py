@@ -18,8 +18,7 @@ from learner.data.catalogue import Catalogue
 from learner.release.bundle import Bundle
 from learner.release.live import LiveRelease, ReleaseError, bundle_sha256, read_release, try_models
 from learner.signals.state import SignalSettings
-from streams.operate.releases import cache_of
-from streams.releases.store import StoreError, StoreUnreachable, fetch
+from streams.releases.store import StoreError, StoreUnreachable, cache_of, fetch
 from streams.settings import Settings
 from streams.transport.delivery import Delivery, Outgoing, acknowledged
 from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_release, encode

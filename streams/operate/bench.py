@@ -21,8 +21,8 @@ from kafka import TopicPartition
 
 from learner.release.bundle import release_id
 from learner.release.files import amend
-from streams.operate.releases import add, cache_of
-from streams.releases.store import fetch
+from streams.operate.releases import add
+from streams.releases.store import cache_of, fetch
 from streams.releases.topic import live
 from streams.settings import Settings
 from streams.transport import clients

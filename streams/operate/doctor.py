@@ -100,7 +100,8 @@ def _packages() -> Iterator[Finding]:
 def unpinned(package: str) -> str | None:
     """What is wrong where another version is installed than the one this project is made for.
 
-    Of Faust private methods are overridden (`streams.transport.batches`): another version may lose clicks in silence.
+    Of Faust private methods are overridden (`streams.transport.batches`): another version may lose clicks
+    in silence.
     """
     try:
         installed = importlib.metadata.version(package)
@@ -219,8 +220,7 @@ def _limits(settings: Settings, described: list[Described]) -> Iterator[Finding]
 
 
 def _live_release(settings: Settings) -> Finding:
-    from streams.operate.releases import cache_of
-    from streams.releases.store import StoreError, fetch
+    from streams.releases.store import StoreError, cache_of, fetch
 
     announced = live(settings)
     if announced is None:

@@ -1,8 +1,8 @@
 """Bad records as an operator sees them: which there are, and sending them again once they can be used.
 
-Owns which letters have been retried; `streams.transport.dead_letters` writes them. A retry sends key and value as
-they came to the topic they came from. What has been retried is remembered in the committed offset of a
-consumer group, and for letters retried ahead of others in that commit's metadata, so that a second retry
+Owns which letters have been retried; `streams.transport.dead_letters` writes them. A retry sends key and
+value as they came to the topic they came from. What has been retried is remembered in the committed offset
+of a consumer group, and for letters retried ahead of others in that commit's metadata, so that a second retry
 sends nothing twice. A crash between the sending and the commit repeats the last batch: at least once, as
 everything here, and workers drop a click whose event id they have just seen.
 """

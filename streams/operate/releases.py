@@ -7,7 +7,7 @@ Owns the operator's side of the topic `releases` and of the store. What the comm
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,10 @@ from learner.release.bundle import MANIFEST, Manifest, ReleaseError, release_id
 from learner.release.files import amend, bundle_sha256, read_manifest, read_release, verify_release
 from learner.release.live import LiveRelease
 from streams.releases.roles import PINNED, SHARE, RoleError, Roles, changed, enter, promote, take_back
-from streams.releases.store import ReleaseStore, StoreError, StoreUnreachable, fetch, manifest_at
-from streams.releases.topic import records
+from streams.releases.store import ReleaseStore, StoreError, StoreUnreachable, cache_of, fetch, manifest_at
+from streams.releases.topic import announce, roles_now
 from streams.settings import Settings
-from streams.transport import clients, topics
-from streams.transport.topic_reader import TopicMissing
-from streams.transport.topics import Names
-from streams.wire.contract import ReleaseRecord, encode
+from streams.wire.contract import ReleaseRecord
 
 Entered = Literal["candidate", "canary", "live"]
 _BY_HAND = "by hand"
@@ -63,19 +60,6 @@ class Listed:
         if self.trouble:
             told["trouble"] = self.trouble
         return told
-
-
-def cache_of(settings: Settings) -> Path:
-    """Folder of releases that were fetched from elsewhere."""
-    return settings.data_dir / "cache" / "releases"
-
-
-def roles_now(settings: Settings) -> Roles:
-    """The topic `releases`, read to its end; nothing where it does not exist yet."""
-    try:
-        return Roles(records(settings))
-    except TopicMissing:
-        return Roles()
 
 
 def overview(settings: Settings) -> list[Listed]:
@@ -216,16 +200,6 @@ def pin(settings: Settings, release: str | None, *, off: bool = False) -> Releas
     return record
 
 
-def announce(settings: Settings, decided: Iterable[ReleaseRecord]) -> None:
-    """Sends records to `releases`, in their order, each acknowledged before the next."""
-    with clients.admin(settings) as admin:
-        topics.create_missing(admin, settings)
-    topic = Names(settings.prefix).releases
-    with clients.producer(settings) as producer:
-        for record in decided:
-            producer.send(topic, key=record.release.encode(), value=encode(record)).get(30)
-
-
 def _now() -> int:
     return int(time.time() * 1000)
 
@@ -293,6 +267,6 @@ def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 __all__ = [
-    "Listed", "ReleasesError", "RoleError", "add", "announce", "cache_of", "difference", "folder_of",
-    "look_up", "overview", "pin", "promote_by_hand", "roles_now", "roll_back", "verify",
+    "Listed", "ReleasesError", "RoleError", "add", "difference", "folder_of",
+    "look_up", "overview", "pin", "promote_by_hand", "roll_back", "verify",
 ]  # fmt: skip

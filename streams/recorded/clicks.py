@@ -1,7 +1,8 @@
 """Recorded clicks as messages: a file's rows in replay order, each as the click it was.
 
 Owns which part of a file is meant by `--from` and `--to`, and the fields of a click made from a row.
-`learner.data.dataset` reads the file; `streams.traffic.loading` and `streams.traffic.playing` send what this module makes.
+`learner.data.dataset` reads the file; `streams.traffic.loading` and `streams.traffic.playing` send what
+this module makes.
 """
 
 from collections.abc import Iterator

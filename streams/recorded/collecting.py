@@ -1,4 +1,5 @@
-"""Lists for the ranker to learn from, made by the hot path over recorded clicks (`learner.ranking.lists.Collect`).
+"""Lists for the ranker to learn from, made by the hot path over recorded clicks
+(`learner.training.collect.Collect`).
 
 Owns the walk: which clicks are asked about, and how many at once. A stretch of clicks is folded into its
 users' states one after the other, each ask noted before its click; its lists are then made in one go, and

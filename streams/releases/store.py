@@ -3,7 +3,8 @@
 Owns publishing so that a half-written release is never seen, fetching with checksums, and what is thrown
 away. On a file system a release is written under another name and renamed; object stores have no
 rename, so there the manifest, without which there is no release, is written last (one object is written
-whole or not at all). What the files hold is `learner.release.bundle`'s; which roles releases have is `roles`'.
+whole or not at all). What the files hold is `learner.release.bundle`'s; which roles releases have is
+`roles`'.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from learner.release.bundle import MANIFEST, Manifest, ReleaseError
 from learner.release.files import bundle_sha256, read_manifest, verify_release
+from streams.settings import Settings
 
 PARTIAL = ".partial"
 _STALE_SECONDS = 86_400.0  # a partial copy this old belongs to a process that is gone
@@ -263,3 +265,8 @@ def _keep_newest(cache: Path, count: int) -> None:
     found = [path for path in cache.iterdir() if path.is_dir() and not path.name.startswith(".")]
     for path in sorted(found, key=lambda each: each.stat().st_mtime)[:-count]:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def cache_of(settings: Settings) -> Path:
+    """Folder of releases that were fetched from elsewhere."""
+    return settings.data_dir / "cache" / "releases"

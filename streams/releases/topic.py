@@ -3,12 +3,14 @@
 For commands that look once; workers and the learner follow the topic. Knows nothing of what a release holds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from streams.releases.roles import Roles
 from streams.settings import Settings
-from streams.transport.topic_reader import read_to_end
+from streams.transport import clients, topics
+from streams.transport.topic_reader import TopicMissing, read_to_end
 from streams.transport.topics import Names
-from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_release
+from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_release, encode
 
 
 def records(settings: Settings) -> Iterator[ReleaseRecord]:
@@ -35,3 +37,21 @@ def live(settings: Settings) -> ReleaseRecord | None:
     """The release that was made live last."""
     candidates = [release for release in announced(settings).values() if release.role == "live"]
     return candidates[-1] if candidates else None
+
+
+def roles_now(settings: Settings) -> Roles:
+    """The topic `releases`, read to its end; nothing where it does not exist yet."""
+    try:
+        return Roles(records(settings))
+    except TopicMissing:
+        return Roles()
+
+
+def announce(settings: Settings, decided: Iterable[ReleaseRecord]) -> None:
+    """Sends records to `releases`, in their order, each acknowledged before the next."""
+    with clients.admin(settings) as admin:
+        topics.create_missing(admin, settings)
+    topic = Names(settings.prefix).releases
+    with clients.producer(settings) as producer:
+        for record in decided:
+            producer.send(topic, key=record.release.encode(), value=encode(record)).get(30)

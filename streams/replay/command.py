@@ -1,7 +1,8 @@
 """`nextclick replay`: recorded clicks in, a report on quality out.
 
-Owns the command's words and which systems can be asked for. The protocol is `learner.evaluation.plan`'s, the walk
-`learner.evaluation.replay`'s, the figures `learner.evaluation.report`'s; Nextclick itself comes in through `offline`.
+Owns the command's words and which systems can be asked for. The protocol is `learner.evaluation.plan`'s,
+the walk `learner.evaluation.replay`'s, the figures `learner.evaluation.report`'s; Nextclick itself comes in
+through `offline`.
 """
 
 import json

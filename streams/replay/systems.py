@@ -1,4 +1,5 @@
-"""Nextclick and its parts as `learner.evaluation.replay` measures them: one class each, over one offline world.
+"""Nextclick and its parts as `learner.evaluation.replay` measures them: one class each, over one offline
+world.
 
 Owns which parts of Nextclick stand still or stand alone in a replay, and the controls that fill its slots
 for never-clicked items otherwise. Where a release comes from is `replay_releases`'s affair; what is asked

@@ -1,8 +1,8 @@
 """Puts a candidate beside the live release: the same clicks, the same moments, the same hot path.
 
-Owns the trial that `learner.judging.gate` judges: both releases answer each of the newest clicks before either
-learns from it, then answer interleaved batches against the clock. Reads bundles from folders and clicks
-from arrays; knows no broker and no roles.
+Owns the trial that `learner.judging.gate` judges: both releases answer each of the newest clicks before
+either learns from it, then answer interleaved batches against the clock. Reads bundles from folders and
+clicks from arrays; knows no broker and no roles.
 """
 
 import math

@@ -1,7 +1,7 @@
 """`nextclick train`: files in, a release out, with progress.
 
-Owns the command's words on the screen. The training itself is `learner.training.train`; the hot path that makes
-its lists is `collecting.collect`.
+Owns the command's words on the screen. The training itself is `learner.training.train`; the hot path that
+makes its lists is `collecting.collect`.
 """
 
 import time

@@ -30,9 +30,8 @@ from learner.data.history import History, recent_and_replayed
 from learner.judging.gate import MIN_ANSWERS, Decision, Limits
 from learner.release.bundle import Manifest, ReleaseError
 from learner.release.files import amend, bundle_sha256, read_manifest, read_release, verify_release
-from streams.operate.releases import cache_of
 from streams.releases.roles import DRIFTED, SHARE, Roles, changed, enter
-from streams.releases.store import ReleaseStore, StoreError, StoreUnreachable, fetch
+from streams.releases.store import ReleaseStore, StoreError, StoreUnreachable, cache_of, fetch
 from streams.settings import Settings
 from streams.training.gatekeeper import HISTORY, Case, look_over, try_out
 from streams.training.makers import MAKERS, Kind, Make

@@ -1,7 +1,7 @@
 """`nextclick tune`: files in, a file of training settings out, with progress.
 
-Owns the command's words on the screen. The search itself is `learner.training.search`; the hot path that makes its
-lists is `collecting.collect`.
+Owns the command's words on the screen. The search itself is `learner.training.search`; the hot path that
+makes its lists is `collecting.collect`.
 """
 
 import time

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from learner.data.events import KIND_OF_WORD
 from learner.data.history import Clicks, History, HistoryError
-from streams.operate.releases import announce, roles_now
 from streams.releases.roles import Roles
+from streams.releases.topic import announce, roles_now
 from streams.settings import Settings
 from streams.transport.topic_reader import bounds_of, ends_of, read_to_end
 from streams.transport.topics import Names

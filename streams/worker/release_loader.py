@@ -21,8 +21,7 @@ from learner.release.live import LiveRelease, ReleaseError, read_release, try_mo
 from streams.hot_path.live import Live, adopt
 from streams.hot_path.recommend import World
 from streams.hot_path.warm_up import warm_up
-from streams.operate.releases import cache_of
-from streams.releases.store import fetch
+from streams.releases.store import cache_of, fetch
 from streams.settings import Settings
 from streams.wire.contract import ReleaseRecord
 

@@ -88,10 +88,10 @@ def make(data: Path, without: Sequence[str], folder: Path) -> None:
     releases.cores = lambda: 1  # in this process, where the job above is
     clicks, items = _loaded(data / "interactions.csv.gz", data / "items.csv.gz", without)
     made = plan(stream_from(clicks, items, 0), split=SPLIT, seed=0)
-    releases = releases.Releases(
+    made_once = releases.Releases(
         folder / "release", MINUTES, 1, lambda step, share, text: print(step, text) if share == 1 else None
     )
-    system = Kept(releases, Policy(exploration=0.0))
+    system = Kept(made_once, Policy(exploration=0.0))
     play(system, made)
     write(system.lists(), folder / "test")
 

@@ -13,8 +13,9 @@ from served import POPULAR, poisoned, served_bundle, slowed
 from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.release.bundle import Bundle, Window
 from learner.release.files import write_release
-from streams.operate.releases import add, roles_now
+from streams.operate.releases import add
 from streams.recorded.collecting import click_of
+from streams.releases.topic import roles_now
 from streams.settings import Settings
 from streams.training import gatekeeper
 from streams.training.trainer import Trainer

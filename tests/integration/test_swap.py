@@ -19,10 +19,9 @@ from typer.testing import CliRunner
 from learner.data.catalogue import Item
 from learner.release.files import bundle_sha256, write_release
 from streams.cli import app
-from streams.operate.releases import announce
 from streams.releases.canary import assign
 from streams.releases.events import told as told_events
-from streams.releases.topic import records
+from streams.releases.topic import announce, records
 from streams.settings import Settings
 from streams.wire.contract import ReleaseRecord
 from tests.integration.conftest import System

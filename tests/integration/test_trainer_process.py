@@ -17,10 +17,10 @@ from served import served_bundle
 from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.release.bundle import Window
 from learner.release.files import verify_release, write_release
-from streams.operate.releases import add, roles_now
+from streams.operate.releases import add
 from streams.recorded.collecting import click_of
 from streams.releases.store import ReleaseStore
-from streams.releases.topic import records
+from streams.releases.topic import records, roles_now
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topics import Names

@@ -216,7 +216,8 @@ def test_the_cache_is_asked_once(tmp_path: Path) -> None:
 @needs_minilm
 def test_reading_wakes_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys; from learner.text.content import *; e = ContentEncoder.fit([Item(item_id='a', title='x'), "
+        "import sys; from learner.text.content import *; "
+        "e = ContentEncoder.fit([Item(item_id='a', title='x'), "
         "Item(item_id='b', title='y')]); print({'torch', 'transformers'} & set(sys.modules))"
     )
     root = Path(__file__).parents[2]

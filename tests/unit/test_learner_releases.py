@@ -55,9 +55,9 @@ def test_a_store_that_does_not_answer_is_asked_again(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(releases, "fetch", unsteady)
     monkeypatch.setattr(releases, "RETRY_SECONDS", 0.01)
-    releases = LearnerReleases(load_settings(data_dir=tmp_path / "data"), Catalogue())
-    releases.on_record(announced(folder, "r-1"))
-    assert asyncio.run(taken_up(releases)) == ["r-1"]
+    known = LearnerReleases(load_settings(data_dir=tmp_path / "data"), Catalogue())
+    known.on_record(announced(folder, "r-1"))
+    assert asyncio.run(taken_up(known)) == ["r-1"]
     assert len(asked) == 3
 
 
@@ -73,12 +73,12 @@ def test_it_is_made_beside_the_clicks(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(releases, "LiveRelease", Watched)
     catalogue = Catalogue()
     catalogue.intern("clicked-before")
-    releases = LearnerReleases(load_settings(data_dir=tmp_path / "data"), catalogue)
-    releases.on_record(announced(folder, "r-1"))
-    assert asyncio.run(taken_up(releases)) == ["r-1"]
+    known = LearnerReleases(load_settings(data_dir=tmp_path / "data"), catalogue)
+    known.on_record(announced(folder, "r-1"))
+    assert asyncio.run(taken_up(known)) == ["r-1"]
     assert threading.main_thread() not in threads
-    assert releases.release is not None
-    assert releases.release.own[: catalogue.size].tolist() == [False] + [True] * len(ITEMS)
+    assert known.release is not None
+    assert known.release.own[: catalogue.size].tolist() == [False] + [True] * len(ITEMS)
 
 
 def test_a_damaged_release_is_passed_over_and_leaves_no_item(tmp_path: Path) -> None:
@@ -87,13 +87,13 @@ def test_a_damaged_release_is_passed_over_and_leaves_no_item(tmp_path: Path) -> 
     bad = write_release(tmp_path / "r-bad", bundle)
     good = write_release(tmp_path / "r-good", served_bundle("r-good", ITEMS))
     catalogue = Catalogue()
-    releases = LearnerReleases(load_settings(data_dir=tmp_path / "data"), catalogue)
-    releases.on_record(announced(bad, "r-bad"))
+    known = LearnerReleases(load_settings(data_dir=tmp_path / "data"), catalogue)
+    known.on_record(announced(bad, "r-bad"))
 
     async def both() -> list[str]:
-        following = asyncio.create_task(taken_up(releases))
+        following = asyncio.create_task(taken_up(known))
         await asyncio.sleep(0.2)
-        releases.on_record(announced(good, "r-good"))
+        known.on_record(announced(good, "r-good"))
         return await following
 
     assert asyncio.run(both()) == ["r-good"]

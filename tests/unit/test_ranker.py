@@ -12,7 +12,8 @@ from learner.models import cold_start  # noqa: E402
 from learner.models.cold_start import fit_cold_start  # noqa: E402
 from learner.models.ranker import Ranker, RankerConfig, moments, refresh, train_ranker  # noqa: E402
 from learner.models.ranker_export import ranker_from_model, ranker_model  # noqa: E402
-from learner.ranking.lists import Layout, Lists  # noqa: E402
+from learner.ranking.layout import Layout  # noqa: E402
+from learner.ranking.lists import Lists  # noqa: E402
 
 pytestmark = pytest.mark.learner
 QUICK = RankerConfig(epochs=20, batch=32)

@@ -16,7 +16,8 @@ from learner.models.cold_start import ColdStart
 from learner.models.ranker import RankerConfig, train_ranker
 from learner.models.ranker_export import ranker_from_model, ranker_model
 from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
-from learner.ranking.lists import Layout, Lists
+from learner.ranking.layout import Layout
+from learner.ranking.lists import Lists
 from learner.release.bundle import Bundle, ReleaseError, Window
 from learner.release.live import LiveRelease, load_release, read_release
 from learner.text.content import ContentEncoder

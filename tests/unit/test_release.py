@@ -398,7 +398,8 @@ def test_release_ids() -> None:
 
 
 def test_no_torch_on_the_way() -> None:
-    code = "import sys, learner.release.live; print({'torch', 'transformers', 'pandas', 'onnx'} & set(sys.modules))"
+    heavy = {"torch", "transformers", "pandas", "onnx"}
+    code = f"import sys, learner.release.live; print({heavy} & set(sys.modules))"
     assert python(code).stdout.strip() == "set()"
 
 

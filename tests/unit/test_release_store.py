@@ -11,7 +11,7 @@ import pytest
 from golden import make_release_v1 as tiny
 
 from learner.release.files import bundle_sha256, read_release, verify_release, write_release
-from streams.releases import store
+from streams.releases import store as module
 from streams.releases.store import ReleaseStore, StoreError, StoreUnreachable, fetch, manifest_at
 
 
@@ -69,7 +69,7 @@ def test_a_half_written_release_is_never_seen(
         return write
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_copy", dying(store._copy))
+        patch.setattr(module, "_copy", dying(module._copy))
         for method in ("put_file", "pipe_file"):
             patch.setattr(type(store._fs), method, dying(getattr(type(store._fs), method)))
         with pytest.raises(KeyboardInterrupt):

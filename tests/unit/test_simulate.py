@@ -11,7 +11,7 @@ from rich.progress import Progress
 from learner.evaluation.drift_world import change_of, changed
 from learner.evaluation.plan import Stream, plan
 from learner.evaluation.system import FirstPart
-from streams.replay import simulate
+from streams.replay import simulate as command
 from streams.replay.simulate import Run, Train, figures, recovery, simulate
 from streams.replay.systems import HotPath
 
@@ -57,7 +57,7 @@ def test_the_same_seed_draws_the_same_change() -> None:
 
 
 def test_recovery_counts_clicks_after_the_drift(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulate, "WINDOW", 10)
+    monkeypatch.setattr(command, "WINDOW", 10)
     number = np.arange(100)
     oracle = Run(number, np.ones(100))
     slow = Run(number, np.where((number >= 20) & (number < 50), 0.0, 1.0))
@@ -84,10 +84,10 @@ def test_every_system_plays_its_world(tmp_path: Path) -> None:
         *worlds, POLICY, lambda train, policy: HotPath(train, policy, name="full"), Untrained(),  # type: ignore[arg-type]
         Progress(disable=True),
     )  # fmt: skip
-    assert tuple(runs) == simulate.SYSTEMS
+    assert tuple(runs) == command.SYSTEMS
     np.testing.assert_array_equal(runs["full"].hit, runs["signals"].hit)  # nothing more learns here
     assert (runs["frozen"].hit != runs["signals"].hit).any()
     told = figures(runs, worlds[0].split, 300, made.size)
     assert all(0 <= told[name]["before"] <= 1 for name in told)
-    simulate.draw((runs, worlds[0].split, 300, made.size), tmp_path / "plot.png")
+    command.draw((runs, worlds[0].split, 300, made.size), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000

@@ -23,13 +23,13 @@ def test_clicks_that_the_topic_has_forgotten_are_not_unread(
 ) -> None:
     bounds = {0: (100, 150), 1: (0, 30), 2: (10, 10)}
     monkeypatch.setattr(wire, "bounds_of", lambda *_: bounds)
-    wire, history = KafkaWire(load_settings()), History(str(tmp_path))
-    assert wire.unread(history) == 80
+    reading, history = KafkaWire(load_settings()), History(str(tmp_path))
+    assert reading.unread(history) == 80
     history.append(Clicks(), {0: 120, 1: 20})
-    assert wire.unread(history) == 40
+    assert reading.unread(history) == 40
     history.append(Clicks(), {1: 31})
     with pytest.raises(HistoryError, match="made anew"):
-        wire.unread(history)
+        reading.unread(history)
 
 
 def test_an_item_counts_as_announced_from_its_first_record_on(monkeypatch: pytest.MonkeyPatch) -> None:
