@@ -51,7 +51,7 @@ bench: $(INSTALLED) ## measure freshness and throughput beside a floor that does
 	$(BIN)/python tests/bench/bench_load.py $(ARGS)
 
 soak: $(INSTALLED) ## run for half an hour under load while everything happens (ARGS="--minutes 5")
-	PYTHONPATH=.:tests $(BIN)/python tests/bench/soak.py $(ARGS)
+	PYTHONPATH=. $(BIN)/python tests/bench/soak.py $(ARGS)
 
 clean: ## remove what was installed and what runs have left here
 	rm -rf $(VENV) .nextclick build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -11,8 +11,7 @@ import pytest
 from streams.broker.node import EmbeddedBroker
 from streams.settings import Settings, load_settings
 from streams.transport.topics import Names, create_missing
-
-DATA = Path(os.environ.get("NEXTCLICK_DATA") or Path(__file__).parents[2] / "shared" / "data")
+from tests.worlds.places import DATA
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,11 +7,9 @@ speed); users with at least 50 events, asks at batches of 1 and 64. Prints the l
 many calls, since on a shared machine only the least repeats. Compilation is not counted.
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -19,9 +17,10 @@ from learner.data.catalogue import Catalogue
 from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.ranking.candidates import Asks, ModelArrays, propose
 from learner.ranking.features import FEATURES, features
-from learner.signals.state import Signals, SignalSettings
+from learner.signals.settings import SignalSettings
+from learner.signals.state import Signals
+from tests.worlds.places import DATA
 
-DATA = Path(os.environ.get("NEXTCLICK_DATA") or Path(__file__).parents[3] / "shared" / "data")
 DIMENSIONS, CANDIDATES, HISTORY, EASE = 64, 200, 50, 64
 
 

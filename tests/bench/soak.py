@@ -4,7 +4,7 @@
 
 Measured from outside, with a plain producer and consumer: that no click is lost, no list is empty or holds an
 item that was withdrawn, that memory stays flat, and how fresh lists are. The exit code is 1 where one of that
-does not hold. `tests/integration/test_soak.py` runs the same in short.
+does not hold. `tests/integration/worker/test_soak.py` runs the same in short.
 """
 
 import argparse
@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from integration.conftest import ROOT, System
 
 from learner.data.ml100k import fetch_ml100k
 from streams.broker.node import EmbeddedBroker
 from streams.operate.bench import Answer, Probe, Traffic, copy_of_live, quantiles, rss_mb
 from streams.operate.releases import add
 from streams.settings import Settings, load_settings
+from tests.worlds.places import ROOT
+from tests.worlds.system import START_MS, System
 
-START_MS = 893_000_000_000
 GRACE_MS = 2000  # after which no list may hold a withdrawn item: the budget for items
 SETTLED = 1 / 3  # of the run: memory is compared from then on, when histories and caches are full
 GROWTH = 1.15  # of a worker's memory since then, at most

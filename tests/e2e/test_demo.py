@@ -13,8 +13,8 @@ import pytest
 
 from learner.data.ml100k import fetch_ml100k
 from streams.settings import load_settings
+from tests.worlds.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 EVENTS = 12_000
 
 

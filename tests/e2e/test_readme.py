@@ -18,8 +18,8 @@ import pytest
 
 from learner.data.ml100k import fetch_ml100k
 from streams.settings import load_settings
+from tests.worlds.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", README, re.S)
 NEXTCLICK = ".venv/bin/nextclick"

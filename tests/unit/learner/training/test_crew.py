@@ -1,0 +1,89 @@
+"""Jobs done here and in processes of their own: the same results, progress and errors."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from learner.training import crew
+from learner.training.crew import Crew, Job
+from tests.worlds.places import ROOT
+
+
+def scaled(context, tell, clock, number):
+    tell("scaled", 1.0, str(number))
+    assert clock() > 0
+    return context * number, os.getpid()
+
+
+def failing(context, tell, clock, number):
+    raise ValueError(f"job {number} of {context}")
+
+
+def sleeping(context, tell, clock, number):
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_results_stand_in_the_order_of_the_jobs_and_progress_comes_back(processes) -> None:
+    told = []
+    with Crew(10, processes, lambda *what: told.append(what), time.perf_counter) as team:
+        found = team.run([Job(scaled, (number,), cost=number) for number in (1, 3, 2)])
+    assert [value for value, _ in found] == [10, 30, 20]
+    assert ({pid for _, pid in found} == {os.getpid()}) == (processes == 1)
+    assert {text for _, _, text in told} == {"1", "2", "3"}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_a_job_raises_is_raised_at_once(processes) -> None:
+    begun = time.monotonic()
+    with (
+        pytest.raises(ValueError, match="job 7 of 10"),
+        Crew(10, processes, lambda *_: None, time.perf_counter) as team,
+    ):
+        team.run([Job(failing, (7,)), Job(sleeping, (1,))])
+    assert time.monotonic() - begun < 30
+
+
+_PARENT = """
+import sys, time
+sys.path.insert(0, {here!r})
+from learner.training.crew import Crew, Job
+from tests.worlds.jobs import told_and_sleeping
+if __name__ == "__main__":
+    with Crew(0, 2, lambda *what: print(what[2], flush=True), time.perf_counter) as crew:
+        crew.run([Job(told_and_sleeping, ()), Job(told_and_sleeping, ())])
+"""
+
+
+@pytest.mark.parametrize(("quota", "most"), [("150000 100000", 1), ("50000 100000", 1), ("max 100000", None)])
+def test_cores_are_no_more_than_the_quota_pays_for(quota, most, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(crew, "QUOTA", tmp_path / "cpu.max")
+    everything = crew.cores()
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    assert crew.cores() == (most or everything)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_processes_end_with_a_parent_that_is_killed(tmp_path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(_PARENT.format(here=str(ROOT)))
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    children = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    end = time.monotonic() + 20
+    while any(_runs(child) for child in children) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(_runs(child) for child in children)
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

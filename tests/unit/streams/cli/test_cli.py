@@ -1,0 +1,163 @@
+"""The command line: instant help, flags that every command has, errors that are messages."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+import typer
+from typer.testing import CliRunner
+
+from streams.cli.options import EVERYWHERE, FLAGS, takes_settings
+from streams.settings import Settings
+from tests.worlds.places import ROOT
+
+COMMANDS = (
+    "demo", "broker", "worker", "learner", "train", "replay", "load", "play", "watch", "recommend", "user",
+    "doctor", "settings", "schema", "topics create", "topics describe", "topics repair", "dead-letters list",
+    "dead-letters retry",
+)  # fmt: skip
+RELEASES = tuple(
+    f"releases {name}" for name in ("list", "show", "diff", "add", "promote", "rollback", "pin", "verify")
+)
+KAFKA = (
+    "worker", "learner", "load", "play", "watch", "recommend", "user", "doctor", "settings", "topics create",
+    "topics describe", "topics repair", "dead-letters list", "dead-letters retry",
+)  # fmt: skip
+
+
+def _nextclick(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from streams.cli import main; main()", *arguments],
+        capture_output=True, text=True, cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+
+
+def _help_of(command: str) -> str:
+    from streams.cli import app
+
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("command", COMMANDS + RELEASES)
+def test_every_command_explains_itself(command: str) -> None:
+    assert "Usage:" in _help_of(command)
+
+
+@pytest.mark.parametrize("command", KAFKA + RELEASES)
+def test_whatever_talks_to_kafka_can_be_told_where_and_how(command: str) -> None:
+    text = _help_of(command)
+    for flag in ("--bootstrap-servers", "--prefix", "--clock", "--config", "--set"):
+        assert flag in text
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, contextlib\n"
+        "from streams.cli import app\n"
+        "with contextlib.suppress(SystemExit): app(['--help'])\n"
+        "heavy = {'kafka', 'aiokafka', 'faust', 'pydantic', 'numpy', 'numba', 'torch', 'rich', 'jgo'}\n"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "broker" in done.stdout
+
+
+def test_a_wrong_setting_is_a_message_not_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "nextclick.toml").write_text("clock = 'sundial'")
+    done = _nextclick("settings", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "error: clock (file nextclick.toml)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broker_that_is_not_there_is_a_message(tmp_path: Path) -> None:
+    done = _nextclick("topics", "describe", "--bootstrap-servers", "127.0.0.1:1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "no Kafka broker answers at 127.0.0.1:1" in done.stderr.replace("\n", " ")
+    assert "nextclick broker" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_settings_show_values_and_origins(tmp_path: Path) -> None:
+    done = _nextclick("settings", "--json", "--prefix", "p.", "--set", "k=7", cwd=tmp_path)
+    shown = json.loads(done.stdout)
+    assert shown["prefix"] == {"value": "p.", "from": "command line"}
+    assert shown["k"]["value"] == "7"
+    assert shown["clock"] == {"value": "wall", "from": "default"}
+
+
+def test_the_schema_is_printed(tmp_path: Path) -> None:
+    assert set(json.loads(_nextclick("schema", cwd=tmp_path).stdout)["properties"]) >= {"clicks", "items"}
+    assert json.loads(_nextclick("schema", "--topic", "clicks", cwd=tmp_path).stdout)["title"]
+    assert _nextclick("schema", "--topic", "teapots", cwd=tmp_path).returncode == 2
+
+
+# A value of each setting with a flag that is not the default, as it is typed.
+TYPED = {
+    "bootstrap_servers": "kafka:1", "prefix": "p.", "clock": "stream", "data_dir": "/d", "log_level": "error",
+    "partitions": "3", "release": "/r", "pin": "true", "slot": "7", "k": "7", "exploration": "0.7",
+    "diversity": "0.7", "repeat_consumption": "yes", "signals_interval_ms": "7", "release_store": "/s",
+    "learn": "none", "train_every_minutes": "7", "train_after_clicks": "7", "train_minutes": "7",
+    "canary_share": "0.7", "canary_minutes": "7", "broker_port": "7", "broker_heap": "7m",
+    "broker_data": "/b",
+}  # fmt: skip
+
+
+@pytest.fixture
+def _logging_as_before() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def _settings_of(*arguments: str) -> Settings:
+    """What a command with every flag gets."""
+    found: list[Settings] = []
+    app = typer.Typer()
+    app.command()(takes_settings(*(name for name in FLAGS if name not in EVERYWHERE))(found.append))
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return found[0]
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_setting_can_be_given_by_set_and_its_flag_wins(name: str) -> None:
+    default, wanted = getattr(Settings(), name), getattr(Settings(**{name: TYPED[name]}), name)
+    assert wanted != default
+    assert getattr(_settings_of("--set", f"{name}={TYPED[name]}"), name) == wanted
+    option = FLAGS[name].__metadata__[0]
+    flag = str(option.default or option.param_decls[0]).split("/")[0]
+    given = [flag] if name == "pin" else [flag, TYPED[name]]
+    other = "no" if name == "repeat_consumption" else "false" if name == "pin" else None
+    others = [] if other is None else ["--set", f"{name}={other}"]
+    assert getattr(_settings_of(*others, *given), name) == wanted
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+@pytest.mark.parametrize(("level", "told"), [("warning", ["grave"]), ("info", ["small", "grave"])])
+def test_the_log_level_is_heeded(level: str, told: list[str]) -> None:
+    app = typer.Typer()
+
+    def command(_: Settings) -> None:
+        structlog.get_logger().info("small")
+        structlog.get_logger().warning("grave")
+
+    app.command()(takes_settings("log_level")(command))
+    said = CliRunner().invoke(app, ["--log-level", level]).output
+    assert [word for word in ("small", "grave") if word in said] == told
+
+
+def test_a_misspelt_variable_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTCLICK_CLOK", "stream")
+    done = _nextclick("settings", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "NEXTCLICK_CLOK is no setting" in done.stderr
+    assert "NEXTCLICK_CLOCK" in done.stderr

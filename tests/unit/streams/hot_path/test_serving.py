@@ -1,0 +1,282 @@
+"""Which release answers whom, and the way back from one that fails in the middle of a round."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from learner.data.catalogue import Item
+from learner.release.live import LiveRelease
+from streams.hot_path.live import Live
+from streams.hot_path.pace import WINDOW, Pace
+from streams.hot_path.recommend import Outcome, World, recommend
+from streams.hot_path.serving import PROBATION_CLICKS, PROBATION_SECONDS, Serving
+from streams.hot_path.user_states import UserStates
+from streams.releases.canary import assign
+from streams.wire.contract import Click
+from streams.wire.intake import Arrival
+from tests.worlds.rounds import NOW, arrivals, world
+from tests.worlds.served import poisoned, served_bundle
+
+ITEMS = [Item(item_id=f"more-{number}") for number in range(30)]
+
+
+class Failures(list[tuple[str, str]]):
+    def __call__(self, release: str, reason: str) -> None:
+        self.append((release, reason))
+
+
+def beside(world: World, release: str, student: bool = False, ranker: bool = False) -> Live:
+    """A second release over the same items, with a poisoned model where told."""
+    bundle = served_bundle(release, ITEMS)
+    if student:
+        bundle.student = poisoned(bundle.student)
+    if ranker:
+        assert bundle.ranker is not None
+        bundle.ranker = poisoned(bundle.ranker)
+    return Live(LiveRelease(bundle, world.catalogue), world.catalogue)
+
+
+def serving() -> tuple[Serving, UserStates, Failures]:
+    known, states = world()
+    known.catalogue.intern("nobody-announced-me")
+    failures = Failures()
+    return Serving(known, failures), states, failures
+
+
+def answer(serving: Serving, states: UserStates, some: list[Arrival]) -> list[Outcome]:
+    return serving.answer(some, states, NOW, None, NOW)
+
+
+def releases(outcomes: list[Outcome]) -> set[str]:
+    return {o.recommendation.release for o in outcomes if o.recommendation is not None}
+
+
+def encoded(states: UserStates, world: World) -> dict[str, bytes]:
+    return {user: states.encode(slot, world.catalogue) for user, slot in states.index.items()}
+
+
+@pytest.mark.parametrize("fault", ["student", "ranker"])
+@pytest.mark.parametrize("role", ["live", "canary"])
+@pytest.mark.parametrize("history", [0, 400])
+def test_a_round_under_a_failing_release_is_answered_as_if_it_had_not_been_there(
+    fault: str, role: str, history: int
+) -> None:
+    """Lists and states are those of a worker that has never seen the release."""
+    some = arrivals(np.random.default_rng(1), users=5, count=history + 60)
+    ours, states, failures = serving()
+    theirs, peaceful, _ = serving()
+    for at in range(0, history, 40):
+        answer(ours, states, some[at : at + 40])
+        answer(theirs, peaceful, some[at : at + 40])
+    before = ours.world.live.release.id
+    bad = beside(ours.world, "r-bad", **{fault: True})
+    if role == "live":
+        ours.swap(bad)
+    else:
+        ours.begin_canary(bad, 0.5)
+    for at in range(history, history + 60, 20):
+        got = answer(ours, states, some[at : at + 20])
+        expected = answer(theirs, peaceful, some[at : at + 20])
+        assert [(o.fate, o.changed) for o in got] == [(o.fate, o.changed) for o in expected]
+        assert [o.recommendation for o in got] == [o.recommendation for o in expected]
+    assert [release for release, _ in failures] == ["r-bad"]
+    assert "not finite" in failures[0][1]
+    assert [live.release.id for live in ours.loaded] == [before]
+    assert encoded(states, ours.world) == encoded(peaceful, theirs.world)
+
+
+def test_blocks_of_long_histories_survive_an_undo() -> None:
+    ours, states, _ = serving()
+    theirs, peaceful, _ = serving()
+    clicks = [
+        Arrival(
+            Click(
+                event_id=f"e{n}", user_id=f"u{n % 2}", item_id=f"more-{n * 7 % 30}", event="click",
+                timestamp=NOW + n,
+            ), 0, n,
+        )
+        for n in range(700)
+    ]  # fmt: skip
+    for at in range(0, 700, 50):
+        part = clicks[at : at + 50]
+        before = states.checkpoint({arrival.user_id for arrival in part})
+        recommend(part, states, ours.world, NOW, None)
+        states.undo(before)
+        recommend(part, states, ours.world, NOW, None)
+        recommend(part, peaceful, theirs.world, NOW, None)
+    assert encoded(states, ours.world) == encoded(peaceful, theirs.world)
+    blocks = states._blocks[states._blocks >= 0].tolist() + states._free_blocks
+    assert sorted(blocks) == list(range(len(states._items)))  # none lost, none given twice
+
+
+def test_a_canary_gets_its_users_and_no_list_is_mixed() -> None:
+    ours, states, _ = serving()
+    ours.begin_canary(beside(ours.world, "r-canary"), 0.4)
+    for outcome in answer(ours, states, arrivals(np.random.default_rng(2), users=40, count=200)):
+        if outcome.recommendation is not None:
+            chosen = assign(outcome.arrival.user_id, 0.4, "r-canary")
+            assert (outcome.recommendation.release == "r-canary") == chosen
+    ours.end_canary()
+    outcomes = answer(ours, states, arrivals(np.random.default_rng(3), users=40, count=50))
+    assert releases(outcomes) == {ours.world.live.release.id}
+
+
+def test_states_are_carried_over_by_touch_and_in_idle_time() -> None:
+    ours, states, _ = serving()
+    some = arrivals(np.random.default_rng(4), users=20, count=150)
+    answer(ours, states, some)
+    second = beside(ours.world, "r-second")
+    ours.swap(second)
+    idle = 0
+    while done := ours.idle(states, 3):
+        assert done <= 3
+        idle += done
+    assert idle == sum(states.events > 0)
+    fresh = UserStates(second.release.hidden_size, second.release.vector_size)
+    recommend(some, fresh, replace(ours.world), NOW, None)
+    for user, slot in fresh.index.items():
+        np.testing.assert_allclose(
+            states.hidden[states.index[user]], fresh.hidden[slot], atol=1e-4, err_msg=user
+        )
+
+
+def test_a_release_that_fails_while_nobody_waits_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, states, failures = serving()
+    answer(ours, states, arrivals(np.random.default_rng(4), users=20, count=150))
+    before = ours.world.live.release.id
+    bad = beside(ours.world, "bad")
+    ours.swap(bad)
+
+    def fails(*_: object) -> None:
+        raise ValueError("no such history")
+
+    monkeypatch.setattr(bad.release, "step", fails)
+    ours.idle(states, 16)
+    assert ours.world.live.release.id == before
+    assert failures == [("bad", "ValueError: no such history")]
+    ours.swap(bad)
+    ours.forget_before()
+    with pytest.raises(ValueError, match="no such history"):  # nothing to go back to: the worker's affair
+        ours.idle(states, 16)
+
+
+def test_probation_ends_and_the_release_before_is_let_go() -> None:
+    now = [0.0]
+    known, states = world()
+    ours = Serving(known, Failures(), clock=lambda: now[0])
+    first = known.live
+    ours.swap(beside(known, "r-second"))
+    some = arrivals(np.random.default_rng(5), users=50, count=PROBATION_CLICKS)
+    for at in range(0, len(some), 50):
+        answer(ours, states, some[at : at + 50])
+    assert ours.before is first
+    now[0] += PROBATION_SECONDS
+    answer(ours, states, some[:1])
+    assert ours.before is None
+
+
+def test_a_release_that_is_several_times_slower_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    known, states = world()
+    failures = Failures()
+    ours = Serving(known, failures, clock=lambda: now[0])
+    first, second = known.live, beside(known, "r-slow")
+    ours.idle(states, 1)
+
+    def timed(*arguments: object) -> list[Outcome]:
+        now[0] += 0.2 if ours.world.live is second else 0.02
+        return recommend(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("streams.hot_path.serving.recommend", timed)
+    some = arrivals(np.random.default_rng(6), users=4, count=3 * WINDOW)
+    for place in range(WINDOW):
+        answer(ours, states, some[place : place + 1])
+    ours.swap(second)
+    for place in range(WINDOW, 3 * WINDOW):
+        answer(ours, states, some[place : place + 1])
+    assert ours.world.live is first
+    assert [release for release, _ in failures] == ["r-slow"]
+    assert "ms" in failures[0][1]
+
+
+def test_a_pace_is_judged_by_medians_and_only_where_somebody_waits() -> None:
+    usual, fast, slow, noisy = Pace(), Pace(), Pace(), Pace()
+    for round_ in range(WINDOW):
+        usual.observe(0.010, 1)  # 2 ms a click
+        fast.observe(0.022, 1)
+        slow.observe(0.100, 1)
+        noisy.observe(2.0 if round_ % 3 == 0 else 0.010, 1)
+        assert slow.slower_than(None) is None
+    assert fast.slower_than(usual) is None
+    assert noisy.slower_than(usual) is None
+    assert slow.slower_than(Pace()) is None
+    assert Pace().slower_than(usual) is None
+    assert slow.slower_than(usual) is not None
+
+
+def test_releases_of_other_sizes_share_the_states() -> None:
+    states = UserStates(4, 4)
+    slot = states.slot("u")
+    states.stamp(slot, "small")
+    states.hidden[slot] = 1
+    states.fit("wide", 6, 5)
+    assert states.hidden.shape[1] == 6
+    assert states.vector.shape[1] == 5
+    assert states.hidden[slot].tolist() == [1, 1, 1, 1, 0, 0]
+    other = states.slot("w")
+    states.stamp(other, "wide")
+    from streams.hot_path.user_states import decode_state
+
+    catalogue = world()[0].catalogue
+    assert len(decode_state(states.encode(slot, catalogue)).hidden_state()) == 4
+    assert len(decode_state(states.encode(other, catalogue)).hidden_state()) == 6
+
+
+def test_a_round_after_a_swap_takes_others_along() -> None:
+    both, states, _ = serving()
+    answer(both, states, arrivals(np.random.default_rng(0), users=9, count=60))
+    both.swap(beside(both.world, "r-20231114-221321-next"))
+    waiting = set(states.stale([both.world.live.release.id]).tolist())
+    assert len(waiting) > 5
+    user = states.users[min(waiting)]
+    click = Click(event_id="after", user_id=user, item_id="more-1", event="click", timestamp=NOW + 99)
+    before = states.reencoded
+    answer(both, states, [Arrival(click, 0, 10_000)])
+    assert states.stale([both.world.live.release.id]).tolist() == []
+    assert states.reencoded == before + len(waiting)  # each of them once
+
+
+@pytest.mark.parametrize("role", ["live", "canary"])
+def test_a_round_that_fails_under_every_release_is_no_releases_fault(
+    role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, states, failures = serving()
+    next_one = beside(ours.world, "r-next")
+    if role == "live":
+        ours.swap(next_one)
+    else:
+        ours.begin_canary(next_one, 1.0)
+
+    def fail(*_: object) -> list[Outcome]:
+        raise ZeroDivisionError
+
+    some = arrivals(np.random.default_rng(1), users=3, count=9)
+    with monkeypatch.context() as patch:
+        patch.setattr("streams.hot_path.serving.recommend", fail)
+        with pytest.raises(ZeroDivisionError):
+            answer(ours, states, some)
+    answer(ours, states, some)
+    assert failures == []
+
+
+def test_a_release_that_comes_under_suspicion_gets_a_way_back() -> None:
+    """After its probation too: a worker that failed under it is started again with the one before."""
+    ours, states, failures = serving()
+    good = ours.world.live
+    suspect = Serving(replace(ours.world, live=beside(ours.world, "r-bad", ranker=True)), failures)
+    some = arrivals(np.random.default_rng(1), users=3, count=9)
+    suspect.begin_probation(good)
+    assert releases(answer(suspect, states, some)) == {good.release.id}
+    assert [release for release, _ in failures] == ["r-bad"]
+    assert suspect.world.live is good

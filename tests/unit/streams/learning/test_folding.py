@@ -1,0 +1,176 @@
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from learner.data.catalogue import Catalogue
+from learner.signals.neighbours import WINDOW
+from learner.signals.record import FRONTIER
+from learner.signals.settings import SignalSettings
+from learner.signals.state import Signals
+from streams.learning.folding import Folding, FoldingError
+from streams.wire.clock import DAY_MS, Clock
+from streams.wire.partitioner import partition_of
+
+START = 1_700_000_000_000
+WALL = 1_790_000_000_000
+PARTITIONS = 3
+
+
+def folding(catalogue: Catalogue | None = None) -> Folding:
+    catalogue = catalogue or Catalogue()
+    signals = Signals(SignalSettings(), catalogue, keep_offsets=True)
+    return Folding(signals, catalogue, Clock("stream"), PARTITIONS, lambda _, value: value / 5)
+
+
+def click(user: str, item: str, n: int, event: str = "click", **fields: Any) -> dict[str, Any]:
+    return {
+        "event_id": f"e{n}", "user_id": user, "item_id": item, "event": event, "timestamp": START + n * 1000,
+    } | fields  # fmt: skip
+
+
+def logged(clicks: Iterable[dict[str, Any]]) -> list[tuple[bytes, int, int]]:
+    """(value, partition, offset) as the clicks would lie in the topic."""
+    ends = [0] * PARTITIONS
+    records = []
+    for each in clicks:
+        partition = partition_of(each["user_id"].encode(), PARTITIONS)
+        records.append((json.dumps(each).encode(), partition, ends[partition]))
+        ends[partition] += 1
+    return records
+
+
+def feed(target: Folding, records: Iterable[tuple[bytes, int, int]]) -> None:
+    for value, partition, offset in records:
+        target.fold(value, partition, offset, WALL)
+
+
+def counts(target: Folding) -> dict[str, float]:
+    ids = target.catalogue.ids
+    return {name: float(target.signals.count[number]) for number, name in enumerate(ids)}
+
+
+def stream(clicks: int = 400) -> list[tuple[bytes, int, int]]:
+    rng = np.random.default_rng(0)
+    kinds = ["view", "click", "rating", "dislike", "impression"]
+    return logged(
+        click(f"u{rng.integers(20)}", f"i{rng.integers(30)}", n, kinds[rng.integers(5)], value=float(n % 5))
+        for n in range(clicks)
+    )
+
+
+def test_interest_counts_and_nothing_else() -> None:
+    target = folding()
+    feed(
+        target,
+        logged(
+            [
+                click("u", "a", 1),
+                click("u", "b", 2, "rating", value=4.0),
+                click("u", "c", 3, "dislike"),
+                click("u", "d", 4, "impression"),
+                click("u", "e", 5, "view", history=True),
+                click("u", "a", 6, timestamp=WALL + 1),  # ahead of the clock
+            ]
+        ),
+    )
+    assert counts(target) == {"a": 1, "b": 1, "e": 1}
+    assert target.history("u") == [0, 1, 2]
+    assert target.signals.value_sum[:3].tolist() == [0, 0.8, 0]
+    assert target.counts["refused"] == 1
+    assert target.signals.total == 3
+
+
+def test_what_a_producer_sends_twice_counts_once_among_the_last_64_events() -> None:
+    target = folding()
+    events = [click("u", "a", 0)] + [click("u", f"i{n}", n) for n in range(1, 64)]
+    feed(target, logged([*events, click("u", "a", 0)]))
+    assert counts(target)["a"] == 1
+    assert target.counts["duplicates"] == 1
+    assert len(target.history("u")) == WINDOW
+
+
+def test_misplaced_and_undecodable_records_are_passed_over_but_move_the_offset() -> None:
+    target = folding()
+    value, home, _ = logged([click("u", "a", 1)])[0]
+    elsewhere = (home + 1) % PARTITIONS
+    feed(target, [(value, elsewhere, 0), (b"{", elsewhere, 1), (b"", elsewhere, 2)])
+    target.fold(None, elsewhere, 3, WALL)
+    assert target.signals.offsets == {elsewhere: 3}
+    assert target.signals.total == 0
+    feed(target, [(value, home, 9)])
+    assert target.signals.total == 1
+
+
+def restarted(records: list[tuple[str, bytes]]) -> Folding:
+    target = folding()
+    for key, value in records:
+        target.signals.apply(key, value)
+    target.begin()
+    return target
+
+
+@pytest.mark.parametrize("crash", [1, 57, 200, 399])
+@pytest.mark.parametrize("sent", [0.0, 0.5, 1.0])
+def test_nothing_counts_twice_or_is_lost_after_a_crash(crash: int, sent: float) -> None:
+    """The learner dies after folding `crash` clicks, with a share of the last records sent."""
+    clicks = stream()
+    uninterrupted = folding()
+    feed(uninterrupted, clicks)
+
+    first, log = folding(), {}
+    for place, record in enumerate(clicks[:crash]):
+        feed(first, [record])
+        if place % 50 == 49:
+            for item in first.signals.drain():
+                log[first.catalogue.ids[item]] = first.signals.record(item)
+            log[FRONTIER] = first.signals.frontier_record()
+    touched = first.signals.drain()
+    for item in touched[: int(sent * len(touched))]:
+        log[first.catalogue.ids[item]] = first.signals.record(item)
+
+    second = restarted(list(log.items()))
+    feed(second, clicks)
+    assert second.rebuilt
+    assert counts(second) == counts(uninterrupted)
+    assert second.signals.offsets == uninterrupted.signals.offsets
+    assert second.counts["known"] + second.counts["counted"] == uninterrupted.counts["counted"]
+    for user in range(20):
+        names = [second.catalogue.ids[item] for item in second.history(f"u{user}")]
+        assert names == [uninterrupted.catalogue.ids[item] for item in uninterrupted.history(f"u{user}")]
+    for name in uninterrupted.catalogue.ids:
+        one, other = second.catalogue.index[name], uninterrupted.catalogue.index[name]
+        np.testing.assert_allclose(
+            second.signals.popularity[one], uninterrupted.signals.popularity[other], rtol=1e-12
+        )
+
+
+def test_records_wait_until_everything_restored_has_been_passed() -> None:
+    clicks = stream()
+    first = folding()
+    feed(first, clicks)
+    second = restarted([(FRONTIER, first.signals.frontier_record())])
+    ends = {partition: offset + 1 for partition, offset in first.signals.offsets.items()}
+    for record in clicks:
+        assert not second.rebuilt
+        feed(second, [record])
+    assert second.rebuilt
+    expired = restarted([(FRONTIER, first.signals.frontier_record())])
+    expired.all_read()
+    assert expired.rebuilt
+    second.check(ends)
+    with pytest.raises(FoldingError, match="made anew"):
+        second.check(ends | {2: 0})
+
+
+def test_a_time_far_ahead_ages_nothing_until_ten_users_agree() -> None:
+    target = folding()
+    feed(target, logged([click("u", "a", 1)]))
+    far = START + 300 * DAY_MS
+    feed(target, logged([click("liar", "b", 2, timestamp=far)]))
+    assert target.signals.now_ms == START + 1000
+    feed(target, logged([click(f"w{n}", "b", 10 + n, timestamp=far + n) for n in range(9)]))
+    assert target.clock.now_ms(WALL) == far + 8
+    assert target.signals.now_ms == far + 8

@@ -1,0 +1,50 @@
+"""The doctor without brokers: versions that matter, and releases that lie elsewhere."""
+
+import importlib.metadata
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from learner.data.catalogue import Item
+from learner.release.live import bundle_sha256, write_release
+from streams.operate import doctor
+from streams.settings import Settings
+from streams.wire.contract import ReleaseRecord
+from tests.worlds.served import served_bundle
+
+
+def test_faust_is_the_one_that_is_pinned() -> None:
+    assert doctor.unpinned("faust-streaming") is None
+
+
+def test_another_faust_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "0.16.0" if name == "faust-streaming" else version(name)
+    )
+    found = {finding.subject: finding for finding in doctor._packages()}
+    assert found["packages"].status == "fail"
+    assert "faust-streaming 0.16.0 is installed, and exactly 0.15.3 is needed" in found["packages"].detail
+
+
+def test_a_live_release_is_looked_at_wherever_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tmp_path / "made"
+    write_release(made, served_bundle("r-20231114-221320-test", [Item(item_id="i1")]))
+    elsewhere = fsspec.filesystem("memory")
+    for file in made.iterdir():
+        elsewhere.pipe(f"/doctor/r-1/{file.name}", file.read_bytes())
+    settings = Settings(data_dir=tmp_path / "data")
+
+    def found(url: str) -> doctor.Finding:
+        record = ReleaseRecord(release="r-1", url=url, sha256=bundle_sha256(made), role="live", at=1)
+        monkeypatch.setattr(doctor, "live", lambda _: record)
+        return doctor._live_release(settings)
+
+    assert found("memory://doctor/r-1").detail.startswith("r-20231114-221320-test: 1 items")
+    missing = found("memory://doctor/r-2")
+    assert missing.status == "fail"
+    assert "memory://doctor/r-2" in missing.detail
+    assert missing.remedy

@@ -1,0 +1,1 @@
+"""Small worlds that tests share: items, clicks, releases nobody trained, whole systems."""
