@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
+from learner.signals.kernels import decay, depth_of
 from learner.signals.neighbours import HEAD, WINDOW
-from learner.signals.state import Signals, decay, depth_of
+from learner.signals.state import Signals
 from learner.signals.toplists import NEWEST
 
 # Nearest by the student, with the popularity prior; popular by a short and by a long half-life, and by the

@@ -2,7 +2,7 @@
 
 Owns the meaning and the order of the columns (`FEATURES`). Knows no ranker: columns are raw, with
 logarithms taken; standardising is the ranker's. Everything is computed at the ask's time from signals
-learned so far; nothing is stored for it. `tests/unit/plain_signals.py` says the same slowly.
+learned so far; nothing is stored for it. `tests/worlds/plain_signals.py` says the same slowly.
 
 Numbers that mean "none" lie just outside the range of real ones, so that a column stays smooth.
 Distances d count the user's events of interest from the newest, d = 1; dislikes and hides are no
@@ -33,8 +33,10 @@ from learner.ranking.candidates import (
     interest,
 )
 from learner.ranking.layout import Layout
+from learner.signals.kernels import depth_of
 from learner.signals.neighbours import WINDOW
-from learner.signals.state import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, Signals, depth_of
+from learner.signals.settings import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES
+from learner.signals.state import Signals
 
 _STUDENT = ("student", "student_mean", "student_max", "student_rank", "student_cosine", "student_profile")
 _POPULARITY = (

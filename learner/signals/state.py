@@ -16,109 +16,36 @@ item follows from the items (the total) or only ever rises (the clock, the refer
 Threads: one at a time. The kernels of `candidates` and `features` read these arrays and use `marks`.
 """
 
-import math
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import msgspec
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.data.catalogue import Catalogue, Id
+from learner.data.catalogue import Catalogue
 from learner.data.events import INTEREST
-from learner.signals.neighbours import WEIGHTS, WINDOW, Neighbours
-from learner.signals.toplists import BORN, NEWEST, TOP, move_up, top_of
+from learner.data.times import YEAR_MS
+from learner.signals.kernels import count_click, depth_of, rank, rank_born, rank_depths
+from learner.signals.neighbours import WEIGHTS, Neighbours
+from learner.signals.record import (
+    FRONTIER,
+    SignalError,
+    SignalRecord,
+    decode,
+    encode,
+    later,
+    named,
+    numbered,
+    unpack,
+)
+from learner.signals.settings import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, SignalSettings
+from learner.signals.toplists import BORN, NEWEST, TOP, top_of
 
-HOUR_MS = 3_600_000.0
-DAY_MS = 24 * HOUR_MS
-HALF_LIVES = 8  # the features' number depends on it
-# A user's depth is how many events of interest came before, in classes that begin at these numbers: newcomers
-# click on other things than old hands. No class begins beyond `WINDOW`, since nobody counts further. By
-# depth, popularity is kept at three of the half-lives (their places).
-DEPTHS = (0, 1, 3, 7, 15, 30, WINDOW)
-DEPTH_HALF_LIVES = (2, 4, 6)
-YEAR_MS = 365.25 * DAY_MS
 # Exponents of two that sums may reach before the reference moves: far from the end of either type
 # (float64 1023, float32 127), rare enough to cost nothing.
 _HIGHEST_POPULARITY, _LOWEST_POPULARITY = 256, -700
 _HIGHEST_PAIR = 40
-FRONTIER = ""  # key of the record that belongs to no item
-_MOST_PARTITIONS = 100_000  # of `clicks`: arrays are made as wide as the highest that a record names
-# Far below what differences and products of 64-bit integers take.
-_Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
-
-
-@dataclass(frozen=True)
-class SignalSettings:
-    """How fast signals forget. Part of a release's manifest; learner and workers must agree."""
-
-    half_lives_ms: tuple[float, ...] = tuple(
-        hours * HOUR_MS for hours in (1, 6, 24, 4 * 24, 14 * 24, 60 * 24, 250 * 24, 1000 * 24)
-    )
-    pair_half_life_ms: float = 30 * DAY_MS
-    neighbours: int | None = None  # pairs an item keeps; None: by the catalogue's size
-
-    def __post_init__(self) -> None:
-        if len(self.half_lives_ms) != HALF_LIVES:
-            raise ValueError(f"half_lives_ms needs {HALF_LIVES} half-lives, not {len(self.half_lives_ms)}")
-        if min(*self.half_lives_ms, self.pair_half_life_ms) <= 0:
-            raise ValueError("half-lives must be positive")
-        if self.neighbours is not None and not 1 <= self.neighbours <= 4096:
-            raise ValueError(f"neighbours must lie in 1..4096, not {self.neighbours}")
-
-    def limit(self, items: int) -> int:
-        """Pairs an item keeps: about 2.5 million in all, 32 to 256 for each."""
-        return self.neighbours or int(np.clip(2_500_000 / max(items, 1), 32, 256))
-
-    def depth_columns(self) -> NDArray[np.int64]:
-        """(H,): for each half-life, which of those that popularity by depth is kept at is the nearest."""
-        lives = np.log(self.half_lives_ms)
-        nearest: NDArray[np.int64] = np.abs(lives[:, None] - lives[list(DEPTH_HALF_LIVES)]).argmin(1)
-        return nearest
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON types, for a manifest."""
-        return {**asdict(self), "half_lives_ms": list(self.half_lives_ms)}
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "SignalSettings":
-        """The inverse of `as_dict`."""
-        return cls(**{**fields, "half_lives_ms": tuple(fields["half_lives_ms"])})
-
-
-class SignalError(ValueError):
-    """A record of the topic `signals` that cannot be applied."""
-
-
-class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Topic `signals`: all that is known of one item, or with item_id "" how far the learner is.
-
-    Arrays are base64 (msgspec's text for bytes) of little-endian numbers: exact, and shorter than decimals.
-    """
-
-    item_id: str
-    offsets: dict[str, _Whole]  # by partition of `clicks`: the last offset folded
-    now_ms: _Whole  # the stream's clock
-    reference: list[_Whole]  # of the half-lives, then of the pairs
-    popularity: bytes = b""  # (H,) float64
-    count: _Whole = 0
-    first_ms: _Whole = 0
-    last_ms: _Whole = 0
-    value_sum: float = 0.0
-    born_ms: _Whole = 0
-    before: list[Id] = []  # items clicked before this one
-    weights: bytes = b""  # (len(before), 5) float32
-    depths: bytes = b""  # (3, 7) float64; nothing in records of before there were depths
-    vector: bytes = b""  # (D,) float32: of an item that is newer than the release
-    content: bytes = b""  # (T,) float32
-    v: Literal[1] = 1
-
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(SignalRecord).decode
 
 
 class Signals:
@@ -227,7 +154,7 @@ class Signals:
             self.follow()
         if time_ms > self._rebase_at_ms:
             self._rebase(self._reference_at(time_ms))
-        scale = _fold(
+        scale = count_click(
             item, time_ms, value, self.half_lives, self.reference, self.popularity, self.count,
             self.value_sum, self.first_ms, self.last_ms, self.tie, self.top, self.top_count,
             self.newest[NEWEST:], self.newest_count,
@@ -278,10 +205,10 @@ class Signals:
         sources, weights = self.neighbours.row(item)
         ids = self.catalogue.ids
         vector, content = self._vectors.get(item, (_NO_VECTOR, _NO_VECTOR))
-        return _encode(
+        return encode(
             SignalRecord(
                 item_id=ids[item],
-                offsets=_named(_later(self.offsets, self.applied(item))),
+                offsets=named(later(self.offsets, self.applied(item))),
                 now_ms=self.now_ms,
                 reference=self.reference.tolist(),
                 popularity=self.popularity[item].tobytes(),
@@ -300,10 +227,10 @@ class Signals:
 
     def frontier_record(self) -> bytes:
         """How far the clicks have been folded, to be sent under the key `FRONTIER` after the items'."""
-        return _encode(
+        return encode(
             SignalRecord(
                 item_id=FRONTIER,
-                offsets=_named(self.offsets),
+                offsets=named(self.offsets),
                 now_ms=self.now_ms,
                 reference=self.reference.tolist(),
             )
@@ -314,21 +241,14 @@ class Signals:
 
         Raises `SignalError` for a record that is broken or belongs to another item; nothing changes then.
         """
-        try:
-            record = _decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise SignalError(f"signals record of {item_id!r}: {error}") from None
-        if record.item_id != item_id:
-            raise SignalError(f"signals record of {item_id!r} speaks of {record.item_id!r}")
-        if len(record.reference) != HALF_LIVES + 1:
-            raise SignalError(f"signals record of {item_id!r}: reference needs {HALF_LIVES + 1} numbers")
-        item, offsets = -1, _numbered(record)
+        record = decode(item_id, value)
+        item, offsets = -1, numbered(record)
         if item_id == FRONTIER:
             self.frontier = offsets
         else:
             item = self._apply_item(record, offsets)
         self.now_ms = max(self.now_ms, record.now_ms)
-        self.offsets = _later(self.offsets, offsets)
+        self.offsets = later(self.offsets, offsets)
         return item
 
     def memory_bytes(self) -> int:
@@ -337,11 +257,11 @@ class Signals:
         return sum(array.nbytes for array in arrays) + self.neighbours.memory_bytes()
 
     def _apply_item(self, record: SignalRecord, offsets: dict[int, int]) -> int:
-        popularity = _unpack(record.popularity, np.float64, record)
-        weights = _unpack(record.weights, np.float32, record)
-        vector = _unpack(record.vector, np.float32, record)
-        content = _unpack(record.content, np.float32, record)
-        depths = _unpack(record.depths, np.float64, record)
+        popularity = unpack(record.popularity, np.float64, record)
+        weights = unpack(record.weights, np.float32, record)
+        vector = unpack(record.vector, np.float32, record)
+        content = unpack(record.content, np.float32, record)
+        depths = unpack(record.depths, np.float64, record)
         if not len(depths):
             depths = np.zeros(self.by_depth[0].size)
         if (
@@ -382,9 +302,9 @@ class Signals:
         self.value_sum[item] = record.value_sum
         if record.count:
             self.first_ms[item], self.last_ms[item] = record.first_ms, record.last_ms
-            _rank_born(item, self.first_ms, self.tie, self.newest[NEWEST:], self.newest_count)
-        _rank(item, self.popularity, self.tie, self.top, self.top_count)
-        _rank_depths(item, rose, self.by_depth, self.tie, self.depth_top, self.depth_top_count)
+            rank_born(item, self.first_ms, self.tie, self.newest[NEWEST:], self.newest_count)
+        rank(item, self.popularity, self.tie, self.top, self.top_count)
+        rank_depths(item, rose, self.by_depth, self.tie, self.depth_top, self.depth_top_count)
         # A learner that began anew: its sums may be smaller.
         self._rebuild_top([h for h in np.flatnonzero(fell).tolist() if item in self.top[h]])
         for at, depth in np.argwhere(depths_fell).tolist():
@@ -473,17 +393,6 @@ def _flushed(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return sums
 
 
-def _named(offsets: Mapping[int, int]) -> dict[str, int]:
-    return {str(partition): offset for partition, offset in sorted(offsets.items())}
-
-
-def _later(offsets: Mapping[int, int], others: Mapping[int, int]) -> dict[int, int]:
-    later = dict(offsets)
-    for partition, offset in others.items():
-        later[partition] = max(offset, later.get(partition, -1))
-    return later
-
-
 def _with_offsets(applied: NDArray[np.int64], item: int, offsets: Mapping[int, int]) -> NDArray[np.int64]:
     """Sets the item's row (partitions,) int64; widens the array for partitions it has not seen."""
     if offsets and max(offsets) >= applied.shape[1]:
@@ -493,97 +402,3 @@ def _with_offsets(applied: NDArray[np.int64], item: int, offsets: Mapping[int, i
     for partition, offset in offsets.items():
         applied[item, partition] = offset
     return applied
-
-
-def _numbered(record: SignalRecord) -> dict[int, int]:
-    try:
-        offsets = {int(partition): offset for partition, offset in record.offsets.items()}
-    except ValueError as error:
-        raise SignalError(f"signals record of {record.item_id!r}: offsets: {error}") from None
-    if offsets and not 0 <= min(offsets) <= max(offsets) < _MOST_PARTITIONS:
-        raise SignalError(
-            f"signals record of {record.item_id!r}: offsets of partitions {min(offsets)} to {max(offsets)}; "
-            f"expected 0 to {_MOST_PARTITIONS - 1}"
-        )
-    return offsets
-
-
-def _unpack(packed: bytes, dtype: Any, record: SignalRecord) -> NDArray[Any]:
-    try:
-        array = np.frombuffer(packed, dtype).copy()
-    except ValueError as error:
-        raise SignalError(f"signals record of {record.item_id!r}: {error}") from None
-    if not np.isfinite(array).all():
-        raise SignalError(f"signals record of {record.item_id!r}: numbers that are not finite")
-    return array
-
-
-@numba.njit(cache=True, nogil=True)
-def growth(time_ms, half_life_ms, reference):  # type: ignore[no-untyped-def]
-    """2**(time / half_life - reference), the same to the last bit but for the exponent at any reference."""
-    at = time_ms / half_life_ms
-    whole = math.floor(at)
-    return math.ldexp(2.0 ** (at - whole), int(whole) - reference)
-
-
-@numba.njit(cache=True, nogil=True)
-def decay(now_ms, half_life_ms, reference):  # type: ignore[no-untyped-def]
-    """2**(reference - now / half_life): what a sum relative to the reference is to be multiplied by."""
-    at = now_ms / half_life_ms
-    whole = math.floor(at)
-    return math.ldexp(2.0 ** (whole - at), reference - int(whole))
-
-
-@numba.njit(cache=True, nogil=True)
-def depth_of(events):  # type: ignore[no-untyped-def]
-    """The class of a user who had so many events of interest before."""
-    depth = 0
-    while depth + 1 < len(DEPTHS) and events >= DEPTHS[depth + 1]:
-        depth += 1
-    return depth
-
-
-@numba.njit(cache=True, nogil=True)
-def _rank_depths(item, rose, by_depth, tie, top, top_count):  # type: ignore[no-untyped-def]
-    """Moves the item up where `rose` (3, 7) bool says so."""
-    for at in range(rose.shape[0]):
-        for depth in range(rose.shape[1]):
-            if rose[at, depth]:
-                top_count[at, depth] = move_up(
-                    item, by_depth[:, at, depth], tie, top[at, depth], top_count[at, depth]
-                )
-
-
-@numba.njit(cache=True, nogil=True)
-def _rank(item, popularity, tie, top, top_count):  # type: ignore[no-untyped-def]
-    for h in range(top.shape[0]):
-        top_count[h] = move_up(item, popularity[:, h], tie, top[h], top_count[h])
-
-
-@numba.njit(cache=True, nogil=True)
-def _rank_born(item, first_ms, tie, born, newest_count):  # type: ignore[no-untyped-def]
-    newest_count[1] = move_up(item, first_ms, tie, born, newest_count[1])
-
-
-@numba.njit(cache=True, nogil=True)
-def _fold(  # type: ignore[no-untyped-def]
-    item, time_ms, value, half_lives, reference, popularity, count, value_sum, first_ms, last_ms,
-    tie, top, top_count, born, newest_count, depth, by_depth, depth_top, depth_top_count,
-):  # fmt: skip
-    """Folds a click on an item but for its pairs; returns what a click now adds to a decayed pair."""
-    for h in range(popularity.shape[1]):
-        popularity[item, h] += growth(time_ms, half_lives[h], reference[h])
-    _rank(item, popularity, tie, top, top_count)
-    rose = np.zeros(by_depth.shape[1:], np.bool_)
-    for at in range(len(DEPTH_HALF_LIVES)):
-        h = DEPTH_HALF_LIVES[at]
-        by_depth[item, at, depth] += growth(time_ms, half_lives[h], reference[h])
-        rose[at, depth] = True
-    _rank_depths(item, rose, by_depth, tie, depth_top, depth_top_count)
-    if count[item] == 0:
-        first_ms[item] = last_ms[item] = time_ms
-        _rank_born(item, first_ms, tie, born, newest_count)
-    count[item] += 1
-    last_ms[item] = max(last_ms[item], time_ms)
-    value_sum[item] += value
-    return growth(time_ms, half_lives[-1], reference[-1])

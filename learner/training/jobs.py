@@ -29,7 +29,7 @@ from learner.models.student_training import (
 from learner.ranking.features import FEATURES, LAYOUT
 from learner.ranking.lists import Lists
 from learner.release.live import LiveRelease
-from learner.signals.state import DEPTH_HALF_LIVES, SignalSettings
+from learner.signals.settings import DEPTH_HALF_LIVES, SignalSettings
 from learner.training.collect import Collect
 from learner.training.crew import Clock, Tell
 from learner.training.material import Material, pack

@@ -26,7 +26,7 @@ from learner.models.student import Student
 from learner.models.student_export import step_model, student_arrays
 from learner.ranking.features import FEATURES
 from learner.release.live import Arrays, Bundle, Dims, EncoderCard, Manifest, Window, mean_vectors
-from learner.signals.state import SignalSettings
+from learner.signals.settings import SignalSettings
 from learner.text.cache import TextCache
 from learner.text.content import DIMENSIONS, ContentEncoder, text_of
 from learner.training.tuning import Tuning, tune

@@ -31,7 +31,7 @@ from learner.models.ease import EaseRows
 from learner.models.ranker import Ranker
 from learner.models.student import Student
 from learner.release.live import LiveRelease, release_id, write_release
-from learner.signals.state import SignalSettings
+from learner.signals.settings import SignalSettings
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
 from learner.training.collect import Collect

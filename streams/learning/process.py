@@ -18,7 +18,8 @@ from mode import Service
 
 from learner.data.catalogue import Catalogue
 from learner.release.live import LiveRelease
-from learner.signals.state import FRONTIER, SignalError, Signals
+from learner.signals.record import FRONTIER, SignalError
+from learner.signals.state import Signals
 from streams.learning.canary_watch import CanaryWatch
 from streams.learning.folding import Folding
 from streams.learning.lock import LearnerLock

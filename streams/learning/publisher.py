@@ -6,7 +6,8 @@ that says up to which clicks everything has been sent. Knows nothing of clicks.
 
 import asyncio
 
-from learner.signals.state import FRONTIER, Signals
+from learner.signals.record import FRONTIER
+from learner.signals.state import Signals
 from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, acknowledged
 
 _ENCODED_AT_ONCE = 64  # records between two turns for heartbeats

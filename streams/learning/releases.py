@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from learner.data.catalogue import Catalogue
 from learner.release.bundle import Bundle
 from learner.release.live import LiveRelease, ReleaseError, bundle_sha256, read_release, try_models
-from learner.signals.state import SignalSettings
+from learner.signals.settings import SignalSettings
 from streams.releases.store import StoreError, StoreUnreachable, cache_of, fetch
 from streams.settings import Settings
 from streams.transport.delivery import Delivery, Outgoing, acknowledged

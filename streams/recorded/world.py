@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import INTEREST, Kind
 from learner.ranking.candidates import EPSILON, Asks, Candidates
+from learner.signals.kernels import decay
 from learner.signals.neighbours import WINDOW
-from learner.signals.state import Signals, SignalSettings, decay
+from learner.signals.settings import SignalSettings
+from learner.signals.state import Signals
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import (

@@ -18,7 +18,8 @@ from learner.models.item_table import ItemContent
 from learner.models.student import SequenceModel, StudentConfig
 from learner.models.teacher import TeacherConfig
 from learner.ranking.candidates import EPSILON
-from learner.signals.state import SignalSettings, decay
+from learner.signals.kernels import decay
+from learner.signals.settings import SignalSettings
 from streams.hot_path.policy import Policy
 from streams.hot_path.user_states import Histories
 from streams.replay.systems import HotPath, Train

@@ -21,7 +21,7 @@ from kafka import TopicPartition
 from learner.data.catalogue import Item
 from learner.evaluation.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
 from learner.release.live import read_release
-from learner.signals.state import FRONTIER
+from learner.signals.record import FRONTIER
 from streams.replay.systems import Train, click_of
 from streams.settings import Settings
 from streams.transport import clients, topics

@@ -22,7 +22,8 @@ from learner.data.repeats import had_before
 from learner.judging.gate import Decision, Limits, Trial, judge
 from learner.judging.metrics import LIST, expected_position, novelty
 from learner.release.live import ReleaseError
-from learner.signals.state import Signals, SignalSettings
+from learner.signals.settings import SignalSettings
+from learner.signals.state import Signals
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import rank

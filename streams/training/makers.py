@@ -45,7 +45,7 @@ def training(
     settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path
 ) -> str:
     """Trains everything anew within the time budget."""
-    from learner.signals.state import SignalSettings
+    from learner.signals.settings import SignalSettings
     from learner.training.train import train_release
     from streams.recorded.collecting import collect
 

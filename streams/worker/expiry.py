@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
-from learner.signals.state import DAY_MS, Signals
+from learner.data.times import DAY_MS
+from learner.signals.state import Signals
 
 
 class Expiry:

@@ -18,7 +18,9 @@ from mode.types import ServiceT
 
 from learner.data.catalogue import Catalogue
 from learner.release.live import ReleaseError
-from learner.signals.state import FRONTIER, SignalError, Signals, SignalSettings
+from learner.signals.record import FRONTIER, SignalError
+from learner.signals.settings import SignalSettings
+from learner.signals.state import Signals
 from streams.hot_path.live import Live, give, renew
 from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import World
