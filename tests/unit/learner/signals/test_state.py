@@ -235,12 +235,12 @@ def test_sums_that_fell_leave_lists_as_a_sort_has_them(movies):
     for first in (0, 1500):
         learner, histories = Signals(SignalSettings(), catalogue_of(items, np.random.default_rng(1))), {}
         for k in order[first:2500].tolist():
-            item = learner.data.catalogue.intern(interactions.item_ids[interactions.item[k]])
+            item = learner.catalogue.intern(interactions.item_ids[interactions.item[k]])
             history = histories.setdefault(int(interactions.user[k]), [])
             learner.learn(item, int(interactions.time_ms[k]), Kind.RATING, 0.5, np.array(history, np.int32))
             history.append(item)
         for touched in learner.drain():
-            worker.apply(learner.data.catalogue.ids[touched], learner.record(touched))
+            worker.apply(learner.catalogue.ids[touched], learner.record(touched))
     size = catalogue.size
     for h in range(HALF_LIVES):
         want = top_of(worker.popularity[:size, h], worker.tie, TOP)
