@@ -68,7 +68,7 @@ def test_a_bad_canary_is_taken_back_also_across_a_restart(settings: Settings, to
             task = asyncio.create_task(watching.run())
             for _ in range(300):
                 await asyncio.sleep(0.1)
-                if sent or watching.judge.answers >= until or task.done():
+                if sent or watching.decider.answers >= until or task.done():
                     break
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -76,7 +76,7 @@ def test_a_bad_canary_is_taken_back_also_across_a_restart(settings: Settings, to
 
         first = watch()
         asyncio.run(run(first, 600))
-        assert first.judge.answers == 600  # 200 users' first clicks answer nothing
+        assert first.decider.answers == 600  # 200 users' first clicks answer nothing
         traffic(producer, topics, {"a": 0.5, "b": 0.1}, 10_800, 13_000)
         second = watch()
         asyncio.run(run(second, 10**9))

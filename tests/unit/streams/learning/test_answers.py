@@ -1,0 +1,77 @@
+"""Which clicks answer which lists."""
+
+import pytest
+
+from streams.learning.answers import Answer, Answers, ListSeen, decode_list
+from streams.wire.contract import Click, ListedItem, Reason, Recommendation, Trigger, encode
+
+
+def click(n: int, item: str, user: str = "u", **more: object) -> Click:
+    return Click(event_id=f"e{n}", user_id=user, item_id=item, event="click", timestamp=n, **more)  # type: ignore[arg-type]
+
+
+def listed(n: int, items: str, release: str = "r", user: str = "u") -> ListSeen:
+    made = Recommendation(
+        recommendation_id=f"c-0-{n}", user_id=user, trigger=Trigger("click", f"e{n}", n), release=release,
+        items=[ListedItem(item, 1.0, "ann", Reason("popular")) for item in items], policy="p", scenario=None,
+        created_at=n,
+    )  # fmt: skip
+    return decode_list(encode(made))
+
+
+@pytest.mark.parametrize("list_first", [True, False])
+def test_a_click_answers_the_list_before_it(list_first: bool) -> None:
+    answers = Answers()
+    assert answers.see_click(click(1, "a")) is None
+    steps = [lambda: answers.see_list(listed(1, "xyz")), lambda: answers.see_click(click(2, "y"))]
+    first, second = steps if list_first else steps[::-1]
+    assert first() is None
+    assert second() == Answer("u", "r", hit=True, attributed=False)
+    assert answers.see_list(listed(1, "xyz")) is None  # delivered twice
+
+
+def test_a_miss_and_an_attributed_click() -> None:
+    answers = Answers()
+    answers.see_click(click(1, "a"))
+    answers.see_list(listed(1, "x", "r1"))
+    assert answers.see_click(click(2, "b")) == Answer("u", "r1", hit=False, attributed=False)
+    answers.see_list(listed(2, "c", "r2"))
+    answer = answers.see_click(click(3, "c", recommendation_id="c-0-2"))
+    assert answer == Answer("u", "r2", hit=True, attributed=True)
+
+
+def test_clicks_that_answer_nothing() -> None:
+    answers = Answers()
+    answers.see_click(click(1, "a"))
+    answers.see_list(listed(1, "a"))
+    assert answers.see_click(click(2, "a")) is None  # again
+    answers.see_list(listed(2, "b"))
+    assert answers.see_click(click(3, "b", history=True)) is None
+    assert answers.see_click(click(4, "b")) is not None
+    repeating = Answers(repeats=True)
+    repeating.see_click(click(1, "a"))
+    repeating.see_list(listed(1, "a"))
+    assert repeating.see_click(click(2, "a")) == Answer("u", "r", hit=True, attributed=False)
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize("list_first", [False, True])
+def test_a_click_that_was_sent_twice_answers_nothing_and_costs_no_list(
+    repeats: bool, list_first: bool
+) -> None:
+    answers = Answers(repeats=repeats)
+    answers.see_click(click(1, "a"))
+    if list_first:
+        answers.see_list(listed(1, "ab"))
+    assert answers.see_click(click(1, "a")) is None
+    if not list_first:
+        assert answers.see_list(listed(1, "ab")) is None
+    assert answers.see_click(click(2, "b")) == Answer("u", "r", hit=True, attributed=False)
+
+
+def test_memory_is_bounded() -> None:
+    answers = Answers(users=10)
+    for n in range(1000):
+        answers.see_click(click(n, f"i{n}", f"u{n % 100}"))
+        answers.see_list(listed(n, "x", user=f"v{n}"))
+    assert len(answers._users) <= 10
