@@ -8,14 +8,16 @@ everybody of failures. A failing release with none to go back to fails the calle
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from streams.hot_path.fold import reencode
 from streams.hot_path.live import Live
 from streams.hot_path.pace import Pace
-from streams.hot_path.recommend import Outcome, World, recommend, reencode
+from streams.hot_path.recommend import recommend
 from streams.hot_path.user_states import UserStates
+from streams.hot_path.world import Outcome, World
 from streams.releases.canary import assign
 from streams.wire.contract import Click
 from streams.wire.intake import Arrival
@@ -26,6 +28,22 @@ PROBATION_SECONDS, PROBATION_CLICKS = 60.0, 1000
 TAKEN_ALONG = 8  # users whose states are re-encoded with those of a round
 
 Failed = Callable[[str, str], None]  # told of a release's id and what is wrong with it
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Arrivals that are answered at once, and all that `recommend` needs for it but the world."""
+
+    arrivals: Sequence[Arrival]
+    states: UserStates
+    now_ms: int
+    rng: np.random.Generator | None
+    made_ms: int
+
+    def of(self, places: Sequence[int]) -> "Round":
+        """The same for some of the arrivals."""
+        some = [self.arrivals[place] for place in places]
+        return Round(some, self.states, self.now_ms, self.rng, self.made_ms)
 
 
 class Serving:
@@ -106,38 +124,39 @@ class Serving:
             return canary
         return self.world
 
-    def answer(
-        self, arrivals: Sequence[Arrival], states: UserStates, now_ms: int, rng: np.random.Generator | None,
-        made_ms: int,
-    ) -> list[Outcome]:  # fmt: skip
+    def answer(self, work: Round) -> list[Outcome]:
         """`recommend` for a round, each user under one release; outcomes in the order of the arrivals."""
         self._blamed.clear()
-        outcomes = self._answer(arrivals, states, now_ms, rng, made_ms)
+        outcomes: dict[int, Outcome] = {}
+        everyone = range(len(work.arrivals))
+        for world in (self.canary, self.world if self.before is not None else None):
+            if world is None:
+                continue
+            places = [place for place in everyone if place not in outcomes]
+            if world is not self.world:
+                places = [place for place in places if self.world_of(work.arrivals[place].user_id) is world]
+            if not places:
+                continue
+            part = work.of(places)
+            before = work.states.checkpoint(
+                arrival.user_id for arrival in part.arrivals if isinstance(arrival.message, Click)
+            )
+            try:
+                made = self._run(part, world)
+            except Exception as error:  # whatever it is: there is a release that works
+                work.states.undo(before)
+                self._give_up(world, f"{type(error).__name__}: {error}")
+                continue
+            work.states.keep()
+            outcomes.update(zip(places, made, strict=True))
+            self._prove(world, len(places))
+        rest = [place for place in everyone if place not in outcomes]
+        if rest:
+            outcomes.update(zip(rest, self._run(work.of(rest), self.world), strict=True))
         # Only now: where the next release fails at the same round, it is no release's fault.
         for release, reason in self._blamed:
             self._failed(release, reason)
-        return outcomes
-
-    def _answer(
-        self, arrivals: Sequence[Arrival], states: UserStates, now_ms: int, rng: np.random.Generator | None,
-        made_ms: int,
-    ) -> list[Outcome]:  # fmt: skip
-        canary = self.canary
-        if canary is None:
-            return self._under_live(arrivals, states, now_ms, rng, made_ms)
-        theirs = [self.world_of(arrival.user_id) is canary for arrival in arrivals]
-        outcomes: dict[int, Outcome] = {}
-        places = [place for place, chosen in enumerate(theirs) if chosen]
-        if places:
-            some = [arrivals[place] for place in places]
-            made = self._attempt(some, states, canary, now_ms, rng, made_ms, self._drop_canary)
-            if made is not None:
-                outcomes.update(zip(places, made, strict=True))
-        rest = [place for place in range(len(arrivals)) if place not in outcomes]
-        if rest:
-            some = [arrivals[place] for place in rest]
-            outcomes.update(zip(rest, self._under_live(some, states, now_ms, rng, made_ms), strict=True))
-        return [outcomes[place] for place in range(len(arrivals))]
+        return [outcomes[place] for place in everyone]
 
     def idle(self, states: UserStates, users: int) -> int:
         """Re-encodes up to `users` states that belong to no release in use; returns how many."""
@@ -153,94 +172,60 @@ class Serving:
             try:
                 reencode(mine, states, world.live)
             except Exception as error:
-                if world is self.canary:
-                    self._drop_canary(f"{type(error).__name__}: {error}")
-                elif self.before is not None:
-                    self._return(f"{type(error).__name__}: {error}")
-                else:
+                if world is self.world and self.before is None:
                     raise
+                self._give_up(world, f"{type(error).__name__}: {error}")
                 break  # who is whose has changed
         for release, reason in self._blamed:
             self._failed(release, reason)
         self.reencoded += len(slots)
         return len(slots)
 
-    def _under_live(
-        self, arrivals: Sequence[Arrival], states: UserStates, now_ms: int,
-        rng: np.random.Generator | None, made_ms: int,
-    ) -> list[Outcome]:  # fmt: skip
-        if self.before is not None:
-            made = self._attempt(arrivals, states, self.world, now_ms, rng, made_ms, self._return)
-            if made is not None:
-                return made
-        return self._timed(arrivals, states, self.world, now_ms, rng, made_ms)
-
-    def _attempt(
-        self, arrivals: Sequence[Arrival], states: UserStates, world: World, now_ms: int,
-        rng: np.random.Generator | None, made_ms: int, give_up: Callable[[str], None],
-    ) -> list[Outcome] | None:  # fmt: skip
-        """A round under a release on probation; None where it failed, with the states as they were."""
-        before = states.checkpoint(
-            arrival.user_id for arrival in arrivals if isinstance(arrival.message, Click)
-        )
-        try:
-            made = self._timed(arrivals, states, world, now_ms, rng, made_ms)
-        except Exception as error:  # whatever it is: there is a release that works
-            states.undo(before)
-            give_up(f"{type(error).__name__}: {error}")
-            return None
-        states.keep()
-        live = self.world.live
-        usual = self._paces.get((self.before if world is self.world and self.before else live).release.id)
-        slow = self._paces[world.live.release.id].slower_than(usual)
-        if slow is not None:  # the lists are good: only the next ones come from another release
-            give_up(slow)
-        elif world is self.world:
-            self._clicks += len(arrivals)
-            if self._clicks >= PROBATION_CLICKS and self._clock() - self._since >= PROBATION_SECONDS:
-                self.forget_before()
-        return made
-
-    def _timed(
-        self, arrivals: Sequence[Arrival], states: UserStates, world: World, now_ms: int,
-        rng: np.random.Generator | None, made_ms: int,
-    ) -> list[Outcome]:  # fmt: skip
-        release = world.live.release
+    def _run(self, work: Round, world: World) -> list[Outcome]:
+        """A round under one release, timed; what a swap costs its first users counts against no release."""
+        release, states = world.live.release, work.states
         states.fit(release.id, release.hidden_size, release.vector_size)
-        self._take_over(arrivals, states, world)
-        encoded, started = states.reencoded, self._clock()
-        outcomes = recommend(arrivals, states, world, now_ms, rng, made_ms)
-        if states.reencoded == encoded:  # that is the swap's cost, not the release's
-            self._paces.setdefault(release.id, Pace()).observe(self._clock() - started, len(arrivals))
+        self._take_over(work, world)
+        started = self._clock()
+        outcomes = recommend(work.arrivals, states, world, work.now_ms, work.rng, work.made_ms)
+        self._paces.setdefault(release.id, Pace()).observe(self._clock() - started, len(work.arrivals))
         return outcomes
 
-    def _take_over(self, arrivals: Sequence[Arrival], states: UserStates, world: World) -> None:
+    def _take_over(self, work: Round, world: World) -> None:
         """Re-encodes the round's users whose state is another release's, and others who wait for the same.
 
         128 steps of the student take 5.5 ms for one user, 7.5 for 8 and 12 for 24: alone, each would hold up
         a round, and many at once the next one.
         """
-        number = states.number_of(world.live.release.id)
-        slots = {states.index.get(arrival.user_id, -1) for arrival in arrivals}
-        stale = {
-            slot for slot in slots if slot >= 0 and states.events[slot] and states.release[slot] != number
-        }
-        if not stale:
+        states = work.states
+        theirs = states.foreign((arrival.user_id for arrival in work.arrivals), world.live.release.id)
+        if not theirs:
             return
         used = [each.live.release.id for each in (self.world, self.canary) if each is not None]
         others = (slot for slot in states.stale(used).tolist() if self.world_of(states.users[slot]) is world)
-        along = itertools.islice((slot for slot in others if slot not in stale), TAKEN_ALONG)
-        reencode([*stale, *along], states, world.live)
+        along = itertools.islice((slot for slot in others if slot not in theirs), TAKEN_ALONG)
+        reencode([*theirs, *along], states, world.live)
 
-    def _drop_canary(self, reason: str) -> None:
-        assert self.canary is not None
-        release = self.canary.live.release.id
-        self.end_canary()
-        self._blamed.append((release, reason))
+    def _prove(self, world: World, clicks: int) -> None:
+        """What a round without a failure says of a release on trial."""
+        release, live = world.live.release.id, self.world.live.release.id
+        on_probation = world is self.world
+        usual = self.before.release.id if on_probation and self.before is not None else live
+        slow = self._paces[release].slower_than(self._paces.get(usual))
+        if slow is not None:  # the lists are good: only the next ones come from another release
+            self._give_up(world, slow)
+        elif on_probation:
+            self._clicks += clicks
+            if self._clicks >= PROBATION_CLICKS and self._clock() - self._since >= PROBATION_SECONDS:
+                self.forget_before()
 
-    def _return(self, reason: str) -> None:
-        release = self.world.live.release.id
-        self.go_back()
+    def _give_up(self, world: World, reason: str) -> None:
+        """Takes a release on trial out: there is another one for its users."""
+        release = world.live.release.id
+        if world is self.canary:
+            self.end_canary()
+        else:
+            self.go_back()
         self._blamed.append((release, reason))
 
     def _tidy(self) -> None:

@@ -186,7 +186,7 @@ class UserStates:
         length = int(self._length[slot])
         return bool(_contains(self._blocks[slot], length, self._hashes, np.uint64(digest)))
 
-    def fold(self, slot: int, item: int, time_ms: int, kind: int, value: float, digest: int) -> None:
+    def append(self, slot: int, item: int, time_ms: int, kind: int, value: float, digest: int) -> None:
         """Appends one event to a user's history; the oldest falls out, what it consumed does not.
 
         `value` NaN where the event has none. Hidden state and applied offset are the caller's part.
@@ -237,9 +237,9 @@ class UserStates:
             return np.concatenate([(older >> 1), extra, recent]).astype(np.int32)
         return recent
 
-    def stamp(self, slot: int, release: str) -> None:
-        """Notes whose student the slot's hidden state belongs to."""
-        self.release[slot] = self.number_of(release)
+    def stamp(self, slots: int | NDArray[np.int64], release: str) -> None:
+        """Notes whose student the hidden states of slots belong to."""
+        self.release[slots] = self.number_of(release)
 
     def fit(self, release: str, hidden_size: int, vector_size: int) -> None:
         """Makes room for a release's hidden states (S,) and user vectors (D,), beside those of others.
@@ -259,6 +259,12 @@ class UserStates:
             self.release[:] = 0
         if self.vector.shape[1] != vector_size:
             self.vector = np.zeros((users, vector_size), np.float32)
+
+    def foreign(self, users: Iterable[str], release: str) -> set[int]:
+        """Slots of those of the users whose hidden state belongs to another release."""
+        number = self.number_of(release)
+        slots = {self.index.get(user, -1) for user in users}
+        return {slot for slot in slots if slot >= 0 and self.events[slot] and self.release[slot] != number}
 
     def stale(self, releases: Iterable[str]) -> NDArray[np.int64]:
         """Slots whose hidden state belongs to none of the releases, in no particular order."""
@@ -346,7 +352,7 @@ class UserStates:
             strict=True,
         )
         for item, time_ms, kind, value, digest in columns:
-            self.fold(slot, item, time_ms, kind, value, digest)
+            self.append(slot, item, time_ms, kind, value, digest)
         older = [catalogue.intern(item) << 1 for item in record.older]
         refused = [catalogue.intern(item) << 1 | 1 for item in record.refused]
         if older or refused:

@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from learner.signals.state import Signals
-from streams.hot_path.recommend import World, recommend
+from streams.hot_path.recommend import recommend
 from streams.hot_path.user_states import UserStates, decode_state
+from streams.hot_path.world import World
 from streams.wire.contract import Click, Request
 from streams.wire.intake import Arrival
 

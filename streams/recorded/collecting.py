@@ -23,7 +23,7 @@ from learner.ranking.lists import Lists
 from learner.release.live import LiveRelease
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
-from streams.hot_path.recommend import ask, candidates_of, features_of, joined
+from streams.hot_path.rank import ask, candidates_of, features_of, joined
 from streams.recorded.world import Offline
 from streams.wire.contract import Click
 

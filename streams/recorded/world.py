@@ -19,19 +19,13 @@ from learner.signals.kernels import decay
 from learner.signals.neighbours import WINDOW
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
+from streams.hot_path.fold import prepare, reencode
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
-from streams.hot_path.recommend import (
-    Outcome,
-    Ranked,
-    World,
-    ask,
-    candidates_of,
-    rank_asks,
-    recommend,
-    reencode,
-)
+from streams.hot_path.rank import ask, candidates_of, rank_asks
+from streams.hot_path.recommend import recommend
 from streams.hot_path.user_states import UserStates, event_hash
+from streams.hot_path.world import Outcome, Ranked, World
 from streams.wire.contract import Click
 from streams.wire.intake import Arrival
 
@@ -109,6 +103,7 @@ class Offline:
     def _recommended(self, clicks: Sequence[Click], now_ms: int) -> list[Outcome]:
         arrivals = [Arrival(click, 0, self._offset + nth) for nth, click in enumerate(clicks, 1)]
         self._offset += len(clicks)
+        prepare(arrivals, self.states, self.world.live)
         return recommend(arrivals, self.states, self.world, now_ms, rng=None)
 
     def count(self, click: Click) -> None:
@@ -169,7 +164,7 @@ class Offline:
             slot = self.states.slot(click.user_id)
             item = self.world.catalogue.intern(click.item_id)
             value = math.nan if click.value is None else click.value
-            self.states.fold(slot, item, click.timestamp, int(kind), value, event_hash(click.event_id))
+            self.states.append(slot, item, click.timestamp, int(kind), value, event_hash(click.event_id))
             self.states.applied[slot] = self._offset
 
     def encode(self, at_once: int = 256) -> None:

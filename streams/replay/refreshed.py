@@ -21,7 +21,7 @@ from learner.models.ranker_export import ranker_from_model, ranker_model
 from learner.ranking.lists import Lists
 from learner.release.files import read_release
 from streams.hot_path.live import Live
-from streams.hot_path.recommend import Ranked
+from streams.hot_path.world import Ranked
 from streams.recorded.collecting import thinned
 from streams.replay.systems import Nextclick
 

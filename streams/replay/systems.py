@@ -24,7 +24,7 @@ from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy, draw_up
-from streams.hot_path.recommend import Ranked
+from streams.hot_path.world import Ranked
 from streams.recorded.world import Offline
 from streams.wire.contract import Click
 

@@ -26,7 +26,7 @@ from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
-from streams.hot_path.recommend import rank
+from streams.hot_path.rank import rank
 from streams.recorded.collecting import click_of
 from streams.recorded.world import Offline
 from streams.wire.contract import Click

@@ -23,9 +23,9 @@ from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
 from streams.hot_path.live import Live, give, renew
 from streams.hot_path.policy import Policy
-from streams.hot_path.recommend import World
 from streams.hot_path.serving import Serving
 from streams.hot_path.warm_up import warm_up
+from streams.hot_path.world import World
 from streams.releases.events import Event, Kind
 from streams.releases.roles import DRIFTED, PINNED, RoleError, Roles, changed, take_back
 from streams.releases.store import StoreError, StoreUnreachable

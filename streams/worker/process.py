@@ -30,9 +30,10 @@ from mode import Worker as ModeWorker
 
 from learner.release.files import read_manifest
 from streams.hot_path.live import MEASURED
-from streams.hot_path.recommend import Fate, Outcome, World, calls_for_list
-from streams.hot_path.serving import Serving
+from streams.hot_path.recommend import calls_for_list
+from streams.hot_path.serving import Round, Serving
 from streams.hot_path.user_states import UserStates, decode_state
+from streams.hot_path.world import Fate, Outcome, World
 from streams.releases.events import Event, EventLog
 from streams.releases.events import folder_of as events_folder
 from streams.runtime.event_loop import fast_loops, few_arenas, freeze_heap, trim_heap
@@ -356,7 +357,8 @@ class Worker:
         assert self.states is not None
         wall_ms = int(time.time() * 1000)
         try:
-            return self.serving.answer(arrivals, self.states, self.clock.now_ms(wall_ms), self.rng, wall_ms)
+            now_ms = self.clock.now_ms(wall_ms)
+            return self.serving.answer(Round(arrivals, self.states, now_ms, self.rng, wall_ms))
         except Exception:
             self.suspicion.note(self.world.live.release.id)
             raise

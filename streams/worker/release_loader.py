@@ -19,8 +19,8 @@ from learner.data.catalogue import Catalogue
 from learner.release.bundle import Bundle
 from learner.release.live import LiveRelease, ReleaseError, read_release, try_models
 from streams.hot_path.live import Live, adopt
-from streams.hot_path.recommend import World
 from streams.hot_path.warm_up import warm_up
+from streams.hot_path.world import World
 from streams.releases.store import cache_of, fetch
 from streams.settings import Settings
 from streams.wire.contract import ReleaseRecord

@@ -31,7 +31,7 @@ from learner.ranking.lists import Lists
 from learner.training import train
 from learner.training.jobs import NEGATIVES, calibration_of, stage_job
 from streams.hot_path.policy import Policy
-from streams.hot_path.recommend import Ranked
+from streams.hot_path.world import Ranked
 from streams.replay import releases
 from streams.replay.command import _loaded
 from streams.replay.systems import Nextclick

@@ -8,8 +8,8 @@ from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
-from streams.hot_path.recommend import World
 from streams.hot_path.user_states import UserStates
+from streams.hot_path.world import World
 from streams.wire.contract import Click, Request
 from streams.wire.intake import Arrival
 from tests.worlds.served import served_bundle

@@ -251,11 +251,11 @@ def test_a_user_is_shown_as_the_last_rightful_worker_left_them(
 
     states, catalogue = UserStates(4, 4), Catalogue()
     slot = states.slot("u1")
-    states.fold(slot, catalogue.intern("i1"), 1_000_000_000_000, 1, np.nan, 5)
+    states.append(slot, catalogue.intern("i1"), 1_000_000_000_000, 1, np.nan, 5)
     states.applied[slot] = 41
     older = states.encode(slot, catalogue)
-    states.fold(slot, catalogue.intern("i2"), 1_000_000_060_000, 3, 4.5, 6)
-    states.fold(slot, catalogue.intern("i2"), 1_000_000_060_001, 3, np.inf, 7)  # a click with value 1e300
+    states.append(slot, catalogue.intern("i2"), 1_000_000_060_000, 3, 4.5, 6)
+    states.append(slot, catalogue.intern("i2"), 1_000_000_060_001, 3, np.inf, 7)  # a click with value 1e300
     states.applied[slot] = 42
     states.hidden[slot] = [0.5, -1, 0, 2]
     newer = states.encode(slot, catalogue)

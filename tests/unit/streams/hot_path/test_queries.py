@@ -16,8 +16,9 @@ from learner.text.content import ContentEncoder
 from streams.hot_path import queries
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
-from streams.hot_path.recommend import World, recommend
+from streams.hot_path.recommend import recommend
 from streams.hot_path.user_states import UserStates
+from streams.hot_path.world import World
 from streams.settings import load_settings
 from streams.wire.contract import Click, Recommendation, Request
 from streams.wire.intake import Arrival

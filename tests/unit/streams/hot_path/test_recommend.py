@@ -12,7 +12,8 @@ from learner.data.events import Kind
 from learner.release.live import write_release
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
-from streams.hot_path.recommend import Fate, recommend
+from streams.hot_path.recommend import recommend
+from streams.hot_path.world import Fate
 from streams.settings import Settings
 from streams.wire.contract import Click, Request
 from streams.wire.intake import Arrival

@@ -9,9 +9,10 @@ from learner.data.catalogue import Item
 from learner.release.live import LiveRelease
 from streams.hot_path.live import Live
 from streams.hot_path.pace import WINDOW, Pace
-from streams.hot_path.recommend import Outcome, World, recommend
-from streams.hot_path.serving import PROBATION_CLICKS, PROBATION_SECONDS, Serving
+from streams.hot_path.recommend import recommend
+from streams.hot_path.serving import PROBATION_CLICKS, PROBATION_SECONDS, Round, Serving
 from streams.hot_path.user_states import UserStates
+from streams.hot_path.world import Outcome, World
 from streams.releases.canary import assign
 from streams.wire.contract import Click
 from streams.wire.intake import Arrival
@@ -45,7 +46,7 @@ def serving() -> tuple[Serving, UserStates, Failures]:
 
 
 def answer(serving: Serving, states: UserStates, some: list[Arrival]) -> list[Outcome]:
-    return serving.answer(some, states, NOW, None, NOW)
+    return serving.answer(Round(some, states, NOW, None, NOW))
 
 
 def releases(outcomes: list[Outcome]) -> set[str]:

@@ -22,7 +22,7 @@ def filled(events: int, *, kind: Kind = Kind.CLICK) -> tuple[UserStates, int]:
     states = UserStates(HIDDEN, VECTOR)
     slot = states.slot("u")
     for n in range(events):
-        states.fold(slot, n, 1000 + n, kind, float(n), event_hash(f"e{n}"))
+        states.append(slot, n, 1000 + n, kind, float(n), event_hash(f"e{n}"))
     return states, slot
 
 
@@ -48,7 +48,7 @@ def test_all_that_was_ever_consumed_is_barred(events: int) -> None:
 def test_refused_items_stay_barred_where_repeats_are_allowed() -> None:
     states, slot = filled(1, kind=Kind.HIDE)
     for n in range(1, 400):
-        states.fold(slot, n, n, Kind.CLICK, float("nan"), n)
+        states.append(slot, n, n, Kind.CLICK, float("nan"), n)
     histories = states.gather(np.array([slot]))
     assert states.barred(slot, histories, 0, consumed=False).tolist() == [0]
 
@@ -107,7 +107,7 @@ def test_who_is_idle(catalogue: Catalogue) -> None:
     states, slot = filled(3)
     states.slot("nobody-yet")
     other = states.slot("v")
-    states.fold(other, 1, 5000, Kind.CLICK, 0.0, 1)
+    states.append(other, 1, 5000, Kind.CLICK, 0.0, 1)
     assert states.idle(1002).tolist() == []
     assert states.idle(1003).tolist() == [slot]
     assert decode_state(states.encode(slot, catalogue)).last_ms == 1002
@@ -121,6 +121,6 @@ def test_memory_beyond_history_is_small() -> None:
     for n in range(5000):
         slot = states.slot(f"u{n}")
         for event in range(5):
-            states.fold(slot, event, event, Kind.CLICK, 0.0, event + 1)
+            states.append(slot, event, event, Kind.CLICK, 0.0, event + 1)
     per_user = [states.hidden, states.vector, states.applied, states.events, states._length, states._blocks]
     assert sum(array.nbytes for array in per_user) / len(states.applied) < 1500

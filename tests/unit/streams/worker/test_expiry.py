@@ -4,7 +4,7 @@ import numpy as np
 
 from learner.data.catalogue import Item
 from learner.data.times import DAY_MS
-from streams.hot_path.recommend import World
+from streams.hot_path.world import World
 from streams.worker.expiry import Expiry
 from tests.worlds.rounds import world
 

@@ -12,8 +12,8 @@ from learner.data.times import DAY_MS
 from learner.release.live import ReleaseError
 from learner.signals.state import Signals
 from streams.hot_path.live import Live
-from streams.hot_path.recommend import World
 from streams.hot_path.serving import Serving
+from streams.hot_path.world import World
 from streams.transport import feeds
 from streams.wire.contract import ReleaseRecord
 from streams.worker.expiry import Expiry

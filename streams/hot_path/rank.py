@@ -1,0 +1,135 @@
+"""From what is known of askers to scored candidates: the index, the signals, one feature kernel, the ranker.
+
+Owns what an ask knows and the order of the stages; `learner.ranking` owns candidates and features. Changes
+nothing, and knows no messages.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.ranking.candidates import Asks, Candidates, propose
+from learner.ranking.features import KNOWN, Features, features
+from streams.hot_path import queries
+from streams.hot_path.user_states import Histories, UserStates
+from streams.hot_path.world import Ranked, World
+
+
+def rank(slots: NDArray[np.int64], now_ms: NDArray[np.int64], states: UserStates, world: World) -> Ranked:
+    """Candidates and scores for a batch of asks; changes nothing.
+
+    `slots` (B,) int64, -1 for users nobody knows; `now_ms` (B,) int64.
+    """
+    return rank_asks(ask(slots, now_ms, states, world), world)
+
+
+def ask(
+    slots: NDArray[np.int64],
+    now_ms: NDArray[np.int64],
+    states: UserStates,
+    world: World,
+    excluded: Sequence[Sequence[str]] = (),
+) -> Asks:
+    """What is known of the askers now: lists made of it later know no later click.
+
+    `excluded`: item ids a row that the asker does not want.
+    """
+    release = world.live.release
+    histories = states.gather(slots)
+    vectors = states.vector[slots, : release.vector_size]  # a copy
+    vectors[histories.length == 0] = release.initial_vector
+    barred = _barred(slots, histories, states, world, excluded)
+    excluded_from = np.zeros(len(barred) + 1, np.int64)
+    np.cumsum([len(row) for row in barred], out=excluded_from[1:])
+    return Asks(
+        items=histories.items,
+        times=histories.times,
+        kinds=histories.kinds,
+        values=release.normalised(histories.kinds, histories.values),
+        length=histories.length,
+        events=histories.events,
+        now_ms=now_ms,
+        user_vector=vectors,
+        excluded_from=excluded_from,
+        excluded=barred[0] if len(barred) == 1 else np.concatenate(barred),
+    )
+
+
+def joined(parts: Sequence[Asks]) -> Asks:
+    """Asks noted at different moments, as one batch."""
+    if len(parts) == 1:
+        return parts[0]
+    joined = {
+        entry.name: np.concatenate([getattr(part, entry.name) for part in parts]) for entry in fields(Asks)
+    }
+    counts = np.concatenate([np.diff(part.excluded_from) for part in parts])
+    joined["excluded_from"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Asks(**joined)
+
+
+def rank_asks(asks: Asks, world: World, size: int | None = None) -> Ranked:
+    """Candidates and scores of asks; `size` C defaults to the policy's."""
+    candidates = candidates_of(asks, world, size)
+    columns = features_of(asks, candidates, world)
+    return Ranked(candidates, columns, _scores(candidates, columns, world))
+
+
+def candidates_of(asks: Asks, world: World, size: int | None = None) -> Candidates:
+    """The union of the nearest items with what signals propose."""
+    live = world.live
+    wanted = size or world.policy.candidates
+    # Sources take turns, so half of a list is the most that one of them gives where others have anything to
+    # say. A heavy user's nearest items are mostly consumed ones: look further, within reason.
+    depth = min(wanted // 2 + min(int(np.diff(asks.excluded_from).max(initial=0)), 300), len(live.index))
+    nearest = live.nearest(asks.user_vector, max(depth, 1))
+    return propose(asks, world.catalogue, world.signals, live.release.model, nearest, size=wanted)
+
+
+def features_of(asks: Asks, candidates: Candidates, world: World) -> Features:
+    """What the ranker reads of the candidates."""
+    return features(asks, candidates, world.catalogue, world.signals, world.live.release.model)
+
+
+def heeding(query: str, ranked: Ranked, row: int, asks: Asks, world: World) -> Ranked:
+    """The row's candidates and those that the query asks for, with scores that mix both; a batch of one."""
+    near = world.live.nearness(query)
+    allowed = world.catalogue.available[: len(near)].copy()
+    allowed[asks.excluded[asks.excluded_from[row] : asks.excluded_from[row + 1]]] = False
+    found = queries.join(ranked.candidates, row, near, allowed, ranked.candidates.items.shape[1] // 2)
+    if not found.candidates.count[0]:  # nothing is left for this user
+        return Ranked(ranked.candidates.rows(np.array([row])), ranked.features, ranked.scores[row : row + 1])
+    columns = features_of(asks.rows(np.array([row])), found.candidates, world)
+    scores = queries.mixed(_scores(found.candidates, columns, world)[0], found.nearness)
+    return Ranked(found.candidates, columns, scores[None], found.sought[None])
+
+
+def _scores(candidates: Candidates, columns: Features, world: World) -> NDArray[np.float32]:
+    """The ranker's scores (B, C), calibrated; -inf where there is no candidate.
+
+    Lists of users without a past have an order of their own, which calibration is not learned for.
+    """
+    release = world.live.release
+    scores = release.rank(columns)
+    scores += release.model.calibration[candidates.items] * (columns.alone[:, :1, KNOWN] > 0)
+    scores[candidates.items < 0] = -np.inf
+    return scores
+
+
+def _barred(
+    slots: NDArray[np.int64],
+    histories: Histories,
+    states: UserStates,
+    world: World,
+    excluded: Sequence[Sequence[str]],
+) -> list[NDArray[np.int32]]:
+    """Items that each row's list must not hold."""
+    consumed = not world.live.repeat_consumption
+    rows = [states.barred(slot, histories, row, consumed=consumed) for row, slot in enumerate(slots.tolist())]
+    for row, ids in enumerate(excluded):
+        if ids:
+            index = world.catalogue.index
+            numbers = np.array([index[i] for i in ids if i in index], np.int32)
+            rows[row] = np.concatenate([rows[row], numbers])
+    return rows

@@ -1,0 +1,68 @@
+"""The words that the files of the hot path share: what lists are made from, and what comes of an arrival.
+
+Owns no step of the way; `recommend` has them in order.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.data.catalogue import Catalogue
+from learner.ranking.candidates import Candidates
+from learner.ranking.features import Features
+from learner.signals.state import Signals
+from streams.hot_path.live import Live
+from streams.hot_path.policy import Policy
+from streams.wire.contract import Click, Recommendation
+from streams.wire.intake import Arrival
+
+
+class Unsound(Exception):  # noqa: N818 (it says what the release is)
+    """A release whose models give what is no number."""
+
+
+@dataclass(slots=True)
+class World:
+    """All that lists are computed from, besides the users' states."""
+
+    catalogue: Catalogue
+    signals: Signals
+    live: Live
+    policy: Policy = field(default_factory=Policy)
+    checked: bool = False  # states and scores that are not finite raise `Unsound`
+
+
+class Fate(Enum):
+    """What became of an arrival."""
+
+    DONE = "done"
+    REPLAYED = "replayed"  # the state had already applied this offset
+    DUPLICATE = "duplicate"  # a producer sent the same event id twice
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an arrival led to: a list or none, and the slot whose state it changed or -1."""
+
+    arrival: Arrival
+    fate: Fate
+    slot: int = -1
+    recommendation: Recommendation | None = None
+    hurried: bool = False  # drawn from fewer candidates, since many lists were made at once
+
+    @property
+    def changed(self) -> bool:
+        """Whether the user's state is another one now."""
+        return self.fate is not Fate.REPLAYED and isinstance(self.arrival.message, Click)
+
+
+@dataclass(slots=True)
+class Ranked:
+    """Candidates of a batch of asks with their scores, both (B, C), padded with -1 and -inf."""
+
+    candidates: Candidates
+    features: Features
+    scores: NDArray[np.float32]
+    sought: NDArray[np.bool_] | None = None  # (B, C) nearest to the request's query, where it has one
