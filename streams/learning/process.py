@@ -1,6 +1,6 @@
 """The learner: every click changes the signals that workers rank with. All wiring of it happens here.
 
-The way of a click: `Feed` reads all partitions of clicks, `Folding` counts each click once,
+The way of a click: `Feed` reads all partitions of clicks, `Counting` counts each click once,
 `SignalsPublisher` sends what changed. `LearnerLock` sees to it that one learner lives. New items get
 vectors from `NewItems`. A process of its own trains and judges candidates (`trainer_process`), and
 `CanaryWatch` decides on canaries.
@@ -21,14 +21,13 @@ from learner.release.live import LiveRelease
 from learner.signals.record import FRONTIER, SignalError
 from learner.signals.state import Signals
 from streams.learning.canary_watch import CanaryWatch
-from streams.learning.folding import Folding
+from streams.learning.counting import Counting
 from streams.learning.lock import LearnerLock
 from streams.learning.new_items import NewItems
 from streams.learning.publisher import SignalsPublisher
-from streams.learning.releases import LearnerReleases
+from streams.learning.releases import ReleaseInUse
 from streams.releases.events import EventLog, of_record
 from streams.releases.events import folder_of as events_folder
-from streams.releases.roles import Roles
 from streams.runtime.event_loop import fast_loops, freeze_heap
 from streams.settings import Settings
 from streams.training.process import keep_trainer
@@ -61,10 +60,9 @@ class Learner(Service):  # type: ignore[misc]
         self.delivery = Delivery(self.producer, fence)
         self.catalogue = Catalogue()
         self.clock = Clock(settings.clock, settings.max_future_ms)
-        self.releases = LearnerReleases(settings, self.catalogue)
-        self.roles = Roles()
+        self.releases = ReleaseInUse(settings, self.catalogue)
         self.events = EventLog(events_folder(settings), "learner")
-        self.folding: Folding | None = None
+        self.counting: Counting | None = None
         self._partitions = partitions
         self._gather_ms = gathering(settings.signals_interval_ms)
         self._tasks: list[asyncio.Task[None]] = []
@@ -91,21 +89,21 @@ class Learner(Service):  # type: ignore[misc]
         restoring = self._feed(self.names.signals, self._on_signal)
         await self._caught_up(restoring)
         await restoring.stop()  # from now on this process alone writes there
-        self.folding = Folding(
+        self.counting = Counting(
             self.signals, self.catalogue, self.clock, self._partitions, self.releases.scale()
         )
-        self.folding.begin()
+        self.counting.begin()
         self._spawn(self.publisher.run())
         clicks = self._feed(self.names.clicks, self._on_click, on_stretch=self._on_change)
         await self._caught_up(clicks)
-        self.folding.check(clicks.ends)
-        self.folding.all_read()
+        self.counting.check(clicks.ends)
+        self.counting.all_read()
         self._on_change()
         self._spawn(self.new_items.run(self.signals))
         self._spawn(self.releases.follow(self._taken_up))
         log.info(
             "learner ready", seconds=round(time.monotonic() - started, 1), items=self.catalogue.size,
-            users=len(self.folding), **self.folding.counts,
+            users=len(self.counting), **self.counting.counts,
         )  # fmt: skip
         if without := self.signals.without_depths:
             log.warning(
@@ -115,7 +113,7 @@ class Learner(Service):  # type: ignore[misc]
                 "holds, delete the topic signals (older counts are lost) and restart learner and workers",
             )
         self._spawn(self._watch_canaries())
-        self._spawn(keep_trainer(self.settings, self.roles))
+        self._spawn(keep_trainer(self.settings, self.releases.roles))
 
     async def on_stop(self) -> None:
         """Sends what is counted and not sent yet."""
@@ -124,7 +122,7 @@ class Learner(Service):  # type: ignore[misc]
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if not self.crashed and self.folding is not None and self.folding.rebuilt:
+        if not self.crashed and self.counting is not None and self.counting.rebuilt:
             await self.publisher.publish()
         await self.producer.stop()
 
@@ -151,12 +149,12 @@ class Learner(Service):  # type: ignore[misc]
             raise feed.crash_reason
 
     def _on_click(self, record: ConsumerRecord) -> None:
-        assert self.folding is not None
-        self.folding.fold(record.value, record.partition, record.offset, int(time.time() * 1000))
+        assert self.counting is not None
+        self.counting.count(record.value, record.partition, record.offset, int(time.time() * 1000))
 
     def _on_change(self) -> None:
         # Until then a record would claim clicks that are not counted again yet.
-        if self.folding is not None and self.folding.rebuilt:
+        if self.counting is not None and self.counting.rebuilt:
             self.publisher.changed()
 
     def _on_item(self, record: ConsumerRecord) -> None:
@@ -189,19 +187,19 @@ class Learner(Service):  # type: ignore[misc]
                 release=release.id,
                 mend="workers and learner must agree: delete the topic signals and restart them all",
             )
-        assert self.folding is not None
-        self.folding.normalised = self.releases.scale()
+        assert self.counting is not None
+        self.counting.normalised = self.releases.scale()
         self.signals.forget_vectors()
         self.new_items.compare_with(release)
 
     # -- releases -----------------------------------------------------------------------------------
 
     def _on_release(self, record: ConsumerRecord) -> None:
-        self.releases.on_record(record)
+        """Bad records are passed over, as those of items are."""
         with contextlib.suppress(*UNREADABLE):
             if record.value is not None:
                 decoded = decode_release(record.value)
-                self.roles.apply(decoded)
+                self.releases.apply(decoded)
                 self.events.append(of_record(decoded))
 
     async def _watch_canaries(self) -> None:
@@ -212,7 +210,7 @@ class Learner(Service):  # type: ignore[misc]
             CanaryWatch,
             self.settings,
             self.connection,
-            self.roles,
+            self.releases.roles,
             self._decided,
             repeats=repeats,
             note=self.events.append,

@@ -27,7 +27,7 @@ class SignalsPublisher:
         self._sent_offsets: dict[int, int] = {}
 
     def changed(self) -> None:
-        """Clicks have been folded, or an item has got a vector."""
+        """Clicks have been counted, or an item has got a vector."""
         self._changed.set()
 
     async def run(self) -> None:
@@ -44,7 +44,7 @@ class SignalsPublisher:
     async def publish(self) -> int:
         """Sends the records of all items that changed, then the frontier; returns how many items.
 
-        Clicks may be folded meanwhile: an item's record then knows more than the frontier says, which
+        Clicks may be counted meanwhile: an item's record then knows more than the frontier says, which
         is sent as it was before the first of them was encoded.
         """
         self._changed.clear()

@@ -1,8 +1,8 @@
 """The release that the learner goes by: its settings of signals, its scale of values, its items.
 
-Owns which release that is (the live one; with --release the given one until something is live), its
-announcement where nothing is live, and the change to one that goes live later, beside the clicks. Knows
-no clicks.
+Owns which release that is (the live one, as `Roles` has it; with --release the given one until something is
+live), its announcement where nothing is live, and the change to one that goes live later, beside the clicks.
+Knows no clicks.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import structlog
-from aiokafka import ConsumerRecord
 
 from learner.data.catalogue import Catalogue
 from learner.release.bundle import Bundle
 from learner.release.live import LiveRelease, ReleaseError, bundle_sha256, read_release, try_models
 from learner.signals.settings import SignalSettings
+from streams.releases.roles import Roles
 from streams.releases.store import StoreError, StoreUnreachable, cache_of, fetch
 from streams.settings import Settings
 from streams.transport.delivery import Delivery, Outgoing, acknowledged
-from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_release, encode
+from streams.wire.contract import ReleaseRecord, encode
 
 log = structlog.get_logger()
 
@@ -29,33 +29,29 @@ RETRY_SECONDS = 5.0  # until a store that does not answer is asked again
 _AT_ONCE = 250  # items that join between two turns for clicks: some milliseconds
 
 
-class LearnerReleases:
-    """`release` is None where nothing is live and none was given. `on_record` takes topic `releases`."""
+class ReleaseInUse:
+    """`release` is None where nothing is live and none was given. `roles`: what `apply` has been told."""
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
         self.settings = settings
         self.catalogue = catalogue
         self.release: LiveRelease | None = None
-        self.live: ReleaseRecord | None = None
+        self.roles = Roles()
         self._changed = asyncio.Event()
 
-    def on_record(self, record: ConsumerRecord) -> None:
-        """Notes what is live; bad records are passed over (a worker sends them to the dead letters)."""
-        if record.value is None:
-            return
-        try:
-            decoded = decode_release(record.value)
-        except UNREADABLE:
-            return
-        if decoded.role == "live":
-            self.live = decoded
+    def apply(self, record: ReleaseRecord) -> None:
+        """Takes the next record of topic `releases`."""
+        before = self.roles.live
+        self.roles.apply(record)
+        if self.roles.live is not before:
             self._changed.set()
 
     async def load(self) -> None:
         """The release to begin with. Raises ReleaseError or StoreError, which name the damaged file."""
         given = self.settings.release
-        if self.live is not None and not (given and self.settings.pin):
-            await self._take(await self._fetched(self.live))
+        live = self.roles.live
+        if live is not None and not (given and self.settings.pin):
+            await self._take(await self._fetched(live))
             return
         if given is None:
             log.warning(
@@ -67,7 +63,7 @@ class LearnerReleases:
 
     async def announce(self, delivery: Delivery, topic: str) -> None:
         """Makes the given release live where nothing is."""
-        if self.release is None or self.live is not None or self.settings.release is None:
+        if self.release is None or self.roles.live is not None or self.settings.release is None:
             return
         directory = Path(self.settings.release).resolve()
         record = ReleaseRecord(
@@ -90,7 +86,7 @@ class LearnerReleases:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            record = self.live
+            record = self.roles.live
             if record is None or self.settings.pin or (self.release and self.release.id == record.release):
                 continue
             try:

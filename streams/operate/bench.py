@@ -23,7 +23,7 @@ from learner.release.bundle import release_id
 from learner.release.files import amend
 from streams.operate.releases import add
 from streams.releases.store import cache_of, fetch
-from streams.releases.topic import live
+from streams.releases.topic import roles_now
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topic_reader import read_to_end
@@ -242,7 +242,7 @@ def swaps(
     with probing(settings) as probe:
         now = max(now, probe.ask(users[0], now).made.trigger.timestamp)
         traffic = Traffic(probe, users, items, now, rate)
-        known = {record.release for record in [live(settings)] if record is not None}
+        known = {record.release for record in [roles_now(settings).live] if record is not None}
         first = rss_mb(workers)
         sender = threading.Thread(target=traffic.run, daemon=True)
         sender.start()
@@ -333,7 +333,7 @@ def _recent(settings: Settings) -> tuple[list[str], list[str], int]:
 @contextmanager
 def copy_of_live(settings: Settings) -> Iterator[tuple[Path, str]]:
     """The live release under another id: a folder, and the id."""
-    record = live(settings)
+    record = roles_now(settings).live
     if record is None:
         raise BenchError(
             "no release is live; start the learner with --release DIR, or `nextclick releases add`"

@@ -20,7 +20,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from streams.operate.letters import Retried, read_letters
-from streams.releases.topic import live
+from streams.releases.topic import roles_now
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topic_reader import ends_of, newest_ms
@@ -35,7 +35,7 @@ MB = 2**20
 DISK_WARN_BYTES, DISK_FAIL_BYTES = 2048 * MB, 256 * MB
 # Clicks more than five minutes ahead are refused, so a clock off by one is worth a word, by four an alarm.
 SKEW_WARN_S, SKEW_FAIL_S = 60.0, 240.0
-# The learner publishes at most 200 ms after a click and writes a heartbeat while there are none.
+# The learner publishes at most 200 ms after a click, and nothing where there is none to tell of.
 SIGNALS_STALE_S = 60.0
 
 # Those whose versions matter to what goes wrong; the learner's are looked for only where torch is.
@@ -222,7 +222,7 @@ def _limits(settings: Settings, described: list[Described]) -> Iterator[Finding]
 def _live_release(settings: Settings) -> Finding:
     from streams.releases.store import StoreError, cache_of, fetch
 
-    announced = live(settings)
+    announced = roles_now(settings).live
     if announced is None:
         return Finding(
             "warn", "release", "none is live: workers without --release wait for one",

@@ -15,7 +15,7 @@ from typing import Any
 
 from learner.release.bundle import ReleaseError
 from learner.release.files import read_manifest, read_release
-from streams.releases.topic import announced, live
+from streams.releases.topic import roles_now
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topic_reader import Record, TopicMissing, ends_of, follow, read_to_end
@@ -68,7 +68,7 @@ class Titles:
     def read(cls, settings: Settings) -> "Titles":
         """All titles known now."""
         titles = cls()
-        release = live(settings)
+        release = roles_now(settings).live
         if release is not None:
             with contextlib.suppress(ReleaseError, OSError):  # it may lie on another machine
                 items = read_release(Path(release.url)).items
@@ -200,7 +200,7 @@ def known_of(settings: Settings, user: str) -> dict[str, Any]:
 
 def _views_consume(settings: Settings, release: str) -> bool:
     """Whether a view makes an item consumed, as the release says that the state was made with."""
-    known = announced(settings).get(release)
+    known = roles_now(settings).records.get(release)
     if known is None:
         return False
     try:

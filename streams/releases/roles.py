@@ -1,4 +1,4 @@
-"""Which release has which role now, and which records change that: the topic `releases`, folded.
+"""Which release has which role now, and which records change that: the topic `releases`, read in order.
 
 Owns the meaning of roles and of going back. Pure: whoever decides sends the records that come out of
 `promote`, `take_back` and the others. Knows no bundle and no broker.

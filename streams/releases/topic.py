@@ -1,6 +1,7 @@
-"""Which releases have been announced, and which one is live, as the topic `releases` tells it now.
+"""The topic `releases`, for commands that look at it or write to it once.
 
-For commands that look once; workers and the learner follow the topic. Knows nothing of what a release holds.
+Owns its reading up to the end that it has now; workers and the learner follow it. `Roles` says what its
+records mean. Knows nothing of what a release holds.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,21 +23,6 @@ def records(settings: Settings) -> Iterator[ReleaseRecord]:
             yield decode_release(record.value)
         except UNREADABLE:
             continue
-
-
-def announced(settings: Settings) -> dict[str, ReleaseRecord]:
-    """The latest record of each release, in the order of these records."""
-    latest: dict[str, ReleaseRecord] = {}
-    for release in records(settings):
-        latest.pop(release.release, None)
-        latest[release.release] = release
-    return latest
-
-
-def live(settings: Settings) -> ReleaseRecord | None:
-    """The release that was made live last."""
-    candidates = [release for release in announced(settings).values() if release.role == "live"]
-    return candidates[-1] if candidates else None
 
 
 def roles_now(settings: Settings) -> Roles:

@@ -9,6 +9,7 @@ import pytest
 from learner.data.catalogue import Item
 from learner.release.live import bundle_sha256, write_release
 from streams.operate import doctor
+from streams.releases.roles import Roles
 from streams.settings import Settings
 from streams.wire.contract import ReleaseRecord
 from tests.worlds.served import served_bundle
@@ -40,7 +41,7 @@ def test_a_live_release_is_looked_at_wherever_it_lies(
 
     def found(url: str) -> doctor.Finding:
         record = ReleaseRecord(release="r-1", url=url, sha256=bundle_sha256(made), role="live", at=1)
-        monkeypatch.setattr(doctor, "live", lambda _: record)
+        monkeypatch.setattr(doctor, "roles_now", lambda _: Roles([record]))
         return doctor._live_release(settings)
 
     assert found("memory://doctor/r-1").detail.startswith("r-20231114-221320-test: 1 items")

@@ -10,7 +10,7 @@ from learner.signals.neighbours import WINDOW
 from learner.signals.record import FRONTIER
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
-from streams.learning.folding import Folding, FoldingError
+from streams.learning.counting import Counting, CountingError
 from streams.wire.clock import DAY_MS, Clock
 from streams.wire.partitioner import partition_of
 
@@ -19,10 +19,10 @@ WALL = 1_790_000_000_000
 PARTITIONS = 3
 
 
-def folding(catalogue: Catalogue | None = None) -> Folding:
+def counting(catalogue: Catalogue | None = None) -> Counting:
     catalogue = catalogue or Catalogue()
     signals = Signals(SignalSettings(), catalogue, keep_offsets=True)
-    return Folding(signals, catalogue, Clock("stream"), PARTITIONS, lambda _, value: value / 5)
+    return Counting(signals, catalogue, Clock("stream"), PARTITIONS, lambda _, value: value / 5)
 
 
 def click(user: str, item: str, n: int, event: str = "click", **fields: Any) -> dict[str, Any]:
@@ -42,12 +42,12 @@ def logged(clicks: Iterable[dict[str, Any]]) -> list[tuple[bytes, int, int]]:
     return records
 
 
-def feed(target: Folding, records: Iterable[tuple[bytes, int, int]]) -> None:
+def feed(target: Counting, records: Iterable[tuple[bytes, int, int]]) -> None:
     for value, partition, offset in records:
-        target.fold(value, partition, offset, WALL)
+        target.count(value, partition, offset, WALL)
 
 
-def counts(target: Folding) -> dict[str, float]:
+def counts(target: Counting) -> dict[str, float]:
     ids = target.catalogue.ids
     return {name: float(target.signals.count[number]) for number, name in enumerate(ids)}
 
@@ -62,7 +62,7 @@ def stream(clicks: int = 400) -> list[tuple[bytes, int, int]]:
 
 
 def test_interest_counts_and_nothing_else() -> None:
-    target = folding()
+    target = counting()
     feed(
         target,
         logged(
@@ -84,7 +84,7 @@ def test_interest_counts_and_nothing_else() -> None:
 
 
 def test_what_a_producer_sends_twice_counts_once_among_the_last_64_events() -> None:
-    target = folding()
+    target = counting()
     events = [click("u", "a", 0)] + [click("u", f"i{n}", n) for n in range(1, 64)]
     feed(target, logged([*events, click("u", "a", 0)]))
     assert counts(target)["a"] == 1
@@ -93,19 +93,19 @@ def test_what_a_producer_sends_twice_counts_once_among_the_last_64_events() -> N
 
 
 def test_misplaced_and_undecodable_records_are_passed_over_but_move_the_offset() -> None:
-    target = folding()
+    target = counting()
     value, home, _ = logged([click("u", "a", 1)])[0]
     elsewhere = (home + 1) % PARTITIONS
     feed(target, [(value, elsewhere, 0), (b"{", elsewhere, 1), (b"", elsewhere, 2)])
-    target.fold(None, elsewhere, 3, WALL)
+    target.count(None, elsewhere, 3, WALL)
     assert target.signals.offsets == {elsewhere: 3}
     assert target.signals.total == 0
     feed(target, [(value, home, 9)])
     assert target.signals.total == 1
 
 
-def restarted(records: list[tuple[str, bytes]]) -> Folding:
-    target = folding()
+def restarted(records: list[tuple[str, bytes]]) -> Counting:
+    target = counting()
     for key, value in records:
         target.signals.apply(key, value)
     target.begin()
@@ -115,12 +115,12 @@ def restarted(records: list[tuple[str, bytes]]) -> Folding:
 @pytest.mark.parametrize("crash", [1, 57, 200, 399])
 @pytest.mark.parametrize("sent", [0.0, 0.5, 1.0])
 def test_nothing_counts_twice_or_is_lost_after_a_crash(crash: int, sent: float) -> None:
-    """The learner dies after folding `crash` clicks, with a share of the last records sent."""
+    """The learner dies after counting `crash` clicks, with a share of the last records sent."""
     clicks = stream()
-    uninterrupted = folding()
+    uninterrupted = counting()
     feed(uninterrupted, clicks)
 
-    first, log = folding(), {}
+    first, log = counting(), {}
     for place, record in enumerate(clicks[:crash]):
         feed(first, [record])
         if place % 50 == 49:
@@ -149,7 +149,7 @@ def test_nothing_counts_twice_or_is_lost_after_a_crash(crash: int, sent: float) 
 
 def test_records_wait_until_everything_restored_has_been_passed() -> None:
     clicks = stream()
-    first = folding()
+    first = counting()
     feed(first, clicks)
     second = restarted([(FRONTIER, first.signals.frontier_record())])
     ends = {partition: offset + 1 for partition, offset in first.signals.offsets.items()}
@@ -161,12 +161,12 @@ def test_records_wait_until_everything_restored_has_been_passed() -> None:
     expired.all_read()
     assert expired.rebuilt
     second.check(ends)
-    with pytest.raises(FoldingError, match="made anew"):
+    with pytest.raises(CountingError, match="made anew"):
         second.check(ends | {2: 0})
 
 
 def test_a_time_far_ahead_ages_nothing_until_ten_users_agree() -> None:
-    target = folding()
+    target = counting()
     feed(target, logged([click("u", "a", 1)]))
     far = START + 300 * DAY_MS
     feed(target, logged([click("liar", "b", 2, timestamp=far)]))

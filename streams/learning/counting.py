@@ -1,4 +1,4 @@
-"""Folds the clicks of all users into the signals: each click of interest once, whatever is read again.
+"""Counts the clicks of all users into the signals: each click of interest once, whatever is read again.
 
 Owns the learner's small memory of each user (the last items of interest, the last event ids) and what
 has been counted. The signals' records say which clicks they know, so after a restart the clicks are
@@ -22,7 +22,7 @@ from streams.wire.intake import Misplaced, Refused, admit
 Normalised = Callable[[int, float], float]  # kind, value -> value on a common scale
 
 
-class FoldingError(Exception):
+class CountingError(Exception):
     """Clicks and signals do not belong together."""
 
 
@@ -36,7 +36,7 @@ class _User:
         self.seen = array("Q")
 
 
-class Folding:
+class Counting:
     """Clicks in, signals changed.
 
     `partitions` of topic `clicks`; `normalised` puts ratings, dwell times and prices on one scale. Call
@@ -68,10 +68,10 @@ class Folding:
         self.clock.hear(self.signals.now_ms)
 
     def check(self, ends: Mapping[int, int]) -> None:
-        """Raises FoldingError where the signals know clicks that the topic, with these ends, has not had."""
+        """Raises CountingError where the signals know clicks that the topic, with these ends, has not had."""
         for partition, offset in self._restored.items():
             if offset >= ends.get(partition, 0):
-                raise FoldingError(
+                raise CountingError(
                     f"the signals have counted partition {partition} of clicks up to offset {offset}, but it "
                     f"ends at {ends.get(partition, 0)}: the topic clicks was made anew. Delete the topics "
                     "signals and user-states too, or use another --prefix"
@@ -86,9 +86,9 @@ class Folding:
         """The end of the topic was reached: of what is claimed and did not come, nothing is left there."""
         self._ahead.clear()
 
-    def fold(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
-        """Takes one record of `clicks`; bad and misplaced ones are only counted (workers look after them)."""
-        self._fold(value, partition, offset, wall_ms)
+    def count(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
+        """Takes one record of `clicks`; bad and misplaced ones are workers' business and only noted."""
+        self._count(value, partition, offset, wall_ms)
         if offset >= self._ahead.get(partition, offset + 1):
             del self._ahead[partition]
         offsets = self.signals.offsets
@@ -104,7 +104,7 @@ class Folding:
         """Users known."""
         return len(self._users)
 
-    def _fold(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
+    def _count(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
         verdict = admit(
             value, partition, offset, requests=False, partitions=self.partitions,
             refuses=lambda timestamp: self.clock.refuses(timestamp, wall_ms),
