@@ -37,21 +37,15 @@ class Batch:
     abandoned by its source when the partition goes; then its records come again, to the next owner.
     """
 
-    __slots__ = ("__weakref__", "_event", "_source", "abandoned", "finished", "generation", "records", "tp")
+    __slots__ = ("__weakref__", "_event", "_source", "abandoned", "finished", "records", "tp")
 
-    def __init__(
-        self, source: "BatchSource", tp: Any, records: Sequence[ConsumerRecord], generation: int
-    ) -> None:
+    def __init__(self, source: "BatchSource", tp: Any, records: Sequence[ConsumerRecord]) -> None:
         self.tp = tp
         self.records = records
-        self.generation = generation
         self.finished = False
         self.abandoned = False
         self._source = source
         self._event: Any = None
-
-    def __len__(self) -> int:
-        return len(self.records)
 
     @property
     def topic(self) -> str:
@@ -115,11 +109,6 @@ class BatchSource:
             maxsize=QUEUED_SLICES,
         )
 
-    @property
-    def generation(self) -> int:
-        """Generation of the consumer group; grows with every rebalance."""
-        return int(self.app.consumer_generation_id)
-
     def fence(self) -> None:
         """Raises `Fenced` where another worker may own the partitions by now."""
         self._fence.check()
@@ -173,10 +162,6 @@ class BatchSource:
         fetch costs the same for one record as for a hundred.
         """
         self._wanted.set()
-
-    def unfinished(self) -> int:
-        """Records handed to the agent whose batch is not finished."""
-        return sum(len(batch) for batches in self._in_flight.values() for batch in batches)
 
     def _finished(self, batch: Batch) -> None:
         batches = self._in_flight[batch.tp]
@@ -311,7 +296,7 @@ class BatchConsumer(AiokafkaConsumer):  # type: ignore[misc]
         if not records:
             return []
         last = records[-1]
-        batch = Batch(source, tp, records, generation)
+        batch = Batch(source, tp, records)
         message = ConsumerMessage(
             tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, (), None,
             batch, None, 0, 0, tp, generation_id=generation,

@@ -157,10 +157,6 @@ class Changelog:
         while self._task is not None and not self._task.done():
             await asyncio.wait([self._task])
 
-    def forget(self, partition: int) -> None:
-        """The partition went to another worker."""
-        self.epochs.pop(partition, None)
-
     async def _commit_all(self) -> None:
         try:
             while self._queue:

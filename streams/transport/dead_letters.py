@@ -107,7 +107,7 @@ class DeadLetters:
             self.sent += 1
 
 
-class Waiting:
+class SharedRefusals:
     """Bad records that every worker reads, until the one that may has written their letters.
 
     They stand in compacted topics and so are read at each start: one as old as letters get is not sent, for

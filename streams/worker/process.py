@@ -42,7 +42,7 @@ from streams.settings import Settings
 from streams.transport import clients, topics
 from streams.transport.batches import Batch, BatchSource
 from streams.transport.changelog import Changelog, Restored
-from streams.transport.dead_letters import DeadLetters, Waiting
+from streams.transport.dead_letters import DeadLetters, SharedRefusals
 from streams.transport.delivery import Delivery, Outgoing, new_producer
 from streams.transport.faust_app import new_app
 from streams.transport.feeds import new_reader
@@ -123,7 +123,7 @@ class Worker:
         self._working: asyncio.Task[None] | None = None
         self._idling: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
-        self._shared_refusals = Waiting(settings.retention_days * topics.DAY_MS)
+        self._shared_refusals = SharedRefusals(settings.retention_days * topics.DAY_MS)
         self._decisions = Decisions()
         self._clicks_before = self._forwarded_before = 0
         self._register_figures()

@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from streams.transport import dead_letters
-from streams.transport.dead_letters import DeadLetters, Waiting
+from streams.transport.dead_letters import DeadLetters, SharedRefusals
 
 DAY_MS = 86_400_000
 
@@ -74,7 +74,7 @@ def test_a_letter_that_failed_is_sent_the_next_time() -> None:
 
 def test_what_waits_is_kept_until_its_letter_is() -> None:
     async def test() -> None:
-        waiting, brokers = Waiting(DAY_MS), Brokers(KafkaConnectionError())
+        waiting, brokers = SharedRefusals(DAY_MS), Brokers(KafkaConnectionError())
         sender = letters(brokers)
         for offset in (1, 2, 2):
             waiting.add(bad(offset), "wrong", 0)
@@ -89,7 +89,7 @@ def test_what_waits_is_kept_until_its_letter_is() -> None:
 
 def test_as_much_waits_as_fits_and_nothing_older_than_letters_get(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        waiting, brokers = Waiting(DAY_MS), Brokers()
+        waiting, brokers = SharedRefusals(DAY_MS), Brokers()
         waiting.add(bad(0, sent_ms=1), "its letter may have been there and be gone", DAY_MS + 2)
         assert len(waiting) == 0
         for offset in range(5):
