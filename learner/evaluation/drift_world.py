@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Item
-from learner.evaluation.plan import Stream
+from learner.evaluation.system import Stream
 
 REPLACED = 0.5  # of the items that are clicked after the change
 

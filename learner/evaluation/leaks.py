@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from learner.evaluation.plan import DAY_MS, Plan, Stream, plan
+from learner.data.times import DAY_MS
+from learner.evaluation.plan import Plan, plan
 from learner.evaluation.replay import enter
-from learner.evaluation.system import Ask, Ranking, System, Training
+from learner.evaluation.system import Ask, Ranking, Stream, System, Training
 
 
 def altered_future(stream: Stream, number: int, seed: int) -> Stream:

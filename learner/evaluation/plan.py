@@ -17,9 +17,9 @@ from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.events import AVERSION, INTEREST, Kind
 from learner.data.repeats import consuming_kinds, data_repeats, had_before
-from learner.evaluation.system import Event, FirstPart, Ints
+from learner.data.times import DAY_MS
+from learner.evaluation.system import FirstPart, Ints, Stream
 
-DAY_MS = 86_400_000
 TAIL_FROM = 0.2  # the tail is what lies outside this top share of items by clicks so far
 
 # strict: at `published_at` where the file has it, else after the first click, which nobody can then hit.
@@ -31,41 +31,6 @@ NEVER = np.iinfo(np.int64).max
 
 class ReplayError(ValueError):
     """The data or the options do not allow the replay that was asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """Events in replay order, (n,) each, with users and items as numbers into the id lists.
-
-    `records` has the catalogue's record of each item number, or None where the file has none.
-    """
-
-    user: Ints
-    item: Ints
-    time_ms: npt.NDArray[np.int64]
-    kind: npt.NDArray[np.uint8]
-    value: npt.NDArray[np.float32]
-    scenario: list[str | None]
-    user_ids: list[str]
-    item_ids: list[str]
-    records: list[Item | None]
-
-    @property
-    def size(self) -> int:
-        """How many events there are."""
-        return len(self.user)
-
-    def event(self, number: int) -> Event:
-        """The event at a place of the stream."""
-        return Event(
-            number,
-            int(self.user[number]),
-            int(self.item[number]),
-            int(self.time_ms[number]),
-            int(self.kind[number]),
-            float(self.value[number]),
-            self.scenario[number],
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Prequential replay: each later event is ranked before it is learned from, by one system after another.
 
 Owns the walk over the stream and the moment of scoring. Knows systems by their protocol only; what is
-scored is decided in `plan`, what the figures mean in `metrics`, how they are told in `replay_report`.
+scored is decided in `plan`, what the figures mean in `metrics`, how they are told in `report`.
 """
 
 from collections.abc import Callable, Sequence

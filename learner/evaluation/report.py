@@ -15,8 +15,9 @@ import numpy.typing as npt
 from rich.table import Table
 
 from learner.data.repeats import repeat_share
+from learner.data.times import DAY_MS
 from learner.evaluation.baselines import BASELINES, CONTROLS, SINGLE_BASELINES
-from learner.evaluation.plan import DAY_MS, Plan
+from learner.evaluation.plan import Plan
 from learner.evaluation.replay import Outcome
 from learner.judging.metrics import (
     RESAMPLES,

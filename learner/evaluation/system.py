@@ -1,7 +1,7 @@
 """What a recommender must do to be measured: the protocol that Nextclick and every baseline follow.
 
-Owns the words between the replay driver and a system: events, asks, rankings and the first part of a
-stream. Knows neither how a stream is replayed nor how any system works.
+Owns the words between the replay driver and a system: events and streams of them, asks, rankings and the
+first part of a stream. Knows neither how a stream is replayed nor how any system works.
 
 Life of a system: `fit` once with the first part of the stream; then the whole stream goes by from its
 beginning, each event `learn`ed in order, with `announce` when an item enters the catalogue and `rank`
@@ -37,6 +37,41 @@ class Event:
     kind: int
     value: float
     scenario: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Events in replay order, (n,) each, with users and items as numbers into the id lists.
+
+    `records` has the catalogue's record of each item number, or None where the file has none.
+    """
+
+    user: Ints
+    item: Ints
+    time_ms: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.uint8]
+    value: npt.NDArray[np.float32]
+    scenario: list[str | None]
+    user_ids: list[str]
+    item_ids: list[str]
+    records: list[Item | None]
+
+    @property
+    def size(self) -> int:
+        """How many events there are."""
+        return len(self.user)
+
+    def event(self, number: int) -> Event:
+        """The event at a place of the stream."""
+        return Event(
+            number,
+            int(self.user[number]),
+            int(self.item[number]),
+            int(self.time_ms[number]),
+            int(self.kind[number]),
+            float(self.value[number]),
+            self.scenario[number],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +114,8 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
-class FirstPart:
-    """What a system may know before the first scored event. Arrays are in replay order, (n,).
+class FirstPart(Stream):
+    """The stream before the split, all that a system may know before the first scored event.
 
     `scored` marks events that would count if this part were measured (tuning uses the last fifth of
     them); `entries_before[k]` are items announced before the ask of event k, `entries_after[k]` those
@@ -88,40 +123,14 @@ class FirstPart:
     keeps what one baseline's tuning has found for another that builds on it.
     """
 
-    user: Ints
-    item: Ints
-    time_ms: npt.NDArray[np.int64]
-    kind: npt.NDArray[np.uint8]
-    value: npt.NDArray[np.float32]
-    scenario: list[str | None]
     scored: npt.NDArray[np.bool_]
     entries_before: Mapping[int, list[int]]
     entries_after: Mapping[int, list[int]]
-    records: list[Item | None]
-    user_ids: list[str]
-    item_ids: list[str]
     id_rank: Ints
     repeats: bool
     consumes: npt.NDArray[np.bool_]
     seed: int
     notes: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """How many events there are."""
-        return len(self.user)
-
-    def event(self, number: int) -> Event:
-        """The event at a place of the stream."""
-        return Event(
-            number,
-            int(self.user[number]),
-            int(self.item[number]),
-            int(self.time_ms[number]),
-            int(self.kind[number]),
-            float(self.value[number]),
-            self.scenario[number],
-        )
 
     def interactions(self) -> Interactions:
         """The same events as data to train on, in replay order."""

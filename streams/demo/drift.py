@@ -19,7 +19,8 @@ from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.events import Kind
 from learner.evaluation.drift_world import Change, change_of, changed
-from learner.evaluation.plan import Stream, stream_from
+from learner.evaluation.plan import stream_from
+from learner.evaluation.system import Stream
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topics import Names

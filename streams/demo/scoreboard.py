@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.events import CONSUMPTION, INTEREST, KIND_OF_WORD
+from learner.data.times import DAY_MS
 from streams.wire.contract import Click, Recommendation
 
-DAY_MS = 86_400_000.0
 HALF_LIVES_MS = tuple(days * DAY_MS for days in (1 / 24, 0.25, 1, 4, 14, 45, 180, 1000, math.inf))
 
 

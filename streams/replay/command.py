@@ -36,8 +36,8 @@ from learner.evaluation.report import (
 )
 from learner.evaluation.system import System
 from streams.hot_path.policy import Policy
+from streams.replay.parts import PARTS, SAME, WITHOUT, Learn, part
 from streams.replay.releases import Releases
-from streams.replay.systems import PARTS, SAME, WITHOUT, Learn, part
 from streams.settings import Settings
 
 _REPEATS = {"yes": True, "no": False, "auto": None}

@@ -1,7 +1,7 @@
 """`nextclick simulate drift`: how soon Nextclick gets over a world that changes in mid-stream.
 
 Owns which systems are compared and what recovery means. The change is `learner.evaluation.drift_world`'s,
-the walk `learner.evaluation.replay`'s, the systems `replay_systems`'s.
+the walk `learner.evaluation.replay`'s, the systems `systems`'s.
 """
 
 import json

@@ -1,15 +1,14 @@
 """Nextclick and its parts as `learner.evaluation.replay` measures them: one class each, over one offline
 world.
 
-Owns which parts of Nextclick stand still or stand alone in a replay, and the controls that fill its slots
-for never-clicked items otherwise. Where a release comes from is `replay_releases`'s affair; what is asked
-and scored when is the harness's.
+Owns what of Nextclick may stand still or stand alone in a replay. Which of it goes by which name is
+`parts`'s, where a release comes from `releases`'s affair; what is asked and scored when is the harness's.
 """
 
 from collections import defaultdict
 from collections.abc import Callable
 from time import process_time
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
 from learner.evaluation.replay import PROPOSALS
-from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking, System
+from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.judging.metrics import LIST
 from learner.ranking.candidates import SOURCES, Asks
 from learner.text.cache import TextCache
@@ -30,10 +29,6 @@ from streams.wire.contract import Click
 
 Train = Callable[[FirstPart], str]
 """Makes a release from a first part, or finds the one made before; returns its folder."""
-
-Learn = Literal["none", "ranker", "periodic"]
-"""What goes on learning after the split besides users' states and signals: nothing, the ranker from lists
-that have been answered, or everything from time to time too."""
 
 AT_ONCE = 64  # clicks of the first part that are folded in one go
 _TEXTS = TextCache()  # several systems of one replay read the same texts
@@ -229,153 +224,3 @@ class Student(HotPath):
         """All items, by the student."""
         items, scores = self.offline.rank_all(*self._asker(ask))
         return Ranking(self._translated(items), scores)
-
-
-class ColdRandom(HotPath):
-    """Control: where Nextclick lists an item that nobody has clicked yet, any other such item stands."""
-
-    name = "cold_random"
-    _lists_as_served = False
-
-    def fit(self, first: FirstPart) -> None:
-        """As Nextclick."""
-        super().fit(first)
-        self.rng = np.random.default_rng(first.seed)
-
-    def rank(self, ask: Ask) -> Ranking:
-        """Nextclick's order with its slots for never-clicked items filled otherwise."""
-        items, scores = self._served(ask, self._ranked(ask))
-        ordered = items[np.argsort(-scores, kind="stable")]
-        slots = np.flatnonzero(self.never_clicked(ordered))
-        if len(slots):
-            ordered[slots] = self._fillers(ask, len(slots))
-        return Ranking.ordered(self._translated(ordered))
-
-    def never_clicked(self, items: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Which of the items, by the catalogue's numbers, nobody has clicked yet."""
-        return np.asarray(self.offline.world.signals.count[items] == 0)
-
-    def _fillers(self, ask: Ask, wanted: int) -> NDArray[np.int32]:
-        """That many different never-clicked items that the user may see."""
-        eligible, _ = self.offline.rank_all(*self._asker(ask))
-        return self.rng.choice(eligible[self.never_clicked(eligible)], wanted, replace=False)
-
-
-class ColdNoContent(ColdRandom):
-    """Control: the same slots, filled by the same models with all content taken from never-clicked items."""
-
-    name = "cold_no_content"
-
-    def fit(self, first: FirstPart) -> None:
-        """As Nextclick, and once more without content."""
-        super().fit(first)
-        self.blind = _Blind(lambda _: self._train(first), self.policy)
-        self.blind.fit(first)
-
-    def announce(self, item: int, record: Item | None, time_ms: int) -> None:
-        """An item enters both worlds."""
-        super().announce(item, record, time_ms)
-        self.blind.announce(item, record, time_ms)
-
-    def learn(self, event: Event, listed: bool) -> Ints | None:
-        """Both worlds learn; the list is by the mixed ranking."""
-        self.blind.learn(event, False)
-        return super().learn(event, listed)
-
-    def _fillers(self, ask: Ask, wanted: int) -> NDArray[np.int32]:
-        """Never-clicked items in the order of the ranker without content, then of the student without it."""
-        blind = self.blind
-        items, scores = blind._served(ask, blind._ranked(ask))
-        listed = items[np.argsort(-scores, kind="stable")]
-        every, scores = blind.offline.rank_all(*blind._asker(ask))
-        order = np.concatenate([listed, every[np.argsort(-scores, kind="stable")]])
-        order = order[blind.offline.world.signals.count[order] == 0]
-        _, first = np.unique(order, return_index=True)
-        ids, index = blind.offline.world.catalogue.ids, self.offline.world.catalogue.index
-        return np.array([index[ids[n]] for n in order[np.sort(first)][:wanted]], np.int32)
-
-
-class _Blind(HotPath):
-    """Nextclick with nothing known of what a never-clicked item is about."""
-
-    name = "blind"
-
-    def fit(self, first: FirstPart) -> None:
-        """Takes content and categories from the release; never-clicked items get the tail's mean vector."""
-        super().fit(first)
-        world = self.offline.world
-        release, catalogue = world.live.release, world.catalogue
-        self._clicked = set(first.item.tolist())
-        clicked = {first.item_ids[item] for item in self._clicked}
-        unknown = release.embed(np.zeros(release.manifest.dims.content, np.float32), [])
-        release.model.content[:] = 0.0
-        for number, item_id in enumerate(list(catalogue.ids)):
-            if item_id not in clicked and catalogue.available[number]:
-                catalogue.announce(_faceless(item_id, catalogue.records.get(number)))
-                release.model.vectors[number] = unknown
-                world.live.follow([number])
-
-    def announce(self, item: int, record: Item | None, time_ms: int) -> None:
-        """An item enters without its text and categories, unless it was clicked in the first part."""
-        if item not in self._clicked:
-            record = _faceless(self._first.item_ids[item], record)
-        super().announce(item, record, time_ms)
-
-    def _encoder(self, live: Live) -> ContentEncoder | None:  # noqa: ARG002
-        return None
-
-
-def _faceless(item_id: str, record: Item | None) -> Item:
-    return Item(item_id=item_id, published_at=record.published_at if record is not None else None)
-
-
-STATE = "nextclick_state"
-# What each mode of learning is compared with: the system that does all but the last of it.
-WITHOUT: dict[Learn, str] = {
-    "none": STATE, "ranker": "nextclick_signals", "periodic": "nextclick_signals"
-}  # fmt: skip
-_MAKERS: dict[str, Callable[[Train, Policy], System]] = {
-    "nextclick_frozen": lambda train, policy: HotPath(
-        train, policy, name="nextclick_frozen", state=False, signals=False
-    ),
-    STATE: lambda train, policy: HotPath(train, policy, name=STATE, signals=False),
-    "nextclick_signals": lambda train, policy: HotPath(train, policy, name="nextclick_signals"),
-    "ranker": lambda train, policy: HotPath(train, policy, name="ranker"),
-    "student": Student,
-    "cold_random": ColdRandom,
-    "cold_no_content": ColdNoContent,
-}
-# The same parts of a release whose student and ranker have learned from teachers and an ensemble too.
-DISTILLED = {"student_distilled": Student, "ranker_distilled": HotPath}
-PARTS = ("nextclick", "teacher", *_MAKERS, *DISTILLED)
-# With nothing beyond signals that learns, the whole is this part of it: it is not computed twice.
-SAME = {"nextclick_signals": "nextclick", "ranker": "nextclick"}
-
-
-def part(
-    name: str, train: Train, policy: Policy, learn: Learn = "none", minutes: float = 6.0,
-    distilled: Train | None = None,
-) -> Callable[[], System]:  # fmt: skip
-    """The maker of Nextclick or of a part of it.
-
-    `learn` is about `nextclick` itself alone, `minutes` about training teachers, or everything anew;
-    `distilled` trains for the parts that are.
-    """
-    if name in DISTILLED:
-        assert distilled is not None, f"{name} is of a release of its own"
-        return lambda: DISTILLED[name](distilled, policy, name=name)
-    if name == "teacher":
-        from streams.replay.teacher import TeacherAlone
-
-        return lambda: TeacherAlone(train, policy, minutes)
-    if name == "nextclick" and learn == "ranker":
-        from streams.replay.refreshed import Refreshed
-
-        return lambda: Refreshed(train, policy)
-    if name == "nextclick" and learn == "periodic":
-        from streams.replay.retrained import Retrained
-
-        return lambda: Retrained(train, policy, minutes)
-    if name == "nextclick":
-        return lambda: Nextclick(train, policy)
-    return lambda: _MAKERS[name](train, policy)

@@ -8,8 +8,7 @@ from onnx import TensorProto
 
 from learner.data.catalogue import Item
 from learner.data.events import Kind
-from learner.evaluation.plan import Stream
-from learner.evaluation.system import FirstPart
+from learner.evaluation.system import FirstPart, Stream
 from learner.ranking.features import FEATURES
 from learner.release.files import write_release
 from learner.release.live import Dims

@@ -12,10 +12,10 @@ from learner.evaluation.baselines import BASELINES, CONTROLS, baseline
 from learner.evaluation.baselines.memory import DAY_MS, HOUR_MS, Memory
 from learner.evaluation.baselines.pairs import PairTable, add_pairs
 from learner.evaluation.leaks import altered_future, leak
-from learner.evaluation.plan import Stream, plan
+from learner.evaluation.plan import plan
 from learner.evaluation.replay import play
 from learner.evaluation.report import report
-from learner.evaluation.system import Ask
+from learner.evaluation.system import Ask, Stream
 from learner.judging.metrics import hit
 
 pytestmark = pytest.mark.learner

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from learner.data.catalogue import Item
 from learner.data.events import Kind
 from learner.data.repeats import consuming_kinds, data_repeats, had_before
-from learner.evaluation.plan import DAY_MS, ReplayError, Stream, cut_sessions, plan
+from learner.data.times import DAY_MS
+from learner.evaluation.plan import ReplayError, cut_sessions, plan
 from learner.evaluation.replay import play
 from learner.evaluation.report import Learning, plot, report, table
-from learner.evaluation.system import Ranking
+from learner.evaluation.system import Ranking, Stream
 
 MINUTE_MS = 60_000
 

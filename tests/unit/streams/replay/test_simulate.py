@@ -8,8 +8,8 @@ import pytest
 from rich.progress import Progress
 
 from learner.evaluation.drift_world import change_of, changed
-from learner.evaluation.plan import Stream, plan
-from learner.evaluation.system import FirstPart
+from learner.evaluation.plan import plan
+from learner.evaluation.system import FirstPart, Stream
 from streams.replay import simulate as command
 from streams.replay.simulate import Run, Train, figures, recovery, simulate
 from streams.replay.systems import HotPath

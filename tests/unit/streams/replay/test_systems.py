@@ -15,8 +15,8 @@ from learner.evaluation.replay import play
 from learner.evaluation.system import Ask, Training
 from learner.release.live import read_manifest
 from streams.hot_path.policy import Policy
+from streams.replay.parts import PARTS, part
 from streams.replay.releases import ReplayReleaseError, check
-from streams.replay.systems import PARTS, part
 from tests.worlds.replay_world import EVENTS, ITEMS, POLICY, USERS, stream, untrained_release
 
 
@@ -38,7 +38,7 @@ def trainable(monkeypatch):
 
     torch.manual_seed(0)
     model = ranker_model([Ranker(np.zeros(len(FEATURES)), np.ones(len(FEATURES)), RankerConfig()).eval()])
-    monkeypatch.setattr("replay_world.ranker", lambda: model)
+    monkeypatch.setattr("tests.worlds.replay_world.ranker", lambda: model)
 
 
 def walked(system, made, until):
