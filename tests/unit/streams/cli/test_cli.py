@@ -6,28 +6,33 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 import typer
 from typer.testing import CliRunner
 
+from streams.cli import app
 from streams.cli.options import EVERYWHERE, FLAGS, takes_settings
 from streams.settings import Settings
 from tests.worlds.places import ROOT
 
-COMMANDS = (
-    "demo", "broker", "worker", "learner", "train", "replay", "load", "play", "watch", "recommend", "user",
-    "doctor", "settings", "schema", "topics create", "topics describe", "topics repair", "dead-letters list",
-    "dead-letters retry",
-)  # fmt: skip
-RELEASES = tuple(
-    f"releases {name}" for name in ("list", "show", "diff", "add", "promote", "rollback", "pin", "verify")
-)
-KAFKA = (
-    "worker", "learner", "load", "play", "watch", "recommend", "user", "doctor", "settings", "topics create",
-    "topics describe", "topics repair", "dead-letters list", "dead-letters retry",
-)  # fmt: skip
+TOGETHER = ("worker", "learner", "load", "play", "watch", "recommend", "user", "doctor", "settings")
+GROUPS = ("releases", "bench", "topics", "dead-letters")  # all of whose commands talk to Kafka
+
+
+def _commands(group: Any, name: str = "") -> Iterator[str]:
+    """Every command there is, as it is typed."""
+    if not hasattr(group, "commands"):
+        yield name.strip()
+    else:
+        for part, command in group.commands.items():
+            yield from _commands(command, f"{name} {part}")
+
+
+COMMANDS = tuple(_commands(typer.main.get_command(app)))
+KAFKA = tuple(name for name in COMMANDS if name in TOGETHER or name.split()[0] in GROUPS)
 
 
 def _nextclick(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -37,24 +42,62 @@ def _nextclick(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess
     )  # fmt: skip
 
 
-def _help_of(command: str) -> str:
-    from streams.cli import app
-
-    result = CliRunner().invoke(app, [*command.split(), "--help"])
-    assert result.exit_code == 0, result.output
+def _said(*arguments: str, code: int) -> str:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == code, result.output
     return result.output
 
 
-@pytest.mark.parametrize("command", COMMANDS + RELEASES)
+def test_all_commands_are_known_here() -> None:
+    assert {"demo", "tune", "releases events", "bench swap", "simulate drift", "topics repair"} <= {*COMMANDS}
+    assert {"worker", "releases add", "dead-letters retry"} <= {*KAFKA}
+    assert not {"demo", "broker", "train", "tune", "replay", "schema", "simulate drift"} & {*KAFKA}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
-    assert "Usage:" in _help_of(command)
+    usage, _, rest = _said(*command.split(), "--help", code=0).strip().partition("\n")
+    assert usage.startswith(f"Usage: nextclick {command} [OPTIONS]")
+    first = rest.split("\n\n")[0].strip()
+    assert first
+    assert not first.startswith("Options:")
 
 
-@pytest.mark.parametrize("command", KAFKA + RELEASES)
+@pytest.mark.parametrize("command", KAFKA)
 def test_whatever_talks_to_kafka_can_be_told_where_and_how(command: str) -> None:
-    text = _help_of(command)
+    text = _said(*command.split(), "--help", code=0)
     for flag in ("--bootstrap-servers", "--prefix", "--clock", "--config", "--set"):
         assert flag in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_wrong_option_is_one_line_that_names_it(command: str) -> None:
+    said = _said(*command.split(), "--teapot", code=2)
+    (line,) = [line for line in said.splitlines() if line.startswith("Error: ")]
+    assert "No such option: --teapot" in line
+    assert said.endswith(line + "\n")
+    assert f"Try 'nextclick {command} -h' for help." in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("teapot", "No such command 'teapot'"),
+        ("train", "Missing option '--interactions'"),
+        ("train --interactions none --out o", "'--interactions': file 'none' does not exist"),
+        ("train --time-budget soon", "'--time-budget': Input should be a valid number"),
+        ("tune --trials 0", "'--trials': Input should be greater than or equal to 1"),
+        ("replay --protocol guess", "'guess' is not one of 'prequential', 'leave-one-out'"),
+        ("worker --k many", "'--k': Input should be a valid integer"),
+        ("worker --set k", "--set: expected NAME=VALUE, got 'k'"),
+        ("recommend", "Missing argument"),
+        ("releases diff r-1", "Missing argument"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_says_what_was_expected(typed: str, says: str) -> None:
+    said = _said(*typed.split(), code=2)
+    assert says in said.splitlines()[-1]
+    assert "Traceback" not in said
 
 
 def test_help_imports_nothing_heavy() -> None:
