@@ -79,6 +79,7 @@ def tune(
     )  # fmt: skip
 
 
+# One argument for each flag, which is how typer takes them; from here on they are one object.
 @takes_settings("repeat_consumption", "diversity", "k", "log_level", kafka=False)
 def replay(
     settings: "Settings",
@@ -138,21 +139,22 @@ def replay(
 ) -> None:
     """Judge the system on recorded clicks: each is ranked before it is learned from."""
     from streams.replay import command
+    from streams.replay.wishes import Wishes
 
-    left_out = without.split(",") if without else []
-    if protocol == "leave-one-out":
-        command.run_leave_one_out(
-            interactions=interactions, items=items, without=left_out, seed=seed, systems=systems,
-            report_file=report,
-        )  # fmt: skip
-        return
-    command.run(
-        settings, interactions=interactions, items=items, split=split, seed=seed, seeds=seeds,
-        systems=systems, announce=announce, sessions_ms=_milliseconds(sessions),
-        learn=learn or ("none" if through == "kafka" else "ranker"),
-        through=through, without=left_out, release=release, report_file=report, plot_file=plot,
-        time_budget=time_budget,
+    wishes = Wishes(
+        interactions=interactions, items=items, without=_listed(without), split=split, seed=seed, seeds=seeds,
+        announce=announce, sessions_ms=_milliseconds(sessions), systems=_listed(systems),
+        learn=learn or ("none" if through == "kafka" else "ranker"), through=through, release=release,
+        time_budget=time_budget, report=report, plot=plot,
     )  # fmt: skip
+    if protocol == "leave-one-out":
+        command.run_leave_one_out(wishes)
+    else:
+        command.run(settings, wishes)
+
+
+def _listed(text: str | None) -> list[str]:
+    return text.split(",") if text else []
 
 
 def _milliseconds(text: str | None) -> int | None:

@@ -43,7 +43,8 @@ def drift(
     """
     from streams.replay import simulate as command
 
-    command.run(
-        settings, interactions=interactions, items=items, split=split, drift=at, seed=seed, seeds=seeds,
-        time_budget=time_budget, report_file=report, plot_file=plot,
+    wishes = command.Wishes(
+        interactions=interactions, items=items, split=split, drift=at, seed=seed, seeds=seeds,
+        time_budget=time_budget, report=report, plot=plot,
     )  # fmt: skip
+    command.run(settings, wishes)

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from learner.data.dataset import load_interactions, load_items
 from learner.evaluation.drift_world import change_of, changed
 from learner.evaluation.plan import Plan, plan, stream_from
 from learner.evaluation.replay import play
-from learner.evaluation.system import FirstPart, System
+from learner.evaluation.system import FirstPart, Stream, System
 from learner.judging.metrics import LIST
 from streams.hot_path.policy import Policy
+from streams.replay.bars import Tell, bars
 from streams.replay.releases import train
-from streams.replay.systems import HotPath
+from streams.replay.systems import HotPath, Train
 from streams.settings import Settings
 
 WINDOW = 2_000  # scored clicks that a hit rate is taken over
@@ -33,7 +33,6 @@ GROWTH = 0.2  # of the clicks until everything is trained anew
 RECOVERED = 0.95  # of the oracle's hit rate
 SYSTEMS = ("frozen", "state", "signals", "full", "oracle")
 
-Train = Callable[[FirstPart], str]
 Full = Callable[[Train, Policy], System]
 
 
@@ -76,67 +75,99 @@ def recovery(run: Run, oracle: Run, drift: int, end: int) -> int | None:
     return int(reached[0]) + 1 if len(reached) else None
 
 
-def run(
-    settings: Settings,
-    *,
-    interactions: Path,
-    items: Path | None,
-    split: float,
-    drift: float,
-    seed: int,
-    seeds: int,
-    time_budget: float,
-    report_file: Path | None,
-    plot_file: Path | None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """The flags of `nextclick simulate drift`; `split` and `drift` are shares of the stream."""
+
+    interactions: Path
+    items: Path | None
+    split: float
+    drift: float
+    seed: int
+    seeds: int
+    time_budget: float  # minutes, for each training
+    report: Path | None
+    plot: Path | None
+
+    def check(self) -> None:
+        """Raises SimulateError for what cannot be simulated, or written down afterwards."""
+        if not 0 < self.split < self.drift < 1:
+            raise SimulateError(f"--split {self.split} and --drift {self.drift}: need 0 < split < drift < 1")
+        for file in (self.report, self.plot):
+            if file is not None and not file.absolute().parent.is_dir():
+                raise SimulateError(f"{file}: there is no folder {file.parent}; make it first")
+
+    @property
+    def numbers(self) -> range:
+        """Every seed."""
+        return range(self.seed, self.seed + self.seeds)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What one seed has shown: every system's run over events [split, end), with the change at `drift`."""
+
+    runs: dict[str, Run]
+    split: int
+    drift: int
+    end: int
+
+
+def run(settings: Settings, wishes: Wishes) -> None:
     """Simulates, prints the table and writes report and plot."""
-    if not 0 < split < drift < 1:
-        raise SimulateError(f"--split {split} and --drift {drift}: need 0 < split < drift < 1")
-    for file in (report_file, plot_file):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise SimulateError(f"{file}: there is no folder {file.parent}; make it first")
+    wishes.check()
     console = Console(stderr=True)
-    data, records = load_interactions(interactions), load_items(items) if items else []
+    data = load_interactions(wishes.interactions)
+    records = load_items(wishes.items) if wishes.items else []
     policy = Policy(k=settings.k, exploration=0.0)
-    columns = (TextColumn("{task.description:>22}"), BarColumn(), TextColumn("{task.fields[text]}"))
-    results, curves = [], []
-    with (
-        tempfile.TemporaryDirectory(prefix="nextclick-simulate-") as scratch,
-        Progress(*columns, TimeElapsedColumn(), console=console) as progress,
-    ):
-        for number in range(seed, seed + seeds):
-            stream = stream_from(data, records, number)
-            at = int(drift * stream.size)
-            change = change_of(stream, at, number)
-            plans = [
-                plan(changed(stream, change, moment), split=split, seed=number, repeats=None)
-                for moment in (at, 0)  # the oracle has lived in the new world all along
-            ]
-            trainings = Trainings(Path(scratch) / str(number), time_budget, progress)
-            runs = simulate(plans[0], plans[1], policy, _learning(time_budget), trainings, progress)
-            results.append(figures(runs, plans[0].split, at, stream.size))
-            curves.append((runs, plans[0].split, at, stream.size))
-            progress.console.print(
-                f"seed {number}: {change.users:,} users swap tastes "
-                f"({' and '.join(change.genres) if change.genres else 'by chance'}), "
-                f"{change.items:,} items replaced"
-            )
-    told = {
-        "data": {"interactions": interactions.name, "items": items.name if items else None},
+    with tempfile.TemporaryDirectory(prefix="nextclick-simulate-") as scratch:
+        curves = [
+            _curve(stream_from(data, records, seed), seed, wishes, policy, Path(scratch) / str(seed), console)
+            for seed in wishes.numbers
+        ]
+    told = _told(wishes, [figures(each.runs, each.split, each.drift, each.end) for each in curves])
+    if wishes.report is not None:
+        wishes.report.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
+        console.print(f"report written to {wishes.report}")
+    if wishes.plot is not None:
+        draw(curves[0], wishes.plot)
+        console.print(f"plot written to {wishes.plot}")
+    Console().print(_table(told))
+
+
+def _curve(
+    stream: Stream, seed: int, wishes: Wishes, policy: Policy, scratch: Path, console: Console
+) -> Curve:
+    """One seed's simulation, told of while it goes on."""
+    at = int(wishes.drift * stream.size)
+    change = change_of(stream, at, seed)
+    old, new = (
+        plan(changed(stream, change, moment), split=wishes.split, seed=seed, repeats=None)
+        for moment in (at, 0)  # the oracle has lived in the new world all along
+    )
+    with bars(console, width=22) as tell:
+        trainings = Trainings(scratch, wishes.time_budget, tell)
+        runs = simulate(old, new, policy, _learning(wishes.time_budget), trainings, tell)
+    console.print(
+        f"seed {seed}: {change.users:,} users swap tastes "
+        f"({' and '.join(change.genres) if change.genres else 'by chance'}), {change.items:,} items replaced"
+    )
+    return Curve(runs, old.split, at, stream.size)
+
+
+def _told(wishes: Wishes, results: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The report."""
+    return {
+        "data": {
+            "interactions": wishes.interactions.name, "items": wishes.items.name if wishes.items else None,
+        },
         "protocol": {
-            "split": split, "drift": drift, "seeds": list(range(seed, seed + seeds)), "window": WINDOW,
+            "split": wishes.split, "drift": wishes.drift, "seeds": list(wishes.numbers), "window": WINDOW,
             "recovered_at": RECOVERED, "trained_anew_at_growth": GROWTH, "metric": f"hr@{LIST}",
         },
         "systems": mean(results),
         "by_seed": results,
     }  # fmt: skip
-    if report_file is not None:
-        report_file.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
-        console.print(f"report written to {report_file}")
-    if plot_file is not None:
-        draw(curves[0], plot_file)
-        console.print(f"plot written to {plot_file}")
-    Console().print(_table(told))
 
 
 def _learning(minutes: float) -> Full:
@@ -155,8 +186,8 @@ def _learning(minutes: float) -> Full:
 class Trainings:
     """A release for each first part, trained once; several systems of a seed share it."""
 
-    def __init__(self, folder: Path, budget_minutes: float, progress: Progress) -> None:
-        self.folder, self.budget_minutes, self.progress = folder, budget_minutes, progress
+    def __init__(self, folder: Path, budget_minutes: float, tell: Tell) -> None:
+        self.folder, self.budget_minutes, self.tell = folder, budget_minutes, tell
 
     def of(self, world: str) -> Train:
         """The training in a world: its release is made at the first call."""
@@ -164,19 +195,17 @@ class Trainings:
         def train_once(first: FirstPart) -> str:
             path = self.folder / world
             if not (path / "manifest.json").exists():
-                task = self.progress.add_task(f"train: {world} world", total=1.0, text="")
-
-                def tell(step: str, share: float, text: str) -> None:
-                    self.progress.update(task, completed=share, text=f"{step} {text}")
-
-                train(first, path, self.budget_minutes, tell)
+                train(
+                    first, path, self.budget_minutes,
+                    lambda step, share, text: self.tell(f"train: {world} world", share, f"{step} {text}"),
+                )  # fmt: skip
             return str(path)
 
         return train_once
 
 
 def simulate(
-    old: Plan, new: Plan, policy: Policy, full: Full, trainings: Trainings, progress: Progress
+    old: Plan, new: Plan, policy: Policy, full: Full, trainings: Trainings, tell: Tell
 ) -> dict[str, Run]:
     """Every system over its plan: `old` changes at the drift, `new` (the oracle's) has been so all along."""
     train, train_oracle = trainings.of("old"), trainings.of("new")
@@ -189,12 +218,10 @@ def simulate(
     }
     runs = {}
     for name, (make, world) in makers.items():
-        task = progress.add_task(name, total=1.0, text="")
+        # By the name here: the oracle is the full system, in another world.
         outcome = play(
-            make(), world,
-            lambda _, done, all_, task=task: progress.update(task, completed=done / all_, text=f"{done:,}"),  # type: ignore[misc]
+            make(), world, lambda _, done, all_, name=name: tell(name, done / all_, f"{done:,}")  # type: ignore[misc]
         )  # fmt: skip
-        progress.update(task, completed=1.0)
         runs[name] = Run(world.asked, (outcome.position < LIST).astype(np.float64))
     return runs
 
@@ -223,22 +250,21 @@ def mean(results: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     return told
 
 
-def draw(curve: tuple[dict[str, Run], int, int, int], file: Path) -> None:
+def draw(curve: Curve, file: Path) -> None:
     """Hit rates over time, one line a system, of the first seed."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    runs, split, drift, end = curve
     figure, axes = plt.subplots(figsize=(9, 5))
-    at = np.arange(split, end)
-    for name, each in runs.items():
-        rates = each.sliding(at, split)
+    at = np.arange(curve.split, curve.end)
+    for name, each in curve.runs.items():
+        rates = each.sliding(at, curve.split)
         rates[np.searchsorted(each.number, at, side="right") < WINDOW // 10] = np.nan  # too few to tell
         axes.plot(at, rates, label=name, linewidth=2.2 if name == "full" else 1.2)
-    axes.axvline(drift, color="grey", linestyle="--", linewidth=1)
-    axes.annotate("the world changes", (drift, axes.get_ylim()[1]), ha="right", va="top", rotation=90)
+    axes.axvline(curve.drift, color="grey", linestyle="--", linewidth=1)
+    axes.annotate("the world changes", (curve.drift, axes.get_ylim()[1]), ha="right", va="top", rotation=90)
     axes.set_xlabel("clicks")
     axes.set_ylabel(f"hit rate@{LIST} over the last {WINDOW:,} clicks")
     axes.legend(frameon=False)

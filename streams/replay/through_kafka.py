@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import numpy as np
 from kafka import TopicPartition
 
 from learner.data.catalogue import Item
-from learner.evaluation.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
+from learner.evaluation.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking, System
 from learner.release.live import read_release
 from learner.signals.record import FRONTIER
+from streams.broker.node import EmbeddedBroker
 from streams.replay.systems import Train, click_of
 from streams.settings import Settings
 from streams.transport import clients, topics
@@ -241,6 +243,26 @@ class _State(msgspec.Struct):
 class _Signal(msgspec.Struct):
     offsets: dict[str, int]
     vector: Any = None
+
+
+@contextmanager
+def through_kafka(settings: Settings, train: Train, folder: Path) -> Iterator[Callable[[], System]]:
+    """The maker of Nextclick behind a broker of its own, which ends with the block."""
+    made: list[ThroughKafka] = []
+    with EmbeddedBroker(folder / "broker", port=0, cache=settings.cache_dir) as broker:
+        reached = settings.model_copy(update={"bootstrap_servers": broker.bootstrap_servers})
+
+        def make() -> System:
+            for earlier in made:  # one seed after the other
+                earlier.close()
+            made.append(ThroughKafka(train, reached, folder / f"kafka-{len(made)}"))
+            return made[-1]
+
+        try:
+            yield make
+        finally:
+            for each in made:
+                each.close()
 
 
 _decode_list = msgspec.json.Decoder(Recommendation).decode

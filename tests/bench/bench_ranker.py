@@ -33,8 +33,8 @@ from learner.training.jobs import NEGATIVES, calibration_of, stage_job
 from streams.hot_path.policy import Policy
 from streams.hot_path.world import Ranked
 from streams.replay import releases
-from streams.replay.command import _loaded
 from streams.replay.systems import Nextclick
+from streams.replay.wishes import loaded
 
 PARTS = ("features", "positive", "mask", "items")
 SPLIT = 0.8
@@ -86,7 +86,7 @@ def make(data: Path, without: Sequence[str], folder: Path) -> None:
 
     train.stage_job = kept_job
     releases.cores = lambda: 1  # in this process, where the job above is
-    clicks, items = _loaded(data / "interactions.csv.gz", data / "items.csv.gz", without)
+    clicks, items = loaded(data / "interactions.csv.gz", data / "items.csv.gz", without)
     made = plan(stream_from(clicks, items, 0), split=SPLIT, seed=0)
     made_once = releases.Releases(
         folder / "release", MINUTES, 1, lambda step, share, text: print(step, text) if share == 1 else None

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from learner.models.student import Layer, Student, StudentConfig, scan
 from learner.models.student_training import retrieval_ndcg, train_model
 from learner.training.material import prepare
-from streams.replay.command import _loaded
+from streams.replay.wishes import loaded
 
 TRAINED, ASKED = 0.64, 0.8
 
@@ -150,7 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     without = [name for name in options.without.split(",") if name]
-    clicks, items = _loaded(options.data / "interactions.csv.gz", options.data / "items.csv.gz", without)
+    clicks, items = loaded(options.data / "interactions.csv.gz", options.data / "items.csv.gz", without)
     data = clicks.in_order(0)
     begin, end = int(TRAINED * len(data)), int(ASKED * len(data))
     material = prepare(data.at(slice(0, end)), items, 0, None)

@@ -5,14 +5,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from rich.progress import Progress
 
 from learner.evaluation.drift_world import change_of, changed
 from learner.evaluation.plan import plan
 from learner.evaluation.system import FirstPart, Stream
 from streams.replay import simulate as command
-from streams.replay.simulate import Run, Train, figures, recovery, simulate
-from streams.replay.systems import HotPath
+from streams.replay.simulate import Run, figures, recovery, simulate
+from streams.replay.systems import HotPath, Train
 from tests.worlds.replay_world import POLICY, stream, untrained_release
 
 
@@ -82,12 +81,12 @@ def test_every_system_plays_its_world(tmp_path: Path) -> None:
     worlds = [plan(changed(made, change, at), split=0.5) for at in (300, 0)]
     runs = simulate(
         *worlds, POLICY, lambda train, policy: HotPath(train, policy, name="full"), Untrained(),  # type: ignore[arg-type]
-        Progress(disable=True),
+        lambda *_: None,
     )  # fmt: skip
     assert tuple(runs) == command.SYSTEMS
     np.testing.assert_array_equal(runs["full"].hit, runs["signals"].hit)  # nothing more learns here
     assert (runs["frozen"].hit != runs["signals"].hit).any()
     told = figures(runs, worlds[0].split, 300, made.size)
     assert all(0 <= told[name]["before"] <= 1 for name in told)
-    command.draw((runs, worlds[0].split, 300, made.size), tmp_path / "plot.png")
+    command.draw(command.Curve(runs, worlds[0].split, 300, made.size), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
