@@ -5,7 +5,8 @@ sums up may be given as a second input, `summed` (B · C, W) float32: then featu
 columns before those by place, and much of the work is saved (`learner.ranking.own_items`). What that layer
 is made of comes out as further outputs, `LAYER`, which cost nothing where nobody asks for them.
 
-Knows nothing of release folders.
+A ranker is read back from the graph's constants, so that their names are part of a release's format. Knows
+nothing of release folders.
 """
 
 from collections.abc import Sequence
@@ -15,19 +16,15 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 from torch import Tensor
 
 from learner.models.cold_start import ColdStart
 from learner.models.ranker import LIMIT, Ranker, RankerConfig
+from learner.onnx_graph import FLOAT, Graph
 from learner.ranking.layout import Layout
 from learner.ranking.own_items import LAYER
 from learner.release.bundle import RANKER, ReleaseError
-
-OPSET = 20  # the first with Gelu; ONNX Runtime reads it since 1.17
-IR_VERSION = 9
-
-_Node = tuple[str, list[str], str]  # operator, inputs, output
 
 
 @torch.no_grad()
@@ -37,83 +34,33 @@ def ranker_model(rankers: Sequence[Ranker]) -> bytes:
     Their first layers stand side by side and their second layers block by block, so that several
     rankers over the same standardisation cost no more nodes than one.
     """
-    head, share = rankers[0], 1.0 / len(rankers)
+    head = rankers[0]
     for other in rankers[1:]:
         if not (torch.equal(other.mean, head.mean) and torch.equal(other.inverse, head.inverse)):
             raise ValueError(
                 "rankers can be averaged only over one standardisation: train them on the same lists"
             )
-    constants = {
-        # Folding the standardisation into the first weights would save two passes over the features and
-        # lose the digits of columns with a large mean: measured 2e-4 of a score, for 3 µs.
-        "mean": head.mean,
-        "inverse": head.inverse,
-        "low": torch.tensor(-LIMIT),
-        "high": torch.tensor(LIMIT),
-        "first": torch.cat([ranker.wide.weight[:, : head.alone] for ranker in rankers]).T,
-        "first_bias": torch.cat([ranker.wide.bias for ranker in rankers]),
-        "second": torch.block_diag(*[ranker.narrow.weight for ranker in rankers]).T,  # type: ignore[no-untyped-call]
-        "second_bias": torch.cat([ranker.narrow.bias for ranker in rankers]),
-        "last": torch.cat([ranker.out.weight for ranker in rankers], 1).T * share,
-        "skip": torch.stack([ranker.skip.weight[:, : head.alone] for ranker in rankers]).sum(0).T * share,
-        "bias": sum((ranker.out.bias for ranker in rankers), torch.zeros(1)) * share,
-        "backwards": torch.tensor([-1]),
-        "zero": torch.tensor([0]),
-        "two": torch.tensor([2]),
-        "three": torch.tensor([3]),
-    }
-    nodes = _made(
-        ("Shape", ["features"], "shape"),
-        ("Slice", ["shape", "two", "three"], "columns"),
-        ("Concat", ["backwards", "columns"], "flat"),
-        ("Reshape", ["features", "flat"], "rows"),
-    )
-    columns = "F" if head.places else len(head.mean)
-    inputs = [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "C", columns])]
-    outputs = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["B", "C"])]
-    layout = None if head.places is None else head.places.layout
-    if layout is None:
-        nodes += _made(
-            *_standardised("rows", "mean", "inverse", "alone"),
-            ("Gemm", ["alone", "first", "first_bias"], "a2"),
-            ("Gemm", ["alone", "skip", "bias"], "c2"),
-        )
+    graph = Graph()
+    for name, tensor in _weights(rankers).items():
+        graph.constant(tensor.detach().numpy(), name)
+    features = graph.input("features", FLOAT, ["B", "C", "F" if head.places else len(head.mean)])
+    graph.output("scores", FLOAT, ["B", "C"])
+    shape, two = graph.add("Shape", features), _number(graph, 2)
+    columns = graph.add("Slice", shape, two, _number(graph, 3))
+    rows = graph.add("Reshape", features, graph.add("Concat", _number(graph, -1), columns, axis=0))
+    if head.places is None:
+        alone = _standardised(graph, rows, "mean", "inverse")
+        wide = graph.add("Gemm", alone, "first", "first_bias")
+        skip = graph.add("Gemm", alone, "skip", "bias")
     else:
-        nodes += _with_places(rankers, constants)
-        width = constants["read"].shape[1]
-        inputs.append(helper.make_tensor_value_info("summed", TensorProto.FLOAT, ["R", width]))
-        own = layout.places * layout.columns
-        shapes: list[list[int]] = [[own], [own], [], [layout.columns, width], [width]]
-        outputs += [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in zip(LAYER, shapes, strict=True)
-        ]
-    nodes += _made(
-        ("Gelu", ["a2"], "a3"),
-        ("Gemm", ["a3", "second", "second_bias"], "b1"),
-        ("Gelu", ["b1"], "b2"),
-        ("Gemm", ["b2", "last", "c2"], "c3"),
-        ("Slice", ["shape", "zero", "two"], "lists"),
-    )
-    if head.cold_start is None:
-        nodes += _made(("Reshape", ["c3", "lists"], "scores"))
-    else:
-        nodes += _cold(head, head.cold_start, constants)
-    model = helper.make_model(
-        helper.make_graph(
-            nodes, "ranker", inputs, outputs,
-            [
-                numpy_helper.from_array(tensor.detach().contiguous().numpy(), name)
-                for name, tensor in constants.items()
-            ],
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="nextclick",
-    )  # fmt: skip
-    onnx.checker.check_model(model)
-    serialised: bytes = model.SerializeToString()
-    return serialised
+        width = sum(ranker.config.place_width for ranker in rankers)
+        alone, wide, skip = _with_places(graph, rows, head.places.layout, width)
+    narrow = graph.add("Gemm", graph.add("Gelu", wide), "second", "second_bias")
+    scores = graph.add("Gemm", graph.add("Gelu", narrow), "last", skip)
+    if head.cold_start is not None:
+        scores = _with_cold_start(graph, head.alone, rows, alone, scores)
+    graph.add("Reshape", scores, graph.add("Slice", shape, _number(graph, 0), two), out="scores")
+    return graph.model("ranker")
 
 
 def ranker_from_model(model: bytes) -> Ranker:
@@ -155,126 +102,114 @@ def ranker_from_model(model: bytes) -> Ranker:
     return ranker.eval()
 
 
-def _with_places(rankers: Sequence[Ranker], constants: dict[str, Tensor]) -> list[onnx.NodeProto]:
-    """Nodes from `rows` to what the first layer and the skip give, with a layer over own items.
-
-    The rankers' place layers stand side by side, and each one's first layer reads its own part of the sums.
-    Adds to the constants, and to those of the layers above what they read of the sums.
-    """
+def _weights(rankers: Sequence[Ranker]) -> dict[str, Tensor]:
+    """All that the graph holds of the rankers, by the names that it is read back by."""
     head, share = rankers[0], 1.0 / len(rankers)
-    places = [ranker.places for ranker in rankers if ranker.places is not None]
-    layout = places[0].layout
-    above = torch.block_diag(*[ranker.wide.weight[:, head.alone :] for ranker in rankers])  # type: ignore[no-untyped-call]
-    skip = torch.cat([ranker.skip.weight[:, head.alone :] for ranker in rankers], 1)
-    width = above.shape[1]
-    constants["first"] = torch.cat([constants["first"], above.T])
-    constants["skip"] = torch.cat([constants["skip"], skip.T * share])
-    constants |= {
-        "begin": torch.tensor([layout.begin]),
-        "end": torch.tensor([layout.width]),
-        "whole": torch.tensor([layout.begin + width]),
-        "axis": torch.tensor([1]),
-        "one": torch.tensor([1]),
-        "each": torch.tensor([-1, layout.columns]),
-        "there_shape": torch.tensor([-1, 1, layout.places]),
-        "read": torch.cat([part.read.weight for part in places]).T,
-        "read_bias": torch.cat([part.read.bias for part in places]),
-        "spoken_shape": torch.tensor([-1, layout.places, width]),
-        "summed": torch.zeros(0, width),  # where it is not given
-        "nothing": torch.tensor(0),
+    weights = {
+        # Folding the standardisation into the first weights would save two passes over the features and
+        # lose the digits of columns with a large mean: measured 2e-4 of a score, for 3 µs.
+        "mean": head.mean,
+        "inverse": head.inverse,
+        "low": torch.tensor(-LIMIT),
+        "high": torch.tensor(LIMIT),
+        "first": torch.cat([ranker.wide.weight[:, : head.alone] for ranker in rankers]).T,
+        "first_bias": torch.cat([ranker.wide.bias for ranker in rankers]),
+        "second": torch.block_diag(*[ranker.narrow.weight for ranker in rankers]).T,  # type: ignore[no-untyped-call]
+        "second_bias": torch.cat([ranker.narrow.bias for ranker in rankers]),
+        "last": torch.cat([ranker.out.weight for ranker in rankers], 1).T * share,
+        "skip": torch.stack([ranker.skip.weight[:, : head.alone] for ranker in rankers]).sum(0).T * share,
+        "bias": sum((ranker.out.bias for ranker in rankers), torch.zeros(1)) * share,
     }
-    computed = _made(
-        ("Slice", ["rows", "begin", "end", "axis"], "own"),
-        *_standardised("own", "own_mean", "own_inverse", "standardised"),
-        ("Reshape", ["standardised", "each"], "places"),
-        ("Gemm", ["places", "read", "read_bias"], "p1"),
-        ("Relu", ["p1"], "p2"),
-        ("Reshape", ["p2", "spoken_shape"], "spoken"),
-        ("Slice", ["places", "zero", "one", "axis"], "p3"),
-        ("Reshape", ["p3", "there_shape"], "there"),
-        ("MatMul", ["there", "spoken"], "p4"),  # the sum over the places there are
-        ("Squeeze", ["p4", "axis"], "computed"),
-    )
-    given = _made(("Identity", ["summed"], "given"))
-    return [
-        *_made(
-            *_parted("mean", "alone_mean", "zero", "begin"),
-            *_parted("inverse", "alone_inverse", "zero", "begin"),
-            *_parted("mean", "own_mean", "begin", "end"),
-            *_parted("inverse", "own_inverse", "begin", "end"),
-            *_parted("first", "first_alone", "zero", "begin"),
-            *_parted("first", "first_sums", "begin", "whole"),
-            *_parted("skip", "skip_alone", "zero", "begin"),
-            *_parted("skip", "skip_sums", "begin", "whole"),
-            *(
-                (("Identity", [name], told))
-                for name, told in zip(
-                    ("own_mean", "own_inverse", "high", "read", "read_bias"), LAYER, strict=True
-                )
-            ),
-            ("Slice", ["rows", "zero", "begin", "axis"], "raw"),
-            *_standardised("raw", "alone_mean", "alone_inverse", "alone"),
-            ("Size", ["summed"], "size"),
-            ("Equal", ["size", "nothing"], "missing"),
-        ),
-        helper.make_node(
-            "If",
-            ["missing"],
-            ["sums"],
-            then_branch=_branch("compute", computed, width),
-            else_branch=_branch("take", given, width),
-        ),
-        *_made(
-            ("Gemm", ["alone", "first_alone", "first_bias"], "a1"),
-            ("Gemm", ["sums", "first_sums", "a1"], "a2"),
-            ("Gemm", ["alone", "skip_alone", "bias"], "c1"),
-            ("Gemm", ["sums", "skip_sums", "c1"], "c2"),
-        ),
-    ]
+    if places := [ranker.places for ranker in rankers if ranker.places is not None]:
+        # The place layers stand side by side, and each one's first layer reads its own part of the sums.
+        above = torch.block_diag(*[ranker.wide.weight[:, head.alone :] for ranker in rankers])  # type: ignore[no-untyped-call]
+        skip = torch.cat([ranker.skip.weight[:, head.alone :] for ranker in rankers], 1)
+        layout, width = places[0].layout, above.shape[1]
+        weights["first"] = torch.cat([weights["first"], above.T])
+        weights["skip"] = torch.cat([weights["skip"], skip.T * share])
+        weights |= {
+            "read": torch.cat([part.read.weight for part in places]).T,
+            "read_bias": torch.cat([part.read.bias for part in places]),
+            "begin": torch.tensor([layout.begin]),
+            "each": torch.tensor([-1, layout.columns]),
+            "spoken_shape": torch.tensor([-1, layout.places, width]),
+        }
+    if head.cold_start is not None:
+        weights |= {
+            "cold_start": torch.from_numpy(head.cold_start.weights)[:, None],
+            "cold_rest": head.cold_order(head.cold_start)[1][None],
+            "known": torch.tensor([head.cold_start.known]),
+        }
+    return weights
 
 
-def _cold(head: Ranker, cold: ColdStart, constants: dict[str, Tensor]) -> list[onnx.NodeProto]:
-    """Nodes from `c3` to `scores`, with the order of those who have no own items."""
-    constants |= {
-        "cold_start": torch.from_numpy(cold.weights)[:, None],
-        "alone_columns": torch.tensor([head.alone]),
-        "cold_rest": head.cold_order(cold)[1][None],
-        "known": torch.tensor([cold.known]),
-        "beyond": torch.tensor([cold.known + 1]),
-        "second_axis": torch.tensor([1]),
-        "none": torch.tensor(0.0),
-    }
-    return _made(
-        *_parted("cold_start", "cold_alone", "zero", "alone_columns"),
-        ("Slice", ["rows", "known", "beyond", "second_axis"], "past"),
-        ("Equal", ["past", "none"], "unknown"),
-        ("Gemm", ["alone", "cold_alone", "cold_rest"], "d1"),
-        ("Where", ["unknown", "d1", "c3"], "d2"),
-        ("Reshape", ["d2", "lists"], "scores"),
+def _with_places(graph: Graph, rows: str, layout: Layout, width: int) -> tuple[str, str, str]:
+    """With a layer over own items that gives `width` sums.
+
+    Returns the columns before those by place, standardised, and what the first layer and the skip make.
+    """
+    summed = graph.input("summed", FLOAT, ["R", width])
+    graph.constant(np.zeros((0, width), np.float32), summed)  # where it is not given
+    zero, axis = _number(graph, 0), _number(graph, 1)
+    end, whole = _number(graph, layout.width), _number(graph, layout.begin + width)
+
+    def part(constant: str, begin: str, end: str) -> str:
+        """Rows of a constant: done once, when a session is made."""
+        return graph.add("Slice", constant, begin, end, zero)
+
+    own_mean, own_inverse = part("mean", "begin", end), part("inverse", "begin", end)
+    own = layout.places * layout.columns
+    shapes: list[list[int]] = [[own], [own], [], [layout.columns, width], [width]]
+    told = (own_mean, own_inverse, "high", "read", "read_bias")
+    for value, name, shape in zip(told, LAYER, shapes, strict=True):
+        graph.output(graph.add("Identity", value, out=name), FLOAT, shape)
+
+    sums = _sums(graph, rows, layout, own_mean, own_inverse, summed, width)
+    alone = graph.add("Slice", rows, zero, "begin", axis)
+    alone = _standardised(graph, alone, part("mean", zero, "begin"), part("inverse", zero, "begin"))
+    wide = graph.add("Gemm", alone, part("first", zero, "begin"), "first_bias")
+    skip = graph.add("Gemm", alone, part("skip", zero, "begin"), "bias")
+    return (
+        alone,
+        graph.add("Gemm", sums, part("first", "begin", whole), wide),
+        graph.add("Gemm", sums, part("skip", "begin", whole), skip),
     )
 
 
-def _standardised(value: str, mean: str, inverse: str, out: str) -> list[_Node]:
-    return [
-        ("Sub", [value, mean], f"{out}_centred"),
-        ("Mul", [f"{out}_centred", inverse], f"{out}_scaled"),
-        ("Clip", [f"{out}_scaled", "low", "high"], out),
-    ]
+def _sums(graph: Graph, rows: str, layout: Layout, mean: str, inverse: str, summed: str, width: int) -> str:
+    """What the layer over own items sums up: `summed` where it is given, else computed from the columns."""
+    zero, axis = _number(graph, 0), _number(graph, 1)
+    computed = Graph("computed_")
+    columns = computed.add("Slice", rows, "begin", _number(graph, layout.width), axis)
+    places = computed.add("Reshape", _standardised(computed, columns, mean, inverse), "each")
+    spoken = computed.add("Relu", computed.add("Gemm", places, "read", "read_bias"))
+    spoken = computed.add("Reshape", spoken, "spoken_shape")
+    there = computed.add("Slice", places, zero, axis, axis)
+    there = computed.add("Reshape", there, computed.constant(np.array([-1, 1, layout.places])))
+    sums = computed.add("MatMul", there, spoken)  # over the places there are
+    computed.output(computed.add("Squeeze", sums, axis), FLOAT, ["R", width])
+    given = Graph("given_")
+    given.output(given.add("Identity", summed), FLOAT, ["R", width])
+    missing = graph.add("Equal", graph.add("Size", summed), graph.constant(np.array(0)))
+    return graph.either(missing, computed, given)
 
 
-def _parted(constant: str, out: str, begin: str, end: str) -> list[_Node]:
-    """Rows of a constant: done once, when a session is made."""
-    return [("Slice", [constant, begin, end, "zero"], out)]
+def _with_cold_start(graph: Graph, columns: int, rows: str, alone: str, scores: str) -> str:
+    """The scores, but in the order of their own for those who have no own items."""
+    zero, axis = _number(graph, 0), _number(graph, 1)
+    weights = graph.add("Slice", "cold_start", zero, _number(graph, columns), zero)
+    known = graph.add("Slice", rows, "known", graph.add("Add", "known", axis), axis)
+    unknown = graph.add("Equal", known, graph.constant(np.array(0, np.float32)))
+    return graph.add("Where", unknown, graph.add("Gemm", alone, weights, "cold_rest"), scores)
 
 
-def _made(*nodes: _Node) -> list[onnx.NodeProto]:
-    attributes = {"Concat": {"axis": 0}}
-    return [helper.make_node(op, inputs, [output], **attributes.get(op, {})) for op, inputs, output in nodes]
+def _standardised(graph: Graph, value: str, mean: str, inverse: str) -> str:
+    scaled = graph.add("Mul", graph.add("Sub", value, mean), inverse)
+    return graph.add("Clip", scaled, "low", "high")
 
 
-def _branch(name: str, nodes: list[onnx.NodeProto], width: int) -> onnx.GraphProto:
-    out = helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, ["R", width])
-    return helper.make_graph(nodes, name, [], [out])
+def _number(graph: Graph, number: int) -> str:
+    return graph.constant(np.array([number], np.int64))
 
 
 def _part(arrays: dict[str, Any], name: str) -> NDArray[np.float32]:

@@ -11,17 +11,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from learner.data.events import Kind
 from learner.models.student import AVERSION_KEEP, AVERSION_KINDS, GAP_SCALE, Layer, Student
-
-OPSET = 20  # the first with Gelu; ONNX Runtime reads it since 1.17
-IR_VERSION = 9
+from learner.onnx_graph import FLOAT, INT64, Graph
 
 
 @dataclass(frozen=True)
@@ -57,106 +53,73 @@ def student_arrays(student: Student) -> StudentArrays:
     )
 
 
-class _Graph:
-    """Nodes and constants of a graph under construction; every method returns the output's name."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, array: NDArray[np.float32] | NDArray[np.int64]) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
-
-    def weight(self, tensor: torch.Tensor) -> str:
-        return self.constant(tensor.detach().numpy().astype(np.float32))
-
-    def add(self, op: str, *inputs: str, out: str = "", **attributes: object) -> str:
-        name = out or f"n{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [name], **attributes))
-        return name
-
-    def split(self, value: str, count: int) -> list[str]:
-        names = [f"n{len(self.nodes)}_{k}" for k in range(count)]
-        self.nodes.append(helper.make_node("Split", [value], names, axis=1, num_outputs=count))
-        return names
-
-    def linear(self, value: str, layer: torch.nn.Linear) -> str:
-        return self.add("Gemm", value, self.weight(layer.weight.T), self.weight(layer.bias))
-
-    def normalise(self, value: str, norm: torch.nn.LayerNorm) -> str:
-        weights = self.weight(norm.weight), self.weight(norm.bias)
-        return self.add("LayerNormalization", value, *weights, axis=-1, epsilon=norm.eps)
+def _weight(graph: Graph, tensor: torch.Tensor) -> str:
+    return graph.constant(tensor.detach().numpy().astype(np.float32))
 
 
-def _layer(graph: _Graph, layer: Layer, x: str, reads: str, state: str) -> tuple[str, str]:
-    update, candidate, gate = graph.split(graph.linear(x, layer.gates), 3)
+def _linear(graph: Graph, value: str, layer: torch.nn.Linear) -> str:
+    return graph.add("Gemm", value, _weight(graph, layer.weight.T), _weight(graph, layer.bias))
+
+
+def _normalised(graph: Graph, value: str, norm: torch.nn.LayerNorm) -> str:
+    weights = _weight(graph, norm.weight), _weight(graph, norm.bias)
+    return graph.add("LayerNormalization", value, *weights, axis=-1, epsilon=norm.eps)
+
+
+def _layer(graph: Graph, layer: Layer, x: str, reads: str, state: str) -> tuple[str, str]:
+    update, candidate, gate = graph.split(_linear(graph, x, layer.gates), 3)
     update = graph.add("Mul", graph.add("Sigmoid", update), reads)
     state = graph.add("Add", state, graph.add("Mul", update, graph.add("Sub", candidate, state)))
     gate = graph.add("Mul", gate, graph.add("Sigmoid", gate))
-    out = graph.linear(graph.add("Mul", state, gate), layer.out)
-    x = graph.normalise(graph.add("Add", x, out), layer.norm)
-    wide = graph.linear(graph.add("Gelu", graph.linear(x, layer.widen)), layer.narrow)
-    return graph.normalise(graph.add("Add", x, wide), layer.norm_wide), state
+    out = _linear(graph, graph.add("Mul", state, gate), layer.out)
+    x = _normalised(graph, graph.add("Add", x, out), layer.norm)
+    wide = _linear(graph, graph.add("Gelu", _linear(graph, x, layer.widen)), layer.narrow)
+    return _normalised(graph, graph.add("Add", x, wide), layer.norm_wide), state
 
 
 @torch.no_grad()
 def step_model(student: Student) -> bytes:
     """Return the step as a serialised ONNX model."""
     student.eval()
-    dim, layers = student.config.dim, len(student.layers)
-    graph = _Graph()
-    kinds = len(Kind)
-    *states, memory = graph.split("hidden", layers + 1)
+    dim, layers, kinds = student.config.dim, len(student.layers), len(Kind)
+    graph = Graph()
+    item_vector = graph.input("item_vector", FLOAT, ["B", dim])
+    kind = graph.input("kind", INT64, ["B"])
+    log_gap = graph.input("log_gap", FLOAT, ["B"])
+    value = graph.input("value", FLOAT, ["B"])
+    hidden = graph.input("hidden", FLOAT, ["B", student.hidden_size])
+    graph.output("hidden_after", FLOAT, ["B", student.hidden_size])
+    graph.output("user_vector", FLOAT, ["B", dim])
+
+    *states, memory = graph.split(hidden, layers + 1)
     axis = graph.constant(np.array([1], np.int64))
-    extra = [graph.add("Unsqueeze", name, axis) for name in ("log_gap", "value")]
+    extra = [graph.add("Unsqueeze", name, axis) for name in (log_gap, value)]
     scales = student.gap_value * torch.tensor([[GAP_SCALE], [1.0]])
     event = graph.add(
         "Gemm",
         graph.add("Concat", *extra, axis=1),
-        graph.weight(scales),
-        graph.add("Gather", graph.weight(student.kind_part[:kinds]), "kind"),
+        _weight(graph, scales),
+        graph.add("Gather", _weight(graph, student.kind_part[:kinds]), kind),
     )
-    x = graph.add("Add", graph.normalise("item_vector", student.norm_in), event)
-    reads = graph.add("Gather", graph.weight(student.reads[:kinds, None]), "kind")
+    x = graph.add("Add", _normalised(graph, item_vector, student.norm_in), event)
+    reads = graph.add("Gather", _weight(graph, student.reads[:kinds, None]), kind)
     after = []
     for layer, state in zip(student.layers, states, strict=True):
         x, state = _layer(graph, cast(Layer, layer), x, reads, state)
         after.append(state)
-    averse = torch.from_numpy(AVERSION_KINDS[:kinds, None].astype(np.float32))
-    push = graph.add("Gather", graph.weight(averse * F.softplus(student.push)), "kind")
-    length = graph.add("ReduceL2", "item_vector", axis, keepdims=1)
-    length = graph.add("Max", length, graph.constant(np.array([1e-6], np.float32)))
-    pushed = graph.add("Mul", "item_vector", graph.add("Div", push, length))
-    # START never comes here, so the memory always decays
-    kept = graph.add("Mul", memory, graph.constant(np.array([AVERSION_KEEP], np.float32)))
-    memory = graph.add("Add", kept, pushed)
+    memory = _aversion(graph, student, item_vector, kind, memory)
     graph.add("Sub", x, memory, out="user_vector")
     graph.add("Concat", *after, memory, out="hidden_after", axis=1)
-    size = student.hidden_size
-    floats = TensorProto.FLOAT
-    model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "student_step",
-            [
-                helper.make_tensor_value_info("item_vector", floats, ["B", dim]),
-                helper.make_tensor_value_info("kind", TensorProto.INT64, ["B"]),
-                helper.make_tensor_value_info("log_gap", floats, ["B"]),
-                helper.make_tensor_value_info("value", floats, ["B"]),
-                helper.make_tensor_value_info("hidden", floats, ["B", size]),
-            ],
-            [
-                helper.make_tensor_value_info("hidden_after", floats, ["B", size]),
-                helper.make_tensor_value_info("user_vector", floats, ["B", dim]),
-            ],
-            graph.constants,
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="nextclick",
-    )
-    onnx.checker.check_model(model)
-    serialised: bytes = model.SerializeToString()
-    return serialised
+    return graph.model("student_step")
+
+
+def _aversion(graph: Graph, student: Student, item_vector: str, kind: str, memory: str) -> str:
+    """The memory of what was pushed away, after the event."""
+    averse = torch.from_numpy(AVERSION_KINDS[: len(Kind), None].astype(np.float32))
+    push = graph.add("Gather", _weight(graph, averse * F.softplus(student.push)), kind)
+    length = graph.add("ReduceL2", item_vector, graph.constant(np.array([1], np.int64)), keepdims=1)
+    length = graph.add("Max", length, graph.constant(np.array([1e-6], np.float32)))
+    pushed = graph.add("Mul", item_vector, graph.add("Div", push, length))
+    # START never comes here, so the memory always decays
+    kept = graph.add("Mul", memory, graph.constant(np.array([AVERSION_KEEP], np.float32)))
+    return graph.add("Add", kept, pushed)

