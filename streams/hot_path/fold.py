@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from learner.data.events import KIND_OF_WORD, Kind
 from learner.data.inputs import log_gap
 from streams.hot_path.live import Live
-from streams.hot_path.user_states import UserStates, event_hash
+from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Outcome, Unsound, World
 from streams.wire.contract import Click
+from streams.wire.event_ids import event_hash
 from streams.wire.intake import Arrival
 
 

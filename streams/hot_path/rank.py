@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from learner.ranking.candidates import Asks, Candidates, propose
 from learner.ranking.features import KNOWN, Features, features
 from streams.hot_path import queries
-from streams.hot_path.user_states import Histories, UserStates
+from streams.hot_path.histories import Histories
+from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Ranked, World
 
 

@@ -17,9 +17,10 @@ from streams.hot_path.compose import compose
 from streams.hot_path.fold import fold
 from streams.hot_path.policy import draw_up
 from streams.hot_path.rank import ask, heeding, joined, rank_asks
-from streams.hot_path.user_states import UserStates, event_hash
+from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Fate, Outcome, Unsound, World
 from streams.wire.contract import Click, Request
+from streams.wire.event_ids import event_hash
 from streams.wire.intake import Arrival
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from learner.signals.state import Signals
 from streams.hot_path.recommend import recommend
-from streams.hot_path.user_states import UserStates, decode_state
+from streams.hot_path.state_record import decode_state
+from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import World
 from streams.wire.contract import Click, Request
 from streams.wire.intake import Arrival

@@ -14,9 +14,9 @@ from learner.data.catalogue import Catalogue
 from learner.data.events import INTEREST, KIND_OF_WORD, Kind
 from learner.signals.neighbours import WINDOW
 from learner.signals.state import Signals
-from streams.hot_path.user_states import DEDUPLICATED, event_hash
 from streams.wire.clock import Clock
 from streams.wire.contract import Click
+from streams.wire.event_ids import DEDUPLICATED, event_hash
 from streams.wire.intake import Misplaced, Refused, admit
 
 Normalised = Callable[[int, float], float]  # kind, value -> value on a common scale

@@ -163,7 +163,7 @@ def known_of(settings: Settings, user: str) -> dict[str, Any]:
 
     Raises UserUnknown where nothing is.
     """
-    from streams.hot_path.user_states import decode_state
+    from streams.hot_path.state_record import decode_state
     from streams.transport.changelog import EPOCH_HEADER
 
     names = Names(settings.prefix)

@@ -24,9 +24,10 @@ from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
 from streams.hot_path.rank import ask, candidates_of, rank_asks
 from streams.hot_path.recommend import recommend
-from streams.hot_path.user_states import UserStates, event_hash
+from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Outcome, Ranked, World
 from streams.wire.contract import Click
+from streams.wire.event_ids import event_hash
 from streams.wire.intake import Arrival
 
 if TYPE_CHECKING:

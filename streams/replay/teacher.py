@@ -20,8 +20,8 @@ from learner.models.teacher import TeacherConfig
 from learner.ranking.candidates import EPSILON
 from learner.signals.kernels import decay
 from learner.signals.settings import SignalSettings
+from streams.hot_path.histories import Histories
 from streams.hot_path.policy import Policy
-from streams.hot_path.user_states import Histories
 from streams.replay.systems import HotPath, Train
 
 

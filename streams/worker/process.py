@@ -32,7 +32,8 @@ from learner.release.files import read_manifest
 from streams.hot_path.live import MEASURED
 from streams.hot_path.recommend import calls_for_list
 from streams.hot_path.serving import Round, Serving
-from streams.hot_path.user_states import UserStates, decode_state
+from streams.hot_path.state_record import decode_state
+from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Fate, Outcome, World
 from streams.releases.events import Event, EventLog
 from streams.releases.events import folder_of as events_folder

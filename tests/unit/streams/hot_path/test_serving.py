@@ -11,6 +11,7 @@ from streams.hot_path.live import Live
 from streams.hot_path.pace import WINDOW, Pace
 from streams.hot_path.recommend import recommend
 from streams.hot_path.serving import PROBATION_CLICKS, PROBATION_SECONDS, Round, Serving
+from streams.hot_path.state_record import decode_state
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Outcome, World
 from streams.releases.canary import assign
@@ -107,8 +108,8 @@ def test_blocks_of_long_histories_survive_an_undo() -> None:
         recommend(part, states, ours.world, NOW, None)
         recommend(part, peaceful, theirs.world, NOW, None)
     assert encoded(states, ours.world) == encoded(peaceful, theirs.world)
-    blocks = states._blocks[states._blocks >= 0].tolist() + states._free_blocks
-    assert sorted(blocks) == list(range(len(states._items)))  # none lost, none given twice
+    blocks = states._blocks[states._blocks >= 0].tolist() + states._histories._free
+    assert sorted(blocks) == list(range(len(states._histories.items)))  # none lost, none given twice
 
 
 def test_a_canary_gets_its_users_and_no_list_is_mixed() -> None:
@@ -227,8 +228,6 @@ def test_releases_of_other_sizes_share_the_states() -> None:
     assert states.hidden[slot].tolist() == [1, 1, 1, 1, 0, 0]
     other = states.slot("w")
     states.stamp(other, "wide")
-    from streams.hot_path.user_states import decode_state
-
     catalogue = world()[0].catalogue
     assert len(decode_state(states.encode(slot, catalogue)).hidden_state()) == 4
     assert len(decode_state(states.encode(other, catalogue)).hidden_state()) == 6

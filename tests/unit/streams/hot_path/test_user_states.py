@@ -1,11 +1,18 @@
 """User states: what stays of a history, what is barred, and the way through the changelog."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
 from learner.data.events import Kind
-from streams.hot_path.user_states import HISTORY, UserStates, decode_state, event_hash
+from streams.hot_path.columns import Columns, column
+from streams.hot_path.histories import HISTORY
+from streams.hot_path.state_record import decode_state
+from streams.hot_path.user_states import UserStates
+from streams.wire.event_ids import event_hash
 
 HIDDEN, VECTOR = 8, 4
 
@@ -92,6 +99,79 @@ def test_a_state_survives_the_changelog(catalogue: Catalogue, events: int) -> No
     assert other.is_repeat(restored, event_hash(f"e{events - 1}"))
 
 
+def known_well() -> tuple[UserStates, int]:
+    """A user of whom everything is known that can be."""
+    states, slot = filled(300)
+    states.hidden[slot], states.vector[slot] = np.arange(1, HIDDEN + 1), np.arange(1, VECTOR + 1)
+    states.stamp(slot, "r-1")
+    states.applied[slot] = 77
+    return states, slot
+
+
+def field(states: UserStates, name: str, slot: int, catalogue: Catalogue) -> Any:
+    """What a field says of a user, in words that every worker shares; of a new user False."""
+    if name == "release":
+        return states.releases[states.release[slot]]
+    if name == "_blocks":
+        return [
+            array.tolist() for array in states._histories.read(states._blocks[slot], states._length[slot])
+        ]
+    if name == "_older":
+        older = states._older[slot]
+        return older is not None and sorted((catalogue.ids[mark >> 1], mark & 1) for mark in older.tolist())
+    value, (_, _, new) = getattr(states, name)[slot], states.columns[name]
+    return bool((value != new).any()) and value.tolist()
+
+
+@pytest.mark.parametrize("name", UserStates.columns)
+def test_every_field_is_undone_and_forgotten_and_survives_the_changelog(
+    name: str, catalogue: Catalogue
+) -> None:
+    """A field that this knows nothing of fails here: say above what it holds."""
+    states, slot = known_well()
+    known = field(states, name, slot, catalogue)
+    new = field(states, name, states.slot("v"), catalogue)
+    assert known
+    assert known != new
+
+    other = UserStates(HIDDEN, VECTOR)
+    other.slot("somebody")
+    restored = other.restore(decode_state(states.encode(slot, catalogue)), catalogue)
+    assert field(other, name, restored, catalogue) == known
+
+    checkpoint = states.checkpoint(["u"])
+    for n in range(300, 500):
+        states.append(slot, n, 1000 + n, Kind.HIDE, 0.0, n)
+    states.hidden[slot], states.vector[slot], states.applied[slot] = 0, 0, 78
+    states.stamp(slot, "r-2")
+    assert field(states, name, slot, catalogue) != known
+    states.undo(checkpoint)
+    assert field(states, name, slot, catalogue) == known
+
+    states.forget("u")
+    assert field(states, name, states.slot("w"), catalogue) == new
+
+
+def test_columns_grow_and_widen_and_come_back() -> None:
+    class Two(Columns):
+        wide: NDArray[np.float32] = column(np.float32, width=2, new=-1)
+        many: NDArray[np.object_] = column(object, new=None)
+
+    two, rows = Two(3), np.array([2, 0])
+    two.wide[2], two.many[2] = 5, np.array([7])
+    before = two.copied(rows)
+    two.grow(5)
+    two.widen("wide", 4)
+    assert two.wide.tolist() == [[-1] * 4, [-1] * 4, [5, 5, -1, -1], [-1] * 4, [-1] * 4]
+    two.wide[rows], two.many[2] = 9, np.array([8, 9])
+    two.bring_back(rows, before)
+    assert two.wide.tolist() == [[-1] * 4, [-1] * 4, [5, 5, -1, -1], [-1] * 4, [-1] * 4]
+    assert two.many.tolist() == [None, None, np.array([7]), None, None]
+    two.clear(2)
+    assert two.wide[2].tolist() == [-1] * 4
+    assert two.many.tolist() == [None] * 5
+
+
 def test_a_forgotten_users_room_is_used_again_and_is_clean() -> None:
     states, slot = filled(300)
     states.applied[slot] = 9
@@ -122,5 +202,5 @@ def test_memory_beyond_history_is_small() -> None:
         slot = states.slot(f"u{n}")
         for event in range(5):
             states.append(slot, event, event, Kind.CLICK, 0.0, event + 1)
-    per_user = [states.hidden, states.vector, states.applied, states.events, states._length, states._blocks]
+    per_user = [getattr(states, name) for name in states.columns]
     assert sum(array.nbytes for array in per_user) / len(states.applied) < 1500
