@@ -69,15 +69,22 @@ def test_a_tie_broken_by_one_user_does_not_pass() -> None:
     assert judge(lucky).outcome == "refused"
 
 
-def test_the_bound_refuses_an_equal_candidate_mostly_and_a_worse_one_nearly_always() -> None:
-    passed = 0
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        worse = trial(0.2, 0.2, seed=seed)
-        hits = rng.random(len(worse.user)) < 0.185  # 7.5 % worse, on other clicks
-        worse.candidate = np.where(hits, rng.integers(1, 11, len(hits)).astype(float), np.inf)
-        passed += judge(worse).outcome == "passed"
-    assert passed <= 3
+def test_an_equal_candidate_passes_by_luck_alone_a_worse_one_never_and_a_better_one_mostly() -> None:
+    """Candidates that find other clicks than the live release: its hits say nothing of theirs."""
+
+    def passed(chance: float) -> int:
+        outcomes = []
+        for seed in range(40):
+            judged = trial(0.2, 0.2, seed=seed)
+            rng = np.random.default_rng(1000 + seed)
+            hits = rng.random(len(judged.user)) < chance
+            judged.candidate = np.where(hits, rng.integers(1, 11, len(hits)).astype(float), np.inf)
+            outcomes.append(judge(judged).outcome)
+        return outcomes.count("passed")
+
+    assert passed(0.2) <= 4  # the lower bound holds in 95 of 100; 4 of 100 passed
+    assert passed(0.185) == 0
+    assert passed(0.24) >= 34  # 94 of 100
 
 
 @pytest.mark.parametrize(
