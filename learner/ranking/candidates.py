@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
+from learner.signals.heads import HEAD
 from learner.signals.kernels import decay, depth_of
-from learner.signals.neighbours import HEAD, WINDOW
+from learner.signals.pair_weights import WINDOW
 from learner.signals.state import Signals
 from learner.signals.toplists import NEWEST
 
@@ -140,7 +141,8 @@ def propose(
         signals.top_count, signals.depth_top[signals.depth_column[model.popular_now]],
         signals.depth_top_count[signals.depth_column[model.popular_now]],
         signals.newest, signals.newest_count, signals.marks,
-        pairs.before, pairs.before_item, pairs.before_weight, pairs.after, pairs.after_item, pairs.after_slot,
+        pairs.before.rows, pairs.before.item, pairs.before.weight, pairs.after.rows, pairs.after.item,
+        pairs.after.place,
         model.vectors, model.bias, model.content, model.prior_weight, model.popular_now, model.popular,
         out.items, out.source, out.because, out.ranks, out.count,
     )  # fmt: skip

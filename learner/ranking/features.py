@@ -34,7 +34,7 @@ from learner.ranking.candidates import (
 )
 from learner.ranking.layout import Layout
 from learner.signals.kernels import depth_of
-from learner.signals.neighbours import WINDOW
+from learner.signals.pair_weights import WINDOW
 from learner.signals.settings import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES
 from learner.signals.state import Signals
 
@@ -201,7 +201,8 @@ def features(
         signals.value_sum,
         signals.first_ms, signals.last_ms, signals.total,
         signals.top, signals.top_count, signals.marks[0], signals.places, signals.category_scratch,
-        pairs.before, pairs.before_item, pairs.before_weight, pairs.after, pairs.after_item, pairs.after_slot,
+        pairs.before.rows, pairs.before.item, pairs.before.weight, pairs.after.rows, pairs.after.item,
+        pairs.after.place,
         model.vectors, model.bias, model.content, model.prior_weight, model.popular_now, model.popular,
         model.ease_item, model.ease_weight, made.alone, made.own, made.pairs,
     )  # fmt: skip

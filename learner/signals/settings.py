@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.times import DAY_MS, HOUR_MS
-from learner.signals.neighbours import WINDOW
+from learner.signals.pair_weights import WINDOW
 
 HALF_LIVES = 8  # the features' number depends on it
 # A user's depth is how many events of interest came before, in classes that begin at these numbers: newcomers

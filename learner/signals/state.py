@@ -27,7 +27,8 @@ from learner.data.catalogue import Catalogue
 from learner.data.events import INTEREST
 from learner.data.times import YEAR_MS
 from learner.signals.kernels import count_click, depth_of, rank, rank_born, rank_depths
-from learner.signals.neighbours import WEIGHTS, Neighbours
+from learner.signals.neighbours import Neighbours
+from learner.signals.pair_weights import WEIGHTS
 from learner.signals.record import (
     FRONTIER,
     SignalError,

@@ -12,7 +12,7 @@ import numpy as np
 
 from learner.data.catalogue import Catalogue
 from learner.data.events import INTEREST, KIND_OF_WORD, Kind
-from learner.signals.neighbours import WINDOW
+from learner.signals.pair_weights import WINDOW
 from learner.signals.state import Signals
 from streams.wire.clock import Clock
 from streams.wire.contract import Click

@@ -16,7 +16,7 @@ from learner.data.catalogue import Catalogue, Item
 from learner.data.events import INTEREST, Kind
 from learner.ranking.candidates import EPSILON, Asks, Candidates
 from learner.signals.kernels import decay
-from learner.signals.neighbours import WINDOW
+from learner.signals.pair_weights import WINDOW
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
 from streams.hot_path.fold import prepare, reencode

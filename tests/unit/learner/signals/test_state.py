@@ -13,8 +13,9 @@ from learner.data.events import Kind
 from learner.data.times import DAY_MS
 from learner.ranking.candidates import ModelArrays, propose
 from learner.ranking.features import features
+from learner.signals.heads import HEAD
 from learner.signals.kernels import decay, depth_of
-from learner.signals.neighbours import HEAD, WINDOW
+from learner.signals.pair_weights import WINDOW
 from learner.signals.record import FRONTIER, SignalError
 from learner.signals.settings import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, SignalSettings
 from learner.signals.state import Signals
@@ -188,25 +189,27 @@ def test_the_head_holds_the_strongest_followers():
         if k % 1999 == 0:
             check_pairs(signals)
     check_pairs(signals)
-    assert (signals.neighbours.after[:, 1] > HEAD).any()
+    assert (signals.neighbours.after.rows[:, 1] > HEAD).any()
 
 
 def check_pairs(signals):
     """Rows after mirror rows before, and each head holds the strongest pairs."""
     pairs, followers = signals.neighbours, {}
+    before, after = pairs.before, pairs.after
     for item in range(signals.catalogue.size):
         for source, weights in zip(*pairs.row(item), strict=True):
             followers.setdefault(int(source), []).append((-weights[1], tie(signals.catalogue, item), item))
     for item in range(signals.catalogue.size):
         want = sorted(followers.get(item, []))
-        start, count, room = pairs.after[item].tolist()
+        start, count, room = after.rows[item].tolist()
         assert count == len(want) <= room
         assert set(pairs.followers(item).tolist()) == {j for _, _, j in want[:HEAD]}
         for k in range(start, start + count):
-            j, slot = pairs.after_item[k], pairs.after_slot[k]
-            assert pairs.before_item[pairs.before[j, 0] + slot] == item
-            assert pairs.before_place[pairs.before[j, 0] + slot] == k - start
-            assert pairs.after_key[k] == pairs.before_weight[pairs.before[j, 0] + slot, 1]
+            j = after.item[k]
+            slot = before.rows[j, 0] + after.place[k]
+            assert before.item[slot] == item
+            assert before.place[slot] == k - start
+            assert after.weight[k, 0] == before.weight[slot, 1]
     assert (signals.marks == -1).all()
 
 
@@ -290,7 +293,7 @@ def test_workers_end_with_the_learners_features(movies, neighbours):
     for each in (signals, worker, late, twice):
         check_pairs(each)
     if neighbours:
-        assert max(signals.neighbours.before[:, 1]) == neighbours
+        assert max(signals.neighbours.before.rows[:, 1]) == neighbours
     assert signals.reference[0] > 0
     ids, now = sorted(interactions.item_ids)[:600], signals.now_ms + 1000
     clicked = sorted(compacted)[:400]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from learner.data.catalogue import Catalogue
-from learner.signals.neighbours import WINDOW
+from learner.signals.pair_weights import WINDOW
 from learner.signals.record import FRONTIER
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
