@@ -155,11 +155,6 @@ class LiveRelease:
         numbers = np.fromiter(items, np.int64)
         self._stand_in(numbers[~self.own[numbers]])
 
-    def vector_for(self, item: int) -> Floats:
-        """Stand-in vector (D,): the mean of the item's categories, else that of rarely clicked items."""
-        vector: Floats = self._stand_ins(np.array([item]))[0]
-        return vector
-
     def set_vector(self, item: int, vector: Floats, content: Floats) -> None:
         """Takes the vector (D,) and content (T,) of an item that is newer than the release.
 
@@ -229,6 +224,7 @@ class LiveRelease:
             self.model.bias[numbers] = self._cold_bias
 
     def _stand_ins(self, numbers: NDArray[np.int64]) -> Floats:
+        """Vectors (n, D): the mean of an item's categories, else that of rarely clicked items."""
         names = self.catalogue.category_names
         if len(names) > len(self._category_row):
             rows = [self._category_of.get(name, -1) for name in names[len(self._category_row) :]]

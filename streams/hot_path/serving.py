@@ -129,12 +129,16 @@ class Serving:
         self._blamed.clear()
         outcomes: dict[int, Outcome] = {}
         everyone = range(len(work.arrivals))
-        for world in (self.canary, self.world if self.before is not None else None):
-            if world is None:
-                continue
-            places = [place for place in everyone if place not in outcomes]
-            if world is not self.world:
-                places = [place for place in places if self.world_of(work.arrivals[place].user_id) is world]
+        on_trial = [] if self.canary is None else [self.canary]
+        if self.before is not None:
+            on_trial.append(self.world)
+        for world in on_trial:
+            places = [
+                place
+                for place in everyone
+                if place not in outcomes
+                and (world is self.world or self.world_of(work.arrivals[place].user_id) is world)
+            ]
             if not places:
                 continue
             part = work.of(places)

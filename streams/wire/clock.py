@@ -7,7 +7,8 @@ the workers its clock through `signals`.
 
 from typing import Literal
 
-DAY_MS = 86_400_000
+from learner.data.times import DAY_MS
+
 # Further ahead than this, one event is taken for a mistake of its producer...
 LEAP_MS = 30 * DAY_MS
 # ...until as many users agree that time has gone on.

@@ -48,7 +48,7 @@ def admit(
     partitions: int,
     refuses: Callable[[int], str | None],
 ) -> Arrival | Refused | Misplaced:
-    """Judges one record of `clicks`, or of `requests`.
+    """Takes in one record of `clicks`, or of `requests`; where it is no arrival, says what it is.
 
     `refuses` is the clock's word on a timestamp: None, or why it cannot be.
     """
