@@ -17,17 +17,9 @@ from rich.console import Console
 from learner.evaluation.baselines import BASELINES, CONTROLS, baseline
 from learner.evaluation.leave_one_out import leave_one_out, leave_one_out_report
 from learner.evaluation.plan import Plan, plan, stream_from
+from learner.evaluation.reading import WIDE_TABLE, leave_one_out_table, plot, table
 from learner.evaluation.replay import Outcome, replay
-from learner.evaluation.report import (
-    MAIN,
-    WIDE_TABLE,
-    Learning,
-    Report,
-    leave_one_out_table,
-    plot,
-    report,
-    table,
-)
+from learner.evaluation.report import MAIN, Learning, Report, report
 from learner.evaluation.system import System
 from streams.hot_path.policy import Policy
 from streams.replay.bars import Tell, bars

@@ -1,7 +1,7 @@
 """`nextclick simulate drift`: how soon Nextclick gets over a world that changes in mid-stream.
 
-Owns which systems are compared and what recovery means. The change is `learner.evaluation.drift_world`'s,
-the walk `learner.evaluation.replay`'s, the systems `systems`'s.
+Owns which systems are compared, in which world. The change is `learner.evaluation.drift_world`'s, the walk
+`learner.evaluation.replay`'s, the systems `systems`'s, and what recovery means is `recovery`'s affair.
 """
 
 import json
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -24,13 +23,12 @@ from learner.evaluation.system import FirstPart, Stream, System
 from learner.judging.metrics import LIST
 from streams.hot_path.policy import Policy
 from streams.replay.bars import Tell, bars
+from streams.replay.recovery import RECOVERED, WINDOW, Curve, Run, figures, mean
 from streams.replay.releases import train
 from streams.replay.systems import HotPath, Train
 from streams.settings import Settings
 
-WINDOW = 2_000  # scored clicks that a hit rate is taken over
 GROWTH = 0.2  # of the clicks until everything is trained anew
-RECOVERED = 0.95  # of the oracle's hit rate
 SYSTEMS = ("frozen", "state", "signals", "full", "oracle")
 
 Full = Callable[[Train, Policy], System]
@@ -38,41 +36,6 @@ Full = Callable[[Train, Policy], System]
 
 class SimulateError(Exception):
     """The data or the options do not allow the simulation: says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Hits of one system: `number` (A,) of the scored events in the stream, `hit` (A,) 0 or 1."""
-
-    number: NDArray[np.intp]
-    hit: NDArray[np.float64]
-
-    def rate(self, start: int, end: int) -> float | None:
-        """Hit rate of the events in [start, end)."""
-        hits = self.hit[(self.number >= start) & (self.number < end)]
-        return float(hits.mean()) if len(hits) else None
-
-    def sliding(self, at: NDArray[np.intp], start: int) -> NDArray[np.float64]:
-        """Hit rate over the last `WINDOW` scored events before each event of `at`, none before `start`."""
-        since = np.searchsorted(self.number, start)
-        total = np.concatenate([[0.0], np.cumsum(self.hit)])
-        end = np.searchsorted(self.number, at, side="right")
-        begin = np.maximum(end - WINDOW, since)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            rates: NDArray[np.float64] = (total[end] - total[begin]) / (end - begin)
-        return np.where(end > begin, rates, np.nan)
-
-
-def recovery(run: Run, oracle: Run, drift: int, end: int) -> int | None:
-    """Clicks after the drift until the system's sliding hit rate is at 95 % of the oracle's, None if never.
-
-    Windows hold clicks after the drift alone, so it is `WINDOW` at least.
-    """
-    at = np.arange(drift, end)
-    ours, theirs = run.sliding(at, drift), oracle.sliding(at, drift)
-    full = np.searchsorted(run.number, at, side="right") - np.searchsorted(run.number, drift) >= WINDOW
-    reached = np.flatnonzero(full & (ours >= RECOVERED * theirs))
-    return int(reached[0]) + 1 if len(reached) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,16 +64,6 @@ class Wishes:
     def numbers(self) -> range:
         """Every seed."""
         return range(self.seed, self.seed + self.seeds)
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """What one seed has shown: every system's run over events [split, end), with the change at `drift`."""
-
-    runs: dict[str, Run]
-    split: int
-    drift: int
-    end: int
 
 
 def run(settings: Settings, wishes: Wishes) -> None:
@@ -224,30 +177,6 @@ def simulate(
         )  # fmt: skip
         runs[name] = Run(world.asked, (outcome.position < LIST).astype(np.float64))
     return runs
-
-
-def figures(runs: dict[str, Run], split: int, drift: int, end: int) -> dict[str, dict[str, Any]]:
-    """Of each system: hit rate before the drift and at the end, and the clicks that recovery took."""
-    told = {}
-    for name, each in runs.items():
-        last = each.number[-min(WINDOW, len(each.number))] if len(each.number) else end
-        told[name] = {
-            "before": each.rate(split, drift),
-            "after": each.rate(max(int(last), drift), end),
-            "recovery_clicks": recovery(each, runs["oracle"], drift, end),
-        }
-    return told
-
-
-def mean(results: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Means over seeds; recovery is None where one seed never recovers."""
-    told: dict[str, dict[str, Any]] = {}
-    for name in results[0]:
-        told[name] = {}
-        for figure in results[0][name]:
-            values = [result[name][figure] for result in results]
-            told[name][figure] = None if None in values else float(np.mean(values))
-    return told
 
 
 def draw(curve: Curve, file: Path) -> None:

@@ -12,8 +12,9 @@ from learner.data.events import Kind
 from learner.data.repeats import consuming_kinds, data_repeats, had_before
 from learner.data.times import DAY_MS
 from learner.evaluation.plan import ReplayError, cut_sessions, plan
+from learner.evaluation.reading import plot, table
 from learner.evaluation.replay import play
-from learner.evaluation.report import Learning, plot, report, table
+from learner.evaluation.report import Learning, report
 from learner.evaluation.system import Ranking, Stream
 
 MINUTE_MS = 60_000

@@ -9,8 +9,10 @@ import pytest
 from learner.evaluation.drift_world import change_of, changed
 from learner.evaluation.plan import plan
 from learner.evaluation.system import FirstPart, Stream
+from streams.replay import recovery as recovering
 from streams.replay import simulate as command
-from streams.replay.simulate import Run, figures, recovery, simulate
+from streams.replay.recovery import Curve, Run, figures, recovery
+from streams.replay.simulate import simulate
 from streams.replay.systems import HotPath, Train
 from tests.worlds.replay_world import POLICY, stream, untrained_release
 
@@ -56,7 +58,7 @@ def test_the_same_seed_draws_the_same_change() -> None:
 
 
 def test_recovery_counts_clicks_after_the_drift(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "WINDOW", 10)
+    monkeypatch.setattr(recovering, "WINDOW", 10)
     number = np.arange(100)
     oracle = Run(number, np.ones(100))
     slow = Run(number, np.where((number >= 20) & (number < 50), 0.0, 1.0))
@@ -88,5 +90,5 @@ def test_every_system_plays_its_world(tmp_path: Path) -> None:
     assert (runs["frozen"].hit != runs["signals"].hit).any()
     told = figures(runs, worlds[0].split, 300, made.size)
     assert all(0 <= told[name]["before"] <= 1 for name in told)
-    command.draw(command.Curve(runs, worlds[0].split, 300, made.size), tmp_path / "plot.png")
+    command.draw(Curve(runs, worlds[0].split, 300, made.size), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
