@@ -5,12 +5,8 @@ waits until the learner has told of it and the worker has stored its user's stat
 answered. What the lists say must be what the offline replay says; only the wire is another.
 """
 
-import os
-import subprocess
-import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +21,7 @@ from learner.release.live import read_release
 from learner.signals.record import FRONTIER
 from streams.broker.node import EmbeddedBroker
 from streams.replay.systems import Train, click_of
+from streams.runtime.fleet import Fleet
 from streams.settings import Settings
 from streams.transport import clients, topics
 from streams.transport.topics import Names
@@ -36,10 +33,6 @@ PROBE = b"how far have you read?"
 ANSWER_S = 120.0  # the learner reads its first text with a language model that takes this long to load
 
 FIRST_PART_S = 3600.0
-
-
-class ReplayKafkaError(Exception):
-    """A process of the replay ended or does not answer: names it and the end of its log."""
 
 
 class ThroughKafka:
@@ -55,10 +48,9 @@ class ThroughKafka:
         self.settings = settings.model_copy(
             update={"prefix": f"replay-{uuid.uuid4().hex[:8]}.", "partitions": 1, "clock": "stream"}
         )
-        self.folder = folder
+        self._fleet = Fleet(folder)
         self._train = train
         self._names = Names(self.settings.prefix)
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._lists: dict[str, list[str]] = {}  # by trigger
         self._applied: dict[str, int] = {}  # by user: offset in clicks
         self._sent: dict[str, int] = {}
@@ -150,31 +142,17 @@ class ThroughKafka:
 
     def close(self) -> None:
         """Ends the processes."""
-        for process in self._processes.values():
-            process.terminate()
-        for process in self._processes.values():
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._processes.clear()
+        self._fleet.close()
         if hasattr(self, "_producer"):
             self._producer.close(5)
             self._consumer.close()
 
     def _start(self, command: str, *flags: str, release: Path) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         settings = self.settings
-        with (self.folder / f"{command}.log").open("wb") as log:
-            self._processes[command] = subprocess.Popen(
-                [
-                    sys.executable, "-m", "streams", command, "--bootstrap-servers",
-                    settings.bootstrap_servers, "--prefix", settings.prefix, "--clock", "stream",
-                    "--data-dir", str(self.folder), "--release", str(release), *flags,
-                ],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=_with_path(os.environ),
-            )  # fmt: skip
+        self._fleet.start(
+            command, "--bootstrap-servers", settings.bootstrap_servers, "--prefix", settings.prefix,
+            "--clock", "stream", "--data-dir", str(self._fleet.folder), "--release", str(release), *flags,
+        )  # fmt: skip
 
     def _catch_up(self) -> None:
         """Waits, once, until all of the first part has been taken in."""
@@ -199,18 +177,13 @@ class ThroughKafka:
         return self._told >= offset and next(behind, None) is None
 
     def _wait(self, until: Callable[[], bool], what: str, seconds: float = ANSWER_S) -> None:
-        end = time.monotonic() + seconds
-        while not until():
-            self._read()
-            ended = [name for name, process in self._processes.items() if process.poll() is not None]
-            if ended or time.monotonic() > end:
-                name = ended[0] if ended else "worker"
-                log = self.folder / f"{name}.log"
-                lines = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-                raise ReplayKafkaError(
-                    f"waited for {what}; `nextclick {name}` {'ended' if ended else 'is silent'}. "
-                    f"Its log is {log}, and ends:\n{lines}"
-                )
+        def read_on() -> bool:
+            found = until()
+            if not found:
+                self._read()
+            return found
+
+        self._fleet.wait_for(read_on, what, seconds, every=0.0)
 
     def _read(self) -> None:
         for records in self._consumer.poll(200).values():
@@ -268,8 +241,3 @@ def through_kafka(settings: Settings, train: Train, folder: Path) -> Iterator[Ca
 _decode_list = msgspec.json.Decoder(Recommendation).decode
 _decode_state = msgspec.json.Decoder(_State).decode
 _decode_signal = msgspec.json.Decoder(_Signal).decode
-
-
-def _with_path(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment with this process's modules importable, wherever the command was started."""
-    return dict(environment) | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -1,12 +1,7 @@
 """Real processes on one prefix: everything as a user would start it."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +9,47 @@ from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from streams.runtime.fleet import Fleet
 from streams.settings import Settings
-from tests.worlds.places import ROOT
 
 START_MS = 893_000_000_000  # in the middle of ml-100k's second half
 TRAINED = 0.5  # of the recorded clicks; what comes later is live traffic
+
+
+class Topic:
+    """A topic's records, read on from its beginning by one consumer. For one thread."""
+
+    def __init__(self, bootstrap: str, name: str) -> None:
+        self.name = name
+        self._consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+        self._records: list[Any] = []
+        self._told = 0
+
+    def read(self) -> list[Any]:
+        """All records to its present end."""
+        consumer = self._consumer
+        if not consumer.assignment():
+            numbers = consumer.partitions_for_topic(self.name) or ()
+            places = [TopicPartition(self.name, number) for number in numbers]
+            if not places:
+                return []
+            consumer.assign(places)
+            consumer.seek_to_beginning(*places)
+        ends = consumer.end_offsets(list(consumer.assignment()))
+        while any(consumer.position(place) < end for place, end in ends.items()):
+            for some in consumer.poll(500).values():
+                self._records += some
+        return list(self._records)
+
+    def news(self) -> list[Any]:
+        """The records that no call of this has returned before."""
+        news = self.read()[self._told :]
+        self._told += len(news)
+        return news
+
+    def close(self) -> None:
+        """Ends the reading."""
+        self._consumer.close()
 
 
 class System:
@@ -27,8 +58,11 @@ class System:
     def __init__(self, settings: Settings, folder: Path, release: Path) -> None:
         self.settings, self.folder, self.release = settings, folder, release
         self.prefix, self.bootstrap = settings.prefix, settings.bootstrap_servers
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.fleet = Fleet(folder, lines=40)
         self.producer = KafkaProducer(bootstrap_servers=self.bootstrap, acks="all", linger_ms=1)
+        self._topics: dict[str, Topic] = {}
+        self._lists: dict[str, dict[str, Any]] = {}
+        self._states: dict[str, dict[str, Any]] = {}
 
     def start(
         self, command: str, *flags: str, name: str | None = None, env: dict[str, str] | None = None
@@ -39,58 +73,40 @@ class System:
             "worker": ("--release", str(self.release), "--exploration", "0"),
             "learner": ("--release", str(self.release)),
         }.get(command, ())
-        log = self.log(name).open("ab")
-        self.processes[name] = subprocess.Popen(
-            [
-                sys.executable, "-m", "streams", command, "--bootstrap-servers", self.bootstrap,
-                "--prefix", self.prefix, "--clock", self.settings.clock, "--data-dir", str(self.folder),
-                *own, *flags,
-            ],
-            stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **(env or {})},
+        self.fleet.start(
+            name, "--bootstrap-servers", self.bootstrap, "--prefix", self.prefix,
+            "--clock", self.settings.clock, "--data-dir", str(self.folder), *own, *flags,
+            command=command, env=env,
         )  # fmt: skip
         return name
 
-    def log(self, name: str) -> Path:
-        """The log file of a process."""
-        return self.folder / f"{name}.log"
-
     def said(self, name: str) -> str:
         """What a process has logged."""
-        return self.log(name).read_text(errors="replace") if self.log(name).exists() else ""
+        return self.fleet.said(name)
 
     def wait_for(self, what: Callable[[], Any], why: str, seconds: float = 90) -> Any:
-        """Waits until `what` returns something true; fails with the logs."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            found = what()
-            if found:
-                return found
-            time.sleep(0.05)
-        logs = "\n".join(f"--- {name}\n{self.said(name)[-4000:]}" for name in self.processes)
-        raise AssertionError(f"{why}: not within {seconds} s\n{logs}")
+        """Waits until `what` returns something true; fails with the logs, at once where a process ends."""
+        return self.fleet.wait_for(what, why, seconds, every=0.05)
 
     def kill(self, name: str) -> None:
         """kill -9."""
-        self.processes[name].send_signal(signal.SIGKILL)
-        self.processes.pop(name).wait()
+        self.fleet.kill(name)
 
     def stop(self, name: str, timeout: float = 40) -> int:
         """SIGTERM; returns the exit code."""
-        process = self.processes.pop(name)
-        process.terminate()
-        return process.wait(timeout)
+        return self.fleet.stop(name, timeout)
+
+    def ended(self, name: str, timeout: float = 60) -> int:
+        """The exit code of a process that ends by itself."""
+        self.fleet.children[name].process.wait(timeout)
+        return self.fleet.stop(name)
 
     def close(self) -> None:
         """Ends everything."""
         self.producer.close(5)
-        for process in self.processes.values():
-            process.terminate()
-        for process in self.processes.values():
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for topic in self._topics.values():
+            topic.close()
+        self.fleet.close()
 
     def topic(self, name: str) -> str:
         """A topic's full name."""
@@ -114,30 +130,14 @@ class System:
 
     def read(self, topic: str) -> list[Any]:
         """All records of a topic from its beginning to its present end."""
-        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False)
-        try:
-            numbers = consumer.partitions_for_topic(self.topic(topic)) or set()
-            if not numbers:
-                return []
-            places = [TopicPartition(self.topic(topic), number) for number in numbers]
-            consumer.assign(places)
-            consumer.seek_to_beginning(*places)
-            ends = consumer.end_offsets(places)
-            records = []
-            while any(consumer.position(place) < end for place, end in ends.items()):
-                for some in consumer.poll(500).values():
-                    records += some
-            return records
-        finally:
-            consumer.close()
+        return self._topic(topic).read()
 
     def lists(self) -> dict[str, dict[str, Any]]:
         """The first list of each trigger, by the trigger's id."""
-        found: dict[str, dict[str, Any]] = {}
-        for record in self.read("recommendations"):
+        for record in self._topic("recommendations").news():
             answer = json.loads(record.value)
-            found.setdefault(answer["trigger"]["id"], answer)
-        return found
+            self._lists.setdefault(answer["trigger"]["id"], answer)
+        return dict(self._lists)
 
     def answer(self, trigger: str, seconds: float = 60) -> dict[str, Any]:
         """Waits for the list of one trigger."""
@@ -154,11 +154,15 @@ class System:
 
     def states(self) -> dict[str, dict[str, Any]]:
         """The newest state of each user."""
-        return {
-            record.key.decode(): json.loads(record.value)
-            for record in self.read("user-states")
-            if record.value is not None
-        }
+        for record in self._topic("user-states").news():
+            if record.value is not None:
+                self._states[record.key.decode()] = json.loads(record.value)
+        return dict(self._states)
+
+    def _topic(self, name: str) -> Topic:
+        if name not in self._topics:
+            self._topics[name] = Topic(self.bootstrap, self.topic(name))
+        return self._topics[name]
 
 
 def ready(system: Any, name: str = "worker") -> None:
