@@ -28,7 +28,7 @@ def freshness(
     Needs worker and learner at work, clicks loaded, and no other traffic. Announces copies of the live
     release.
     """
-    from streams.operate import bench as measuring
+    from streams.operate import freshness as measuring
 
     with _spinner() as tick:
         found = measuring.freshness(settings, samples, tick)
@@ -49,11 +49,11 @@ def swap(
     Needs worker and learner at work and clicks loaded. Announces copies of the live release. Memory is
     that of the workers on this machine.
     """
-    from streams.operate import bench as measuring
+    from streams.operate import swaps as measuring
+    from streams.operate.processes import workers_here
 
     with _spinner() as tick:
-        workers = measuring.workers_here(settings.prefix)
-        found = measuring.swaps(settings, rate, swaps, every, workers, tick)
+        found = measuring.swaps(settings, rate, swaps, every, workers_here(settings.prefix), tick)
     _tell(found, report)
 
 

@@ -19,7 +19,7 @@ from learner.data.catalogue import Catalogue
 from learner.release.bundle import MANIFEST, Manifest, ReleaseError, release_id
 from learner.release.files import amend, bundle_sha256, read_manifest, read_release, verify_release
 from learner.release.live import LiveRelease
-from streams.releases.roles import PINNED, SHARE, RoleError, Roles, changed, enter, promote, take_back
+from streams.releases.roles import PINNED, SHARE, Roles, changed, enter, promote, take_back
 from streams.releases.store import ReleaseStore, StoreError, StoreUnreachable, cache_of, fetch, manifest_at
 from streams.releases.topic import announce, roles_now
 from streams.settings import Settings
@@ -264,9 +264,3 @@ def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
-
-
-__all__ = [
-    "Listed", "ReleasesError", "RoleError", "add", "difference", "folder_of",
-    "look_up", "overview", "pin", "promote_by_hand", "roll_back", "verify",
-]  # fmt: skip

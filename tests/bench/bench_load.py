@@ -16,11 +16,12 @@ import argparse
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from numpy.typing import NDArray
 from learner.data.dataset import Interactions, load_interactions
 from learner.data.ml100k import fetch_ml100k
 from streams.broker.node import EmbeddedBroker
+from streams.operate.processes import cpu_seconds
+from streams.runtime.fleet import NEXTCLICK, Fleet
 from streams.settings import Settings, load_settings
 from streams.transport import clients
 from streams.transport.topics import Names, create_missing
@@ -41,6 +44,7 @@ from streams.wire.partitioner import partition_of
 PAST = 0.8  # of the clicks are loaded as history
 LIST_BYTES = 1700  # of a list of ten with its reasons: what the floor answers with
 GRACE_SECONDS = 20.0  # for the last lists
+STARTS_SECONDS = 120.0
 
 
 @dataclass
@@ -106,7 +110,7 @@ class Load:
         due: dict[str, float] = {}
         created: dict[str, int] = {}
         reading = asyncio.create_task(self._read(consumer, due, created, measured))
-        before = {name: _cpu(pid) for name, pid in watched.items()}
+        before = {name: cpu_seconds(pid) for name, pid in watched.items()}
         began = time.perf_counter()
         count = int(rate * seconds)
         deliveries = []
@@ -124,7 +128,7 @@ class Load:
         end = time.perf_counter() + GRACE_SECONDS
         while len(measured.consumed) < count and time.perf_counter() < end:
             await asyncio.sleep(0.05)
-        measured.cpu_seconds = {name: _cpu(pid) - before[name] for name, pid in watched.items()}
+        measured.cpu_seconds = {name: cpu_seconds(pid) - before[name] for name, pid in watched.items()}
         reading.cancel()
         await consumer.stop()
         await producer.stop()
@@ -188,39 +192,6 @@ async def floor(settings: Settings) -> None:
                 await producer.send_batch(batch, names.recommendations, partition=place)
 
 
-def _cpu(pid: int) -> float:
-    """Processor seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-class Process:
-    """`nextclick COMMAND`, or the floor, until the block ends."""
-
-    def __init__(self, command: list[str], log: Path, ready: str) -> None:
-        self.command, self.log, self.ready = command, log, ready
-
-    def __enter__(self) -> int:
-        self.process = subprocess.Popen(self.command, stdout=self.log.open("wb"), stderr=subprocess.STDOUT)
-        end = time.monotonic() + 120
-        while self.ready not in self.log.read_text(errors="replace"):
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise SystemExit(f"{' '.join(self.command)} did not start:\n{self.log.read_text()[-3000:]}")
-            time.sleep(0.1)
-        return self.process.pid
-
-    def __exit__(self, *exc: object) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-
-
-def _nextclick(*args: str) -> list[str]:
-    return [sys.executable, "-m", "streams", *args]
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--release", type=Path, help="trained on the first four fifths; default: train one")
@@ -235,8 +206,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sides", default="floor,worker", help="what to measure")
     parser.add_argument("--report", type=Path, help="JSON file to write")
     parser.add_argument("--keep", type=Path, help="folder for logs and data, kept")
-    parser.add_argument("--floor-only", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--settings", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -251,74 +220,93 @@ def _say(name: str, row: dict[str, Any]) -> None:
 
 def main() -> None:
     """Runs the floor and the worker at each rate and prints both."""
-    options = _options()
-    if options.floor_only:
-        servers, prefix = options.settings.split(",", 1)
+    if sys.argv[1:2] == ["floor"]:  # as a child of this very program
+        servers, prefix = sys.argv[2:]
         asyncio.run(floor(load_settings(bootstrap_servers=servers, prefix=prefix)))
         return
+    options = _options()
     folder = options.keep or Path(tempfile.mkdtemp(prefix="nextclick-bench-"))
     folder.mkdir(parents=True, exist_ok=True)
     cache = load_settings().cache_dir
-    data_folder = options.data or fetch_ml100k(cache / "ml-100k")
-    clicks, items = (str(data_folder / name) for name in ("interactions.csv.gz", "items.csv.gz"))
-    release = options.release
-    if release is None:
-        release = folder / "release"
-        subprocess.run(
-            _nextclick("train", "--interactions", clicks, "--items", items, "--to", str(PAST),
-                       "--out", str(release), "--time-budget", "2"), check=True,
-        )  # fmt: skip
-    data = load_interactions(Path(clicks)).in_order(0)
-    rows = np.arange(int(PAST * len(data)), len(data))
-    if options.order == "shuffled":
-        rows = np.random.default_rng(0).permutation(rows)
-    rates = [float(rate) for rate in options.rates.split(",")]
-    found: dict[str, list[dict[str, Any]]] = {side: [] for side in options.sides.split(",")}
+    data = _Data.of(options.data or fetch_ml100k(cache / "ml-100k"), shuffled=options.order == "shuffled")
+    release = options.release or _trained(folder / "release", data)
+    found: dict[str, list[dict[str, Any]]] = {}
     with EmbeddedBroker(folder / "broker", port=0, cache=cache) as broker:
+        assert broker.process is not None
         for side in options.sides.split(","):
             settings = load_settings(
-                bootstrap_servers=broker.bootstrap_servers,
-                prefix=f"{side}.",
-                clock="stream",
+                bootstrap_servers=broker.bootstrap_servers, prefix=f"{side}.", clock="stream",
                 data_dir=folder / side,
-            )
+            )  # fmt: skip
             with clients.admin(settings) as admin:
                 create_missing(admin, settings)
-            common = ("--bootstrap-servers", settings.bootstrap_servers, "--prefix", settings.prefix)
-            load = Load(settings, data, rows)
-            if side == "floor":
-                command = [sys.executable, __file__, "--floor-only",
-                           "--settings", f"{settings.bootstrap_servers},{settings.prefix}"]  # fmt: skip
-                with Process(command, folder / "floor.log", "ready") as pid:
-                    asyncio.run(load.run(200, 3, {}))
-                    assert broker.process is not None
-                    watched = {"floor": pid, "broker": broker.process.pid, "load": os.getpid()}
-                    for rate in rates:
-                        found[side].append(asyncio.run(load.run(rate, options.seconds, watched)).row())
-                        _say(side, found[side][-1])
-                continue
-            subprocess.run(
-                _nextclick("load", "--interactions", clicks, "--items", items, "--to", str(PAST), *common),
-                check=True,
-            )
-            own = (*common, "--clock", "stream", "--release", str(release), "--data-dir", str(folder / side))
-            with (
-                Process(_nextclick("learner", *own), folder / "learner.log", "learner ready") as learner,
-                Process(_nextclick("worker", *own), folder / "worker.log", "partitions assigned") as worker,
-            ):
-                for _ in range(20):  # until history is folded in and everything is warm
-                    warm = asyncio.run(load.run(50, 4, {})).row()
-                    if warm["answered"] == warm["sent"] and warm["consumed_ms"]["p50"] < 50:
-                        break
-                assert broker.process is not None
-                watched = {
-                    "worker": worker, "learner": learner, "broker": broker.process.pid, "load": os.getpid(),
-                }  # fmt: skip
-                for rate in rates:
+            load = Load(settings, data.clicks, data.rows)
+            running = _floor(settings, folder, load) if side == "floor" else (
+                _nextclick(settings, folder, load, data, release)
+            )  # fmt: skip
+            found[side] = []
+            with running as processes:
+                watched = {**processes, "broker": broker.process.pid, "load": os.getpid()}
+                for rate in map(float, options.rates.split(",")):
                     found[side].append(asyncio.run(load.run(rate, options.seconds, watched)).row())
                     _say(side, found[side][-1])
     if options.report is not None:
         options.report.write_text(json.dumps(found, indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Recorded clicks, the files they and their items stand in, and which of them are the load."""
+
+    files: tuple[str, ...]  # flags of `nextclick`
+    clicks: Interactions
+    rows: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, folder: Path, *, shuffled: bool) -> "_Data":
+        file, items = folder / "interactions.csv.gz", folder / "items.csv.gz"
+        clicks = load_interactions(file).in_order(0)
+        rows = np.arange(int(PAST * len(clicks)), len(clicks))
+        if shuffled:
+            rows = np.random.default_rng(0).permutation(rows)
+        return cls(("--interactions", str(file), "--items", str(items), "--to", str(PAST)), clicks, rows)
+
+
+def _trained(out: Path, data: _Data) -> Path:
+    subprocess.run([*NEXTCLICK, "train", *data.files, "--out", str(out), "--time-budget", "2"], check=True)
+    return out
+
+
+@contextmanager
+def _floor(settings: Settings, folder: Path, load: Load) -> Iterator[dict[str, int]]:
+    """The floor at work and warm; its process id."""
+    with Fleet(folder, [sys.executable, __file__]) as fleet:
+        child = fleet.start("floor", settings.bootstrap_servers, settings.prefix)
+        fleet.wait_said(child, "ready", STARTS_SECONDS)
+        asyncio.run(load.run(200, 3, {}))
+        yield {"floor": child.pid}
+
+
+@contextmanager
+def _nextclick(
+    settings: Settings, folder: Path, load: Load, data: _Data, release: Path
+) -> Iterator[dict[str, int]]:
+    """Worker and learner at work and warm, with the past loaded; their process ids."""
+    common = ("--bootstrap-servers", settings.bootstrap_servers, "--prefix", settings.prefix)
+    subprocess.run([*NEXTCLICK, "load", *data.files, *common], check=True)
+    own = (
+        *common, "--clock", "stream", "--release", str(release), "--data-dir", str(settings.data_dir),
+    )  # fmt: skip
+    with Fleet(folder) as fleet:
+        children = {}
+        for name, words in (("learner", "learner ready"), ("worker", "partitions assigned")):
+            children[name] = fleet.start(name, *own)
+            fleet.wait_said(children[name], words, STARTS_SECONDS)
+        for _ in range(20):  # until history is folded in and everything is warm
+            warm = asyncio.run(load.run(50, 4, {})).row()
+            if warm["answered"] == warm["sent"] and warm["consumed_ms"]["p50"] < 50:
+                break
+        yield {name: child.pid for name, child in children.items()}
 
 
 if __name__ == "__main__":

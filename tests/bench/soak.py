@@ -9,9 +9,9 @@ does not hold. `tests/integration/worker/test_soak.py` runs the same in short.
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,8 +22,11 @@ import numpy as np
 
 from learner.data.ml100k import fetch_ml100k
 from streams.broker.node import EmbeddedBroker
-from streams.operate.bench import Answer, Probe, Traffic, copy_of_live, quantiles, rss_mb
+from streams.operate.bench import copy_of_live, quantiles
+from streams.operate.probe import Answer, Probe, Traffic
+from streams.operate.processes import rss_mb
 from streams.operate.releases import add
+from streams.runtime.fleet import NEXTCLICK
 from streams.settings import Settings, load_settings
 from tests.worlds.places import ROOT
 from tests.worlds.system import START_MS, System
@@ -113,8 +116,8 @@ class Happening:
     def _tick(self) -> None:
         self.traffic.now += 1000
         now = time.monotonic()
-        for name, process in self.system.processes.items():
-            megabytes = rss_mb([process.pid])
+        for name, child in self.system.fleet.children.items():
+            megabytes = rss_mb([child.pid])
             self.rss.setdefault(name, []).append((now, megabytes or 0.0))
 
     def _release(self) -> None:
@@ -158,11 +161,8 @@ def soak(system: System, plan: Plan, tell: Callable[[str], None] = lambda _: Non
     try:
         traffic = Traffic(watch, users, _items(system.release), START_MS, plan.rate)
         happening = Happening(system, plan, watch, traffic, tell)
-        sender = threading.Thread(target=traffic.run, daemon=True)
-        sender.start()
-        happening.run()
-        traffic.stop()
-        sender.join()
+        with traffic.going_on():
+            happening.run()
         tell(f"{len(traffic.sent)} clicks sent; waiting for the last lists")
         _wait_answered(traffic, watch)
         return _report(plan, happening)
@@ -278,12 +278,10 @@ def main() -> None:
 
 
 def _trained(folder: Path, cache: Path) -> Path:
-    import subprocess
-
     data, out = fetch_ml100k(cache / "ml-100k"), folder / "release"
     subprocess.run(
         [
-            sys.executable, "-m", "streams", "train", "--interactions", str(data / "interactions.csv.gz"),
+            *NEXTCLICK, "train", "--interactions", str(data / "interactions.csv.gz"),
             "--items", str(data / "items.csv.gz"), "--to", "0.8", "--out", str(out), "--time-budget", "1",
         ],
         check=True, cwd=ROOT,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from streams.broker.node import BrokerError, EmbeddedBroker, answers
@@ -126,29 +127,10 @@ def test_two_brokers_cannot_share_a_port_or_a_folder(broker: EmbeddedBroker, tmp
 
 def test_it_listens_on_the_loopback_interface_only(broker: EmbeddedBroker) -> None:
     assert broker.process is not None
-    listening = subprocess.run(
-        [sys.executable, "-c", _LISTENING, str(broker.process.pid)],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
+    listening = [
+        f"{socket.laddr.ip.removeprefix('::ffff:')}:{socket.laddr.port}"
+        for socket in psutil.Process(broker.process.pid).net_connections(kind="tcp")
+        if socket.status == psutil.CONN_LISTEN
+    ]
     assert f"127.0.0.1:{broker.port}" in listening
     assert all(address.startswith(("127.0.0.1:", "::1:")) for address in listening)
-
-
-# Addresses on which a process listens, from /proc: its sockets' inodes looked up in the tables of sockets.
-_LISTENING = """
-import os, pathlib, socket, struct, sys
-fds = pathlib.Path('/proc', sys.argv[1], 'fd')
-inodes = {os.readlink(fd)[8:-1] for fd in fds.iterdir() if os.readlink(fd).startswith('socket:[')}
-for table in ('tcp', 'tcp6'):
-    for line in pathlib.Path('/proc/net', table).read_text().splitlines()[1:]:
-        place, state, inode = line.split()[1], line.split()[3], line.split()[9]
-        if state == '0A' and inode in inodes:
-            host, port = place.split(':')
-            raw = b''.join(struct.pack('=I', int(host[n:n + 8], 16)) for n in range(0, len(host), 8))
-            if len(raw) == 16 and raw[:12] == bytes(10) + b'\\xff\\xff':
-                raw = raw[12:]
-            family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
-            print(f'{socket.inet_ntop(family, raw)}:{int(port, 16)}')
-"""

@@ -1,12 +1,11 @@
 """What a process does about its memory."""
 
 import gc
-import os
 import platform
 import weakref
-from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from streams.runtime.event_loop import freeze_heap, trim_heap
@@ -48,7 +47,7 @@ def test_what_was_left_out_and_is_garbage_goes_at_the_next_start() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library gives memory back by itself")
 def test_free_memory_goes_back_to_the_system() -> None:
     def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return psutil.Process().memory_info().rss
 
     trim_heap()
     # Small pieces come from the heap itself, and the last one keeps glibc from giving any back by itself.
