@@ -1,17 +1,34 @@
-"""What the demo shows: the figures as they come, one user followed by title, and a summary.
+"""What the demo shows: its steps, the figures as they come, one user followed by title, and a summary.
 
 Owns the look of the demo. Knows the scoreboard and messages, no processes and no Kafka.
 """
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Group
+from rich.console import Console, Group
+from rich.live import Live as Screen
 from rich.panel import Panel
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from streams.demo.drift import DriftWorld
 from streams.demo.scoreboard import Scoreboard
 from streams.wire.contract import Click, Recommendation
+
+
+@contextmanager
+def step(console: Console, title: str) -> Iterator[None]:
+    """One line of progress with its time."""
+    started = time.monotonic()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task(title, total=None)
+        yield
+    console.print(f"[green]✓[/] {title} [dim]{time.monotonic() - started:.1f} s[/]")
 
 
 @dataclass
@@ -52,6 +69,23 @@ class Follower:
         return {"for_you": "for this taste", "popular": "popular now", "new": "new", "explore": "a try"}.get(
             kind, kind
         )
+
+
+def show(
+    console: Console, board: Scoreboard, follower: Follower, expected: int, over: Callable[[], bool]
+) -> None:
+    """Draws the figures, `expected` clicks in all, until it is over."""
+    started, shown_at, shown_clicks, speed = time.monotonic(), time.monotonic(), 0, 0.0
+    with Screen(console=console, refresh_per_second=4, transient=False) as screen:
+        while True:
+            done, now = over(), time.monotonic()
+            if now - shown_at >= 1.0:
+                speed = (board.clicks - shown_clicks) / (now - shown_at)
+                shown_at, shown_clicks = now, board.clicks
+            screen.update(draw(board, follower, speed, expected, now - started))
+            if done:
+                return
+            time.sleep(0.2)
 
 
 def draw(board: Scoreboard, follower: Follower, speed: float, expected: int, seconds: float) -> Group:
@@ -107,3 +141,13 @@ def summary(board: Scoreboard, seconds: float) -> Panel:
             f"since then {now.hit_rate:.1%} ({now.popular_hit_rate:.1%})",
         )
     return Panel(table, title="summary")
+
+
+def said(world: DriftWorld) -> str:
+    """What happens at the change, for the user."""
+    change = world.change
+    who = f"of {change.genres[0]} and {change.genres[1]}" if change.genres else "drawn by chance"
+    return (
+        f"\n[bold]The world changes[/]: {change.users:,} users {who} swap tastes, {change.items:,} items are "
+        "replaced by new ones\n"
+    )

@@ -10,7 +10,8 @@ from learner.data.catalogue import Item
 from learner.data.dataset import Interactions, load_interactions
 from learner.data.events import Kind
 from streams.demo.drift import drift_world
-from streams.demo.scoreboard import DecayedPopularity, Scoreboard
+from streams.demo.popularity import DecayedPopularity
+from streams.demo.scoreboard import Scoreboard
 from streams.demo.screen import Follower, draw, summary
 from tests.worlds.messages import answer, click
 

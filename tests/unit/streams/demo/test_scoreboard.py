@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from streams.demo.scoreboard import DecayedPopularity, Scoreboard, best_half_life
+from streams.demo.popularity import DecayedPopularity, best_half_life
+from streams.demo.scoreboard import Scoreboard
 from tests.worlds.messages import answer, click
 
 

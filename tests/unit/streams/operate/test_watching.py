@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from streams.demo import show
-from streams.demo.scoreboard import DecayedPopularity, Scoreboard
+from streams.demo import watcher
+from streams.demo.popularity import DecayedPopularity
+from streams.demo.report import report
+from streams.demo.scoreboard import Scoreboard
 from streams.demo.screen import Follower
-from streams.demo.show import Demo
+from streams.demo.watcher import Watcher
 from streams.operate import watching
 from streams.settings import Settings
 from streams.traffic import loading
@@ -46,10 +48,11 @@ def test_bad_records_do_not_end_the_demo(monkeypatch: pytest.MonkeyPatch) -> Non
     settings = Settings(prefix="")
     records = [record(topic, value) for topic in ("clicks", "recommendations") for value in BAD]
     records += [record("clicks", CLICK), record("recommendations", LIST)]
-    monkeypatch.setattr(show, "follow", lambda *_: iter(records))
-    running, board = Demo(settings, None), Scoreboard(DecayedPopularity(1.0))  # type: ignore[arg-type]
-    show._watch(running, settings, board, Follower({}))
-    running.check()
+    monkeypatch.setattr(watcher, "follow", lambda *_: iter(records))
+    board = Scoreboard(DecayedPopularity(1.0))
+    watching_all = Watcher(settings, board, Follower({}))
+    watching_all.read()
+    watching_all.check()
     assert (board.clicks, board.lists) == (1, 1)
 
 
@@ -63,8 +66,8 @@ def test_the_report_has_null_for_what_was_not_measured() -> None:
     def refuse(word: str) -> None:
         raise AssertionError(word)
 
-    text = show.report(Scoreboard(DecayedPopularity(1.0)), "r-1", 1.04)
-    report = json.loads(text, parse_constant=refuse)
-    assert report["freshness_ms"] == {"p50": None, "p99": None}
-    assert report["hit_rate@10"] == {"nextclick": None, "popularity": None}
-    assert report["seconds"] == 1.0
+    text = report(Scoreboard(DecayedPopularity(1.0)), "r-1", 1.04)
+    told = json.loads(text, parse_constant=refuse)
+    assert told["freshness_ms"] == {"p50": None, "p99": None}
+    assert told["hit_rate@10"] == {"nextclick": None, "popularity": None}
+    assert told["seconds"] == 1.0
