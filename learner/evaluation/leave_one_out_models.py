@@ -18,8 +18,10 @@ from learner.data.events import Kind
 from learner.evaluation.leave_one_out import LeaveOneOut
 from learner.evaluation.system import Ints
 from learner.models.item_table import ItemContent
+from learner.models.next_item_loss import SoftTargets
+from learner.models.run import Run
 from learner.models.student import START, SequenceModel, Student, StudentConfig
-from learner.models.student_training import SoftTargets, train_model
+from learner.models.student_training import Check, train_model
 from learner.models.teacher import Teacher, TeacherConfig
 from learner.text.content import ContentEncoder
 
@@ -58,10 +60,10 @@ class SequenceScorer:
         )  # fmt: skip
         content = content_of(task, self._encoder)
         self.model = _build(content, self.config)
+        run = Run(self.seed, progress=self._progress, name=self.name)
         report = train_model(
-            self.model, log, len(log), {}, seed=self.seed, check=lambda _: validate(), checks=CHECKS,
-            progress=self._progress, soft=self.soft,
-        )  # fmt: skip
+            self.model, log, len(log), {}, run, soft=self.soft, check=Check(validate, CHECKS)
+        )
         self.validation = report.validation
 
     @torch.no_grad()

@@ -5,9 +5,7 @@ Distillation", Tang & Wang 2018): of each event the teachers' top items and soft
 them. The hard answers stay beside them: `SoftTargets.share` and `RankerConfig.soft_share` weigh the two.
 """
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,16 +14,13 @@ from numpy.typing import NDArray
 
 from learner.data.inputs import EventLog, ValueScale
 from learner.models.item_table import ItemContent
+from learner.models.next_item_loss import SoftTargets
+from learner.models.prior import Prior
 from learner.models.ranker import Ranker
-from learner.models.student import EventSequences, SequenceModel, StudentConfig, encode_histories
-from learner.models.student_training import (
-    Prior,
-    Progress,
-    SoftTargets,
-    TrainingReport,
-    train_model,
-    train_student,
-)
+from learner.models.run import Progress, Run
+from learner.models.sequences import EventSequences, encode_histories
+from learner.models.student import SequenceModel, StudentConfig
+from learner.models.student_training import TrainingReport, train_model, train_student
 from learner.models.teacher import Teacher, TeacherConfig
 from learner.ranking.lists import Lists
 
@@ -36,36 +31,42 @@ _RECURRENCE_SHARE = 0.2  # of the teachers' time, at most; it takes a sixth wher
 
 
 def train_teachers(
-    log: EventLog, stop: int, content: ItemContent, scale: ValueScale, config: StudentConfig, *,
-    seed: int = 0, transformer: TeacherConfig | None = None, budget_s: float = math.inf,
-    progress: Progress | None = None, clock: Callable[[], float] = time.perf_counter,
+    log: EventLog, stop: int, content: ItemContent, scale: ValueScale, config: StudentConfig,
+    run: Run | None = None, *, transformer: TeacherConfig | None = None,
 ) -> tuple[list[SequenceModel], list[TrainingReport]]:  # fmt: skip
     """A recurrence as the student's and a transformer, on the first `stop` events; a report for each.
 
     The mean of their scores is what teaches: stronger than either, since they err differently (docs/log.md).
     Both have the popularity prior of `config`.
     """
-    begun = clock()
+    run = run or Run()
+    begun = run.clock()
     recurrence, first = train_student(
-        log, stop, content, scale, config, seed=seed + _OTHER_SEED, budget_s=_RECURRENCE_SHARE * budget_s,
-        name="teacher/recurrence", progress=_between(0.0, _RECURRENCE_SHARE, progress), clock=clock,
+        log, stop, content, scale, config,
+        replace(
+            run, seed=run.seed + _OTHER_SEED, budget_s=_RECURRENCE_SHARE * run.budget_s,
+            name="teacher/recurrence", progress=_between(0.0, _RECURRENCE_SHARE, run),
+        ),
     )  # fmt: skip
     settings = replace(
         transformer or TeacherConfig(), prior_weight=config.prior_weight,
         prior_half_life_ms=config.prior_half_life_ms,
     )  # fmt: skip
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     reader = Teacher(content, settings)
     second = train_model(
-        reader, log, stop, scale, seed=seed, budget_s=max(budget_s - (clock() - begun), 0.0),
-        name="teacher/transformer", progress=_between(_RECURRENCE_SHARE, 1.0, progress), clock=clock,
+        reader, log, stop, scale,
+        replace(
+            run, budget_s=max(run.budget_s - (run.clock() - begun), 0.0),
+            name="teacher/transformer", progress=_between(_RECURRENCE_SHARE, 1.0, run),
+        ),
     )  # fmt: skip
     return [recurrence, reader], [first, second]
 
 
-def _between(begin: float, end: float, progress: Progress | None) -> Progress | None:
-    """Progress of a part that takes a longer work from share `begin` to share `end`."""
-    return progress and (lambda share, text: progress(begin + (end - begin) * share, text))
+def _between(begin: float, end: float, run: Run) -> Progress:
+    """Progress of a part that takes a longer run from share `begin` to share `end`."""
+    return lambda share, text: run.tell(begin + (end - begin) * share, text)
 
 
 @torch.no_grad()
@@ -98,8 +99,7 @@ def teacher_targets(
             own = torch.from_numpy(users[rows[part] - start]) @ table.T + teacher.bias
             scores += own / len(teachers)
         if prior is not None:
-            step = torch.from_numpy(rows[part]) // prior.every
-            scores += teachers[0].config.prior_weight * prior.log_popularity[step]
+            scores += teachers[0].config.prior_weight * prior.before(torch.from_numpy(rows[part]))
         scores[:, unseen] = -torch.inf
         for row, place in enumerate(wanted[part]):
             had = history[seq.begin[place] : place]

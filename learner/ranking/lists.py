@@ -1,15 +1,32 @@
 """Lists as the ranker learns from them: candidates' features and which candidate was clicked.
 
-Owns the shape of training lists and their thinning. The lists are made by the pipeline that serves
-them: `streams.recorded.collecting.collect`. Knows no torch and no models.
+Owns the shape of training lists, their thinning, and the words in which they are asked for. The lists are
+made by the pipeline that serves them: `streams.recorded.collecting.collect`. Knows no torch and no models.
 """
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which lists are to be made: at most `lists`, evenly spread, each of the answer and `negatives` others.
+
+    The others are drawn uniformly with `seed`. `budget_s` bounds the time by `clock`: fewer lists are made
+    where it is too short.
+    """
+
+    lists: int = 40_000
+    negatives: int = 100
+    seed: int = 0
+    budget_s: float = math.inf
+    clock: Callable[[], float] = time.perf_counter
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,13 @@
 package knows no streams.
 """
 
-import math
-import time
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.dataset import Interactions
-from learner.ranking.lists import Lists
+from learner.ranking.lists import Lists, Wanted
 from learner.release.live import LiveRelease
 
 
@@ -22,19 +19,14 @@ class Collect(Protocol):
 
     Signals and states know everything before each event and nothing after it; `live` must hold models
     trained on nothing later than `start`. Lists are made for scored events only (interest; no repeats
-    unless the release repeats). `lists` bounds their number (evenly spread) and `negatives` the
-    candidates kept beside the positive (drawn uniformly with `seed`), which bounds memory to
-    lists · (negatives + 1) · F numbers of half precision. Unanswered lists may be left out or have positive
-    -1.
-    `vectors` (stop - start, D) float32 are users' vectors before each event, where they have been computed.
-    `budget_s` bounds the time by `clock`: fewer lists are made where it is too short.
+    unless the release repeats). What is `wanted` bounds memory to lists · (negatives + 1) · F numbers of half
+    precision. Unanswered lists may be left out or have positive -1. `vectors` (stop - start, D) float32 are
+    users' vectors before each event, where they have been computed.
     """
 
     def __call__(
-        self, live: LiveRelease, data: Interactions, start: int, stop: int,
-        *, lists: int = 40_000, negatives: int = 100, seed: int = 0,
-        vectors: NDArray[np.float32] | None = None, budget_s: float = math.inf,
-        clock: Callable[[], float] = time.perf_counter,
+        self, live: LiveRelease, data: Interactions, start: int, stop: int, wanted: Wanted,
+        vectors: NDArray[np.float32] | None = None,
     ) -> Lists:  # fmt: skip
         """Return the lists."""
         ...

@@ -18,8 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from learner.models.run import Clock
+
 Context = TypeVar("Context")
-Clock = Callable[[], float]
 Tell = Callable[[str, float, str], None]
 """Called with a step's name, its finished share (0 to 1) and a short text."""
 

@@ -7,6 +7,7 @@ from its seed alone, so it does not matter which process does it. Lists are left
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,21 @@ from learner.models.calibration import Calibration
 from learner.models.cold_start import fit_cold_start
 from learner.models.distill import ensemble_scores, teacher_targets, train_teachers
 from learner.models.ease import EaseRows, ease_rows, items_within
-from learner.models.ranker import Ranker, train_ranker
-from learner.models.student import Student, StudentConfig, encode_histories
-from learner.models.student_training import (
-    SoftTargets,
-    TrainingReport,
-    retrieval_ndcg,
-    train_student,
-)
+from learner.models.next_item_loss import SoftTargets
+from learner.models.ranker import Ranker
+from learner.models.ranker_training import train_ranker
+from learner.models.retrieval import retrieval_ndcg
+from learner.models.run import Clock, Run
+from learner.models.sequences import encode_histories
+from learner.models.student import Student, StudentConfig
+from learner.models.student_training import TrainingReport, train_student
 from learner.ranking.features import FEATURES, LAYOUT
-from learner.ranking.lists import Lists
+from learner.ranking.lists import Lists, Wanted
 from learner.release.live import LiveRelease
 from learner.signals.settings import DEPTH_HALF_LIVES, SignalSettings
 from learner.training.collect import Collect
-from learner.training.crew import Clock, Tell
-from learner.training.material import Material, pack
+from learner.training.crew import Tell
+from learner.training.material import Material, Trained, pack
 from learner.training.settings import TrainingSettings
 from learner.training.time_plan import EASE_SHARE, Stage
 from learner.training.tuning import Tuning
@@ -77,7 +78,7 @@ def prior_job(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, b
     split = int(0.9 * len(data))
     student, _ = train_student(
         data, split, material.content, material.scale, replace(config, epochs=PRIOR_TRIAL_EPOCHS),
-        seed=shared.seed, budget_s=budget_s, clock=clock,
+        Run(shared.seed, budget_s, clock, name="student"),
     )  # fmt: skip
     score = retrieval_ndcg(student, data, split, len(data), material.scale, limit=1000)
     tell("prior", 0.5, f"weight {config.prior_weight}: NDCG@10 {score:.4f}")
@@ -92,16 +93,18 @@ def stage_job(
 
     Returns the folder where they are, and their number.
     """
-    student, _ = _student(shared, tell, clock, config, stage.start, f"student {stage.name}", student_s)
+    run = Run(shared.seed, max(student_s, 0.0), clock, partial(tell, f"student {stage.name}"), name="student")
+    student, _ = _student(shared, config, stage.start, run)
     material, data = shared.material, shared.material.data
     begun = clock()
     tell(f"lists {stage.name}", 0.0, f"up to {stage.lists:,}")
-    bundle = pack("r-stage", material, student, None, shared.ease(stage.start), shared.seed, {})
+    bundle = pack("r-stage", material, Trained(student, shared.ease(stage.start)), seed=shared.seed)
     vectors = encode_histories(student, data, material.scale, start=stage.start, stop=stage.stop)
     found = shared.collect(
         LiveRelease(bundle, Catalogue()), data.at(slice(stage.begin, None)), stage.start - stage.begin,
-        stage.stop - stage.begin, lists=stage.lists, negatives=NEGATIVES, seed=shared.seed, vectors=vectors,
-        budget_s=max(lists_s - (clock() - begun), 0.5 * lists_s), clock=clock,
+        stage.stop - stage.begin,
+        Wanted(stage.lists, NEGATIVES, shared.seed, max(lists_s - (clock() - begun), 0.5 * lists_s), clock),
+        vectors,
     ).answered()  # fmt: skip
     assert found.items is not None, "collecting keeps the candidates' numbers"
     folder = shared.scratch / f"lists-{stage.name}"
@@ -124,10 +127,9 @@ def final_job(
     soft = None
     if shared.settings.distil:
         soft = _taught(shared, tell, clock, config, TEACHER_SHARE * (budget_s - (clock() - begun)))
-    left = budget_s - (clock() - begun)
-    student, trained = _student(
-        shared, tell, clock, config, len(data), "student", left, shared.writer(), soft=soft
-    )
+    left = max(budget_s - (clock() - begun), 0.0)
+    run = Run(shared.seed, left, clock, partial(tell, "student"), shared.writer(), "student")
+    student, trained = _student(shared, config, len(data), run, soft)
     figures = {
         "steps": trained.steps,
         "epochs": round(trained.epochs, 2),
@@ -149,12 +151,12 @@ def ranker_job(
     """
     lists = Lists.join([_lists_in(folder) for folder in folders]) if folders else _no_lists()
     soft = ensemble_scores(ensemble, lists) if ensemble else None
+    run = Run(
+        shared.seed + number, budget_s, clock, partial(tell, "ranker"), shared.writer(), f"ranker/{number}"
+    )
     ranker, trained = train_ranker(
-        lists, shared.settings.ranker, seed=shared.seed + number, start=_blend(shared.material.tuning),
-        layout=LAYOUT, soft=soft, budget_s=budget_s, clock=clock,
-        progress=lambda share, text: tell("ranker", share, text),
-        writer=shared.writer(), name=f"ranker/{number}",
-    )  # fmt: skip
+        lists, shared.settings.ranker, run, soft=soft, start=_blend(shared.material.tuning), layout=LAYOUT
+    )
     if number == 0 and len(lists):  # the others read the same lists, and an average has the first one's
         material, deviation = shared.material, (1 / ranker.inverse).numpy()
         begin = newcomers_order(material.signals, material.tuning.popular_now, deviation)
@@ -184,25 +186,22 @@ def calibration_of(folders: Sequence[Path], rankers: Sequence[Ranker], items: in
 
 
 def _student(
-    shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, stop: int, name: str, budget_s: float,
-    writer: Any = None, soft: SoftTargets | None = None,
-) -> tuple[Student, TrainingReport]:  # fmt: skip
+    shared: Shared, config: StudentConfig, stop: int, run: Run, soft: SoftTargets | None = None
+) -> tuple[Student, TrainingReport]:
     material = shared.material
-    trained = train_student(
-        material.data, stop, material.content, material.scale, config, seed=shared.seed,
-        budget_s=max(budget_s, 0.0), clock=clock, writer=writer, soft=soft,
-        progress=lambda share, text: tell(name, share, text),
-    )  # fmt: skip
-    tell(name, 1.0, f"loss {trained[1].loss:.3f} after {trained[1].epochs:.1f} epochs")
-    return trained
+    student, report = train_student(
+        material.data, stop, material.content, material.scale, config, run, soft=soft
+    )
+    run.tell(1.0, f"loss {report.loss:.3f} after {report.epochs:.1f} epochs")
+    return student, report
 
 
 def _taught(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float) -> SoftTargets:
     """What teachers, trained for it, say of all clicks."""
     material, data = shared.material, shared.material.data
     teachers, reports = train_teachers(
-        data, len(data), material.content, material.scale, config, seed=shared.seed,
-        budget_s=max(budget_s, 0.0), clock=clock, progress=lambda share, text: tell("teacher", share, text),
+        data, len(data), material.content, material.scale, config,
+        Run(shared.seed, max(budget_s, 0.0), clock, partial(tell, "teacher")),
     )  # fmt: skip
     tell("teacher", 1.0, " and ".join(f"{report.epochs:.1f}" for report in reports) + " epochs")
     return teacher_targets(teachers, data, len(data), material.scale)

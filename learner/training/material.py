@@ -5,7 +5,7 @@ of a bundle from trained models. Does not know how long anything takes.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -27,8 +27,8 @@ from learner.models.student_export import step_model, student_arrays
 from learner.ranking.features import FEATURES
 from learner.release.live import Arrays, Bundle, Dims, EncoderCard, Manifest, Window, mean_vectors
 from learner.signals.settings import SignalSettings
-from learner.text.cache import TextCache
 from learner.text.content import DIMENSIONS, ContentEncoder, text_of
+from learner.training.options import TrainingOptions
 from learner.training.tuning import Tuning, tune
 
 FOREVER_MS = 1e15  # 30,000 years: pairs that do not fade, as a number that JSON has
@@ -49,17 +49,29 @@ class Material:
     tuning: Tuning
 
 
+@dataclass(frozen=True)
+class Trained:
+    """Models that a training has made. Between its stages there are no `rankers`.
+
+    `calibration` (items,) float32 is what is added to the rankers' scores, 0 by default.
+    """
+
+    student: Student
+    ease: EaseRows
+    rankers: Sequence[Ranker] | None = None
+    calibration: NDArray[np.float32] | None = None
+
+
 def prepare(
-    data: Interactions, items: Sequence[Item], seed: int, repeat_consumption: bool | None,
-    encoder: ContentEncoder | None = None, *, read: int | None = None, cache: TextCache | None = None,
-    signals: SignalSettings | None = None,
-) -> Material:  # fmt: skip
+    data: Interactions, items: Sequence[Item], options: TrainingOptions, read: int | None = None
+) -> Material:
     """Order the clicks, number the items as they come, encode their content and choose settings.
 
-    `repeat_consumption` None decides from the data. `encoder` None fits one to the `read` most clicked
-    items (None: as many as it likes); the others' texts are only glanced at. `signals` None chooses how fast
-    pairs fade; where signals run already, they are what the models will see.
+    Texts of the `read` most clicked items are read in full, and an encoder is fitted to them where none is
+    given (None: as many as it likes); the others' are only glanced at. Where signals run already, they are
+    what the models will see; else it is chosen how fast pairs fade.
     """
+    seed, encoder, signals = options.seed, options.encoder, options.signals
     in_order = bool((np.diff(data.time_ms) >= 0).all())  # then ties have been broken already
     ordered = _clicked_only(data if in_order else data.in_order(seed))
     catalogue = Catalogue()
@@ -72,12 +84,13 @@ def prepare(
     order = _most_clicked_first(ordered, size)
     first, rest = order[:read], order[len(order[:read]) :]
     if encoder is None:
-        encoder = ContentEncoder.fit([known[number] for number in first], cache=cache)
+        encoder = ContentEncoder.fit([known[number] for number in first], cache=options.cache)
     text = np.zeros((size, DIMENSIONS), np.float32)
     text[first] = encoder.encode([known[number] for number in first])
     text[rest] = encoder.glance([text_of(known[number]) for number in rest])
     content = ItemContent(text, catalogue.categories[:size].copy())
-    repeats = ordered.repeats() if repeat_consumption is None else repeat_consumption
+    repeats = options.repeat_consumption
+    repeats = ordered.repeats() if repeats is None else repeats
     tuning = tune(ordered, len(ordered), size, (signals or SignalSettings()).half_lives_ms, repeats=repeats)
     if signals is None:
         signals = SignalSettings(pair_half_life_ms=min(tuning.pair_half_life_ms, FOREVER_MS))
@@ -105,14 +118,11 @@ def _clicked_only(data: Interactions) -> Interactions:
 
 
 def pack(
-    release: str, material: Material, student: Student, rankers: Sequence[Ranker] | None, ease: EaseRows,
-    seed: int, metrics: dict[str, Any], *, calibration: NDArray[np.float32] | None = None,
-    distil: bool = False,
+    release: str, material: Material, trained: Trained, *, seed: int,
+    metrics: Mapping[str, Any] | None = None, distil: bool = False,
 ) -> Bundle:  # fmt: skip
-    """The release's parts, rows in the order of the material's items; without rankers between stages.
-
-    `calibration` (items,) is what is added to the rankers' scores, 0 by default.
-    """
+    """The release's parts, rows in the order of the material's items."""
+    student, ease, rankers = trained.student, trained.ease, trained.rankers
     made, data, content = student_arrays(student), material.data, material.content
     names = list(material.catalogue.category_names)
     clicks = np.bincount(data.item[INTEREST_KINDS[data.kind]], minlength=len(content.text))
@@ -146,7 +156,7 @@ def pack(
         prior_weight=student.config.prior_weight,
         popular_now=material.tuning.popular_now,
         popular=material.tuning.popular,
-        metrics=metrics,
+        metrics=dict(metrics or {}),
         training={
             "seed": seed,
             "tuning": asdict(material.tuning),
@@ -166,7 +176,7 @@ def pack(
         projection=made.projection,
         ease_item=ease.item,
         ease_weight=ease.weight,
-        calibration=np.zeros(0, np.float32) if calibration is None else calibration,
+        calibration=np.zeros(0, np.float32) if trained.calibration is None else trained.calibration,
         encoder=dict(encoder.arrays()),
     )
     ranker = None if rankers is None else ranker_model(rankers)

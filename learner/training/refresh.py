@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.models.calibration import Calibration
-from learner.models.ranker import refresh
 from learner.models.ranker_export import ranker_from_model, ranker_model
+from learner.models.ranker_training import refresh
+from learner.ranking.lists import Wanted
 from learner.release.bundle import Bundle, Manifest, ReleaseError, Window, release_id
 from learner.release.files import write_release
 from learner.release.live import LiveRelease
@@ -35,7 +36,7 @@ STUDENT_MS = "student_ms"  # of `Manifest.training`: time of the newest click th
 
 def refresh_release(
     live: Bundle, data: Interactions, items: Sequence[Item], out: Path, collect: Collect, *,
-    encoder: ContentEncoder, lists: int = LISTS, epochs: int = EPOCHS, seed: int = 0,
+    encoder: ContentEncoder, epochs: int = EPOCHS, seed: int = 0,
 ) -> str:  # fmt: skip
     """Writes a refreshed release to the folder `out` and returns its id.
 
@@ -50,7 +51,7 @@ def refresh_release(
     bundle = with_items(live, data, items, encoder)
     begun = time.process_time()
     fresh = collect(
-        LiveRelease(bundle, Catalogue()), data, start, len(data), lists=lists, negatives=NEGATIVES, seed=seed
+        LiveRelease(bundle, Catalogue()), data, start, len(data), Wanted(LISTS, NEGATIVES, seed)
     ).answered()
     if not len(fresh):
         raise ReleaseError(f"{live.manifest.release}: no list was answered since its student was trained")

@@ -6,7 +6,6 @@ training part, so that no test is looked at. The defaults are the first trial of
 nothing beats them. Knows no files and no Kafka.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,16 +19,19 @@ from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.judging.metrics import ndcg
 from learner.models.ease import ease_rows, items_within
-from learner.models.ranker import RankerConfig, train_ranker
+from learner.models.ranker import RankerConfig
+from learner.models.ranker_training import train_ranker
+from learner.models.retrieval import retrieval_ndcg
+from learner.models.run import Clock, Run
 from learner.models.student import StudentConfig
-from learner.models.student_training import retrieval_ndcg, train_student
+from learner.models.student_training import train_student
 from learner.ranking.features import LAYOUT
-from learner.ranking.lists import Lists
+from learner.ranking.lists import Lists, Wanted
 from learner.release.live import LiveRelease
-from learner.text.cache import TextCache
-from learner.text.content import ContentEncoder
 from learner.training.collect import Collect
-from learner.training.material import Material, pack, prepare
+from learner.training.crew import Tell
+from learner.training.material import Material, Trained, pack, prepare
+from learner.training.options import TrainingOptions
 from learner.training.settings import TrainingSettings
 from learner.training.time_plan import LIST_S, REPLAY_S
 
@@ -41,8 +43,6 @@ MOST_LISTS = 12_000
 NEGATIVES = 64
 MARGIN = 1.005  # a setting must beat the default by this factor: differences below are noise
 
-Progress = Callable[[str, float, str], None]
-
 
 @dataclass(frozen=True)
 class Found:
@@ -53,17 +53,16 @@ class Found:
 
 
 def search(
-    data: Interactions, items: Sequence[Item], collect: Collect, *, budget_minutes: float,
-    trials: int | None = None, seed: int = 0, repeat_consumption: bool | None = None,
-    encoder: ContentEncoder | None = None, cache: TextCache | None = None,
-    progress: Progress | None = None, clock: Callable[[], float] = time.perf_counter,
+    data: Interactions, items: Sequence[Item], collect: Collect, options: TrainingOptions, *,
+    trials: int | None = None, progress: Tell | None = None,
 ) -> Found:  # fmt: skip
     """Search within the time; `trials` bounds the number of trials of each model as well."""
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    begun, seconds = clock(), 60 * budget_minutes
+    seed, clock = options.seed, options.clock
+    begun, seconds = clock(), 60 * options.budget_minutes
     tell = progress or (lambda _step, _share, _text: None)
-    material = prepare(data, items, seed, repeat_consumption, encoder, cache=cache)
+    material = prepare(data, items, options)
     if len(material.data) < MIN_EVENTS:
         return Found(TrainingSettings(), {})
     left = seconds - (clock() - begun)
@@ -88,8 +87,8 @@ class _Search:
     """One study: trials until the time or their number is up, the best settings and what they gain."""
 
     def __init__(
-        self, name: str, seed: int, seconds: float, trials: int | None, tell: Progress,
-        clock: Callable[[], float],
+        self, name: str, seed: int, seconds: float, trials: int | None, tell: Tell,
+        clock: Clock,
     ) -> None:  # fmt: skip
         self.name, self.seconds, self.trials, self.tell, self.clock = name, seconds, trials, tell, clock
         self.begun = clock()
@@ -147,8 +146,8 @@ def _student_trial(trial: optuna.Trial, material: Material, seed: int, own: _Sea
     data = material.data
     split = int(SCORED * len(data))
     student, _ = train_student(
-        data, split, material.content, material.scale, config, seed=seed, budget_s=own.left / 3,
-        clock=own.clock,
+        data, split, material.content, material.scale, config,
+        Run(seed, own.left / 3, own.clock, name="student"),
     )  # fmt: skip
     trial.set_user_attr("config", config)
     return retrieval_ndcg(student, data, split, len(data), material.scale, limit=SCORED_EVENTS)
@@ -161,12 +160,12 @@ def _lists(
     data = material.data
     n, first = len(data), int(FIRST * len(data))
     student, _ = train_student(
-        data, first, material.content, material.scale, config, seed=seed, budget_s=0.3 * seconds
+        data, first, material.content, material.scale, config, Run(seed, 0.3 * seconds, name="student")
     )
     ease = ease_rows(data, first, material.catalogue.size, limit=items_within(0.1 * seconds))
-    live = LiveRelease(pack("r-search", material, student, None, ease, seed, {}), Catalogue())
+    live = LiveRelease(pack("r-search", material, Trained(student, ease), seed=seed), Catalogue())
     wanted = int(np.clip((0.6 * seconds - n * REPLAY_S) / LIST_S, 500, MOST_LISTS))
-    found = collect(live, data, first, n, lists=wanted, negatives=NEGATIVES, seed=seed).answered()
+    found = collect(live, data, first, n, Wanted(wanted, NEGATIVES, seed)).answered()
     cut = int(len(found) * (SCORED - FIRST) / (1 - FIRST))
     return found.part(slice(0, cut)), found.part(slice(cut, None))
 
@@ -183,7 +182,7 @@ def _ranker_trial(trial: optuna.Trial, lists: Lists, scored: Lists, seed: int, o
             weight_decay=trial.suggest_float("weight_decay", 1e-3, 0.1, log=True),
             epochs=trial.suggest_int("epochs", 3, 14),
         )
-    ranker, _ = train_ranker(lists, config, seed=seed, layout=LAYOUT, budget_s=own.left / 3, clock=own.clock)
+    ranker, _ = train_ranker(lists, config, Run(seed, own.left / 3, own.clock), layout=LAYOUT)
     trial.set_user_attr("config", config)
     return list_ndcg(ranker.scores(scored.features), scored)
 

@@ -21,19 +21,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.models.ease import EaseRows
 from learner.models.ranker import Ranker
 from learner.models.student import Student
+from learner.ranking.lists import Wanted
 from learner.release.live import LiveRelease, release_id, write_release
-from learner.signals.settings import SignalSettings
-from learner.text.cache import TextCache
-from learner.text.content import ContentEncoder
 from learner.training.collect import Collect
 from learner.training.crew import Crew, Job, Tell
 from learner.training.jobs import (
@@ -45,7 +41,8 @@ from learner.training.jobs import (
     ranker_job,
     stage_job,
 )
-from learner.training.material import pack, prepare
+from learner.training.material import Trained, pack, prepare
+from learner.training.options import TrainingOptions
 from learner.training.settings import TrainingSettings
 from learner.training.time_plan import (
     CONTENT_SHARE,
@@ -72,52 +69,35 @@ LATE = 1.5  # times its planned time that a stage's list making may take at leas
 
 
 def train_release(
-    data: Interactions, items: Sequence[Item], out: Path, collect: Collect, *, budget_minutes: float = 6.0,
-    seed: int = 0, progress: Tell | None = None, repeat_consumption: bool | None = None,
-    encoder: ContentEncoder | None = None, cache: TextCache | None = None, logs: Path | None = None,
-    signals: SignalSettings | None = None, settings: TrainingSettings | None = None,
-    processes: int = 1, clock: Callable[[], float] = time.perf_counter,
+    data: Interactions, items: Sequence[Item], out: Path, collect: Collect,
+    options: TrainingOptions | None = None, progress: Tell | None = None,
 ) -> str:  # fmt: skip
     """Train on all of `data` and write a release to the folder `out`; return its id.
 
     `data` in any order, of any size from one click on; `items` may be empty, and need not have all items
-    that were clicked. `repeat_consumption` None decides from the data. `encoder` None fits one to the
-    items, whose texts `cache` may know already. `logs` is a folder for TensorBoard, `settings` are what a
-    search has found. `signals` are those that run already; None chooses them from the data. With more than
-    one of `processes`, `collect` must be a function at the top level of its module. The same arguments give
-    the same models where time does not cut training short.
+    that were clicked. The same arguments give the same models where time does not cut training short.
     """
+    options = options or TrainingOptions()
     torch.set_num_threads(1)  # models are small: a second thread costs more than it brings
-    budget = Budget(60 * budget_minutes, clock)
+    budget = Budget(60 * options.budget_minutes, options.clock)
     report = progress or _silent
     report("content", 0.0, f"{len(data):,} clicks, {len(items):,} announced items")
     read = texts_within(CONTENT_SHARE * budget.seconds)
-    material = prepare(
-        data, items, seed, repeat_consumption, encoder, read=read, cache=cache, signals=signals
-    )
+    material = prepare(data, items, options, read)
     report("content", 1.0, f"{len(material.records):,} items")
     with tempfile.TemporaryDirectory(prefix="nextclick-training-") as scratch:
+        settings = options.settings or TrainingSettings()
         shared = Shared(
-            material, collect, settings or TrainingSettings(), seed, budget.seconds, Path(scratch), logs
+            material, collect, settings, options.seed, budget.seconds, Path(scratch), options.logs
         )
-        with Crew(shared, processes, report, clock) as crew:
-            training = _Training(shared, crew, budget, report, clock)
-            rankers, student, ease, calibration = training.run()
+        with Crew(shared, options.processes, report, options.clock) as crew:
+            training = _Training(shared, crew, budget, report, options.clock)
+            trained = training.run()
     release = release_id(int(time.time() * 1000))
-    write_release(
-        out,
-        pack(
-            release,
-            material,
-            student,
-            rankers,
-            ease,
-            seed,
-            training.metrics,
-            calibration=calibration,
-            distil=shared.settings.distil,
-        ),
+    bundle = pack(
+        release, material, trained, seed=options.seed, metrics=training.metrics, distil=settings.distil
     )
+    write_release(out, bundle)
     report("release", 1.0, release)
     return release
 
@@ -142,8 +122,8 @@ class _Training:
             prior_weight=1.0 if settings.prior is None else settings.prior,
         )
 
-    def run(self) -> tuple[list[Ranker], Student, EaseRows, NDArray[np.float32]]:
-        """All steps; returns the rankers, the final student and item-item model, and offsets of items."""
+    def run(self) -> Trained:
+        """All steps."""
         slowness = self._try_collect()
         self._choose_prior(self.budget.take("prior"))
         # What is left now is shared by models and rankers; lists are a part of the former's time.
@@ -152,7 +132,7 @@ class _Training:
         student, ease, lists = self._models(stages, self.budget.take("models"), slowness)
         rankers = self._rankers(lists, self.budget.take("ranker"))
         items = len(self.shared.material.records)
-        return rankers, student, ease, calibration_of(lists, rankers, items)
+        return Trained(student, ease, rankers, calibration_of(lists, rankers, items))
 
     def _try_collect(self) -> float:
         """How slow this machine makes lists. The first, tiny run compiles and warms what it uses.
@@ -165,13 +145,13 @@ class _Training:
             return 1.0
         torch.manual_seed(shared.seed)
         student = Student(shared.material.content, self.config)
-        bundle = pack("r-trial", shared.material, student, None, shared.ease(0), shared.seed, {})
+        bundle = pack("r-trial", shared.material, Trained(student, shared.ease(0)), seed=shared.seed)
         self.report("lists", 0.0, "warming up")
 
         def seconds_for(stop: int, lists: int) -> float:
             live = LiveRelease(bundle, Catalogue())
             begun = self.clock()
-            shared.collect(live, data, stop - lists, stop, lists=lists, negatives=NEGATIVES, seed=shared.seed)
+            shared.collect(live, data, stop - lists, stop, Wanted(lists, NEGATIVES, shared.seed))
             return self.clock() - begun
 
         self.budget.forgive(seconds_for(300, 20))

@@ -7,8 +7,7 @@ only then do signals learn of the stretch. So lists know of signals what a worke
 the newest few clicks. Needs no torch.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from learner.data.events import INTEREST, Kind
 from learner.data.repeats import had_before
 from learner.ranking.candidates import Asks
 from learner.ranking.features import FEATURES
-from learner.ranking.lists import Lists
+from learner.ranking.lists import Lists, Wanted
 from learner.release.live import LiveRelease
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
@@ -38,26 +37,22 @@ def collect(
     data: Interactions,
     start: int,
     stop: int,
-    *,
-    lists: int = 40_000,
-    negatives: int = 100,
-    seed: int = 0,
+    wanted: Wanted,
     vectors: NDArray[np.float32] | None = None,
-    budget_s: float = float("inf"),
-    clock: Callable[[], float] = time.perf_counter,
 ) -> Lists:
     """Replays the hot path over [start, stop) of `data` and keeps the lists it makes.
 
     Everything before `start` only feeds states and signals. `vectors` (stop - start, D) float32 are users'
     vectors before each click, where somebody has computed them; else users' hidden states are encoded from
-    their last 128 events, and step on from there. Where `budget_s` proves too short, asks are passed over
-    all along the way.
+    their last 128 events, and step on from there. Where the time proves too short, asks are passed over all
+    along the way.
     """
+    clock, budget_s = wanted.clock, wanted.budget_s
     begun = clock()
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(wanted.seed)
     offline = Offline(Live(live, live.catalogue), live.catalogue, Policy(exploration=0.0))
-    asked = _asked(data, start, stop, lists, live.manifest.repeat_consumption, rng)
-    found = _Kept(int(asked.sum()), negatives, rng)
+    asked = _asked(data, start, stop, wanted.lists, live.manifest.repeat_consumption, rng)
+    found = _Kept(int(asked.sum()), wanted.negatives, rng)
     for number in range(start):
         offline.remember(click_of(data, number))
     if vectors is None:
@@ -69,8 +64,8 @@ def collect(
         end = min(begin + STRETCH, stop)
         share = (begin - start) / max(stop - start, 1)
         late = clock() - begun > ready + (share + BEHIND) * left
-        wanted = nobody if late and (begin - start) // STRETCH % PASSED_OVER else asked
-        _stretch(offline, data, begin, end, start, wanted, vectors, found)
+        now = nobody if late and (begin - start) // STRETCH % PASSED_OVER else asked
+        _stretch(offline, data, begin, end, start, now, vectors, found)
     return found.lists()
 
 

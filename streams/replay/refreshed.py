@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.models.calibration import Calibration
-from learner.models.ranker import list_losses, refresh
 from learner.models.ranker_export import ranker_from_model, ranker_model
+from learner.models.ranker_training import list_losses, refresh
 from learner.ranking.lists import Lists
 from learner.release.files import read_release
 from streams.hot_path.live import Live

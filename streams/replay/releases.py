@@ -81,16 +81,17 @@ def train(
     first: FirstPart, out: Path, budget_minutes: float, progress: Progress, *, distil: bool = False
 ) -> None:
     """A release from the first part alone: items that have not entered by its end are unknown to it."""
+    from learner.training.options import TrainingOptions
     from learner.training.settings import TrainingSettings
     from learner.training.train import train_release
 
     data, records = recorded(first)
     out.parent.mkdir(parents=True, exist_ok=True)
-    train_release(
-        data, records, out, collect, budget_minutes=budget_minutes, seed=first.seed,
-        repeat_consumption=first.repeats, progress=progress, processes=min(cores(), 4),
-        settings=TrainingSettings(distil=distil),
+    options = TrainingOptions(
+        budget_minutes=budget_minutes, seed=first.seed, repeat_consumption=first.repeats,
+        settings=TrainingSettings(distil=distil), processes=min(cores(), 4),
     )  # fmt: skip
+    train_release(data, records, out, collect, options, progress)
 
 
 def recorded(first: FirstPart) -> tuple[Interactions, list[Item]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from learner.data.catalogue import Item
 from learner.evaluation.system import Event, FirstPart, Ints
+from learner.training.options import TrainingOptions
 from learner.training.train import train_release
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
@@ -74,9 +75,11 @@ class Retrained(Refreshed):
         with tempfile.TemporaryDirectory(prefix="nextclick-replay-") as scratch:
             folder = Path(scratch) / "release"
             train_release(
-                data, records, folder, collect, budget_minutes=self.minutes, seed=so_far.seed,
-                repeat_consumption=so_far.repeats, signals=self.offline.world.signals.settings,
-                clock=process_time,
+                data, records, folder, collect,
+                TrainingOptions(
+                    budget_minutes=self.minutes, seed=so_far.seed, repeat_consumption=so_far.repeats,
+                    signals=self.offline.world.signals.settings, clock=process_time,
+                ),
             )  # fmt: skip
             live = Live.load(folder, self.offline.world.catalogue)
             self._begin_with(folder, live)

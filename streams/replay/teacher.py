@@ -15,6 +15,7 @@ from learner.data.inputs import log_gap
 from learner.evaluation.system import Ask, FirstPart, Ranking
 from learner.models.distill import train_teachers
 from learner.models.item_table import ItemContent
+from learner.models.run import Run
 from learner.models.student import SequenceModel, StudentConfig
 from learner.models.teacher import TeacherConfig
 from learner.ranking.candidates import EPSILON
@@ -57,8 +58,8 @@ class TeacherAlone(HotPath):
         )
         content = ItemContent(release.model.content[:known].copy(), catalogue.categories[:known].copy())
         teachers, _ = train_teachers(
-            log, len(log), content, manifest.value_scale, self.config, seed=first.seed,
-            transformer=self.transformer, budget_s=60.0 * self.minutes,
+            log, len(log), content, manifest.value_scale, self.config, Run(first.seed, 60.0 * self.minutes),
+            transformer=self.transformer,
         )  # fmt: skip
         with torch.no_grad():
             self._teachers = [

@@ -46,6 +46,7 @@ def training(
 ) -> str:
     """Trains everything anew within the time budget."""
     from learner.signals.settings import SignalSettings
+    from learner.training.options import TrainingOptions
     from learner.training.train import train_release
     from streams.recorded.collecting import collect
 
@@ -64,12 +65,13 @@ def training(
             done[step] = text
             log.info("training", step=step, result=text)
 
-    return train_release(
-        data, items, out, collect, budget_minutes=settings.train_minutes, encoder=encoder, signals=signals,
-        cache=cache, repeat_consumption=repeats, progress=progress,
+    options = TrainingOptions(
+        budget_minutes=settings.train_minutes, repeat_consumption=repeats, encoder=encoder, cache=cache,
+        signals=signals,
         # At the lowest priority the wall clock says little about what training has had.
         clock=time.process_time,
     )  # fmt: skip
+    return train_release(data, items, out, collect, options, progress)
 
 
 def refreshing(

@@ -66,6 +66,7 @@ def run(
     """
     started = time.monotonic()
     try:
+        from learner.training.options import TrainingOptions
         from learner.training.settings import TrainingSettings, TrainingSettingsError
         from learner.training.train import train_release
     except ModuleNotFoundError as error:
@@ -87,19 +88,15 @@ def run(
     console.print(
         f"{len(part):,} events, {len(set(part.user.tolist())):,} users, {len(records):,} announced items"
     )
+    options = TrainingOptions(
+        budget_minutes=max(time_budget - (time.monotonic() - started) / 60, 0.5 * time_budget),
+        seed=seed,
+        repeat_consumption=REPEATS[settings.repeat_consumption],
+        cache=TextCache(settings.cache_dir / "texts"),
+        settings=chosen,
+        logs=logs,
+        processes=min(cores(), 4),
+    )
     with display(console) as progress:
-        release = train_release(
-            part,
-            records,
-            out,
-            collect,
-            budget_minutes=max(time_budget - (time.monotonic() - started) / 60, 0.5 * time_budget),
-            seed=seed,
-            progress=Bars(progress),
-            repeat_consumption=REPEATS[settings.repeat_consumption],
-            cache=TextCache(settings.cache_dir / "texts"),
-            settings=chosen,
-            logs=logs,
-            processes=min(cores(), 4),
-        )
+        release = train_release(part, records, out, collect, options, Bars(progress))
     console.print(f"release [bold]{release}[/] in {out} after {time.monotonic() - started:.0f} s")

@@ -29,6 +29,7 @@ def run(
     """Searches on the first `to` of the events and writes the settings found to `out`."""
     started = time.monotonic()
     try:
+        from learner.training.options import TrainingOptions
         from learner.training.search import search
     except ModuleNotFoundError as error:
         raise TrainError(
@@ -40,18 +41,14 @@ def run(
     console = Console(stderr=True)
     part, _ = load_interactions(interactions).in_order(seed).split(to)
     records = load_items(items) if items else []
+    options = TrainingOptions(
+        budget_minutes=max(time_budget - (time.monotonic() - started) / 60, 0.5 * time_budget),
+        seed=seed,
+        repeat_consumption=REPEATS[settings.repeat_consumption],
+        cache=TextCache(settings.cache_dir / "texts"),
+    )
     with display(console) as progress:
-        found = search(
-            part,
-            records,
-            collect,
-            budget_minutes=max(time_budget - (time.monotonic() - started) / 60, 0.5 * time_budget),
-            trials=trials,
-            seed=seed,
-            repeat_consumption=REPEATS[settings.repeat_consumption],
-            cache=TextCache(settings.cache_dir / "texts"),
-            progress=Bars(progress),
-        )
+        found = search(part, records, collect, options, trials=trials, progress=Bars(progress))
     remarks = [f"found by nextclick tune on {interactions.name}, first {to:.0%} of its events, seed {seed}"]
     for name, figures in found.figures.items():
         remarks.append(

@@ -25,7 +25,9 @@ from learner.evaluation.replay import play
 from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.models.calibration import STEP, Calibration
 from learner.models.distill import ensemble_scores
-from learner.models.ranker import Ranker, refresh, train_ranker
+from learner.models.ranker import Ranker
+from learner.models.ranker_training import refresh, train_ranker
+from learner.models.run import Run
 from learner.ranking.features import KNOWN, LAYOUT
 from learner.ranking.lists import Lists
 from learner.training import train
@@ -195,7 +197,7 @@ def main() -> None:
     total = np.zeros(test.mask.shape, np.float32)
     for seed in range(options.seeds):
         began = time.perf_counter()
-        rankers.append(train_ranker(learned, seed=seed, layout=LAYOUT)[0])
+        rankers.append(train_ranker(learned, run=Run(seed), layout=LAYOUT)[0])
         scores = scores_of(rankers[-1], test)
         total += scores
         print(
@@ -209,7 +211,7 @@ def main() -> None:
         found = ndcg(calibrated(mean, test, begin), test).mean()
         print(f"the mean calibrated by item, {text}: {found:.4f}", flush=True)
     soft = ensemble_scores(rankers, learned)
-    taught, _ = train_ranker(learned, seed=options.seeds, layout=LAYOUT, soft=soft)
+    taught, _ = train_ranker(learned, run=Run(options.seeds), layout=LAYOUT, soft=soft)
     print(f"one, taught by all: {ndcg(scores_of(taught, test), test).mean():.4f}", flush=True)
     for every, rate in ((250, 1e-3), (100, 1e-3), (100, 5e-4), (50, 5e-4)):
         scores = refreshed(rankers[0], test, every, rate)

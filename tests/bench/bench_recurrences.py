@@ -17,9 +17,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from learner.models.retrieval import retrieval_ndcg
+from learner.models.run import Run
 from learner.models.student import Layer, Student, StudentConfig, scan
-from learner.models.student_training import retrieval_ndcg, train_model
+from learner.models.student_training import train_model
 from learner.training.material import prepare
+from learner.training.options import TrainingOptions
 from streams.replay.wishes import loaded
 
 TRAINED, ASKED = 0.64, 0.8
@@ -153,14 +156,14 @@ def main() -> None:
     clicks, items = loaded(options.data / "interactions.csv.gz", options.data / "items.csv.gz", without)
     data = clicks.in_order(0)
     begin, end = int(TRAINED * len(data)), int(ASKED * len(data))
-    material = prepare(data.at(slice(0, end)), items, 0, None)
+    material = prepare(data.at(slice(0, end)), items, TrainingOptions())
     for name in options.cells.split(","):
         found, taken = [], 0.0
         for seed in range(options.seeds):
             torch.manual_seed(seed)
             student = Student(material.content, StudentConfig())
             student.layers = nn.ModuleList([CELLS[name](student.config.dim) for _ in student.layers])
-            report = train_model(student, material.data, begin, material.scale, seed=seed)
+            report = train_model(student, material.data, begin, material.scale, Run(seed))
             found.append(retrieval_ndcg(student, material.data, begin, end, material.scale, limit=20_000))
             taken += report.seconds
         each = " ".join(f"{score:.4f}" for score in found)

@@ -6,6 +6,7 @@ import torch
 from learner.data.dataset import Interactions
 from learner.data.events import Kind
 from learner.models.item_table import ItemContent
+from learner.models.run import Run
 from learner.models.student_training import train_model
 from learner.models.teacher import Teacher, TeacherConfig
 
@@ -34,5 +35,5 @@ def cycles(users: int, items: int, length: int, kinds: bool = False) -> Interact
 def trained(log, stop, config=SMALL, seed=0, **options) -> Teacher:
     torch.manual_seed(seed)
     teacher = Teacher(ItemContent.empty(len(log.item_ids)), config)
-    train_model(teacher, log, stop, log.value_scale(), seed=seed, **options)
+    train_model(teacher, log, stop, log.value_scale(), Run(seed), **options)
     return teacher

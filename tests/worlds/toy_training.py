@@ -7,7 +7,7 @@ import numpy as np
 from learner.data.dataset import Interactions
 from learner.data.events import Kind
 from learner.ranking.features import FEATURES, LAYOUT
-from learner.ranking.lists import Lists
+from learner.ranking.lists import Lists, Wanted
 from learner.release.live import LiveRelease
 from learner.text.content import ContentEncoder
 
@@ -44,11 +44,11 @@ class FakePipeline:
         self.asked: list[tuple[LiveRelease, Interactions, int, int]] = []
         self.budgets: list[float] = []
 
-    def __call__(self, live, data, start, stop, *, lists=100, negatives=10, seed=0, **rest) -> Lists:
+    def __call__(self, live, data, start, stop, wanted: Wanted, vectors=None) -> Lists:
         self.asked.append((live, data, start, stop))
-        self.budgets.append(rest.get("budget_s", np.inf))
-        rng = np.random.default_rng(seed)
-        n = min(lists, stop - start)
+        self.budgets.append(wanted.budget_s)
+        rng = np.random.default_rng(wanted.seed)
+        n = min(wanted.lists, stop - start)
         x = rng.normal(size=(n, 8, len(FEATURES))).astype(np.float32)
         there = x[..., LAYOUT.begin :: LAYOUT.columns]
         there[:] = there > 0

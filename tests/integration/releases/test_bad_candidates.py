@@ -39,15 +39,14 @@ def clicks(recorded: Path) -> Interactions:
 
 def shuffled(clicks: Interactions, recorded: Path, out: Path) -> Path:
     """Trained as any other, on clicks whose items were exchanged among each other."""
+    from learner.training.options import TrainingOptions
     from learner.training.train import train_release
     from streams.recorded.collecting import collect
 
     first = clicks.at(slice(0, 4000))
     mixed = replace(first, item=np.random.default_rng(0).permutation(first.item))
-    train_release(
-        mixed, load_items(recorded / "items.csv.gz"), out, collect, budget_minutes=0.15,
-        clock=time.process_time,
-    )  # fmt: skip
+    options = TrainingOptions(budget_minutes=0.15, clock=time.process_time)
+    train_release(mixed, load_items(recorded / "items.csv.gz"), out, collect, options)
     return out
 
 

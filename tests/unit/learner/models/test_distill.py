@@ -10,9 +10,13 @@ torch = pytest.importorskip("torch")
 
 from learner.models.distill import ensemble_scores, teacher_targets, train_teachers  # noqa: E402
 from learner.models.item_table import ItemContent  # noqa: E402
-from learner.models.ranker import RankerConfig, train_ranker  # noqa: E402
-from learner.models.student import Student, StudentConfig, encode_histories  # noqa: E402
-from learner.models.student_training import Prior, train_student  # noqa: E402
+from learner.models.prior import Prior  # noqa: E402
+from learner.models.ranker import RankerConfig  # noqa: E402
+from learner.models.ranker_training import train_ranker  # noqa: E402
+from learner.models.run import Run  # noqa: E402
+from learner.models.sequences import encode_histories  # noqa: E402
+from learner.models.student import Student, StudentConfig  # noqa: E402
+from learner.models.student_training import train_student  # noqa: E402
 from learner.models.teacher import Teacher  # noqa: E402
 from learner.ranking.lists import Lists  # noqa: E402
 from tests.worlds.cycles import SMALL, cycles, trained  # noqa: E402
@@ -44,7 +48,7 @@ def test_a_ranker_taught_by_an_ensemble_orders_as_it_does() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 6, 4)).astype(np.float32)
     lists = Lists(x, x[..., 0].argmax(1), np.ones((600, 6), bool))
-    teachers = [train_ranker(lists, seed=seed)[0] for seed in (0, 1)]
+    teachers = [train_ranker(lists, run=Run(seed))[0] for seed in (0, 1)]
     soft = ensemble_scores(teachers, lists)
     unlabelled = Lists(x, rng.integers(6, size=600), lists.mask)  # the answers say nothing
     taught, _ = train_ranker(unlabelled, RankerConfig(soft_share=1.0, epochs=12), soft=soft)
@@ -56,8 +60,8 @@ def test_teachers_are_a_recurrence_of_another_seed_and_a_transformer_within_one_
     content, config = ItemContent.empty(30), StudentConfig(dim=16, epochs=2, prior_weight=0.5)
     shares: list[float] = []
     teachers, reports = train_teachers(
-        log, 120, content, {}, config, transformer=replace(SMALL, epochs=1),
-        progress=lambda share, _: shares.append(share),
+        log, 120, content, {}, config, Run(progress=lambda share, _: shares.append(share)),
+        transformer=replace(SMALL, epochs=1),
     )  # fmt: skip
     recurrence, transformer = teachers
     assert isinstance(recurrence, Student)
@@ -69,8 +73,8 @@ def test_teachers_are_a_recurrence_of_another_seed_and_a_transformer_within_one_
     assert not torch.equal(student.id_part, recurrence.id_part)
     ticks = itertools.count()  # a second each time that the clock is looked at
     _, cut = train_teachers(
-        log, 120, content, {}, replace(config, epochs=500), transformer=replace(SMALL, epochs=500),
-        budget_s=100.0, clock=lambda: float(next(ticks)),
+        log, 120, content, {}, replace(config, epochs=500),
+        Run(budget_s=100.0, clock=lambda: float(next(ticks))), transformer=replace(SMALL, epochs=500),
     )  # fmt: skip
     assert all(report.cut_by_time for report in cut)
     assert cut[0].seconds <= 30 < cut[1].seconds <= 100

@@ -10,8 +10,10 @@ torch = pytest.importorskip("torch")
 
 from learner.models import cold_start  # noqa: E402
 from learner.models.cold_start import fit_cold_start  # noqa: E402
-from learner.models.ranker import Ranker, RankerConfig, moments, refresh, train_ranker  # noqa: E402
+from learner.models.ranker import Ranker, RankerConfig  # noqa: E402
 from learner.models.ranker_export import ranker_from_model, ranker_model  # noqa: E402
+from learner.models.ranker_training import moments, refresh, train_ranker  # noqa: E402
+from learner.models.run import Run  # noqa: E402
 from learner.ranking.layout import Layout  # noqa: E402
 from learner.ranking.lists import Lists  # noqa: E402
 
@@ -72,7 +74,7 @@ def test_few_lists_leave_the_blend_it_starts_with() -> None:
 
 
 def test_same_seed_same_ranker() -> None:
-    first, again, other = (train_ranker(world(), replace(QUICK, epochs=1), seed=s)[0] for s in (1, 1, 2))
+    first, again, other = (train_ranker(world(), replace(QUICK, epochs=1), Run(s))[0] for s in (1, 1, 2))
     x = world().features
     np.testing.assert_array_equal(first.scores(x), again.scores(x))
     assert np.abs(first.scores(x) - other.scores(x)).max() > 1e-3
@@ -86,7 +88,7 @@ def test_onnx_equals_torch_even_far_outside() -> None:
 
 
 def test_onnx_of_two_is_their_mean() -> None:
-    pair = [train_ranker(world(), replace(QUICK, epochs=1), seed=seed)[0] for seed in (0, 1)]
+    pair = [train_ranker(world(), replace(QUICK, epochs=1), Run(seed))[0] for seed in (0, 1)]
     x = world(seed=2).features
     mean = (pair[0].scores(x) + pair[1].scores(x)) / 2
     np.testing.assert_allclose(run(ranker_model(pair), x), mean, atol=1e-4)
@@ -177,7 +179,7 @@ def own_items_world(n: int = 1000, width: int = 10, seed: int = 0) -> Lists:
 def test_weighs_own_items_by_what_is_known_of_them_also_exported_and_averaged() -> None:
     lists, test = own_items_world(300), own_items_world(seed=1)
     alone, _ = train_ranker(lists, replace(QUICK, epochs=30))
-    rankers = [train_ranker(lists, replace(QUICK, epochs=30), seed=s, layout=LAYOUT)[0] for s in (0, 1)]
+    rankers = [train_ranker(lists, replace(QUICK, epochs=30), Run(s), layout=LAYOUT)[0] for s in (0, 1)]
     assert accuracy(rankers[0], test) > max(0.85, accuracy(alone, test) + 0.05)
     mean = (rankers[0].scores(test.features) + rankers[1].scores(test.features)) / 2
     np.testing.assert_allclose(run(ranker_model(rankers), test.features), mean, atol=1e-4)
@@ -224,7 +226,7 @@ def test_cold_users_have_an_order_of_their_own_also_exported_averaged_and_refres
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lists = cold_world(0)
-    rankers = [train_ranker(lists, replace(QUICK, epochs=2), seed=seed)[0] for seed in (0, 1)]
+    rankers = [train_ranker(lists, replace(QUICK, epochs=2), Run(seed))[0] for seed in (0, 1)]
     monkeypatch.setattr(cold_start, "PULL", 1.0)
     begin = np.eye(6, dtype=np.float32)[3]
     found = fit_cold_start(lists, rankers[0].standardise, 0, begin)

@@ -11,9 +11,13 @@ torch = pytest.importorskip("torch")
 from learner.data.events import Kind  # noqa: E402
 from learner.data.inputs import log_gap, normalise_value, normalise_values, value_scale  # noqa: E402
 from learner.models.item_table import ItemContent  # noqa: E402
-from learner.models.student import Student, StudentConfig, encode_histories  # noqa: E402
+from learner.models.prior import Prior  # noqa: E402
+from learner.models.retrieval import retrieval_ndcg  # noqa: E402
+from learner.models.run import Budget, Run  # noqa: E402
+from learner.models.sequences import encode_histories  # noqa: E402
+from learner.models.student import Student, StudentConfig  # noqa: E402
 from learner.models.student_export import step_model, student_arrays  # noqa: E402
-from learner.models.student_training import Prior, Schedule, retrieval_ndcg, train_student  # noqa: E402
+from learner.models.student_training import train_student  # noqa: E402
 from learner.release.bundle import ReleaseError  # noqa: E402
 
 pytestmark = pytest.mark.learner
@@ -90,7 +94,7 @@ def walk(session, vectors, log, rows, scale, hidden_size):
 def test_learns_the_certain_next_item(full_softmax_below: int) -> None:
     log = cycles(users=60, items=30, length=12)
     config = replace(SMALL, full_softmax_below=full_softmax_below, negatives=20, learning_rate=1e-2)
-    student, report = train_student(log, 600, ItemContent.empty(30), {}, config, seed=1)
+    student, report = train_student(log, 600, ItemContent.empty(30), {}, config, Run(seed=1))
     assert report.steps > 0
     # chance is .15; the step is as certain for the users' later events, which it has not seen
     assert retrieval_ndcg(student, log, 600, len(log.user), {}) > 0.95
@@ -100,7 +104,7 @@ def test_same_seed_same_student_and_another_seed_another() -> None:
     log, content = random_log(), random_content(40)
     config = replace(SMALL, dropout=0.3, epochs=3)
     first, again, other = (
-        train_student(log, 300, content, {}, config, seed=seed)[0].table() for seed in (3, 3, 4)
+        train_student(log, 300, content, {}, config, Run(seed))[0].table() for seed in (3, 3, 4)
     )
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
@@ -219,38 +223,37 @@ def test_early_stop_keeps_the_best_weights() -> None:
     assert retrieval_ndcg(student, log, 480, 600, {}) == pytest.approx(max(report.validation))
 
 
-def test_schedule_ignores_time_that_suffices_and_ends_on_time_that_does_not() -> None:
+def test_a_budget_ignores_time_that_suffices_and_ends_on_time_that_does_not() -> None:
     now = [0.0]
-    roomy = Schedule(steps=100, warmup=5, budget_s=1000.0, clock=lambda: now[0])
-    factors = []
-    while (factor := roomy.advance()) is not None:
-        factors.append(factor)
+    roomy = Budget(steps=100, seconds=1000.0, clock=lambda: now[0])
+    while roomy.advance():
         now[0] += 1.0
-    assert len(factors) == 100
+    assert roomy.step == 100
     assert not roomy.cut
     now[0] = 0.0
-    tight = Schedule(steps=100, warmup=5, budget_s=20.0, clock=lambda: now[0])
-    factors = []
-    while (factor := tight.advance()) is not None:
-        factors.append(factor)
+    tight = Budget(steps=100, seconds=20.0, clock=lambda: now[0])
+    shares = []
+    while tight.advance():
+        shares.append(tight.share)
         now[0] += 1.0
     assert tight.cut
-    assert 19 <= len(factors) <= 21
-    assert factors[-1] < 0.1  # the cosine has come down all the same
+    assert 19 <= tight.step <= 21
+    assert shares == sorted(shares)
+    assert shares[-1] > 0.9  # so that the rate of learning has come down all the same
 
 
 def test_without_any_time_left_nothing_is_trained() -> None:
     for budget_s in (0.0, -3.0):
-        schedule = Schedule(100, 10, budget_s, lambda: 5.0)
-        assert schedule.advance() is None
-        assert schedule.cut
+        budget = Budget(100, budget_s, lambda: 5.0)
+        assert not budget.advance()
+        assert budget.cut
 
 
 def test_a_training_without_finite_gradients_says_so() -> None:
     log = make_log([0, 0, 1, 1] * 50, [0, 1, 2, 3] * 50)
     content = ItemContent(np.full((4, 64), np.nan, np.float32), np.full((4, 6), -1, np.int32))
     with pytest.raises(ReleaseError, match="diverged"):
-        train_student(log, 200, content, {}, StudentConfig(), seed=0)
+        train_student(log, 200, content, {}, StudentConfig())
 
 
 def test_prior_knows_only_what_came_before() -> None:

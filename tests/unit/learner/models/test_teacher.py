@@ -12,8 +12,9 @@ torch = pytest.importorskip("torch")
 from learner.data.events import Kind  # noqa: E402
 from learner.evaluation.leave_one_out import leave_one_out, leave_one_out_report  # noqa: E402
 from learner.evaluation.leave_one_out_models import STUDENT, TEACHER, SequenceScorer  # noqa: E402
-from learner.models.student import encode_histories  # noqa: E402
-from learner.models.student_training import SoftTargets, retrieval_ndcg  # noqa: E402
+from learner.models.next_item_loss import SoftTargets  # noqa: E402
+from learner.models.retrieval import retrieval_ndcg  # noqa: E402
+from learner.models.sequences import encode_histories  # noqa: E402
 from learner.text.content import ContentEncoder  # noqa: E402
 
 pytestmark = pytest.mark.learner

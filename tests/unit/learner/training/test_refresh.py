@@ -12,8 +12,10 @@ import onnx
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.models.cold_start import ColdStart
-from learner.models.ranker import RankerConfig, train_ranker
+from learner.models.ranker import RankerConfig
 from learner.models.ranker_export import ranker_from_model, ranker_model
+from learner.models.ranker_training import train_ranker
+from learner.models.run import Run
 from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
 from learner.ranking.layout import Layout
 from learner.ranking.lists import Lists
@@ -54,7 +56,7 @@ def clicks(names: list[str], first_ms: int = 0) -> Interactions:
 @pytest.fixture
 def bundle() -> Bundle:
     made = served_bundle("r-1", ITEMS, data=Window(first_ms=0, last_ms=5000, events=5, users=3))
-    rankers = [train_ranker(lists(), RankerConfig(epochs=3), seed=seed, layout=LAYOUT)[0] for seed in (0, 1)]
+    rankers = [train_ranker(lists(), RankerConfig(epochs=3), Run(seed), layout=LAYOUT)[0] for seed in (0, 1)]
     for ranker in rankers:
         ranker.cold_start = ColdStart(2, np.linspace(-1, 1, len(FEATURES), dtype=np.float32))
     made.ranker = ranker_model(rankers)
@@ -149,7 +151,7 @@ def test_items_join_and_stay(bundle: Bundle) -> None:
 def test_a_refreshed_release_has_learned_from_new_lists_alone(bundle: Bundle, tmp_path) -> None:  # type: ignore[no-untyped-def]
     asked = []
 
-    def collect(live, data, start, stop, *, lists=0, negatives=0, seed=0):  # type: ignore[no-untyped-def]
+    def collect(live, data, start, stop, wanted):  # type: ignore[no-untyped-def]
         asked.append((live, start, stop))
         return fresh
 

@@ -8,11 +8,16 @@ import pytest
 pytest.importorskip("torch")
 
 from learner.ranking.lists import Lists
+from learner.training.options import TrainingOptions
 from learner.training.search import list_ndcg, search
 from learner.training.settings import TrainingSettings, TrainingSettingsError
 from tests.worlds.toy_training import FakePipeline, data_of, hashed, random_data
 
 pytestmark = pytest.mark.learner
+
+
+def options(budget_minutes: float = 1, seed: int = 0) -> TrainingOptions:
+    return TrainingOptions(budget_minutes=budget_minutes, seed=seed, encoder=hashed())
 
 
 def walk(users: int = 40, length: int = 20):
@@ -25,7 +30,7 @@ def walk(users: int = 40, length: int = 20):
 def test_finds_settings_at_least_as_good_as_the_defaults() -> None:
     told: list[tuple[str, float, str]] = []
     found = search(
-        walk(), [], FakePipeline(), budget_minutes=5, trials=2, encoder=hashed(),
+        walk(), [], FakePipeline(), options(budget_minutes=5), trials=2,
         progress=lambda *step: told.append(step),
     )  # fmt: skip
     for figures in found.figures.values():
@@ -36,14 +41,14 @@ def test_finds_settings_at_least_as_good_as_the_defaults() -> None:
 
 
 def test_where_nothing_beats_the_defaults_they_stand() -> None:
-    found = search(walk(), [], FakePipeline(), budget_minutes=1, trials=1, encoder=hashed())
+    found = search(walk(), [], FakePipeline(), options(), trials=1)
     assert found.settings == TrainingSettings()
 
 
 def test_trials_see_nothing_of_the_scored_part() -> None:
     pipeline = FakePipeline()
     data = walk()
-    search(data, [], pipeline, budget_minutes=1, trials=1, encoder=hashed())
+    search(data, [], pipeline, options(), trials=1)
     ((live, _, start, stop),) = pipeline.asked
     assert (start, stop) == (len(data) // 2, len(data))
     assert live.id == "r-search"
@@ -51,14 +56,13 @@ def test_trials_see_nothing_of_the_scored_part() -> None:
 
 def test_the_same_seed_finds_the_same() -> None:
     first, again = (
-        search(walk(), [], FakePipeline(), budget_minutes=5, trials=2, seed=3, encoder=hashed())
-        for _ in range(2)
+        search(walk(), [], FakePipeline(), options(budget_minutes=5, seed=3), trials=2) for _ in range(2)
     )
     assert first == again
 
 
 def test_too_little_data_keeps_the_defaults() -> None:
-    found = search(random_data(100), [], FakePipeline(), budget_minutes=1, encoder=hashed())
+    found = search(random_data(100), [], FakePipeline(), options())
     assert found.settings == TrainingSettings()
 
 

@@ -14,6 +14,7 @@ from learner.data.events import Kind
 from learner.ranking.features import FEATURES
 from learner.release.live import load_release, read_release
 from learner.training import jobs
+from learner.training.options import TrainingOptions
 from learner.training.settings import TrainingSettings
 from learner.training.time_plan import LIST_S
 from learner.training.train import train_release
@@ -21,11 +22,10 @@ from learner.training.train import train_release
 pytestmark = pytest.mark.learner
 
 
-def train(data, tmp_path, items=(), collect=None, **options):
-    options.setdefault("encoder", hashed())
-    name = train_release(
-        data, list(items), tmp_path / "release", collect or FakePipeline(), budget_minutes=1, **options
-    )
+def train(data, tmp_path, items=(), collect=None, progress=None, **options):
+    options = TrainingOptions(**{"budget_minutes": 1, "encoder": hashed()} | options)
+    collect = collect or FakePipeline()
+    name = train_release(data, list(items), tmp_path / "release", collect, options, progress)
     live = load_release(tmp_path / "release", Catalogue())
     assert live.id == name
     return live

@@ -29,10 +29,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def call(settings: Settings | None = None, **more: Any) -> dict[str, Any]:
         given: dict[str, Any] = {}
 
-        def train_release(part: Any, records: Any, out: Path, collect: Any, **options: Any) -> str:
-            given.update(part=part, records=records, out=out, collect=collect, **options)
-            options["progress"]("student", 0.5, "half way")
-            options["progress"]("student", 1.0, "done")
+        def train_release(
+            part: Any, records: Any, out: Path, collect: Any, options: Any, progress: Any
+        ) -> str:
+            given.update(part=part, records=records, out=out, collect=collect, **vars(options))
+            progress("student", 0.5, "half way")
+            progress("student", 1.0, "done")
             return "r-made"
 
         monkeypatch.setattr(training, "train_release", train_release)

@@ -26,9 +26,9 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, found: Found, **more: Any
     clicks = folder / "clicks.csv"
     clicks.write_text("user_id,item_id,timestamp\n" + "".join(f"u{n % 3},i{n},{n}\n" for n in range(10)))
 
-    def search(part: Any, records: Any, collect: Any, **options: Any) -> Found:
-        given.update(part=part, records=records, collect=collect, **options)
-        options["progress"]("student", 1.0, "7 trials")
+    def search(part: Any, records: Any, collect: Any, options: Any, *, trials: Any, progress: Any) -> Found:
+        given.update(part=part, records=records, collect=collect, trials=trials, **vars(options))
+        progress("student", 1.0, "7 trials")
         return found
 
     monkeypatch.setattr(searching, "search", search)

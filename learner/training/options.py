@@ -1,0 +1,40 @@
+"""What is wished of a training, and what is known before it begins.
+
+Owns the wishes alone; what they lead to is `learner.training.train`'s.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from learner.signals.settings import SignalSettings
+from learner.text.cache import TextCache
+from learner.text.content import ContentEncoder
+from learner.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """One training, or one search for its settings.
+
+    budget_minutes: the time it may take, by `clock`
+    repeat_consumption: None decides from the data
+    encoder: of texts; None fits one to the items, whose texts `cache` may know already
+    signals: those that run already; None chooses them from the data
+    settings: what a search has found
+    logs: a folder for TensorBoard
+    processes: that work beside each other; with more than one, the function that makes lists must stand at
+        the top level of its module
+    """
+
+    budget_minutes: float = 6.0
+    seed: int = 0
+    repeat_consumption: bool | None = None
+    encoder: ContentEncoder | None = None
+    cache: TextCache | None = None
+    signals: SignalSettings | None = None
+    settings: TrainingSettings | None = None
+    logs: Path | None = None
+    processes: int = 1
+    clock: Callable[[], float] = time.perf_counter
