@@ -96,6 +96,7 @@ class BatchSource:
         self._in_flight: dict[Any, deque[Batch]] = defaultdict(deque)
         self._opening: asyncio.Task[None] | None = None
         self._open = asyncio.Event()
+        self._closing = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._crashing: asyncio.Future[None] | None = None  # kept, or it might be collected
@@ -187,21 +188,25 @@ class BatchSource:
         self._opening = asyncio.create_task(opening())
 
     async def _close(self) -> None:
-        """Lets the worker end its work in hand and abandons the rest. Of no effect when closed."""
-        self._open.clear()
-        self._wanted.set()
-        if self._opening is not None and not self._opening.done():
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
-        self._opening = None
-        try:
-            if self.partitions:
-                await self._revoking(self.partitions)
-        except Exception as error:
-            await self.app.crash(error)
-        finally:
-            self.partitions = frozenset()
-            self._abandon()
+        """Lets the worker end its work in hand and abandons the rest. Of no effect when closed.
+
+        The app may stop in the middle of a rebalance: whoever comes second waits for the first.
+        """
+        async with self._closing:
+            self._open.clear()
+            self._wanted.set()
+            if self._opening is not None and not self._opening.done():
+                self._opening.cancel()
+                await asyncio.wait([self._opening])
+            self._opening = None
+            try:
+                if self.partitions:
+                    await self._revoking(self.partitions)
+            except Exception as error:
+                await self.app.crash(error)
+            finally:
+                self.partitions = frozenset()
+                self._abandon()
 
     def _abandon(self) -> None:
         for batches in self._in_flight.values():

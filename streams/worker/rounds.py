@@ -6,12 +6,14 @@ thousand clicks holds nobody else up. Knows nothing of Kafka beyond batches to f
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 ROUND = 32  # lists; the models gain little beyond, and the event loop waits for each round
 OF_ONE = 4  # lists of one user in a round: others wait for that long
+# A fetched slice reaches the rounds within this many turns of the event loop.
+TURNS = 4
 
 
 class Finishable(Protocol):
@@ -78,9 +80,21 @@ class Rounds(Generic[Payload]):
         self.pending += len(records)
         self._update()
 
-    async def wait(self) -> None:
-        """Returns when something is pending."""
-        await self._work.wait()
+    async def run(self, handle: Callable[[], Awaitable[None]]) -> None:
+        """Calls `handle`, which takes a round, whenever something is pending, until cancelled.
+
+        What was pending may be gone by then. Ends only between rounds: a state that was folded must reach the
+        changelog.
+        """
+        while True:
+            await self._work.wait()
+            await self._gather()
+            handling = asyncio.ensure_future(handle())
+            try:
+                await asyncio.shield(handling)
+            except asyncio.CancelledError:
+                await asyncio.wait([handling])
+                raise
 
     def take(self, limit: float = ROUND) -> list[Pending[Payload]]:
         """The next round: a record of each user in turn, and again, each user's in order.
@@ -115,6 +129,17 @@ class Rounds(Generic[Payload]):
         self._of_user.clear()
         self.pending = 0
         self._update()
+
+    async def _gather(self) -> None:
+        """Lets in what has been fetched already: slices of one fetch come one after the other.
+
+        Behind a backlog too: another user's click must not wait a round for each of the loop's turns.
+        """
+        before = -1
+        while before < self.pending and before < ROUND:
+            before = self.pending
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     def _update(self) -> None:
         _set(self._room, self.pending < self.capacity)

@@ -66,15 +66,13 @@ def main(bootstrap: str, prefix: str, slot: str, data: str, boom: int = -1, late
 
     async def work() -> None:
         try:
-            while True:
-                await rounds.wait()
-                await clients["changelog"].room(2048)
-                await asyncio.shield(one_round())
+            await rounds.run(one_round)
         except Exception as error:
             await app.crash(error)
 
     async def one_round() -> None:
         changelog: Changelog = clients["changelog"]
+        await changelog.room(2048)
         touched: dict[int, dict[bytes, bytes | None]] = {}
         lists: dict[int, list[Outgoing]] = {}
         taken = rounds.take()

@@ -1,16 +1,23 @@
 """What a worker knows, without Kafka: a topic as a list of records."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
 from mode import Service
 
+from streams.hot_path.serving import Serving
+from streams.hot_path.world import World
+from streams.releases.events import Event
 from streams.settings import Settings
 from streams.wire.clock import Clock
+from streams.wire.contract import ReleaseRecord
+from streams.worker.followed import Followed
 from streams.worker.knowledge import Knowledge
+from streams.worker.release_loader import Loader
+from streams.worker.silence import Silence
 
 
 def record(topic: str, value: bytes | None, key: bytes | None = b"k", offset: int = 0) -> ConsumerRecord:
@@ -45,11 +52,33 @@ class Reader:
         return {self._place: new} if new else {}
 
 
-def knowing(service: Service, **more: Any) -> tuple[Knowledge, list[tuple[ConsumerRecord, str]]]:
-    refused: list[tuple[ConsumerRecord, str]] = []
-    knowledge = Knowledge(
-        Settings(), {}, Clock("wall"), ThreadPoolExecutor(1), asyncio.Lock(),
-        lambda record, error: refused.append((record, error)), lambda *_: None, lambda _: None, service,
-        **more,
-    )  # fmt: skip
-    return knowledge, refused
+class Told:
+    """Stands for `Reports`: what a worker has to say, and nobody to say it."""
+
+    def __init__(self) -> None:
+        self.refused: list[tuple[ConsumerRecord, str]] = []
+        self.decided: list[tuple[list[ReleaseRecord], bool]] = []
+        self.noted: list[Event] = []
+
+    def refuse(self, record: ConsumerRecord, error: str) -> None:
+        self.refused.append((record, error))
+
+    def decide(self, records: Sequence[ReleaseRecord], shared: bool) -> None:
+        self.decided.append((list(records), shared))
+
+    def note(self, event: Event) -> None:
+        self.noted.append(event)
+
+
+def knowing(service: Service) -> tuple[Knowledge, Told]:
+    """What a worker knows at its start: nothing."""
+    told: Any = Told()
+    return Knowledge(Settings(), {}, Clock("wall"), ThreadPoolExecutor(1), told, service), told
+
+
+def following(known: World, idle_days: float = 10) -> tuple[Followed, Told]:
+    """What keeps a world in step with the topics of items and signals."""
+    told = Told()
+    loader = Loader(Settings(), known.catalogue, ThreadPoolExecutor(1), asyncio.Lock())
+    serving = Serving(known, lambda *_: None)
+    return Followed(serving, Clock("wall"), idle_days, told.refuse, loader, Silence()), told

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mode import Service
 from numpy.typing import NDArray
 
 from indexer.item_index import queries
@@ -18,9 +17,8 @@ from learner.data.catalogue import Catalogue, Item
 from learner.release.live import write_release
 from streams.hot_path.live import MEASURED, Live
 from streams.settings import SettingsError, load_settings
-from streams.worker import knowledge
+from streams.worker import upkeep
 from streams.worker.release_loader import Loader
-from tests.worlds.knowing import knowing
 from tests.worlds.served import served_bundle
 
 ITEMS, DIM = 5000, 32
@@ -95,12 +93,11 @@ def test_after_heavy_churn_compaction_brings_recall_back(kind: Kind) -> None:
 
 def test_the_worker_compacts_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     live, fresh, _ = churned("hnsw")
-    monkeypatch.setattr(knowledge, "_COMPACT_SECONDS", 0.01)
-    known, _ = knowing(Service())
-    known.serving = SimpleNamespace(loaded=[live])  # type: ignore[assignment]
+    monkeypatch.setattr(upkeep, "COMPACT_SECONDS", 0.01)
+    serving: Any = SimpleNamespace(loaded=[live])
 
     async def until_done() -> None:
-        compacting = asyncio.create_task(known._compact())
+        compacting = asyncio.create_task(upkeep.compact(serving, ThreadPoolExecutor(1)))
         async with asyncio.timeout(30):
             while live.index.wants_compaction:
                 await asyncio.sleep(0.01)
@@ -129,7 +126,7 @@ def test_settings_choose_the_index(tmp_path: Path, wanted: str, memory_mb: float
 
     async def load() -> Live:
         with ThreadPoolExecutor(1) as models:
-            loader = Loader(settings, Catalogue(), models, asyncio.Lock(), lambda _: None)
+            loader = Loader(settings, Catalogue(), models, asyncio.Lock())
             return await loader.load(str(folder), None)
 
     live = asyncio.run(load())

@@ -151,7 +151,6 @@ def test_a_release_is_loaded_with_the_setting_of_repeats(said: str, repeats: boo
     async def load() -> Live:
         loader = Loader(
             Settings(repeat_consumption=said), Catalogue(), ThreadPoolExecutor(1), asyncio.Lock(),  # type: ignore[arg-type]
-            lambda _: None,
         )  # fmt: skip
         return await loader.load(str(tmp_path / "release"), None)
 

@@ -108,3 +108,33 @@ def test_a_slice_that_was_abandoned_before_it_was_taken_is_not_waited_for() -> N
         assert made._wanted.is_set()
 
     asyncio.run(run())
+
+
+def test_an_app_that_stops_in_the_middle_of_a_rebalance_waits_for_the_work_in_hand() -> None:
+    async def test() -> None:
+        made = source()
+        steps: list[str] = []
+        sent = asyncio.Event()
+
+        async def revoking(partitions: frozenset[TP]) -> None:
+            steps.append(f"{len(partitions)} go")
+            await sent.wait()
+            steps.append("sent")
+
+        made._open, made._closing, made._opening = asyncio.Event(), asyncio.Lock(), None
+        made._revoking, made.partitions = revoking, frozenset({CLICKS})
+        batch: Any = SimpleNamespace(
+            finished=False, abandoned=False, _event=SimpleNamespace(ack=lambda: None)
+        )
+        made._in_flight = {CLICKS: [batch]}  # type: ignore[dict-item, assignment]
+        rebalancing, stopping = (asyncio.create_task(made._close()) for _ in range(2))
+        await asyncio.sleep(0.01)
+        assert not rebalancing.done()
+        assert not stopping.done()
+        assert not batch.abandoned
+        sent.set()
+        await asyncio.gather(rebalancing, stopping)
+        assert steps == ["1 go", "sent"]
+        assert batch.abandoned
+
+    asyncio.run(test())

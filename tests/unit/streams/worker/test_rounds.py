@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,16 +112,75 @@ def test_take_passes_over_abandoned_batches() -> None:
     run(test)
 
 
-def test_wait_returns_when_something_comes_and_not_after_clear() -> None:
+def test_rounds_are_handled_one_after_the_other_as_something_comes() -> None:
     async def test() -> None:
         rounds: Rounds[int] = Rounds()
-        waiting = asyncio.create_task(rounds.wait())
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        await rounds.put(Slice(), [("a", 1)])
-        await waiting
+        handled: list[list[int]] = []
+
+        async def handle() -> None:
+            if taken := rounds.take():
+                handled.append([pending.payload for pending in taken])
+
+        running = asyncio.create_task(rounds.run(handle))
+        await settle()
+        assert handled == []  # nothing is pending
+        for n in range(3):  # slices of one fetch are in one round
+            await rounds.put(Slice(), [("a", n)])
+        await settle()
+        assert handled == [[0, 1, 2]]
+        await rounds.put(Slice(), [("a", 3)])
         rounds.clear()
-        assert rounds.pending == 0
-        assert rounds.take() == []
+        await settle()
+        assert handled == [[0, 1, 2]]
+        await rounds.put(Slice(), [("b", 4)])
+        await settle()
+        assert handled == [[0, 1, 2], [4]]
+        running.cancel()
 
     run(test)
+
+
+def test_a_round_that_has_begun_is_ended_before_the_rounds_end() -> None:
+    async def test() -> None:
+        rounds: Rounds[int] = Rounds()
+        may_end = asyncio.Event()
+        steps: list[str] = []
+
+        async def handle() -> None:
+            rounds.take()
+            steps.append("taken")
+            await may_end.wait()
+            steps.append("sent")
+
+        await rounds.put(Slice(), [("a", 1)])
+        running = asyncio.create_task(rounds.run(handle))
+        await settle()
+        running.cancel()
+        await settle()
+        assert not running.done()
+        assert steps == ["taken"]
+        may_end.set()
+        await asyncio.wait([running])
+        assert running.cancelled()
+        assert steps == ["taken", "sent"]
+
+    run(test)
+
+
+def test_a_round_that_fails_ends_the_rounds() -> None:
+    async def test() -> None:
+        rounds: Rounds[int] = Rounds()
+
+        async def handle() -> None:
+            raise ZeroDivisionError
+
+        await rounds.put(Slice(), [("a", 1)])
+        with pytest.raises(ZeroDivisionError):
+            await rounds.run(handle)
+
+    run(test)
+
+
+async def settle() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)

@@ -1,0 +1,117 @@
+"""Items and signals as they come: what they change in the catalogue, the signals and the indexes.
+
+Owns the meaning of their records and the verdict on bad ones. Called under the worker's lock, between two
+rounds; all releases in memory follow. Knows no roles and no users.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import structlog
+from aiokafka import ConsumerRecord
+from numpy.typing import NDArray
+
+from learner.signals.record import FRONTIER, SignalError
+from streams.hot_path.live import give, renew
+from streams.hot_path.serving import Serving
+from streams.wire.clock import Clock
+from streams.wire.contract import UNREADABLE, decode_item, decode_tombstone
+from streams.worker.expiry import Expiry
+from streams.worker.release_loader import Loader
+from streams.worker.silence import Silence
+
+log = structlog.get_logger()
+
+Refuse = Callable[[ConsumerRecord, str], None]
+
+
+class Followed:
+    """`on_item` and `on_signal` take the topics' records, `settle` follows each stretch of them.
+
+    `refuse(record, error)` is told of bad ones. `idle_days`: how long an item that nobody announces lives
+    without a click. `loader` learns what changes while it loads a release, `silence` when the learner speaks.
+    """
+
+    def __init__(
+        self,
+        serving: Serving,
+        clock: Clock,
+        idle_days: float,
+        refuse: Refuse,
+        loader: Loader,
+        silence: Silence,
+    ) -> None:
+        self._serving = serving
+        self._catalogue, self._signals = serving.world.catalogue, serving.world.signals
+        self._signals.on_vector = self._on_vector
+        self._clock = clock
+        self._idle_days = idle_days
+        self._expiry = Expiry(idle_days, self._catalogue, self._signals)
+        self._refuse = refuse
+        self._loader = loader
+        self._silence = silence
+        self._changed: set[int] = set()  # items, since the indexes followed last
+
+    def on_item(self, record: ConsumerRecord) -> None:
+        """The catalogue's owner's word on an item."""
+        catalogue = self._catalogue
+        try:
+            if record.value is None:
+                self._changed.add(catalogue.withdraw(decode_tombstone(record.key)))
+                return
+            item = decode_item(record.value)
+        except UNREADABLE as error:
+            self._refuse(record, str(error))
+            return
+        number = catalogue.announce(item) if item.available else catalogue.withdraw(item.item_id)
+        for live in self._serving.loaded:
+            renew(live.release, catalogue, number)
+        self._changed.add(number)
+
+    def on_signal(self, record: ConsumerRecord) -> None:
+        """The learner's word on an item, or on how far it has come."""
+        if record.value is None:
+            return
+        item_id = record.key.decode(errors="replace") if record.key else FRONTIER
+        try:
+            item = self._signals.apply(item_id, record.value)
+        except SignalError as error:
+            self._refuse(record, str(error))
+            return
+        if item >= 0 and self._expiry.is_back(item):
+            self._catalogue.revive(item)
+            self._changed.add(item)
+        if item_id == FRONTIER:
+            self._silence.end()
+            self._clock.hear(self._signals.now_ms)
+
+    def settle(self) -> None:
+        """After a stretch of records: the indexes follow once for all of them."""
+        self._signals.follow()
+        for live in self._serving.loaded:
+            live.follow(self._changed)
+        self._loader.note(self._changed)
+        self._changed.clear()
+
+    def expire(self) -> None:
+        """Takes idle items out of the lists."""
+        idle = self._expiry.due()
+        if len(idle):
+            self._catalogue.expire(idle)
+            self._changed.update(idle.tolist())
+            self.settle()
+            log.info("idle items have left", items=len(idle), days=self._idle_days)
+
+    def _on_vector(self, item: int, vector: NDArray[np.float32], content: NDArray[Any]) -> None:
+        for live in self._serving.loaded:
+            release = live.release
+            release.ensure(self._catalogue)
+            if len(content):
+                # The vector may be another student's: the learner takes up a new release later than this
+                # worker, or earlier. What the text says is the same for all of one encoder.
+                if len(content) == release.manifest.dims.content:
+                    give(release, self._catalogue, item, content)
+            elif live is self._serving.world.live and len(vector) == release.vector_size:
+                release.set_vector(item, vector, content)
+        self._changed.add(item)

@@ -1,0 +1,43 @@
+"""From a round's outcomes to the records that tell of them.
+
+Owns what is counted of outcomes and which states a round leaves to the changelog. Sends nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from learner.data.catalogue import Catalogue
+from streams.hot_path.user_states import UserStates
+from streams.hot_path.world import Fate, Outcome
+from streams.transport.delivery import Outgoing
+from streams.wire.contract import encode
+from streams.wire.intake import Arrival
+from streams.worker.assignment import Parcel
+from streams.worker.rounds import Pending
+
+
+def pack(
+    pending: Sequence[Pending[Arrival]], outcomes: Sequence[Outcome], states: UserStates,
+    catalogue: Catalogue, counts: dict[str, int],
+) -> Iterable[Parcel]:  # fmt: skip
+    """Lists and states of a round, one parcel a partition; `outcomes` are those of `pending`, in its order.
+
+    A state's value is fixed here, once for each user, before anything is sent. `counts` rise with it.
+    """
+    parcels: dict[int, Parcel] = {}
+    last = {outcome.slot: outcome for outcome in outcomes if outcome.changed}
+    for record, outcome in zip(pending, outcomes, strict=True):
+        arrival = outcome.arrival
+        partition, key = arrival.partition, arrival.user_id.encode()
+        parcel = parcels.setdefault(partition, Parcel(partition))
+        parcel.records.append(record)
+        if outcome.recommendation is not None:
+            counts["lists"] += 1
+            counts["hurried_lists"] += outcome.hurried
+            parcel.lists.append(Outgoing(key, encode(outcome.recommendation), partition))
+        if outcome.changed:
+            counts["clicks"] += 1
+            if outcome is last[outcome.slot]:
+                parcel.states[key] = states.encode(outcome.slot, catalogue)
+        counts["replayed"] += outcome.fate is Fate.REPLAYED
+        counts["duplicates"] += outcome.fate is Fate.DUPLICATE
+    return parcels.values()

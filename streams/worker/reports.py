@@ -1,0 +1,64 @@
+"""What one worker has to say to everybody, until it is on record.
+
+Owns who says what every worker sees alike (a bad item, signal or release; a release that cannot be loaded):
+the owner of partition 0. The others keep it, for the partition may come to them before it is said. What
+happens to this worker alone is noted in its log of events.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+from aiokafka import ConsumerRecord
+
+from learner.data.times import DAY_MS
+from streams.releases.events import Event, EventLog, folder_of
+from streams.releases.roles import Roles
+from streams.settings import Settings
+from streams.transport.dead_letters import SharedRefusals
+from streams.transport.topics import Names
+from streams.wire.contract import ReleaseRecord
+from streams.worker.assignment import Assignment
+from streams.worker.decisions import Decisions
+
+log = structlog.get_logger()
+
+
+class Reports:
+    """`some()` is called when there is something to `send`; `slot` is this worker's number."""
+
+    def __init__(self, settings: Settings, slot: int, some: Callable[[], None]) -> None:
+        self._topic = Names(settings.prefix).releases
+        self._slot = slot
+        self._some = some
+        self._refusals = SharedRefusals(settings.retention_days * DAY_MS)
+        self._decisions = Decisions()
+        self._events = EventLog(folder_of(settings), f"worker-{slot}")
+
+    def __len__(self) -> int:
+        return len(self._refusals) + len(self._decisions)
+
+    def refuse(self, record: ConsumerRecord, error: str) -> None:
+        """A bad item, signal or release: every worker reads it, one of them sends it."""
+        log.warning("bad record", error=error, topic=record.topic, offset=record.offset)
+        self._refusals.add(record, error, int(time.time() * 1000))
+        self._some()
+
+    def decide(self, records: Sequence[ReleaseRecord], shared: bool) -> None:
+        """Takes a failing release back for everybody; where all workers see it, one of them does."""
+        self._decisions.add(records, shared)
+        self._some()
+
+    def note(self, event: Event) -> None:
+        """Something that has happened to this worker."""
+        self._events.append(msgspec.structs.replace(event, evidence={"slot": self._slot, **event.evidence}))
+
+    async def send(self, assignment: Assignment, roles: Roles) -> None:
+        """Sends what this worker may send now; the rest, and what cannot be sent, goes on waiting."""
+        first = 0 in assignment.partitions
+        sending = [self._decisions.send(assignment.delivery, self._topic, roles, first=first)]
+        if first:
+            sending.append(self._refusals.send(assignment.letters, int(time.time() * 1000)))
+        await asyncio.gather(*sending)

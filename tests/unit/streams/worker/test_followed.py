@@ -1,0 +1,74 @@
+"""Items and signals in a worker: bad records leave no trace, and the indexes follow the good ones."""
+
+import numpy as np
+
+from indexer.item_index import with_bias
+from learner.data.times import DAY_MS
+from learner.signals.state import Signals
+from tests.worlds.knowing import following, record
+from tests.worlds.rounds import world
+
+
+def test_bad_items_and_signals_are_refused_and_leave_no_trace() -> None:
+    known, _ = world()
+    followed, told = following(known)
+    before = known.catalogue.size
+    bad = [
+        record("items", b'{"item_id":"i","attributes":{"n":18446744073709551616}}'),
+        record("items", b'{"item_id":"i","published_at":%d}' % 10**25),
+        record("items", None, key=b"\xff"),
+    ]
+    for each in bad:
+        followed.on_item(each)
+    bad.append(record("signals", b"{", key=b"i"))
+    followed.on_signal(bad[-1])
+    assert [each for each, _ in told.refused] == bad
+    assert all(error for _, error in told.refused)
+    assert known.catalogue.size == before
+
+
+def test_idle_items_leave_the_index_and_signals_of_a_click_bring_them_back() -> None:
+    known, _ = world()
+    followed, _ = following(known)
+    clicks = Signals(known.signals.settings, known.catalogue)  # the learner's
+
+    def told(item_id: str, day: float) -> int:
+        number = known.catalogue.intern(item_id)
+        clicks.learn(number, int(1_700_000_000_000 + day * DAY_MS), 1, 0.0, np.zeros(0, np.int32))
+        followed.on_signal(record("signals", clicks.record(number), key=item_id.encode()))
+        followed.settle()
+        return number
+
+    old, young = told("more-1", 0), told("more-2", 11)
+    followed.expire()
+    assert known.live.index.holds([old, young]).tolist() == [False, True]
+    assert known.catalogue.expired.sum() == 1
+    told("more-2", 12)
+    assert not known.live.index.holds([old]).any()
+    told("more-1", 12)
+    assert known.live.index.holds([old]).all()
+    assert not known.catalogue.expired.any()
+
+
+def test_a_new_items_vector_is_made_from_its_content_by_the_release_that_uses_it() -> None:
+    """What its signals bring may be another student's: the learner changes releases at its own time."""
+    known, _ = world()
+    followed, _ = following(known)
+    release = known.live.release
+    learner = Signals(known.signals.settings, known.catalogue)
+    rng = np.random.default_rng(0)
+    content = rng.normal(size=release.manifest.dims.content).astype(np.float32)
+    number = known.catalogue.intern("new")
+    foreign = rng.normal(size=release.vector_size).astype(np.float32)
+    learner.set_vector(number, foreign, content)
+    followed.on_signal(record("signals", learner.record(number), key=b"new"))
+    np.testing.assert_array_equal(release.model.vectors[number], release.embed(content, ()))
+    # Of two topics the one with the item's categories may come second.
+    category = release.manifest.categories[0]
+    followed.on_item(record("items", b'{"item_id":"new","categories":["%s"]}' % category.encode()))
+    expected = release.embed(content, [category])
+    np.testing.assert_array_equal(release.model.vectors[number], expected)
+    assert not np.array_equal(expected, release.embed(content, ()))
+    followed.settle()
+    found, _ = known.live.index.search(with_bias(expected[None], np.zeros(1)) * 1000, 1)
+    assert found[0, 0] == number
