@@ -1,7 +1,8 @@
 """The command `nextclick`: one module for each group of commands, and how errors reach the user.
 
 Owns the list of commands. What a command does lives outside this package; here stand its flags, its help
-and what it prints. Anything heavy is imported inside the commands, so that `--help` is instant.
+and what it prints. A command has an argument for each of its flags, many as they are: that is how typer takes
+them. Anything heavy is imported inside the commands, so that `--help` is instant.
 """
 
 import logging

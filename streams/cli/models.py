@@ -79,7 +79,6 @@ def tune(
     )  # fmt: skip
 
 
-# One argument for each flag, which is how typer takes them; from here on they are one object.
 @takes_settings("repeat_consumption", "diversity", "k", "log_level", kafka=False)
 def replay(
     settings: "Settings",

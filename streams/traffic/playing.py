@@ -25,7 +25,7 @@ from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, new_producer
 from streams.transport.feeds import new_reader
-from streams.transport.topics import Names
+from streams.transport.topics import Names, create_missing
 from streams.wire.contract import UNREADABLE, Click, decode_list, encode
 
 log = structlog.get_logger()
@@ -71,8 +71,6 @@ def play(
     holds up all that come later.
     """
     with clients.admin(settings) as admin:
-        from streams.transport.topics import create_missing
-
         create_missing(admin, settings)
     return asyncio.run(_play(settings, clicks, part, pace, progress, patient))
 
