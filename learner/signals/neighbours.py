@@ -62,7 +62,7 @@ class Neighbours:
         mark: NDArray[np.int32],
     ) -> None:
         """Sets the row before `item`: `sources` (n,) int32 distinct, `weights` (n, 5) float32."""
-        while short := replace_row(self.before, self.after, tie, mark, item, sources, weights):
+        while short := replace_row(tuple(self.before), tuple(self.after), tie, mark, item, sources, weights):
             self._lengthen(short)
 
     def row(self, item: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

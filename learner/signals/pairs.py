@@ -75,15 +75,16 @@ def count_pairs(
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def replace_row(
-    before: Side,
-    after: Side,
+    rows_before: tuple[Any, ...],
+    rows_after: tuple[Any, ...],
     tie: Ties,
     mark: NDArray[np.int32],
     y: int,
     sources: NDArray[np.int32],
     weights: NDArray[np.float32],
 ) -> int:
-    """Sets the row before y; see `Neighbours.replace`."""
+    """Sets the row before y; see `Neighbours.replace`. Sides come as in `count_pairs`."""
+    before, after = Side(*rows_before), Side(*rows_after)
     count = sources.shape[0]
     short: int = _shortage(before, after, count, sources)
     if short:

@@ -5,17 +5,20 @@ records of its own and applies those of others.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Id
-from learner.signals.settings import HALF_LIVES
+from learner.signals.pair_weights import WEIGHTS
+from learner.signals.settings import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES
 
 FRONTIER = ""  # key of the record that belongs to no item
 _MOST_PARTITIONS = 100_000  # of `clicks`: arrays are made as wide as the highest that a record names
+_DEPTHS = (len(DEPTH_HALF_LIVES), len(DEPTHS))
+_SUMS_BY_DEPTH = _DEPTHS[0] * _DEPTHS[1]
 # Far below what differences and products of 64-bit integers take.
 _Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 
@@ -31,7 +34,7 @@ class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """
 
     item_id: str
-    offsets: dict[str, _Whole]  # by partition of `clicks`: the last offset folded
+    offsets: dict[str, _Whole]  # by partition of `clicks`: the last offset counted
     now_ms: _Whole  # the stream's clock
     reference: list[_Whole]  # of the half-lives, then of the pairs
     popularity: bytes = b""  # (H,) float64
@@ -46,6 +49,16 @@ class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     vector: bytes = b""  # (D,) float32: of an item that is newer than the release
     content: bytes = b""  # (T,) float32
     v: Literal[1] = 1
+
+
+class Unpacked(NamedTuple):
+    """The arrays of an item's record; sums are relative to the record's reference."""
+
+    popularity: NDArray[np.float64]  # (H,)
+    weights: NDArray[np.float32]  # (n, 5), of the items `before`
+    depths: NDArray[np.float64]  # (3, 7)
+    vector: NDArray[np.float32]  # (D,), or empty
+    content: NDArray[np.float32]  # (T,), or empty
 
 
 encode = msgspec.json.Encoder().encode
@@ -92,12 +105,31 @@ def numbered(record: SignalRecord) -> dict[int, int]:
     return offsets
 
 
-def unpack(packed: bytes, dtype: Any, record: SignalRecord) -> NDArray[Any]:
-    """The numbers (n,) of one of the record's arrays; raises `SignalError` if they are not finite ones."""
+def unpack(record: SignalRecord) -> Unpacked:
+    """The record's arrays; raises `SignalError` where they cannot be an item's."""
+    popularity = _numbers(record.popularity, np.float64, record)
+    weights = _numbers(record.weights, np.float32, record)
+    vector = _numbers(record.vector, np.float32, record)
+    content = _numbers(record.content, np.float32, record)
+    depths = _numbers(record.depths, np.float64, record)
+    if not len(depths):
+        depths = np.zeros(_SUMS_BY_DEPTH)
+    if (
+        len(popularity) != HALF_LIVES
+        or len(weights) != WEIGHTS * len(record.before)
+        or len(depths) != _SUMS_BY_DEPTH
+    ):
+        raise SignalError(f"signals record of {record.item_id!r}: arrays of the wrong length")
+    if len({record.item_id, *record.before}) != len(record.before) + 1:
+        raise SignalError(f"signals record of {record.item_id!r}: an item is its own neighbour, or twice one")
+    return Unpacked(popularity, weights.reshape(-1, WEIGHTS), depths.reshape(_DEPTHS), vector, content)
+
+
+def _numbers(packed: bytes, dtype: Any, record: SignalRecord) -> NDArray[Any]:
     try:
         array = np.frombuffer(packed, dtype).copy()
     except ValueError as error:
         raise SignalError(f"signals record of {record.item_id!r}: {error}") from None
-    if not np.isfinite(array).all():
+    if len(array) and not np.isfinite(array).all():
         raise SignalError(f"signals record of {record.item_id!r}: numbers that are not finite")
     return array

@@ -2,7 +2,7 @@
 
 Owns decayed popularity (among all users, and among those who had clicked as often before), counts, times
 and values by item, the pairs of items clicked one after the other (`neighbours`), and the lists of popular
-and new items (`toplists`). Knows neither single users nor models nor Kafka. The learner folds clicks
+and new items (`toplists`). Knows neither single users nor models nor Kafka. The learner counts clicks
 (`learn`); workers apply the records it sends (`apply`).
 
 Time. A decayed sum holds, for each click at time t, 2**(t / half_life - reference); its value now is
@@ -18,20 +18,18 @@ Threads: one at a time. The kernels of `candidates` and `features` read these ar
 
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learner.data.arrays import grown
 from learner.data.catalogue import Catalogue
 from learner.data.events import INTEREST
 from learner.data.times import YEAR_MS
-from learner.signals.kernels import count_click, depth_of, rank, rank_born, rank_depths
+from learner.signals.kernels import Sums, TopLists, count_click, rank, rank_born, rank_depths
 from learner.signals.neighbours import Neighbours
-from learner.signals.pair_weights import WEIGHTS
 from learner.signals.record import (
     FRONTIER,
-    SignalError,
     SignalRecord,
     decode,
     encode,
@@ -54,7 +52,7 @@ class Signals:
 
     popularity (cap, H) float64 relative to `reference` (H + 1,) int64 half-lives (the last: the
     pairs'); by_depth (cap, 3, 7) float64: the same of clicks by users of each depth; count, value_sum (cap,)
-    float64; first_ms (of the click that was folded first), last_ms, born_ms (cap,) int64; top (H, TOP) int32
+    float64; first_ms (of the click that was counted first), last_ms, born_ms (cap,) int64; top (H, TOP) int32
     with top_count (H,); depth_top (3, 7, TOP) with depth_top_count (3, 7); depth_column (H,): which of the
     three is the nearest to each half-life;
     newest (NEWEST + BORN,) int32 with newest_count (2,): items nobody had clicked when they were listed,
@@ -79,7 +77,7 @@ class Signals:
         self.reference = np.zeros(HALF_LIVES + 1, np.int64)
         self.now_ms = 0
         self.total = 0
-        self.offsets: dict[int, int] = {}  # how far the clicks have been folded, by partition
+        self.offsets: dict[int, int] = {}  # how far the clicks have been counted, by partition
         self.frontier: dict[int, int] = {}  # the same, as of the last frontier record applied
         self.touched: set[int] = set()  # items whose record has changed since `drain`
         self._vectors: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
@@ -107,6 +105,7 @@ class Signals:
         self.newest_count = np.zeros(2, np.int64)
         self._applied = np.full((cap, 8), -1, np.int64) if keep_offsets else None
         self.neighbours = Neighbours(cap, settings.limit(catalogue.size))
+        self._bind()
         self.follow()
 
     def follow(self) -> None:
@@ -142,7 +141,7 @@ class Signals:
         self._first_clicks = 0
 
     def learn(self, item: int, time_ms: int, kind: int, value: float, history: NDArray[np.int32]) -> None:
-        """Folds one click on `item`.
+        """Counts one click on `item`.
 
         `value`: normalised by kind, 0 where there is none. `history` (n,) int32: the user's earlier
         events of interest, newest last. The last `WINDOW` count: with as many the user is of the last
@@ -155,17 +154,14 @@ class Signals:
             self.follow()
         if time_ms > self._rebase_at_ms:
             self._rebase(self._reference_at(time_ms))
-        scale = count_click(
-            item, time_ms, value, self.half_lives, self.reference, self.popularity, self.count,
-            self.value_sum, self.first_ms, self.last_ms, self.tie, self.top, self.top_count,
-            self.newest[NEWEST:], self.newest_count,
-            depth_of(len(history)), self.by_depth, self.depth_top, self.depth_top_count,
-        )  # fmt: skip
+        scale = count_click(tuple(self._sums), tuple(self._lists), item, time_ms, value, len(history))
         if len(history):
-            self.neighbours.learn(item, history, scale, self.tie, self.marks[0])
+            self.neighbours.learn(item, history, scale, self.tie, self._mark)
         self.total += 1
-        self._first_clicks += self.count[item] == 1
-        self.now_ms = max(self.now_ms, time_ms)
+        if self.count[item] == 1:
+            self._first_clicks += 1
+        if time_ms > self.now_ms:
+            self.now_ms = time_ms
         self.touched.add(item)
 
     def drain(self) -> list[int]:
@@ -227,7 +223,7 @@ class Signals:
         )
 
     def frontier_record(self) -> bytes:
-        """How far the clicks have been folded, to be sent under the key `FRONTIER` after the items'."""
+        """How far the clicks have been counted, to be sent under the key `FRONTIER` after the items'."""
         return encode(
             SignalRecord(
                 item_id=FRONTIER,
@@ -255,26 +251,11 @@ class Signals:
     def memory_bytes(self) -> int:
         """Bytes of all arrays."""
         arrays = [value for value in vars(self).values() if isinstance(value, np.ndarray)]
-        return sum(array.nbytes for array in arrays) + self.neighbours.memory_bytes()
+        own = sum(array.nbytes for array in arrays if array.base is None)  # the others are views of these
+        return own + self.neighbours.memory_bytes()
 
     def _apply_item(self, record: SignalRecord, offsets: dict[int, int]) -> int:
-        popularity = unpack(record.popularity, np.float64, record)
-        weights = unpack(record.weights, np.float32, record)
-        vector = unpack(record.vector, np.float32, record)
-        content = unpack(record.content, np.float32, record)
-        depths = unpack(record.depths, np.float64, record)
-        if not len(depths):
-            depths = np.zeros(self.by_depth[0].size)
-        if (
-            len(popularity) != HALF_LIVES
-            or len(weights) != WEIGHTS * len(record.before)
-            or len(depths) != self.by_depth[0].size
-        ):
-            raise SignalError(f"signals record of {record.item_id!r}: arrays of the wrong length")
-        if len({record.item_id, *record.before}) != len(record.before) + 1:
-            raise SignalError(
-                f"signals record of {record.item_id!r}: an item is its own neighbour, or twice one"
-            )
+        found = unpack(record)
         # Nothing is wrong with it: only now may anything change.
         item = self.catalogue.intern(record.item_id)
         numbers = list(map(self.catalogue.index.get, record.before))
@@ -286,17 +267,26 @@ class Signals:
         if (reference > self.reference).any():
             self._rebase(np.maximum(reference, self.reference))
         shift = reference - self.reference  # <= 0: the record may be older than the reference
-        popularity = _flushed(np.ldexp(popularity, shift[:-1]))
-        weights = weights.reshape(-1, WEIGHTS)
-        if shift[-1]:
-            weights = Neighbours.rescaled(weights, int(-shift[-1]))
-        depths = _flushed(
-            np.ldexp(depths.reshape(self.by_depth.shape[1:]), shift[list(DEPTH_HALF_LIVES)][:, None])
+        self._set_counts(item, record)
+        self._set_sums(
+            item,
+            _flushed(np.ldexp(found.popularity, shift[:-1])),
+            _flushed(np.ldexp(found.depths, shift[list(DEPTH_HALF_LIVES)][:, None])),
         )
-        fell, depths_fell = popularity < self.popularity[item], depths < self.by_depth[item]
-        rose = depths > self.by_depth[item]
-        self.popularity[item] = popularity
-        self.by_depth[item] = depths
+        weights = Neighbours.rescaled(found.weights, int(-shift[-1])) if shift[-1] else found.weights
+        self.neighbours.replace(item, sources, weights, self.tie, self._mark)
+        if self._applied is not None:
+            self._applied = _with_offsets(self._applied, item, offsets)
+        if record.born_ms:
+            self._bear(item, record.born_ms)
+        if record.vector:
+            self.set_vector(item, found.vector, found.content)
+            self.touched.discard(item)
+            if self.on_vector is not None:
+                self.on_vector(item, *self._vectors[item])
+        return item
+
+    def _set_counts(self, item: int, record: SignalRecord) -> None:
         self.total += record.count - int(self.count[item])
         self._first_clicks += self.count[item] == 0
         self.count[item] = record.count
@@ -304,6 +294,13 @@ class Signals:
         if record.count:
             self.first_ms[item], self.last_ms[item] = record.first_ms, record.last_ms
             rank_born(item, self.first_ms, self.tie, self.newest[NEWEST:], self.newest_count)
+
+    def _set_sums(self, item: int, popularity: NDArray[np.float64], depths: NDArray[np.float64]) -> None:
+        """Sets the item's sums (H,) and (3, 7), and puts it at its place in the lists."""
+        fell, depths_fell = popularity < self.popularity[item], depths < self.by_depth[item]
+        rose = depths > self.by_depth[item]
+        self.popularity[item] = popularity
+        self.by_depth[item] = depths
         rank(item, self.popularity, self.tie, self.top, self.top_count)
         rank_depths(item, rose, self.by_depth, self.tie, self.depth_top, self.depth_top_count)
         # A learner that began anew: its sums may be smaller.
@@ -311,17 +308,6 @@ class Signals:
         for at, depth in np.argwhere(depths_fell).tolist():
             if item in self.depth_top[at, depth]:
                 self._rebuild_depth_top(at, depth)
-        self.neighbours.replace(item, sources, weights, self.tie, self.marks[0])
-        if self._applied is not None:
-            self._applied = _with_offsets(self._applied, item, offsets)
-        if record.born_ms:
-            self._bear(item, record.born_ms)
-        if record.vector:
-            self.set_vector(item, vector, content)
-            self.touched.discard(item)
-            if self.on_vector is not None:
-                self.on_vector(item, *self._vectors[item])
-        return item
 
     def _reference_at(self, time_ms: int) -> NDArray[np.int64]:
         """The references after a click at `time_ms`: moved where its exponent would grow too high."""
@@ -369,23 +355,28 @@ class Signals:
 
     def _grow(self, capacity: int) -> None:
         for name in ("popularity", "by_depth", "count", "value_sum", "first_ms", "last_ms", "tie", "born_ms"):
-            setattr(self, name, _resized(getattr(self, name), capacity))
+            setattr(self, name, grown(getattr(self, name), capacity))
         self.marks = np.full((2, capacity), -1, np.int32)
         self.places = np.full(capacity, -1, np.int8)
         self.neighbours.grow(capacity)
         if self._applied is not None:
-            wider = np.full((capacity, self._applied.shape[1]), -1, np.int64)
-            wider[: len(self._applied)] = self._applied
-            self._applied = wider
+            self._applied = grown(self._applied, capacity, -1)
+        self._bind()
+
+    def _bind(self) -> None:
+        """Holds the arrays as the kernels that count take them: to be done anew when they grow."""
+        self._sums = Sums(
+            self.half_lives, self.reference, self.popularity, self.by_depth, self.count, self.value_sum,
+            self.first_ms, self.last_ms, self.tie,
+        )  # fmt: skip
+        self._lists = TopLists(
+            self.top, self.top_count, self.depth_top, self.depth_top_count, self.newest[NEWEST:],
+            self.newest_count,
+        )  # fmt: skip
+        self._mark = self.marks[0]
 
 
 _NO_VECTOR = np.zeros(0, np.float32)
-
-
-def _resized(array: NDArray[Any], length: int) -> NDArray[Any]:
-    resized = np.zeros((length, *array.shape[1:]), array.dtype)
-    resized[: len(array)] = array
-    return resized
 
 
 def _flushed(sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -397,9 +388,8 @@ def _flushed(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 def _with_offsets(applied: NDArray[np.int64], item: int, offsets: Mapping[int, int]) -> NDArray[np.int64]:
     """Sets the item's row (partitions,) int64; widens the array for partitions it has not seen."""
     if offsets and max(offsets) >= applied.shape[1]:
-        wider = np.full((len(applied), 2 * max(offsets)), -1, np.int64)
-        wider[:, : applied.shape[1]] = applied
-        applied = wider
+        more = 2 * max(offsets) - applied.shape[1]
+        applied = np.pad(applied, ((0, 0), (0, more)), constant_values=-1)
     for partition, offset in offsets.items():
         applied[item, partition] = offset
     return applied

@@ -7,6 +7,8 @@ Within one half-life the order of decayed popularity changes by clicks alone, no
 moves one item up. So a list is corrected, never sorted again.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -26,18 +28,20 @@ def top_of(values: NDArray[np.float64], tie: NDArray[np.uint32], length: int) ->
     return items[order].astype(np.int32)
 
 
-@numba.njit(cache=True, nogil=True)
-def is_better(a, b, values, tie):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def is_better(a: int, b: int, values: NDArray[Any], tie: NDArray[np.uint32]) -> bool:
     """Whether item a stands before item b."""
     if values[a] != values[b]:
-        return values[a] > values[b]
+        return bool(values[a] > values[b])
     if tie[a] != tie[b]:
-        return tie[a] < tie[b]
+        return bool(tie[a] < tie[b])
     return a < b
 
 
-@numba.njit(cache=True, nogil=True)
-def move_up(item, values, tie, items, count):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def move_up(
+    item: int, values: NDArray[Any], tie: NDArray[np.uint32], items: NDArray[np.int32], count: int
+) -> int:
     """Puts `item`, whose value (n,) has risen, at its place in `items`, best first; returns the count.
 
     `items` (length,) int32 holds `count` items; the last falls out of a full list.
