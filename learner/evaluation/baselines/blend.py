@@ -8,13 +8,16 @@ fifth of the first part. Cheap to search: of each event only items near some com
 
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from learner.evaluation.baselines.item_knn import Factors, tune_item_knn
-from learner.evaluation.baselines.memory import Doubles, Memory
+from learner.evaluation.baselines.item_knn import ItemKnn, tune_item_knn
+from learner.evaluation.baselines.memory import Doubles, Eligible, Memory
+from learner.evaluation.baselines.pair_model import Factors
+from learner.evaluation.baselines.pairs import Pairs
 from learner.evaluation.baselines.popularity import (
     HALF_LIVES_MS,
     Popularity,
@@ -75,6 +78,25 @@ class Recipe:
         )
 
 
+class _Parts(NamedTuple):
+    """A recipe as the kernel takes it: H popularities, then P memory parts."""
+
+    source: Ints  # (P,) as `Part.source`
+    last: Ints  # (P,)
+    factors: Doubles  # (V, P) normalisers
+    floors: Doubles  # (H + P,) constants inside the logarithms
+
+
+class _Moment(NamedTuple):
+    """What an ask brings: a user's L last items, newest first, what each counts, what time makes of sums."""
+
+    recent: Ints  # (L,)
+    rarity: Doubles  # (L,) for item-kNN
+    nearness: Doubles  # (10,) for rules
+    unit: float  # of decayed rules
+    faded: Doubles  # (H,) log2 of what a click at time 0 is worth
+
+
 class Components:
     """Memory and buffers that give the components of every item for one user and time."""
 
@@ -82,15 +104,18 @@ class Components:
         items = len(first.item_ids)
         self.memory = Memory(first, recipe.popular_ms, together=True, rules=[recipe.decay_ms])
         self._factors = Factors(items, [part.normaliser for part in recipe.parts])
-        self._sums = Sums(items, 1)
+        self._sums = Sums.of(items)
         self._logs = np.zeros((recipe.columns, items), np.float32)
-        self._sources = np.array([part.source for part in recipe.parts], np.int32)
-        self._lasts = np.array([part.last for part in recipe.parts], np.int32)
         popular = [POPULAR_FLOOR, *[SECOND_FLOOR] * (len(recipe.popular_ms) - 1)]
-        self._floors = np.array(popular + [PART_FLOORS[part.source] for part in recipe.parts])
+        self._parts = _Parts(
+            source=np.array([part.source for part in recipe.parts], np.int32),
+            last=np.array([part.last for part in recipe.parts], np.int32),
+            factors=self._factors.values,
+            floors=np.array(popular + [PART_FLOORS[part.source] for part in recipe.parts]),
+        )
 
     def learn(self, event: Event) -> None:
-        """Folds one event."""
+        """Counts one event."""
         self.memory.learn(event)
         self.learned(event)
 
@@ -103,13 +128,15 @@ class Components:
     def logs(self, recent: Ints, time_ms: int) -> npt.NDArray[np.float32]:
         """Logarithms of all components for every item: (C, V) float32, valid until the next call."""
         memory = self.memory
-        _components(
-            *memory.together.arrays[1:5], *memory.rules.arrays[1:5], recent,
-            (memory.clicks[recent] + 1.0) ** -0.5, 1.0 / DISTANCE, self._sources, self._lasts,
-            self._factors.values, 1.0 / float(memory.unit(time_ms)[0]), memory.popularity,
-            time_ms * memory.rates, memory.known, self._floors, self._sums.sums[0], self._sums.seen,
-            self._sums.touched, self._logs,
-        )  # fmt: skip
+        moment = _Moment(
+            recent=recent,
+            rarity=ItemKnn.scale(memory, recent),
+            nearness=1.0 / DISTANCE,
+            unit=1.0 / float(memory.unit(time_ms)[0]),
+            faded=time_ms * memory.rates,
+        )
+        together, rules = memory.together.pairs, memory.rules.pairs
+        _components(together, rules, memory.popularity, moment, self._parts, self._sums, self._logs)
         return self._logs
 
 
@@ -133,15 +160,14 @@ class Blend(Popularity):
         return self.components.memory
 
     def learn(self, event: Event, listed: bool) -> Ints | None:
-        """Folds one event."""
+        """Counts one event."""
         self.components.learn(event)
         return self.listed(event) if listed else None
 
-    def rank_known(self, ask: Ask, recent: Ints, stamp: int) -> Ranking:
+    def rank_known(self, ask: Ask, recent: Ints, eligible: Eligible) -> Ranking:
         """Mixes the components of every item."""
-        logs = self.components.logs(recent, ask.time_ms)
-        sums, memory = self.sums, self.memory
-        found = _mix(logs, self.weights, memory.mark, stamp, memory.known, sums.items, sums.scores)
+        sums = self.sums
+        found = _mix(self.components.logs(recent, ask.time_ms), self.weights, eligible, sums)
         return Ranking(sums.items[:found].copy(), sums.scores[:found].copy())
 
 
@@ -211,25 +237,20 @@ class _Rehearsal:
     def __init__(self, first: FirstPart, menu: Recipe) -> None:
         components = Components(first, menu)
         memory = components.memory
-        scored = np.flatnonzero(first.scored)
-        scored = scored[scored >= first.tuning_from]
-        sample = set(np.random.default_rng(first.seed).permutation(scored)[:SAMPLE].tolist())
         kept: list[npt.NDArray[np.float32]] = []
         answers: list[int] = []
 
         def answer(event: Event) -> None:
-            if event.number not in sample:
-                return
-            recent, stamp = memory.recall(event.user)
+            recent, eligible = memory.recall(event.user)
             if len(recent) == 0:
                 return  # decayed popularity answers, whatever the weights
             logs = components.logs(recent, event.time_ms)
-            near = _near(logs, memory.mark, stamp, memory.known, NEAR)
+            near = _near(logs, eligible, NEAR)
             kept.append(logs[:, near].T.copy())
             at = np.flatnonzero(near == event.item)
             answers.append(int(at[0]) if len(at) else -1)
 
-        rehearse(first, memory, answer, components.learned)
+        rehearse(first, memory, answer, components.learned, SAMPLE)
         self.events = len(kept)
         self._logs = np.concatenate(kept) if kept else np.zeros((0, menu.columns), np.float32)
         self._from = np.cumsum([0] + [len(rows) for rows in kept])
@@ -264,86 +285,72 @@ def _descend(rehearsal: _Rehearsal, columns: Ints, starts: list[Doubles]) -> tup
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _memory_part(
-    rows: Ints, blocks: Ints, items: Ints, weights: npt.NDArray[np.floating], column: int, recent: Ints,
-    scale: Doubles, last: int, unit: float, factors: Doubles, normaliser: int, floor: float, sums: Doubles,
-    seen: npt.NDArray[np.int64], stamp: int, touched: Ints, out: npt.NDArray[np.float32],
+    pairs: Pairs, moment: _Moment, parts: _Parts, part: int, floor: float, sums: Sums,
+    out: npt.NDArray[np.float32],
 ) -> None:  # fmt: skip
+    """Fills `out` (V,) with the logarithms of one memory part."""
+    source, recent, totals = parts.source[part], moment.recent, sums.sums[0]
+    scale = moment.nearness if source else moment.rarity
+    unit = moment.unit if source == 2 else 1.0
+    columns = np.full(1, max(source - 1, 0), np.int32)
+    sums.seen[:] = -1
     out[:] = np.log(floor)
-    columns = np.full(1, column, np.int32)
     count = 0
-    for d in range(min(last, len(recent))):
-        count = walk_row(
-            rows, blocks, items, weights, columns, recent[d], scale[d], sums.reshape(1, -1), seen, stamp,
-            touched, count,
-        )  # fmt: skip
+    for d in range(min(parts.last[part], len(recent))):
+        count = walk_row(pairs, columns, recent[d], scale[d], sums, 0, count)
     for a in range(count):
-        j = touched[a]
-        out[j] = np.log(unit * sums[j] * factors[j, normaliser] + floor)
+        j = sums.touched[a]
+        out[j] = np.log(unit * totals[j] * parts.factors[j, part] + floor)
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _components(
-    rows_t: Ints, blocks_t: Ints, items_t: Ints, weights_t: npt.NDArray[np.float32], rows_r: Ints,
-    blocks_r: Ints, items_r: Ints, weights_r: Doubles, recent: Ints, knn_scale: Doubles,
-    rule_scale: Doubles, sources: Ints, lasts: Ints, factors: Doubles, unit: float, popularity: Doubles,
-    now: Doubles, known: npt.NDArray[np.bool_], floors: Doubles, sums: Doubles,
-    seen: npt.NDArray[np.int64], touched: Ints, out: npt.NDArray[np.float32],
+    together: Pairs, rules: Pairs, popularity: Doubles, moment: _Moment, parts: _Parts, sums: Sums,
+    out: npt.NDArray[np.float32],
 ) -> None:  # fmt: skip
     """Fills all of `out` (C, V) but its last row."""
-    popular = len(popularity)
+    popular, floors = len(popularity), parts.floors
     for h in range(popular):
         lowest = np.log(floors[h])
-        for j in range(len(known)):
-            age = popularity[h, j] - now[h]
+        for j in range(out.shape[1]):
+            age = popularity[h, j] - moment.faded[h]
             # Below 2 ** -40 of a click the floor is all that a float32 would see.
             out[h, j] = np.log(np.exp(age * 0.6931471805599453) + floors[h]) if age > -40.0 else lowest
-    for part in range(len(sources)):
-        seen[:] = -1
-        row, source = popular + part, sources[part]
-        if source == 0:
-            _memory_part(
-                rows_t, blocks_t, items_t, weights_t, 0, recent, knn_scale, lasts[part], 1.0, factors,
-                part, floors[row], sums, seen, 0, touched, out[row],
-            )  # fmt: skip
+    for part in range(len(parts.source)):
+        row = popular + part
+        if parts.source[part] == 0:
+            _memory_part(together, moment, parts, part, floors[row], sums, out[row])
         else:
-            _memory_part(
-                rows_r, blocks_r, items_r, weights_r, source - 1, recent, rule_scale, lasts[part],
-                unit if source == 2 else 1.0, factors, part, floors[row], sums, seen, 0, touched, out[row],
-            )  # fmt: skip
+            _memory_part(rules, moment, parts, part, floors[row], sums, out[row])
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _mix(
-    logs: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], mark: npt.NDArray[np.int64],
-    stamp: int, known: npt.NDArray[np.bool_], out_items: Ints, out_scores: Doubles,
-) -> int:  # fmt: skip
+    logs: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], eligible: Eligible, sums: Sums
+) -> int:
+    """Fills `items` and `scores` of the sums with what may be shown; returns how many there are."""
+    mark, stamp, known = eligible.mark, eligible.stamp, eligible.known
     found = 0
     for j in range(len(known)):
         if known[j] and mark[j] != stamp:
             score = np.float32(0.0)
             for c in range(len(weights)):
                 score += weights[c] * logs[c, j]
-            out_items[found], out_scores[found] = j, score
+            sums.items[found], sums.scores[found] = j, score
             found += 1
     return found
 
 
-def _near(
-    logs: npt.NDArray[np.float32],
-    mark: npt.NDArray[np.int64],
-    stamp: int,
-    known: npt.NDArray[np.bool_],
-    near: int,
-) -> npt.NDArray[np.intp]:
+def _near(logs: npt.NDArray[np.float32], eligible: Eligible, near: int) -> npt.NDArray[np.intp]:
     """Eligible items that stand among the first `near` of some component."""
-    eligible = np.flatnonzero(known & (mark != stamp))
-    if len(eligible) <= near:
-        return eligible
-    rows = logs[:, eligible]
-    bars = np.partition(rows, len(eligible) - near, axis=1)[:, len(eligible) - near]
+    items = np.flatnonzero(eligible.shown())
+    if len(items) <= near:
+        return items
+    rows = logs[:, items]
+    bars = np.partition(rows, len(items) - near, axis=1)[:, len(items) - near]
     # Many items tie at a component's floor: those are near only if another component says so.
     above = (rows >= bars[:, None]) & (rows > rows.min(axis=1, keepdims=True))
-    return np.asarray(eligible[above.any(axis=0)])
+    return np.asarray(items[above.any(axis=0)])
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]

@@ -32,9 +32,8 @@ class Random:
 
     def rank(self, ask: Ask) -> Ranking:
         """A random order of what is eligible."""
-        _, stamp = self.memory.recall(ask.user)
-        eligible = np.flatnonzero(self.memory.known & (self.memory.mark != stamp)).astype(np.int32)
-        return Ranking(eligible, self.rng.random(len(eligible)))
+        items = self.memory.recall(ask.user)[1].items()
+        return Ranking(items, self.rng.random(len(items)))
 
     def learn(self, event: Event, listed: bool) -> Ints | None:
         """Remembers who consumed what."""
@@ -70,7 +69,6 @@ class ShuffledHistory(ItemKnn):
 
     name = "shuffled_history"
 
-    def remember(self, first: FirstPart) -> Memory:
+    def memory_of(self, first: FirstPart) -> Memory:
         """Noisy popularity and co-occurrence."""
-        super().remember(first)
         return NoisyMemory(first, [HALF_LIVES_MS[self.half_life]], together=True)

@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from learner.data.events import INTEREST
-from learner.evaluation.baselines.memory import WINDOW, Doubles, Memory
+from learner.evaluation.baselines.memory import WINDOW, Doubles, Eligible, Memory
 from learner.evaluation.baselines.popularity import HALF_LIVES_MS, Popularity, tune_popularity
-from learner.evaluation.baselines.tuning import Budget, once, rehearse
+from learner.evaluation.baselines.tuning import Budget, gain, once, rehearse
 from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
-from learner.judging.metrics import LIST
 
 DIMENSIONS, TUNING_DIMENSIONS = 64, 32  # the search runs at half size, an eighth of the cost
 SWEEPS = 8
@@ -96,7 +95,7 @@ class Ials(Popularity):
     def remember(self, first: FirstPart) -> Memory:
         """Popularity and all clicks."""
         self.clicks = Clicks([], [])
-        return Memory(first, [HALF_LIVES_MS[self.half_life]])
+        return super().remember(first)
 
     def learn(self, event: Event, listed: bool) -> Ints | None:
         """Folds one event; once in a while the item factors follow."""
@@ -107,13 +106,11 @@ class Ials(Popularity):
             self.factors.sweep(self.clicks, 1)
         return self.listed(event) if listed else None
 
-    def rank_known(self, ask: Ask, recent: Ints, stamp: int) -> Ranking:
+    def rank_known(self, ask: Ask, recent: Ints, eligible: Eligible) -> Ranking:
         """Ranks by the folded-in user's scores."""
         del ask
-        memory = self.memory
-        scores = self.factors.scores(recent[: self.last])
-        items = np.flatnonzero(memory.known & (memory.mark != stamp)).astype(np.int32)
-        return Ranking(items, scores[items], self.tie[items])
+        scores, items = self.factors.scores(recent[: self.last]), eligible.items()
+        return Ranking(items, scores[items], eligible.tie[items])
 
 
 def _search(first: FirstPart) -> Budget:
@@ -129,31 +126,25 @@ def _search(first: FirstPart) -> Budget:
     settings = [(last, *pair) for pair in weights for last in LASTS]
     gains = np.zeros(len(settings))
     memory = Memory(first, [popular])
-    scored = np.flatnonzero(first.scored)
-    scored = scored[scored >= first.tuning_from]
-    sample = set(np.random.default_rng(first.seed).permutation(scored)[:SAMPLE].tolist())
 
     def answer(event: Event) -> None:
-        if event.number not in sample:
+        recent, eligible = memory.recall(event.user)
+        hidden = ~eligible.shown()
+        if len(recent) == 0 or hidden[event.item]:
             return
-        recent, stamp = memory.recall(event.user)
-        if len(recent) == 0 or not memory.known[event.item] or memory.mark[event.item] == stamp:
-            return
-        hidden = ~memory.known | (memory.mark == stamp)
         for n, (model, last) in enumerate(product(models, LASTS)):
             scores = model.scores(recent[:last])
             own = scores[event.item]
             scores[hidden] = -np.inf
-            position = 1 + np.count_nonzero(scores > own)
-            gains[n] += 1.0 / np.log2(1.0 + position) if position <= LIST else 0.0
+            gains[n] += gain(1.0 + float(np.count_nonzero(scores > own)))
 
-    rehearse(first, memory, answer)
+    events = rehearse(first, memory, answer, most=SAMPLE)
     best = int(np.argmax(gains)) if settings else -1
     chosen = settings[best] if settings else (LASTS[-1], UNOBSERVED[2], RIDGES[2])
     return Budget(
         settings=len(settings),
-        events=len(sample),
-        ndcg=float(gains.max(initial=0.0) / max(len(sample), 1)),
+        events=events,
+        ndcg=float(gains.max(initial=0.0) / max(events, 1)),
         chosen=dict(zip(("last", "unobserved", "ridge"), chosen, strict=True)),
         found={"setting": chosen},
     )

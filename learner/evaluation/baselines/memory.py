@@ -5,25 +5,41 @@ weakened by forgetting what the stream has said. Knows no scoring rule.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 from learner.data.events import AVERSION, INTEREST
-from learner.evaluation.baselines.pairs import PairTable, add_pairs
+from learner.evaluation.baselines.pairs import PairTable
 from learner.evaluation.system import Event, FirstPart, Ints
 
-HOUR_MS = 3_600_000.0
-DAY_MS = 24 * HOUR_MS
 WINDOW = 50  # earlier items of a user that a click is paired with
 RULE_WINDOW = 10  # earlier items that a click counts as a successor of
 
 Doubles = npt.NDArray[np.float64]
 
 
+class Eligible(NamedTuple):
+    """What a user may be shown of V items: those known whose mark is not the stamp. `tie` orders equals."""
+
+    mark: npt.NDArray[np.int64]  # (V,)
+    stamp: int
+    known: npt.NDArray[np.bool_]  # (V,)
+    tie: Doubles  # (V,) log2 of decayed popularity
+
+    def shown(self) -> npt.NDArray[np.bool_]:
+        """(V,): may be shown."""
+        return np.asarray(self.known & (self.mark != self.stamp))
+
+    def items(self) -> Ints:
+        """Numbers of the items that may be shown, (n,) int32."""
+        return np.flatnonzero(self.shown()).astype(np.int32)
+
+
 class Memory:
-    """Folds events; the arrays are indexed by the stream's item numbers.
+    """Counts events; the arrays are indexed by the stream's item numbers.
 
     `popularity` (H, V) float64: log2 of clicks decayed by each half-life, up to a term that is the same
     for all items (so a comparison needs no clock); `clicks` (V,); `known` (V,): may be listed.
@@ -43,6 +59,7 @@ class Memory:
         items = len(first.item_ids)
         self.rates = np.array([1.0 / h for h in half_lives_ms], np.float64)  # (H,) halvings a ms
         self.popularity = np.full((len(self.rates), items), -np.inf)
+        self._tie = self.popularity[0] if len(self.rates) else np.zeros(items)
         self.clicks = np.zeros(items)
         self.known = np.zeros(items, np.bool_)
         decays = list(rules) if rules is not None else []
@@ -60,11 +77,6 @@ class Memory:
         self._mark = np.full(items, -1, np.int64)
         self._stamp = 0
         self._recent = np.empty(WINDOW, np.int32)
-
-    @property
-    def mark(self) -> npt.NDArray[np.int64]:
-        """(V,): equals the latest `recall`'s stamp for items that user must not be shown."""
-        return self._mark
 
     def announce(self, item: int) -> None:
         """The item may be listed from now on."""
@@ -89,14 +101,17 @@ class Memory:
         if bars:
             self._chain(event.user, event.item, 2)
 
-    def recall(self, user: int) -> tuple[Ints, int]:
-        """The user's last items of interest, newest first (at most 50), and a stamp for `mark`."""
+    def recall(self, user: int) -> tuple[Ints, Eligible]:
+        """The user's last items of interest, newest first (at most 50), and what the user may be shown.
+
+        Both are valid until the next call.
+        """
         self._stamp += 1
         newest = self._last[user] if user < len(self._last) else -1
         found = _recall(
             newest, self._previous, self._item, self._flags, self._mark, self._stamp, self._recent
         )
-        return self._recent[:found], self._stamp
+        return self._recent[:found], Eligible(self._mark, self._stamp, self.known, self._tie)
 
     def unit(self, time_ms: int) -> Doubles:
         """What a click now weighs in each decayed column of `rules`: divide by it. (G,) float64."""
@@ -109,14 +124,12 @@ class Memory:
             self.popularity[:, item] = np.logaddexp2(self.popularity[:, item], time_ms * self.rates)
         together, rules = self._wanted
         if together:
-            self.together.reserve(2 * len(recent))
-            add_pairs(*self.together.arrays, item, recent, np.ones((1, len(recent))), True)
+            self.together.add(item, recent, np.ones((1, len(recent))), both=True)
         if rules:
             near = recent[:RULE_WINDOW]
-            self.rules.reserve(len(near))
             self._keep_in_range(time_ms)
             weights = np.r_[1.0, self.unit(time_ms)][:, None] / np.arange(1.0, len(near) + 1)
-            add_pairs(*self.rules.arrays, item, near, weights, False)
+            self.rules.add(item, near, weights)
 
     def _keep_in_range(self, time_ms: int) -> None:
         """Moves a column's reference once a click now weighs 2 ** 500; whole halvings lose nothing."""

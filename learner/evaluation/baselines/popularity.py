@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from learner.data.catalogue import Item
-from learner.evaluation.baselines.memory import DAY_MS, HOUR_MS, Doubles, Memory
-from learner.evaluation.baselines.scoring import Sums, popularity_ranking, try_half_lives
+from learner.data.times import DAY_MS, HOUR_MS
+from learner.evaluation.baselines.memory import Eligible, Memory
+from learner.evaluation.baselines.scoring import Sums, try_half_lives
 from learner.evaluation.baselines.tuning import Budget, once, rehearse
 from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.judging.metrics import LIST
@@ -43,8 +44,8 @@ def _search(first: FirstPart) -> Budget:
     memory = Memory(first, HALF_LIVES_MS)
 
     def answer(event: Event) -> None:
-        _, stamp = memory.recall(event.user)
-        try_half_lives(event.item, memory.popularity, memory.mark, stamp, memory.known, gains)
+        _, eligible = memory.recall(event.user)
+        try_half_lives(event.item, memory.popularity, eligible, gains)
 
     events = rehearse(first, memory, answer)
     best = int(np.argmax(gains))
@@ -60,7 +61,7 @@ def _search(first: FirstPart) -> Budget:
 class Popularity:
     """Decayed popularity, and the frame of every other memory-based baseline.
 
-    Subclasses choose their settings in `tune`, say what memory they need in `remember`, and rank users
+    Subclasses choose their settings in `tune`, say what memory they need in `memory_of`, and rank users
     with a history in `rank_known`; users without one get decayed popularity.
     """
 
@@ -77,30 +78,29 @@ class Popularity:
         self.half_life = self.budget.found["half_life"]
         self.tune(first)
         self.memory = self.remember(first)
-        self.sums = Sums(len(first.item_ids), 1)
+        self.sums = Sums.of(len(first.item_ids))
         self.id_rank = first.id_rank
 
     def tune(self, first: FirstPart) -> None:
         """Chooses further settings; the half-life of popularity is chosen already."""
 
     def remember(self, first: FirstPart) -> Memory:
+        """An empty memory, and whatever else follows the stream from its beginning."""
+        return self.memory_of(first)
+
+    def memory_of(self, first: FirstPart) -> Memory:
         """An empty memory for what the ranking needs, its first half-life the chosen one."""
         return Memory(first, [HALF_LIVES_MS[self.half_life]])
 
-    def rank_known(self, ask: Ask, recent: Ints, stamp: int) -> Ranking:
+    def rank_known(self, ask: Ask, recent: Ints, eligible: Eligible) -> Ranking:
         """Ranks for a user with items of interest, `recent` newest first."""
         del ask, recent
-        return self.rank_unknown(stamp)
+        return self.rank_unknown(eligible)
 
-    def rank_unknown(self, stamp: int) -> Ranking:
+    def rank_unknown(self, eligible: Eligible) -> Ranking:
         """Decayed popularity."""
-        memory = self.memory
-        return popularity_ranking(self.sums, memory.mark, stamp, memory.known, self.tie)
-
-    @property
-    def tie(self) -> Doubles:
-        """(V,): log2 of decayed popularity."""
-        return np.asarray(self.memory.popularity[0])
+        items = eligible.items()
+        return Ranking(items, eligible.tie[items])
 
     def announce(self, item: int, record: Item | None, time_ms: int) -> None:
         """The item may be listed from now on."""
@@ -109,10 +109,10 @@ class Popularity:
 
     def rank(self, ask: Ask) -> Ranking:
         """Ranks every known item that the user has not consumed."""
-        recent, stamp = self.memory.recall(ask.user)
+        recent, eligible = self.memory.recall(ask.user)
         if len(recent) == 0:
-            return self.rank_unknown(stamp)
-        return self.rank_known(ask, recent, stamp)
+            return self.rank_unknown(eligible)
+        return self.rank_known(ask, recent, eligible)
 
     def learn(self, event: Event, listed: bool) -> Ints | None:
         """Folds one event; the list that a click triggers is a ranking right after it."""

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from learner.data.events import INTEREST
-from learner.evaluation.baselines.memory import WINDOW, Memory
-from learner.evaluation.baselines.popularity import HALF_LIVES_MS, Popularity
-from learner.evaluation.baselines.tuning import Budget, once
+from learner.evaluation.baselines.memory import WINDOW, Eligible
+from learner.evaluation.baselines.popularity import Popularity
+from learner.evaluation.baselines.tuning import Budget, once, sampled
 from learner.evaluation.system import Ask, FirstPart, Ints, Ranking
 from learner.judging.metrics import ndcg
 
@@ -94,20 +94,15 @@ class SasRec(Popularity):
         self.unseen = np.ones(len(first.item_ids), np.bool_)
         self.unseen[Histories.of(first, first.size).items] = False
 
-    def remember(self, first: FirstPart) -> Memory:
-        """Popularity and histories."""
-        return Memory(first, [HALF_LIVES_MS[self.half_life]])
-
     @torch.no_grad()
-    def rank_known(self, ask: Ask, recent: Ints, stamp: int) -> Ranking:
+    def rank_known(self, ask: Ask, recent: Ints, eligible: Eligible) -> Ranking:
         """One pass over the last items."""
         del ask
         vector = self.net(torch.from_numpy(recent[::-1].astype(np.int64))[None])[0, -1]
         scores = torch.addmv(self.net.bias, self.weights, vector).numpy().astype(np.float64)
         scores[self.unseen] = -np.inf
-        memory = self.memory
-        items = np.flatnonzero(memory.known & (memory.mark != stamp)).astype(np.int32)
-        return Ranking(items, scores[items], self.tie[items])
+        items = eligible.items()
+        return Ranking(items, scores[items], eligible.tie[items])
 
 
 def _search(first: FirstPart) -> Budget:
@@ -201,18 +196,15 @@ class _Sample:
     """Events of the last fifth with the history before each, to choose the number of epochs on."""
 
     def __init__(self, first: FirstPart) -> None:
-        scored = np.flatnonzero(first.scored)
-        scored = scored[scored >= first.tuning_from]
-        chosen = np.sort(np.random.default_rng(first.seed).permutation(scored)[:SAMPLE])
+        asked = sampled(first, SAMPLE)
         interest = np.isin(first.kind, [int(kind) for kind in INTEREST])
         self._items = len(first.item_ids)
         self._cases: list[tuple[Ints, Ints, int]] = []
         by_user: dict[int, list[int]] = {}
-        wanted = set(chosen.tolist())
         for number in range(first.size):
             user, item = int(first.user[number]), int(first.item[number])
             history = by_user.setdefault(user, [])
-            if number in wanted and history:
+            if asked[number] and history:
                 barred = np.array([] if first.repeats else history, np.int32)
                 self._cases.append((np.array(history[-WINDOW:], np.int32), barred, item))
             if interest[number]:

@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from learner.evaluation.baselines.memory import Memory
 from learner.evaluation.system import Event, FirstPart
+from learner.judging.metrics import LIST
 
 
 @dataclass(slots=True)
@@ -54,30 +58,43 @@ def once(first: FirstPart, name: str, search: Callable[[], Budget]) -> Budget:
     return found
 
 
+def sampled(first: FirstPart, most: int | None = None) -> npt.NDArray[np.bool_]:
+    """(n,): the events that settings are tried on, scored ones of the last fifth; all, or `most` drawn."""
+    scored = np.flatnonzero(first.scored)
+    scored = scored[scored >= first.tuning_from]
+    if most is not None:
+        scored = np.random.default_rng(first.seed).permutation(scored)[:most]
+    chosen = np.zeros(first.size, np.bool_)
+    chosen[scored] = True
+    return chosen
+
+
+def gain(position: float) -> float:
+    """NDCG@10 of an answer at a position."""
+    return float(1.0 / np.log2(1.0 + position)) if position <= LIST else 0.0
+
+
 def rehearse(
     first: FirstPart,
     memory: Memory,
     answer: Callable[[Event], None],
     learned: Callable[[Event], None] | None = None,
-    start: int | None = None,
+    most: int | None = None,
 ) -> int:
-    """Walks the first part as replay does; `answer` sees each scored event from `start` on, unlearned.
+    """Walks the first part as replay does; `answer` sees the `sampled` events, unlearned.
 
-    `start` defaults to the last fifth. `learned` sees every event once `memory` knows it. Returns how
-    many events were answered.
+    `learned` sees every event once `memory` knows it. Returns how many events were answered.
     """
-    begin = first.tuning_from if start is None else start
-    answered = 0
+    asked = sampled(first, most)
     for number in range(first.size):
         event = first.event(number)
         for item in first.entries_before.get(number, ()):
             memory.announce(item)
-        if number >= begin and first.scored[number]:
+        if asked[number]:
             answer(event)
-            answered += 1
         for item in first.entries_after.get(number, ()):
             memory.announce(item)
         memory.learn(event)
         if learned is not None:
             learned(event)
-    return answered
+    return int(asked.sum())

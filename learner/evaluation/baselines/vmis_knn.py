@@ -7,18 +7,17 @@ item) if that helps (Kersbergen, Sprangers and Schelter 2022, with an index that
 """
 
 from itertools import product
-from typing import Any
+from typing import NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 from learner.data.events import INTEREST
-from learner.evaluation.baselines.memory import Doubles, Memory
+from learner.evaluation.baselines.memory import Doubles, Eligible, Memory
 from learner.evaluation.baselines.popularity import HALF_LIVES_MS, Popularity, tune_popularity
-from learner.evaluation.baselines.tuning import Budget, once, rehearse
+from learner.evaluation.baselines.tuning import Budget, gain, once, rehearse
 from learner.evaluation.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking
-from learner.judging.metrics import LIST
 
 LASTS = (3, 5, 10, 20)
 SAMPLES = (100, 500)  # M: clickers of an item that are looked at
@@ -28,47 +27,63 @@ REACH = 60  # items of a neighbour's history that get votes
 SAMPLE = 3_000  # tuning events looked at
 
 
+class Setting(NamedTuple):
+    """L last items, M clickers of each that are looked at, K of them that vote, power of the logarithm."""
+
+    last: int
+    sample: int
+    neighbours: int
+    rarity: float
+
+
+class Clicks(NamedTuple):
+    """All clicks so far as the kernel takes them, N of them; -1 where a chain ends."""
+
+    by_item: npt.NDArray[np.int64]  # (V,) the item's latest click
+    by_user: npt.NDArray[np.int64]  # (U,) the user's latest click
+    of: npt.NDArray[np.int64]  # (4, N or more) user, item, the click before of the item, of the user
+    size: int  # N
+
+
 class Clickers:
     """Who clicked an item, and what a user clicked, newest first: two chains through one list of clicks."""
 
     def __init__(self, items: int) -> None:
-        self._by_item = np.full(items, -1, np.int64)
-        self._by_user = np.full(1024, -1, np.int64)
-        self._clicks = np.empty((4, 4096), np.int64)  # user, item, previous of the item, previous of the user
-        self.size = 0
-
-    @property
-    def arrays(self) -> tuple[Any, ...]:
-        """What the kernel needs, in its order."""
-        return self._by_item, self._by_user, self._clicks
+        self.clicks = Clicks(
+            np.full(items, -1, np.int64), np.full(1024, -1, np.int64), np.empty((4, 4096), np.int64), 0
+        )
 
     def learn(self, event: Event) -> None:
         """Adds a click; other kinds of events are not looked at."""
         if event.kind not in INTEREST:
             return
-        while event.user >= len(self._by_user):
-            self._by_user = np.r_[self._by_user, np.full(len(self._by_user), -1)]
-        if self.size == self._clicks.shape[1]:
-            self._clicks = np.concatenate([self._clicks, self._clicks], axis=1)
-        at = self.size
-        previous = self._by_item[event.item], self._by_user[event.user]
-        self._clicks[:, at] = (event.user, event.item, *previous)
-        self._by_item[event.item] = self._by_user[event.user] = at
-        self.size += 1
+        by_item, by_user, of, at = self.clicks
+        while event.user >= len(by_user):
+            by_user = np.r_[by_user, np.full(len(by_user), -1)]
+        if at == of.shape[1]:
+            of = np.concatenate([of, of], axis=1)
+        of[:, at] = (event.user, event.item, by_item[event.item], by_user[event.user])
+        by_item[event.item] = by_user[event.user] = at
+        self.clicks = Clicks(by_item, by_user, of, at + 1)
 
 
 class Votes:
     """Buffers of the kernel: votes by item (zero between asks) and similarity by user."""
 
     def __init__(self, items: int) -> None:
-        self.votes = np.zeros(items)
+        self._votes = np.zeros(items)
         self._similar = np.zeros((2, 1024))  # similarity, place of the latest shared item
 
-    def room(self, users: int) -> npt.NDArray[np.float64]:
-        """(2, users or more): similarity and place, zeros."""
-        while self._similar.shape[1] < users:
+    def of(self, user: int, recent: Ints, setting: Setting, clicks: Clicks, counts: Doubles) -> Doubles:
+        """(V,) votes for a user with `recent` items, newest first; valid until the next call.
+
+        counts (V,): clicks of each item.
+        """
+        while self._similar.shape[1] < len(clicks.by_user):
             self._similar = np.zeros((2, 2 * self._similar.shape[1]))
-        return self._similar
+        self._votes[:] = 0.0
+        _vote(clicks, user, recent[: setting.last], setting, counts, self._similar, self._votes)
+        return self._votes
 
 
 class VmisKnn(Popularity):
@@ -79,13 +94,13 @@ class VmisKnn(Popularity):
     def tune(self, first: FirstPart) -> None:
         """Tries all settings on a sample of the last fifth."""
         self.budget.add(once(first, "vmis_knn", lambda: _search(first)))
-        self.setting: tuple[int, int, int, float] = self.budget.found["setting"]
+        self.setting: Setting = self.budget.found["setting"]
 
     def remember(self, first: FirstPart) -> Memory:
         """Popularity, and who clicked what."""
         self.clickers = Clickers(len(first.item_ids))
         self.votes = Votes(len(first.item_ids))
-        return Memory(first, [HALF_LIVES_MS[self.half_life]])
+        return super().remember(first)
 
     def learn(self, event: Event, listed: bool) -> Ints | None:
         """Folds one event."""
@@ -93,81 +108,61 @@ class VmisKnn(Popularity):
         self.clickers.learn(event)
         return self.listed(event) if listed else None
 
-    def rank_known(self, ask: Ask, recent: Ints, stamp: int) -> Ranking:
+    def rank_known(self, ask: Ask, recent: Ints, eligible: Eligible) -> Ranking:
         """Ranks by the votes of similar users, then popularity."""
-        memory, votes = self.memory, self.votes.votes
-        last, sample, neighbours, rarity = self.setting
-        _vote(
-            *self.clickers.arrays, ask.user, recent[:last], sample, neighbours, rarity, memory.clicks,
-            float(self.clickers.size), self.votes.room(len(self.clickers.arrays[1])), votes,
-        )  # fmt: skip
-        eligible = memory.known & (memory.mark != stamp)
-        items = np.flatnonzero(eligible & (votes > 0)).astype(np.int32)
+        votes = self.votes.of(ask.user, recent, self.setting, self.clickers.clicks, self.memory.clicks)
+        items = np.flatnonzero(eligible.shown() & (votes > 0)).astype(np.int32)
         if len(items) < DEPTH:
-            items = np.flatnonzero(eligible).astype(np.int32)
-        ranking = Ranking(items, votes[items], self.tie[items])
-        votes[:] = 0.0
-        return ranking
+            items = eligible.items()
+        return Ranking(items, votes[items], eligible.tie[items])
 
 
 def _search(first: FirstPart) -> Budget:
     popular = HALF_LIVES_MS[tune_popularity(first).found["half_life"]]
-    settings = list(product(LASTS, SAMPLES, NEIGHBOURS, RARITY))
+    settings = [Setting(*values) for values in product(LASTS, SAMPLES, NEIGHBOURS, RARITY)]
     gains = np.zeros(len(settings))
     memory, clickers = Memory(first, [popular]), Clickers(len(first.item_ids))
     buffers = Votes(len(first.item_ids))
-    scored = np.flatnonzero(first.scored)
-    scored = scored[scored >= first.tuning_from]
-    sample = set(np.random.default_rng(first.seed).permutation(scored)[:SAMPLE].tolist())
 
     def answer(event: Event) -> None:
-        if event.number not in sample:
+        recent, eligible = memory.recall(event.user)
+        shown, tie = eligible.shown(), eligible.tie
+        if len(recent) == 0 or not shown[event.item]:
             return
-        recent, stamp = memory.recall(event.user)
-        eligible = memory.known & (memory.mark != stamp)
-        if len(recent) == 0 or not eligible[event.item]:
-            return
-        tie = memory.popularity[0]
-        for n, (last, most, neighbours, rarity) in enumerate(settings):
-            votes = buffers.votes
-            votes[:] = 0.0
-            _vote(
-                *clickers.arrays, event.user, recent[:last], most, neighbours, rarity, memory.clicks,
-                float(clickers.size), buffers.room(len(clickers.arrays[1])), votes,
-            )  # fmt: skip
+        for n, setting in enumerate(settings):
+            votes = buffers.of(event.user, recent, setting, clickers.clicks, memory.clicks)
             own = votes[event.item]
-            above = eligible & ((votes > own) | ((votes == own) & (tie > tie[event.item])))
-            position = 1 + np.count_nonzero(above)
-            gains[n] += 1.0 / np.log2(1.0 + position) if position <= LIST else 0.0
+            above = shown & ((votes > own) | ((votes == own) & (tie > tie[event.item])))
+            gains[n] += gain(1.0 + float(np.count_nonzero(above)))
 
-    rehearse(first, memory, answer, clickers.learn)
+    events = rehearse(first, memory, answer, clickers.learn, SAMPLE)
     best = int(np.argmax(gains))
-    names = ("last", "sample", "neighbours", "rarity")
     return Budget(
         settings=len(settings),
-        events=len(sample),
-        ndcg=float(gains[best] / max(len(sample), 1)),
-        chosen=dict(zip(names, settings[best], strict=True)),
+        events=events,
+        ndcg=float(gains[best] / max(events, 1)),
+        chosen=settings[best]._asdict(),
         found={"setting": settings[best]},
     )
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _vote(
-    by_item: npt.NDArray[np.int64], by_user: npt.NDArray[np.int64], clicks: npt.NDArray[np.int64],
-    user: int, recent: Ints, sample: int, neighbours: int, rarity: float, counts: Doubles, total: float,
-    similar: Doubles, votes: Doubles,
+    clicks: Clicks, user: int, recent: Ints, setting: Setting, counts: Doubles, similar: Doubles,
+    votes: Doubles,
 ) -> None:  # fmt: skip
     """Adds votes (V,) of the most similar users; `similar` (2, users) is zero before and after."""
+    by_item, by_user, of, total = clicks.by_item, clicks.by_user, clicks.of, float(clicks.size)
+    sample, neighbours, rarity = setting.sample, setting.neighbours, setting.rarity
     found = np.empty(len(recent) * sample, np.int64)
     size = 0
     for d in range(len(recent)):
         at, seen = by_item[recent[d]], 0
         weight = (len(recent) - d) / len(recent)
         while at >= 0 and seen < sample:
-            other = clicks[0, at]
+            other = of[0, at]
             seen += 1
-            at = clicks[2, at]
+            at = of[2, at]
             if other == user:
                 continue
             if similar[0, other] == 0.0:
@@ -193,9 +188,9 @@ def _vote(
             weight = alike * max(1.0 - 0.1 * similar[1, other], 0.1)
             at, reached = by_user[other], 0
             while at >= 0 and reached < REACH:
-                item = clicks[1, at]
+                item = of[1, at]
                 votes[item] += weight * np.log(total / counts[item] + 1.0) ** rarity
                 reached += 1
-                at = clicks[3, at]
+                at = of[3, at]
     for n in range(size):
         similar[0, found[n]] = 0.0

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learner.data.events import Kind
+from learner.data.times import DAY_MS, HOUR_MS
 from learner.evaluation.baselines import BASELINES, CONTROLS, baseline
-from learner.evaluation.baselines.memory import DAY_MS, HOUR_MS, Memory
-from learner.evaluation.baselines.pairs import PairTable, add_pairs
+from learner.evaluation.baselines.memory import Memory
+from learner.evaluation.baselines.pairs import PairTable
 from learner.evaluation.leaks import altered_future, leak
 from learner.evaluation.plan import plan
 from learner.evaluation.replay import play
@@ -196,8 +197,7 @@ def test_the_pair_table_agrees_with_a_dictionary(rows, both):
     table, expected = PairTable(7, 2), Counter()
     for item, recent in rows:
         weights = np.array([np.arange(1.0, len(recent) + 1), np.full(len(recent), 0.5)])
-        table.reserve(2 * len(recent))
-        add_pairs(*table.arrays, item, np.array(recent, np.int32), weights, both)
+        table.add(item, np.array(recent, np.int32), weights, both=both)
         for place, earlier in enumerate(recent):
             expected[earlier, item] += place + 1
             if both:
@@ -205,16 +205,15 @@ def test_the_pair_table_agrees_with_a_dictionary(rows, both):
     for first in range(7):
         for second in range(7):
             assert table.get(first, second)[0] == expected[first, second]
-    assert table.pairs == len(expected)
+    assert len(table) == len(expected)
 
 
 def test_the_pair_table_grows():
     table = PairTable(300, 1)
     for item in range(300):
         recent = np.arange(item, dtype=np.int32)[-200:]
-        table.reserve(2 * len(recent))
-        add_pairs(*table.arrays, item, recent, np.ones((1, len(recent))), True)
-    assert table.pairs == 2 * sum(min(item, 200) for item in range(300))
+        table.add(item, recent, np.ones((1, len(recent))), both=True)
+    assert len(table) == 2 * sum(min(item, 200) for item in range(300))
     assert table.get(299, 99)[0] == table.get(99, 299)[0] == 1.0
     assert table.get(299, 98)[0] == 0.0
 
