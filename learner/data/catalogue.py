@@ -13,9 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from learner.data.arrays import grown
 from learner.data.records import Records
+from learner.data.times import YEAR_MS
 
-YEAR_MS = 365.25 * 86_400_000.0
 _TITLE_YEAR = re.compile(r"\((1[89]\d\d|20\d\d)\b[^()]*\)")  # "(1995)", "(2005–2013)"
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -167,7 +168,7 @@ class Catalogue:
             self.category_names.append(name)
             self._category_items.append(0)
             if number == len(self._category_weight):
-                self._category_weight = np.concatenate([self._category_weight, np.zeros(number, np.float32)])
+                self._category_weight = grown(self._category_weight, 2 * number)
             self._weigh(number)
         return number
 
@@ -219,18 +220,11 @@ class Catalogue:
             self._grow(max(items + items // 4, 2 * self.capacity))
 
     def _grow(self, capacity: int) -> None:
-        before = self.capacity
-        self.spoken, self.expired = (
-            np.concatenate([flags, np.zeros(capacity - before, np.bool_)])
-            for flags in (self.spoken, self.expired)
-        )
-        available = np.zeros(capacity, np.bool_)
-        categories = np.full((capacity, MAX_CATEGORIES), -1, np.int32)
-        published = np.full(capacity, math.nan, np.float64)
-        available[:before] = self.available
-        categories[:before] = self.categories
-        published[:before] = self.published
-        self.available, self.categories, self.published = available, categories, published
+        self.available = grown(self.available, capacity)
+        self.spoken = grown(self.spoken, capacity)
+        self.expired = grown(self.expired, capacity)
+        self.categories = grown(self.categories, capacity, -1)
+        self.published = grown(self.published, capacity, math.nan)
 
     def _set_available(self, number: int, available: bool) -> None:
         if self.available[number] != available:

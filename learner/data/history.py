@@ -27,6 +27,7 @@ from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
 from learner.data.dataset import Interactions
+from learner.data.times import DAY_MS
 
 FORMAT = 1
 STATE = "history.json"
@@ -116,7 +117,7 @@ class History:
         """Keeps clicks and moves the checkpoint to `following`, both or neither."""
         parts = list(self.state.parts)
         table = pa.table(clicks.rows, SCHEMA)
-        days = np.array(clicks.rows["arrived_ms"], np.int64) // 86_400_000
+        days = np.array(clicks.rows["arrived_ms"], np.int64) // DAY_MS
         for day in np.unique(days).tolist():
             parts.append(self._write_part(_name(day), table.filter(pa.array(days == day))))
         merged, gone = self._merge(parts)

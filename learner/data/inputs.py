@@ -84,8 +84,15 @@ def normalise_value(kind: int, value: float, scale: ValueScale) -> float:
     return float(normalise_values(np.array([kind], np.uint8), values, scale)[0])
 
 
-@numba.njit(cache=True, nogil=True)
-def _normalise(kind, value, mean, inverse, normal):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _normalise(
+    kind: NDArray[np.uint8],
+    value: NDArray[np.float32],
+    mean: NDArray[np.float64],
+    inverse: NDArray[np.float64],
+    normal: NDArray[np.float32],
+) -> None:
+    """Writes `normal` (n,); mean and inverse deviation by code of the kind."""
     for n in range(value.shape[0]):
         normal[n] = 0.0
         code = kind[n]

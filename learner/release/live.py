@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from learner.data.arrays import grown
 from learner.data.catalogue import Catalogue
 from learner.data.inputs import normalise_value, normalise_values
 from learner.ranking.candidates import ModelArrays
@@ -210,12 +211,12 @@ class LiveRelease:
 
     def _grow(self, capacity: int) -> None:
         model = self.model
-        model.vectors = _longer(model.vectors, capacity)
-        model.bias = _longer(model.bias, capacity)
-        model.content = _longer(model.content, capacity)
-        model.calibration = _longer(model.calibration, capacity)
-        self.own = _longer(self.own, capacity)
-        self._released = _longer(self._released, capacity)
+        model.vectors = grown(model.vectors, capacity)
+        model.bias = grown(model.bias, capacity)
+        model.content = grown(model.content, capacity)
+        model.calibration = grown(model.calibration, capacity)
+        self.own = grown(self.own, capacity)
+        self._released = grown(self._released, capacity)
 
     def _stand_in(self, numbers: NDArray[np.int64]) -> None:
         numbers = numbers[~self.own[numbers]]
@@ -359,12 +360,6 @@ def _placed_ease(arrays: Arrays, numbers: NDArray[np.int64]) -> tuple[NDArray[np
     placed[numbers[used]] = np.where(entries >= 0, numbers[entries], -1)
     weights[numbers[used]] = np.take_along_axis(weight[used], order, 1)
     return placed, weights
-
-
-def _longer(array: NDArray[Any], length: int) -> NDArray[Any]:
-    longer = np.zeros((length, *array.shape[1:]), array.dtype)
-    longer[: len(array)] = array
-    return longer
 
 
 def _difference(theirs: Sequence[str], ours: Sequence[str]) -> str:

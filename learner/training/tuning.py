@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.inputs import INTEREST_KINDS, EventLog
+from learner.data.times import DAY_MS
 
-DAY_MS = 86_400_000.0
-PAIR_HALF_LIVES_MS = (1 * DAY_MS, 7 * DAY_MS, 30 * DAY_MS, 120 * DAY_MS, math.inf)
+PAIR_HALF_LIVES_MS = (1.0 * DAY_MS, 7.0 * DAY_MS, 30.0 * DAY_MS, 120.0 * DAY_MS, math.inf)
 SCORED = 2000  # events a trial is scored on
 PAIR_EVENTS = 150_000  # newest events that the pair trial looks at: bounds its time and memory
 PAIR_REACH = 10  # events between the two clicks of a pair
@@ -45,7 +45,7 @@ def tune(log: EventLog, stop: int, items: int, half_lives_ms: tuple[float, ...],
     user, item, time = log.user[keep], log.item[keep], log.time_ms[keep]
     n, begin = len(keep), int(0.8 * len(keep))
     if n - begin < 10:  # too little to choose by: middle values
-        return Tuning(len(half_lives_ms) // 2, len(half_lives_ms) - 1, 30 * DAY_MS, (), ())
+        return Tuning(len(half_lives_ms) // 2, len(half_lives_ms) - 1, 30.0 * DAY_MS, (), ())
     scored = np.zeros(n, bool)
     scored[begin :: max(1, (n - begin) // SCORED)] = True
     popularity_rank = _popularity_trial(user, item, time, items, np.array(half_lives_ms), scored, repeats)

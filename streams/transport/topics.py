@@ -10,12 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from learner.data.times import DAY_MS
 from streams.settings import Settings
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
-
-DAY_MS = 24 * 60 * 60 * 1000
 
 # The brokers' default for one batch (1 MiB) refuses the state of a user with thousands of items consumed,
 # a list of 1,000 items with long ids, and the letter of a bad record that only just fitted. As much as the

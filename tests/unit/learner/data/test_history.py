@@ -14,9 +14,9 @@ import pytest
 from learner.data import history as module
 from learner.data.dataset import Interactions
 from learner.data.history import Clicks, History, HistoryError, recent_and_replayed
+from learner.data.times import DAY_MS
 from tests.worlds import places
 
-DAY_MS = 86_400_000
 GOLDEN = places.GOLDEN / "history_v1"
 
 

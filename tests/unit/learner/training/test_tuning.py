@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from learner.data.events import Kind
-from learner.training.tuning import DAY_MS, tune
+from learner.data.times import DAY_MS
+from learner.training.tuning import tune
 
 HALF_LIVES = tuple(hours * 3_600_000.0 for hours in (1, 24, 24 * 30, 24 * 1000))
 

@@ -8,10 +8,9 @@ import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
+from learner.data.times import DAY_MS
 from streams.transport import dead_letters
 from streams.transport.dead_letters import DeadLetters, SharedRefusals
-
-DAY_MS = 86_400_000
 
 
 def bad(offset: int, sent_ms: int = 0) -> ConsumerRecord:

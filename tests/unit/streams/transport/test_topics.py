@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from learner.data.times import DAY_MS
 from streams.operate import doctor, topics_repair
 from streams.settings import load_settings
 from streams.transport import clients
 from streams.transport.topics import (
-    DAY_MS,
     Names,
     TopicsError,
     check,
