@@ -37,6 +37,8 @@ class Columns:
 
     def __init_subclass__(cls) -> None:
         cls.columns = {name: each for name, each in vars(cls).items() if isinstance(each, Column)}
+        for name in cls.columns:
+            delattr(cls, name)  # an array that stands before an attribute of the class is found slowly
 
     def __init__(self, rows: int) -> None:
         for name, (dtype, width, new) in self.columns.items():

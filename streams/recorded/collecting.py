@@ -65,7 +65,8 @@ def collect(
         share = (begin - start) / max(stop - start, 1)
         late = clock() - begun > ready + (share + BEHIND) * left
         now = nobody if late and (begin - start) // STRETCH % PASSED_OVER else asked
-        _stretch(offline, data, begin, end, start, now, vectors, found)
+        theirs = None if vectors is None else vectors[begin - start : end - start]
+        _stretch(offline, data, range(begin, end), now, theirs, found)
     return found.lists()
 
 
@@ -84,23 +85,26 @@ def _asked(
 
 
 def _stretch(
-    offline: Offline, data: Interactions, begin: int, end: int, start: int, wanted: NDArray[np.bool_],
+    offline: Offline, data: Interactions, numbers: range, wanted: NDArray[np.bool_],
     vectors: NDArray[np.float32] | None, found: "_Kept",
 ) -> None:  # fmt: skip
-    """Makes the lists of the clicks [begin, end), and learns from these."""
+    """Makes the lists of the clicks of these numbers (n,), and learns from the clicks.
+
+    wanted (stop,): those that are asked about; vectors (n, D) of the users before each click, or None.
+    """
     index = offline.world.catalogue.index
-    clicks = [click_of(data, number) for number in range(begin, end)]
+    clicks = [click_of(data, number) for number in numbers]
     asks: list[Asks] = []
     answers: list[int] = []
     for first, last in _runs(clicks):
-        rows = [row for row in range(first, last) if wanted[begin + row] and clicks[row].item_id in index]
+        rows = [row for row in range(first, last) if wanted[numbers[row]] and clicks[row].item_id in index]
         if rows:
             slots = np.array([offline.slot(clicks[row].user_id) for row in rows], np.int64)
             times = np.array([clicks[row].timestamp for row in rows], np.int64)
             asks.append(ask(slots, times, offline.states, offline.world))
             answers += [index[clicks[row].item_id] for row in rows]
             if vectors is not None:
-                asks[-1].user_vector = vectors[np.array(rows) + (begin - start)]
+                asks[-1].user_vector = vectors[np.array(rows)]
         if vectors is None:
             offline.step(clicks[first:last])
         else:
