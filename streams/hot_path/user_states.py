@@ -49,12 +49,12 @@ class UserStates(Columns):
     hidden: NDArray[np.float32] = column(np.float32, width=0)  # (users, S) the student's hidden state
     vector: NDArray[np.float32] = column(np.float32, width=0)  # (users, D) the user's embedding
     release: NDArray[np.int16] = column(np.int16)  # whose student both are of: a number, see `number_of`
-    applied: NDArray[np.int64] = column(np.int64, new=-1)  # offset of the last click that is in the state
+    applied: NDArray[np.int64] = column(np.int64, new=-1)  # offset in `clicks` that the state has come to
     events: NDArray[np.int64] = column(np.int64)  # ever folded
     last_ms: NDArray[np.int64] = column(np.int64)  # time of the last one
     _length: NDArray[np.int32] = column(np.int32)  # of the history
     _blocks: NDArray[np.int32] = column(np.int32, width=BLOCKS, new=-1)  # where it lies
-    # Items that fell out of the history: (item << 1 | refused) int64 ascending, or None: few users have any.
+    # Items that fell out of the history, (item << 1 | refused) int64, or None: few users have any.
     _older: NDArray[np.object_] = column(object, new=None)
 
     def __init__(self, hidden_size: int, vector_size: int, *, views_consume: bool = False) -> None:
