@@ -1,25 +1,21 @@
-"""Signals: sums from their definition, lists kept exact, and records that carry them to the last bit."""
-
-import base64
-import json
+"""Signals: sums from their definition, lists kept exact, and processes that end with the same."""
 
 import numpy as np
 import pytest
 
 import learner.signals.state
-from learner.data.catalogue import Catalogue, Item
+from learner.data.catalogue import Catalogue
 from learner.data.dataset import load_interactions, load_items
 from learner.data.events import Kind
 from learner.data.times import DAY_MS
 from learner.ranking.candidates import ModelArrays, propose
 from learner.ranking.features import features
-from learner.signals.heads import HEAD
-from learner.signals.kernels import decay, depth_of
-from learner.signals.pair_weights import WINDOW
-from learner.signals.record import FRONTIER, SignalError
+from learner.signals.kernels import decay
+from learner.signals.record import FRONTIER
 from learner.signals.settings import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, SignalSettings
 from learner.signals.state import Signals
 from learner.signals.toplists import TOP, top_of
+from tests.worlds.pairs import check_pairs
 from tests.worlds.places import DATA
 from tests.worlds.plain_signals import Event, PlainSignals, a_world, asks_of, fold, tie
 
@@ -132,85 +128,6 @@ def test_top_lists_equal_a_sort():
     assert (signals.depth_top_count > 0).sum() == 2 * len(DEPTH_HALF_LIVES)
     order = sorted(range(catalogue.size), key=lambda j: (-signals.popularity[j, 4], tie(catalogue, j)))
     assert signals.top[4].tolist() == order[:TOP]
-
-
-def test_a_record_without_depths_is_one_of_before_there_were_any():
-    catalogue, _, _ = a_world(0)
-    signals, worker = (Signals(SignalSettings(), catalogue) for _ in range(2))
-    signals.learn(1, 1_400_000_000_000, Kind.CLICK, 0.0, NONE)
-    record = {**json.loads(signals.record(1)), "depths": ""}
-    worker.apply("i1", json.dumps(record).encode())
-    assert worker.count[1] == 1
-    assert (signals.without_depths, worker.without_depths) == (0, 1)
-
-
-def test_a_depth_begins_with_its_number_of_events():
-    assert DEPTHS[0] == 0
-    assert DEPTHS[-1] <= WINDOW
-    for depth, least in enumerate(DEPTHS[1:], 1):
-        assert (depth_of(least - 1), depth_of(least)) == (depth - 1, depth)
-
-
-def test_a_full_row_gives_up_its_weakest_pair():
-    catalogue = Catalogue()
-    items = [catalogue.intern(f"i{k}") for k in range(10)]
-    signals = Signals(SignalSettings(neighbours=3), catalogue)
-    at = 1_400_000_000_000
-
-    def sources():
-        return sorted(signals.neighbours.row(items[0])[0].tolist())
-
-    signals.learn(0, at, Kind.CLICK, 0.0, np.array([3, 2, 1], np.int32))  # distances 3, 2, 1
-    assert sources() == [1, 2, 3]
-    # At distance 4 a new pair weighs .5, less than the weakest (3: 3**-.5): it does not enter.
-    signals.learn(0, at, Kind.CLICK, 0.0, np.array([4, 1, 2, 1], np.int32))
-    assert sources() == [1, 2, 3]
-    # Right before, it does, and 3 gives way.
-    signals.learn(0, at, Kind.CLICK, 0.0, np.array([4], np.int32))
-    assert sources() == [1, 2, 4]
-    assert signals.neighbours.followers(3).tolist() == []
-    assert signals.neighbours.followers(4).tolist() == [0]
-    # Years later all old pairs are weaker than any new one.
-    signals.learn(0, at + 4000 * int(DAY_MS), Kind.CLICK, 0.0, np.array([9, 8, 7, 6, 5, 6], np.int32))
-    assert sources() == [5, 6, 7]
-
-
-def test_the_head_holds_the_strongest_followers():
-    rng = np.random.default_rng(0)
-    catalogue = Catalogue()
-    for k in range(4 * HEAD):
-        catalogue.intern(f"i{k}")
-    signals = Signals(SignalSettings(neighbours=40, pair_half_life_ms=2 * DAY_MS), catalogue)
-    time = 1_400_000_000_000
-    for k in range(6000):
-        time += int(rng.exponential(DAY_MS / 30))
-        history = np.minimum(rng.exponential(8, 30).astype(np.int32), 4 * HEAD - 1)
-        signals.learn(int(rng.integers(0, 4 * HEAD)), time, Kind.CLICK, 0.0, history)
-        if k % 1999 == 0:
-            check_pairs(signals)
-    check_pairs(signals)
-    assert (signals.neighbours.after.rows[:, 1] > HEAD).any()
-
-
-def check_pairs(signals):
-    """Rows after mirror rows before, and each head holds the strongest pairs."""
-    pairs, followers = signals.neighbours, {}
-    before, after = pairs.before, pairs.after
-    for item in range(signals.catalogue.size):
-        for source, weights in zip(*pairs.row(item), strict=True):
-            followers.setdefault(int(source), []).append((-weights[1], tie(signals.catalogue, item), item))
-    for item in range(signals.catalogue.size):
-        want = sorted(followers.get(item, []))
-        start, count, room = after.rows[item].tolist()
-        assert count == len(want) <= room
-        assert set(pairs.followers(item).tolist()) == {j for _, _, j in want[:HEAD]}
-        for k in range(start, start + count):
-            j = after.item[k]
-            slot = before.rows[j, 0] + after.place[k]
-            assert before.item[slot] == item
-            assert before.place[slot] == k - start
-            assert after.weight[k, 0] == before.weight[slot, 1]
-    assert (signals.marks == -1).all()
 
 
 @pytest.fixture(scope="module")
@@ -347,99 +264,3 @@ def test_a_learner_resumes_from_its_records(movies):
         whole.count[: whole.catalogue.size],
     )
     assert bytes_of(second, ids, whole.now_ms) == bytes_of(whole, ids, whole.now_ms)
-
-
-def test_a_record_touches_its_item_alone_and_is_json():
-    catalogue, events, _ = a_world(0)
-    signals = Signals(SignalSettings(), catalogue)
-    fold(events, signals)
-    signals.drain()
-    before = {item: json.loads(signals.record(item)) for item in range(catalogue.size)}
-    signals.learn(7, signals.now_ms, Kind.CLICK, 0.0, np.array([1, 2, 3], np.int32))
-    shared = {"now_ms", "reference", "offsets"}
-    changed = [
-        item
-        for item in range(catalogue.size)
-        if any(
-            v != before[item].get(k) for k, v in json.loads(signals.record(item)).items() if k not in shared
-        )
-    ]
-    assert changed == [7] == signals.drain()
-
-
-def test_items_announced_in_bulk_get_vectors_before_anybody_clicks():
-    catalogue = Catalogue()
-    signals = Signals(SignalSettings(), catalogue)
-    for number in range(1000):
-        catalogue.announce(Item(item_id=f"new-{number}"))
-    vector = np.ones(4, np.float32)
-    signals.set_vector(999, vector, vector)
-    assert signals.drain() == [999]
-    other = Signals(SignalSettings(), Catalogue())
-    assert other.apply("new-999", signals.record(999)) == 0
-
-
-def test_vectors_of_new_items_travel_with_their_records():
-    catalogue, _, _ = a_world(0)
-    signals, got = Signals(SignalSettings(), catalogue), []
-    worker = Signals(SignalSettings(), catalogue, on_vector=lambda *args: got.append(args))
-    vector, content = np.arange(3, dtype=np.float32) / 3, np.ones(2, np.float32)
-    signals.set_vector(5, vector, content)
-    for _ in range(2):  # and with every later record too: compaction keeps only the last
-        worker.apply("i5", signals.record(5))
-        signals.learn(5, 1_400_000_000_000, Kind.CLICK, 0.0, NONE)
-    assert [item for item, _, _ in got] == [5, 5]
-    np.testing.assert_array_equal(got[1][1], vector)
-    np.testing.assert_array_equal(got[1][2], content)
-    signals.forget_vectors()
-    worker.apply("i5", signals.record(5))
-    assert len(got) == 2
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"item_id": "other"}, "speaks of 'other'"),
-        ({"reference": [1]}, "reference"),
-        ({"popularity": "AAAA"}, "i1"),
-        ({"popularity": "?"}, "i1"),
-        ({"depths": "AAAAAAAAAAA="}, "wrong length"),
-        ({"before": ["i1"], "weights": ""}, "wrong length"),
-        ({"count": "many"}, "count"),
-        ({"count": 10**20}, "count"),
-        ({"now_ms": 10**400}, "now_ms"),
-        ({"reference": [10**18] * (HALF_LIVES + 1)}, "reference"),
-        ({"offsets": {"zero": 1}}, "offsets"),
-        ({"offsets": {"-1": 1}}, "offsets"),
-        ({"offsets": {"9999999999": 1}}, "offsets"),
-        ({"before": ["x", "x"], "weights": base64.b64encode(bytes(40)).decode()}, "twice"),
-        ({"before": [""], "weights": base64.b64encode(bytes(20)).decode()}, "before"),
-        ({"popularity": base64.b64encode(np.full(HALF_LIVES, np.nan).tobytes()).decode()}, "finite"),
-        ({"vector": "AAAA"}, "i1"),
-        ({"v": 2}, "v"),
-    ],
-)
-def test_broken_records_are_refused_and_leave_no_trace(change, words):
-    catalogue, _, _ = a_world(0)
-    signals = Signals(SignalSettings(), catalogue)
-    signals.learn(1, 1_400_000_000_000, Kind.CLICK, 0.0, NONE)
-    record = {**json.loads(signals.record(1)), **change}
-    empty = Catalogue()
-    worker = Signals(SignalSettings(), empty)
-    with pytest.raises(SignalError, match=words):
-        worker.apply("i1", json.dumps(record).encode())
-    assert not worker.popularity.any()
-    assert worker.now_ms == 0
-    assert worker.offsets == {}
-    assert empty.size == 0
-    for unreadable in (b"\xff", b"[" * 50_000, b'{"item_id": "\xff"}'):
-        with pytest.raises(SignalError):
-            worker.apply("i1", unreadable)
-
-
-def test_settings_survive_json():
-    settings = SignalSettings(pair_half_life_ms=3.5 * DAY_MS, neighbours=99)
-    assert SignalSettings.from_dict(json.loads(json.dumps(settings.as_dict()))) == settings
-    assert [SignalSettings().limit(n) for n in (0, 1000, 10_000, 10**6)] == [256, 256, 250, 32]
-    with pytest.raises(ValueError, match="half_lives_ms"):
-        SignalSettings(half_lives_ms=(1.0,))
