@@ -6,9 +6,11 @@ left out means the default. Knows no data.
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+import tomli_w
 
 from learner.models.ranker import RankerConfig
 from learner.models.student import StudentConfig
@@ -55,23 +57,21 @@ class TrainingSettings:
 
     def write(self, path: Path, remarks: str = "") -> None:
         """Writes what differs from the defaults, under `remarks` as comments."""
-        lines = [f"# {line}" for line in remarks.splitlines()]
-        if self.prior is not None:
-            lines.append(f"prior = {self.prior}")
+        table: dict[str, Any] = {} if self.prior is None else {"prior": self.prior}
         if self.distil:
-            lines.append("distil = true")
-        for name, config, default in (
-            ("student", self.student, StudentConfig()), ("ranker", self.ranker, RankerConfig()),
-        ):  # fmt: skip
-            lines += ["", f"[{name}]"]
-            for each in fields(config):
-                value = getattr(config, each.name)
-                if value != getattr(default, each.name):
-                    lines.append(f"{each.name} = {list(value) if isinstance(value, tuple) else value}")
-        path.write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
+            table["distil"] = True
+        table["student"] = _differences(self.student, StudentConfig())
+        table["ranker"] = _differences(self.ranker, RankerConfig())
+        comments = "".join(f"# {line}\n" for line in remarks.splitlines())
+        path.write_text(comments + tomli_w.dumps(table), encoding="utf-8")
 
 
 Config = TypeVar("Config", StudentConfig, RankerConfig)
+
+
+def _differences(config: Config, default: Config) -> dict[str, Any]:
+    given, plain = asdict(config), asdict(default)
+    return {name: value for name, value in given.items() if value != plain[name]}
 
 
 def _changed(config: Config, table: Mapping[str, Any], where: str) -> Config:
