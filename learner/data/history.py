@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import fsspec
 import msgspec
@@ -70,20 +70,31 @@ class _Version(msgspec.Struct):
     format: int
 
 
+class Click(TypedDict):
+    """A click, with where and when it stood in its topic: a row of SCHEMA."""
+
+    partition: int
+    offset: int
+    arrived_ms: int
+    event_id: str
+    user_id: str
+    item_id: str
+    kind: int
+    time_ms: int
+    value: float | None
+    scenario: str | None
+
+
 @dataclass
 class Clicks:
     """Clicks on their way into the history, as columns."""
 
     rows: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in SCHEMA.names})
 
-    def add(
-        self, *, partition: int, offset: int, arrived_ms: int, event_id: str, user_id: str, item_id: str,
-        kind: int, time_ms: int, value: float | None, scenario: str | None,
-    ) -> None:  # fmt: skip
-        """One click, with where and when it stood in its topic."""
-        given = locals()
-        for name, column in self.rows.items():
-            column.append(given[name])
+    def add(self, **click: Unpack[Click]) -> None:
+        """One click."""
+        for name, value in click.items():
+            self.rows[name].append(value)
 
     def __len__(self) -> int:
         return len(self.rows["offset"])

@@ -7,6 +7,7 @@ fade, and how these are scored. Knows no models. Under ten seconds for 100,000 c
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -48,16 +49,15 @@ def tune(log: EventLog, stop: int, items: int, half_lives_ms: tuple[float, ...],
         return Tuning(len(half_lives_ms) // 2, len(half_lives_ms) - 1, 30.0 * DAY_MS, (), ())
     scored = np.zeros(n, bool)
     scored[begin :: max(1, (n - begin) // SCORED)] = True
-    popularity_rank = _popularity_trial(user, item, time, items, np.array(half_lives_ms), scored, repeats)
+    popularity_rank = _popularity_trial(_clicks(user, item, time, scored), items, half_lives_ms, repeats)
     by_popularity = _ndcg(popularity_rank)
     now = int(np.argmax(by_popularity))
     union = np.minimum(popularity_rank, popularity_rank[:, now : now + 1]) <= UNION_DEPTH
     gain = union.sum(0).astype(np.float64)
     gain[now] = -1.0
     other = int(np.argmax(gain))
-    from_event = max(0, n - PAIR_EVENTS)
-    tail = slice(from_event, n)
-    pair_rank = _pair_trial(user[tail], item[tail], time[tail], items, scored[tail], repeats)
+    tail = slice(max(0, n - PAIR_EVENTS), n)
+    pair_rank = _pair_trial(_clicks(user[tail], item[tail], time[tail], scored[tail]), items, repeats)
     by_pair = _ndcg(pair_rank)
     best = PAIR_HALF_LIVES_MS[len(by_pair) - 1 - int(np.argmax(by_pair[::-1]))]  # of equals the longest
     return Tuning(now, other, best, tuple(by_popularity.tolist()), tuple(by_pair.tolist()))
@@ -71,52 +71,61 @@ def _ndcg(rank: NDArray[np.float64]) -> NDArray[np.float64]:
     return gains
 
 
-def _history_places(user: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Events by user (order (n,), first of each event's user (n,)), so that histories are slices."""
+class _Clicks(NamedTuple):
+    """Clicks in order of time, n of them, as the kernels take them; histories are slices of one array."""
+
+    item: NDArray[np.int32]  # (n,)
+    time: NDArray[np.float64]  # (n,) ms
+    scored: NDArray[np.bool_]  # (n,)
+    history: NDArray[np.int32]  # (n,) items, user after user
+    start: NDArray[np.int64]  # (n,) where the click's user begins in `history`
+    place: NDArray[np.int64]  # (n,) where the click itself stands in it
+
+
+class _Pairs(NamedTuple):
+    """Pairs of items that ever stand close to each other, m of them, and what each click adds to them."""
+
+    row: NDArray[np.int64]  # (items + 1,) where an item's pairs begin
+    neighbour: NDArray[np.int32]  # (m,) the second item
+    begin: NDArray[np.int64]  # (n + 1,) where a click's additions begin
+    forth: NDArray[np.int64]  # (e,) pair of the earlier with the later item
+    back: NDArray[np.int64]  # (e,) pair of the later with the earlier item
+    closeness: NDArray[np.float64]  # (e,) what is added to both
+
+
+def _clicks(
+    user: NDArray[np.int32], item: NDArray[np.int32], time: NDArray[np.int64], scored: NDArray[np.bool_]
+) -> _Clicks:
     order = np.argsort(user, kind="stable")
     ordered = user[order]
     first = np.r_[True, ordered[1:] != ordered[:-1]]
     begin = np.maximum.accumulate(np.where(first, np.arange(len(user)), 0))
     place, start = np.empty(len(user), np.int64), np.empty(len(user), np.int64)
     place[order], start[order] = np.arange(len(user)), begin
-    return place, start
+    return _Clicks(item, time.astype(np.float64), scored, item[order], start, place)
 
 
 def _popularity_trial(
-    user: NDArray[np.int32], item: NDArray[np.int32], time: NDArray[np.int64], items: int,
-    half_lives_ms: NDArray[np.float64], scored: NDArray[np.bool_], repeats: bool,
-) -> NDArray[np.float64]:  # fmt: skip
-    place, start = _history_places(user)
-    history = item[np.argsort(user, kind="stable")]
-    rank = np.full((int(scored.sum()), len(half_lives_ms)), np.inf)
-    used = _walk_popularity(
-        item,
-        time.astype(np.float64),
-        place,
-        start,
-        history,
-        items,
-        1.0 / half_lives_ms,
-        scored,
-        repeats,
-        rank,
-    )
-    return rank[:used]
+    clicks: _Clicks, items: int, half_lives_ms: tuple[float, ...], repeats: bool
+) -> NDArray[np.float64]:
+    """Rank by decayed popularity (scored, H), for each half-life."""
+    rate = 1.0 / np.array(half_lives_ms)
+    rank = np.full((int(clicks.scored.sum()), len(rate)), np.inf)
+    return rank[: _walk_popularity(clicks, items, rate, repeats, rank)]
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _walk_popularity(
-    item: NDArray[np.int32], time: NDArray[np.float64], place: NDArray[np.int64], start: NDArray[np.int64],
-    history: NDArray[np.int32], items: int, rate: NDArray[np.float64], scored: NDArray[np.bool_],
-    repeats: bool, rank: NDArray[np.float64],
-) -> int:  # fmt: skip
+    clicks: _Clicks, items: int, rate: NDArray[np.float64], repeats: bool, rank: NDArray[np.float64]
+) -> int:
+    item, time, history, start, place = clicks.item, clicks.time, clicks.history, clicks.start, clicks.place
     settings = rate.shape[0]
     weight = np.zeros((items, settings))
     reference = np.full(settings, time[0])
     mark = np.full(items, -1, np.int64)
     rows = 0
     for k in range(item.shape[0]):
-        if scored[k]:
+        if clicks.scored[k]:
             known = False
             if not repeats:
                 for h in range(start[k], place[k]):
@@ -139,45 +148,43 @@ def _walk_popularity(
     return rows
 
 
-def _pair_trial(
-    user: NDArray[np.int32], item: NDArray[np.int32], time: NDArray[np.int64], items: int,
-    scored: NDArray[np.bool_], repeats: bool,
-) -> NDArray[np.float64]:  # fmt: skip
-    """Rank by decayed co-occurrence with the last clicks, for each pair half-life."""
-    place, start = _history_places(user)
-    history = item[np.argsort(user, kind="stable")]
-    n = len(item)
+def _pair_trial(clicks: _Clicks, items: int, repeats: bool) -> NDArray[np.float64]:
+    """Rank by decayed co-occurrence with the last clicks (scored, P), for each pair half-life."""
+    rate = 1.0 / np.array(PAIR_HALF_LIVES_MS)
+    rank = np.full((int(clicks.scored.sum()), len(rate)), np.inf)
+    return rank[: _walk_pairs(clicks, _pairs(clicks, items), items, rate, repeats, rank)]
+
+
+def _pairs(clicks: _Clicks, items: int) -> _Pairs:
+    history, place, n = clicks.history, clicks.place, len(clicks.item)
     earlier, later, event, distance = [], [], [], []
     for d in range(1, PAIR_REACH + 1):
-        at = np.flatnonzero(place - d >= start)
+        at = np.flatnonzero(place - d >= clicks.start)
         earlier.append(history[place[at] - d])
-        later.append(item[at])
+        later.append(clicks.item[at])
         event.append(at)
         distance.append(np.full(len(at), d))
     q, y = np.concatenate(earlier).astype(np.int64), np.concatenate(later).astype(np.int64)
     when, apart = np.concatenate(event), np.concatenate(distance)
     keys, slot = np.unique(np.concatenate([q * items + y, y * items + q]), return_inverse=True)
     order = np.argsort(when, kind="stable")
-    begin = np.searchsorted(when[order], np.arange(n + 1))
-    row = np.searchsorted(keys, np.arange(items + 1, dtype=np.int64) * items)
-    rate = 1.0 / np.array(PAIR_HALF_LIVES_MS)
-    rank = np.full((int(scored.sum()), len(rate)), np.inf)
-    used = _walk_pairs(
-        item, time.astype(np.float64), place, start, history, items, rate, scored, repeats, rank,
-        row, (keys % items).astype(np.int32), begin, slot[: len(q)][order], slot[len(q) :][order],
-        apart[order].astype(np.float64) ** -0.5,
-    )  # fmt: skip
-    return rank[:used]
+    return _Pairs(
+        row=np.searchsorted(keys, np.arange(items + 1, dtype=np.int64) * items),
+        neighbour=(keys % items).astype(np.int32),
+        begin=np.searchsorted(when[order], np.arange(n + 1)),
+        forth=slot[: len(q)][order],
+        back=slot[len(q) :][order],
+        closeness=apart[order].astype(np.float64) ** -0.5,
+    )
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _walk_pairs(
-    item: NDArray[np.int32], time: NDArray[np.float64], place: NDArray[np.int64], start: NDArray[np.int64],
-    history: NDArray[np.int32], items: int, rate: NDArray[np.float64], scored: NDArray[np.bool_],
-    repeats: bool, rank: NDArray[np.float64], row: NDArray[np.int64], neighbour: NDArray[np.int32],
-    begin: NDArray[np.int64],
-    forth: NDArray[np.int64], back: NDArray[np.int64], closeness: NDArray[np.float64],
+    clicks: _Clicks, pairs: _Pairs, items: int, rate: NDArray[np.float64], repeats: bool,
+    rank: NDArray[np.float64],
 ) -> int:  # fmt: skip
+    item, time, history, start, place = clicks.item, clicks.time, clicks.history, clicks.start, clicks.place
+    row, neighbour = pairs.row, pairs.neighbour
     settings = rate.shape[0]
     weight = np.zeros((neighbour.shape[0], settings))
     reference = np.full(settings, time[0])
@@ -187,7 +194,7 @@ def _walk_pairs(
     mark = np.full(items, -1, np.int64)
     rows = 0
     for k in range(item.shape[0]):
-        if scored[k] and place[k] > start[k]:
+        if clicks.scored[k] and place[k] > start[k]:
             known = False
             if not repeats:
                 for h in range(start[k], place[k]):
@@ -218,10 +225,10 @@ def _walk_pairs(
             if (time[k] - reference[s]) * rate[s] > 500:
                 weight[:, s] *= 2.0 ** -((time[k] - reference[s]) * rate[s])
                 reference[s] = time[k]
-        for e in range(begin[k], begin[k + 1]):
+        for e in range(pairs.begin[k], pairs.begin[k + 1]):
             for s in range(settings):
-                gain = closeness[e] * 2.0 ** ((time[k] - reference[s]) * rate[s])
-                weight[forth[e], s] += gain
-                weight[back[e], s] += gain
+                gain = pairs.closeness[e] * 2.0 ** ((time[k] - reference[s]) * rate[s])
+                weight[pairs.forth[e], s] += gain
+                weight[pairs.back[e], s] += gain
         count[item[k]] += 1
     return rows
