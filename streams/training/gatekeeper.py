@@ -15,21 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.data.catalogue import Catalogue, Item
+from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.events import INTEREST
 from learner.data.repeats import had_before
 from learner.judging.gate import Decision, Limits, Trial, judge
-from learner.judging.metrics import LIST, expected_position, novelty
+from learner.judging.metrics import novelty
 from learner.release.live import ReleaseError
-from learner.signals.settings import SignalSettings
-from learner.signals.state import Signals
-from streams.hot_path.live import Live
-from streams.hot_path.policy import Policy
-from streams.hot_path.rank import rank
 from streams.recorded.collecting import click_of
-from streams.recorded.world import Offline
-from streams.wire.contract import Click
+from streams.training.contender import Contender
 
 BATCHES = 500  # interleaved, so that the machine's moods fall on both alike
 BATCH = 8  # asks: what a worker fetches together under load
@@ -66,10 +60,10 @@ def try_out(
     candidate that is a reason to refuse it.
     """
     trial = Trial()
-    ours = _Side(live)
+    ours = Contender(live)
     try:
         # Signals run as they were set up for the live release, whatever the candidate was trained with.
-        theirs = _Side(candidate, ours.offline.world.signals.settings)
+        theirs = Contender(candidate, ours.offline.world.signals.settings)
         trial.missing, trial.missing_clicks = missing(ours, theirs, case)
         _shielded(True, theirs.probe)
         trial.largest = theirs.largest
@@ -89,7 +83,7 @@ def look_over(candidate: Path, limits: Limits | None = None) -> Decision:
 
     Raises ReleaseError, which names the damaged file.
     """
-    side = _Side(candidate)
+    side = Contender(candidate)
     trial = Trial()
     try:
         _shielded(True, side.probe)
@@ -106,98 +100,7 @@ class _Failure(Exception):  # noqa: N818 (it names what is the matter)
     """The candidate raised something while it answered."""
 
 
-class _Side:
-    """One of the two releases, with a world of its own."""
-
-    def __init__(self, folder: Path, signals: SignalSettings | None = None) -> None:
-        catalogue = Catalogue()
-        live = Live.load(folder, catalogue)
-        self.held = frozenset(catalogue.ids)  # before anything else joins
-        self.offline = Offline(live, catalogue, Policy(exploration=0.0))
-        if signals is not None:
-            self.offline.world.signals = Signals(signals, catalogue)
-        self.largest = 0.0
-        self.listed: set[str] = set()
-
-    @property
-    def repeats(self) -> bool:
-        """Whether consumed items come again, as the release says."""
-        return self.offline.world.live.repeat_consumption
-
-    def probe(self) -> None:
-        """Notes how large the student's vectors are; nan or infinite ones end in no list at all."""
-        release = self.offline.world.live.release
-        vectors = release.model.vectors[: min(256, self.offline.world.catalogue.size)]
-        rows = len(vectors)
-        hidden = np.zeros((rows, release.hidden_size), np.float32)
-        for _ in range(3):
-            hidden, made = release.step(
-                vectors,
-                np.ones(rows, np.int64),
-                np.zeros(rows, np.float32),
-                np.zeros(rows, np.float32),
-                hidden,
-            )
-            self._note(made)
-
-    def _note(self, numbers: NDArray[np.float32]) -> None:
-        # The maximum of NumPy keeps nan; that of Python does not.
-        self.largest = float(np.maximum(self.largest, np.abs(numbers).max(initial=0.0)))
-
-    def announce(self, items: Sequence[Item]) -> None:
-        """The catalogue's owner's word on items; those that are new to the release get their vectors."""
-        offline = self.offline
-        catalogue, release = offline.world.catalogue, offline.world.live.release
-        new = [item for item in items if item.available and item.item_id not in self.held]
-        for item in items:
-            if item.available:
-                catalogue.announce(item)
-            else:
-                catalogue.withdraw(item.item_id)
-        offline.world.signals.follow()
-        release.ensure(catalogue)
-        if new:
-            contents = _contents(self.offline, new)
-            for item, content in zip(new, contents, strict=True):
-                number = catalogue.index[item.item_id]
-                release.set_vector(number, release.embed(content, item.categories), content)
-        offline.world.live.follow(catalogue.index[item.item_id] for item in items)
-
-    def position(self, click: Click) -> tuple[float, list[int]]:
-        """Where the clicked item stands for this user at this moment, and the numbers of the list."""
-        offline = self.offline
-        ranked = offline.rank(offline.ask(offline.slot(click.user_id), click.timestamp))
-        count = int(ranked.candidates.count[0])
-        items, scores = ranked.candidates.items[0, :count], ranked.scores[0, :count]
-        self._note(scores)
-        order = np.argsort(-scores, kind="stable")[:LIST]
-        shown = items[order].tolist()
-        self.listed.update(offline.world.catalogue.ids[number] for number in shown)
-        at = np.flatnonzero(items == offline.world.catalogue.index.get(click.item_id, -1))
-        if not len(at):
-            return np.inf, shown
-        own = scores[at[0]]
-        better, tied = float((scores > own).sum()), float((scores == own).sum() - 1)
-        return float(expected_position(np.array(better), np.array(tied))), shown
-
-    def batch(self, slots: NDArray[np.int64], now_ms: int) -> None:
-        """One student step and one ranking for a batch of users; changes nothing."""
-        offline = self.offline
-        states, world = offline.states, offline.world
-        release = world.live.release
-        histories = states.gather(slots)
-        last = np.maximum(histories.length - 1, 0)
-        rows = np.arange(len(slots))
-        kinds = histories.kinds[rows, last]
-        release.step(
-            release.model.vectors[np.maximum(histories.items[rows, last], 0)], kinds.astype(np.int64),
-            np.zeros(len(slots), np.float32),
-            release.normalised(kinds, histories.values[rows, last]), states.hidden[slots],
-        )  # fmt: skip
-        rank(slots, np.full(len(slots), now_ms, np.int64), states, world)
-
-
-def missing(ours: _Side, theirs: _Side, case: Case) -> tuple[float, float]:
+def missing(ours: Contender, theirs: Contender, case: Case) -> tuple[float, float]:
     """Shares of what should be in the candidate and is not: of items, and of the trial's clicks on items.
 
     Should: items that the live release holds and items that had been announced when the candidate was
@@ -218,22 +121,17 @@ def missing(ours: _Side, theirs: _Side, case: Case) -> tuple[float, float]:
     return len(lacking) / len(wanted), share
 
 
-def _answer_clicks(ours: _Side, theirs: _Side, case: Case, trial: Trial, progress: Progress) -> None:
+def _answer_clicks(ours: Contender, theirs: Contender, case: Case, trial: Trial, progress: Progress) -> None:
     data, start = case.data, case.start
     interest = np.isin(data.kind, [int(kind) for kind in INTEREST])
     asked = interest if ours.repeats else interest & ~had_before(data.user, data.item, interest)
-    begin = max(0, start - HISTORY)
     sides = (ours, theirs)
     for side in sides:
-        _shielded(side is theirs, side.announce, case.items)
-        for number in range(begin, start):
-            side.offline.remember(click_of(data, number))
-        _shielded(side is theirs, side.offline.encode)
+        _read_history(side, case, shielded=side is theirs)
         progress(0.0, "both have read the history")
-    clicks = np.bincount(data.item[:start][interest[:start]], minlength=len(data.item_ids)).astype(np.int64)
-    number_of = {name: number for number, name in enumerate(data.item_ids)}
+    surprise = _Surprise(data, start, interest)
     users: list[int] = []
-    found: list[tuple[float, float, float, float]] = []
+    found: list[list[float]] = []  # positions on both lists, and the lists' novelty
     for number in range(start, len(data)):
         if not math.isfinite(theirs.largest):
             break  # no figure means anything any more
@@ -242,26 +140,53 @@ def _answer_clicks(ours: _Side, theirs: _Side, case: Case, trial: Trial, progres
             positions, surprises = [], []
             for side in sides:
                 position, shown = _shielded(side is theirs, side.position, click)
-                ids = side.offline.world.catalogue.ids
-                counts = np.array([_count(clicks, number_of.get(ids[item])) for item in shown], np.int64)
                 positions.append(position)
-                surprises.append(novelty(counts, int(clicks.sum()), int((clicks > 0).sum())))
+                surprises.append(surprise.of(shown))
             users.append(int(data.user[number]))
-            found.append((positions[0], positions[1], surprises[0], surprises[1]))
+            found.append([*positions, *surprises])
         for side in sides:
-            _shielded(side is theirs, lambda side=side, click=click: side.offline.learn(click, answer=False))
+            _shielded(side is theirs, side.learn, click)
         if interest[number]:
-            clicks[data.item[number]] += 1
+            surprise.clicked(int(data.item[number]))
         if number % 500 == 0:
             progress((number - start) / max(len(data) - start, 1), f"{len(found):,} answers")
-    table = np.array(found, np.float64).reshape(-1, 4)
     trial.user = np.array(users, np.int64)
-    trial.live, trial.candidate, trial.live_novelty, trial.candidate_novelty = table.T
+    columns = np.array(found, np.float64).reshape(-1, 4).T
+    trial.live, trial.candidate, trial.live_novelty, trial.candidate_novelty = columns
     trial.live_listed, trial.candidate_listed = len(ours.listed), len(theirs.listed)
     trial.largest = theirs.largest
 
 
-def _race(ours: _Side, theirs: _Side, case: Case, trial: Trial, clock: Clock, progress: Progress) -> None:
+def _read_history(side: Contender, case: Case, *, shielded: bool) -> None:
+    """The items as of now, then the newest clicks before the trial."""
+    _shielded(shielded, side.announce, case.items)
+    for number in range(max(0, case.start - HISTORY), case.start):
+        side.offline.remember(click_of(case.data, number))
+    _shielded(shielded, side.offline.encode)
+
+
+class _Surprise:
+    """How novel lists are: by the clicks of interest on their items, of all `data` up to now."""
+
+    def __init__(self, data: Interactions, start: int, interest: NDArray[np.bool_]) -> None:
+        clicked = data.item[:start][interest[:start]]
+        self._clicks = np.bincount(clicked, minlength=len(data.item_ids)).astype(np.int64)
+        self._number_of = {name: number for number, name in enumerate(data.item_ids)}
+
+    def clicked(self, item: int) -> None:
+        """Another click came."""
+        self._clicks[item] += 1
+
+    def of(self, names: Sequence[str]) -> float:
+        """A list's novelty."""
+        numbers = [self._number_of.get(name) for name in names]
+        counts = np.array([0 if n is None else self._clicks[n] for n in numbers], np.int64)
+        return novelty(counts, int(self._clicks.sum()), int((self._clicks > 0).sum()))
+
+
+def _race(
+    ours: Contender, theirs: Contender, case: Case, trial: Trial, clock: Clock, progress: Progress
+) -> None:
     """Interleaved batches of the same users for both; who goes first changes from batch to batch."""
     users = np.unique(case.data.user)
     if not len(users):
@@ -292,17 +217,3 @@ def _shielded(candidate: bool, work: Callable[..., Any], *arguments: Any) -> Any
         if not candidate:
             raise
         raise _Failure(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
-
-
-def _count(clicks: NDArray[np.int64], number: int | None) -> int:
-    return 0 if number is None else int(clicks[number])
-
-
-def _contents(offline: Offline, items: Sequence[Item]) -> NDArray[np.float32]:
-    """Content vectors (n, T) of new items, by the encoder that the release was made with."""
-    from learner.text.content import ContentEncoder
-
-    release = offline.world.live.release
-    encoder = ContentEncoder.load({"name": release.manifest.encoder.name}, release.encoder)
-    contents: NDArray[np.float32] = encoder.encode(items)
-    return contents

@@ -6,7 +6,9 @@ and in what portions they are kept. Knows no models.
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+import structlog
 
 from learner.data.events import KIND_OF_WORD
 from learner.data.history import Clicks, History, HistoryError
@@ -19,6 +21,8 @@ from streams.wire.clock import Clock
 from streams.wire.contract import UNREADABLE, Click, Item, ReleaseRecord, decode_item, decode_tombstone
 from streams.wire.intake import Arrival, admit
 
+log = structlog.get_logger()
+
 PORTION = 50_000  # clicks kept at once: what a crash makes us read again, and memory of some 30 MB
 
 
@@ -29,8 +33,27 @@ class Announced(NamedTuple):
     at_ms: int
 
 
+class Wire(Protocol):
+    """What a trainer hears and says: `KafkaWire`, and in tests a list of records."""
+
+    def roles(self) -> Roles:
+        """The releases' roles as of now."""
+
+    def announce(self, records: Sequence[ReleaseRecord]) -> None:
+        """Sends records to `releases`, in their order."""
+
+    def keep(self, history: History) -> int:
+        """Moves new clicks into the history; returns how many."""
+
+    def unread(self, history: History) -> int:
+        """How many records of clicks the history does not have."""
+
+    def items(self) -> dict[str, Announced]:
+        """The catalogue's owner's word on each item."""
+
+
 class KafkaWire:
-    """A trainer's `Wire` to the brokers. `wall_ms` is the wall clock."""
+    """The `Wire` to the brokers. `wall_ms` is the wall clock."""
 
     def __init__(
         self, settings: Settings, wall_ms: Callable[[], int] = lambda: int(time.time() * 1000)
@@ -46,6 +69,11 @@ class KafkaWire:
     def announce(self, records: Sequence[ReleaseRecord]) -> None:
         """Sends records to `releases`, each acknowledged before the next."""
         announce(self.settings, records)
+        for record in records:
+            log.info(
+                "release decided", release=record.release, role=record.role, decision=record.decision,
+                reason=record.reason,
+            )  # fmt: skip
 
     def unread(self, history: History) -> int:
         """How many records of `clicks` the history does not have and the topic has still.

@@ -14,6 +14,7 @@ from learner.judging.gate import Decision, Limits
 from learner.release.bundle import Bundle
 from learner.release.files import write_release
 from streams.training import gatekeeper
+from streams.training.contender import Contender
 from streams.training.gatekeeper import Case, look_over, try_out
 from tests.worlds.served import POPULAR, linear_ranker, poisoned, served_bundle, slowed
 
@@ -109,7 +110,7 @@ def test_idle_items_that_nobody_announced_may_be_missing(tmp_path: Path) -> None
     more = [Item(item_id=f"idle-{n}") for n in range(ITEMS)]
     write_release(live, bundle("r-live", RECORDS + more))
     write_release(new, bundle("r-new"))
-    sides = gatekeeper._Side(live), gatekeeper._Side(new)
+    sides = Contender(live), Contender(new)
     idle = {item.item_id for item in more}
     assert gatekeeper.missing(*sides, Case(world(), START, ()))[0] == 0.5
     assert gatekeeper.missing(*sides, Case(world(), START, (), lambda names: names & idle))[0] == 0
@@ -124,15 +125,15 @@ def test_twice_as_slow_is_refused(tmp_path: Path) -> None:
     def clock() -> float:
         return now[0]
 
-    batch = gatekeeper._Side.batch
+    batch = Contender.batch
 
-    def timed(self: gatekeeper._Side, slots: object, now_ms: int) -> None:
+    def timed(self: Contender, slots: object, now_ms: int) -> None:
         batch(self, slots, now_ms)  # type: ignore[arg-type]
         slowness = 2.0 if self.offline.world.live.release.id == "r-new" else 1.0
         now[0] += slowness * (1e-3 + 1e-5 * next(ticks) % 1e-4)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gatekeeper._Side, "batch", timed)
+        patch.setattr(Contender, "batch", timed)
         decision = gate(tmp_path, bundle("r-new"), clock=clock)
     assert decision.outcome == "refused"
     assert "slower" in decision.reason

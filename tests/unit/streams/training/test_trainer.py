@@ -16,8 +16,10 @@ from streams.releases.roles import Roles, changed
 from streams.releases.store import ReleaseStore, StoreUnreachable
 from streams.settings import Settings, load_settings
 from streams.training import gatekeeper
+from streams.training.kept import KEPT_FROM
 from streams.training.makers import Kind, Make
-from streams.training.trainer import KEPT_FROM, LEAST_NEW, Trainer
+from streams.training.publishing import Outbox
+from streams.training.trainer import LEAST_NEW, Trainer
 from streams.training.wire import Announced
 from streams.wire.contract import ReleaseRecord
 from tests.worlds.served import POPULAR, served_bundle
@@ -279,7 +281,7 @@ def test_an_alarm_during_a_training_leads_to_another_one(settings: Settings, tmp
 
 def test_clicks_are_kept_while_nothing_is_trained(settings: Settings, tmp_path: Path) -> None:
     bench = Bench(settings.model_copy(update={"learn": "none"}), tmp_path, live={"popularity_4": 1.0})
-    history = bench.trainer.history
+    history = bench.trainer.kept.history
     bench.wire.clicks = 100
     bench.now_ms += 30 * MINUTE_MS
     assert bench.steps() == []
@@ -290,7 +292,7 @@ def test_clicks_are_kept_while_nothing_is_trained(settings: Settings, tmp_path: 
     bench.wire.clicks = 300
     bench.now_ms += MINUTE_MS
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("streams.training.trainer.KEPT_FROM", 200)
+        patch.setattr("streams.training.kept.KEPT_FROM", 200)
         assert bench.steps() == []
     assert history.clicks == 300
     assert KEPT_FROM > 300
@@ -306,7 +308,7 @@ def test_what_the_topic_has_forgotten_is_not_new(settings: Settings, tmp_path: P
 
     bench.wire.keep = keep  # type: ignore[method-assign]
     bench.wire.clicks = 1_000_000
-    bench.trainer._keep()
+    bench.trainer.kept.keep()
     assert bench.trainer.due(bench.wire.roles()) is None
 
 
@@ -373,8 +375,8 @@ STAGES: dict[str, Callable[[pytest.MonkeyPatch, Bench], None]] = {
     ),
     "storing": lambda patch, bench: patch.setattr(ReleaseStore, "put", dies),
     "announcing": lambda patch, bench: patch.setattr(bench.wire, "announce", dies),
-    "clearing the outbox": lambda patch, bench: patch.setattr(Trainer, "_clear", dies),
-    "the gate": lambda patch, bench: patch.setattr("streams.training.trainer.try_out", dies),
+    "clearing the outbox": lambda patch, bench: patch.setattr(Outbox, "clear", dies),
+    "the gate": lambda patch, bench: patch.setattr("streams.training.gate.try_out", dies),
     "pruning": lambda patch, bench: patch.setattr(ReleaseStore, "prune", dies),
 }
 
@@ -398,7 +400,7 @@ def test_killed_at_any_stage_it_goes_on(
     assert [record.decision for record in bench.wire.records] == ["added", "trained", "passed"]
     assert len(bench.train.runs) == 1 + (stage == "moving the bundle")
     assert sorted(ReleaseStore(settings.store_url).releases()) == sorted(roles.records)
-    assert bench.trainer.history.clicks == 2000
+    assert bench.trainer.kept.history.clicks == 2000
 
 
 def test_a_bundle_that_was_made_counts_its_clicks(
@@ -434,7 +436,7 @@ def test_training_that_is_always_cut_short_waits_for_its_time(settings: Settings
     assert bench.steps() == []
     bench.now_ms += 3_600_000
     assert bench.steps(1) == ["trained r-1-1600"]
-    assert read_manifest(next(bench.trainer.outbox.iterdir())).training["kind"] == "full"
+    assert read_manifest(next(bench.trainer.outbox.folder.iterdir())).training["kind"] == "full"
 
 
 def test_a_ranker_that_cannot_be_refreshed_is_trained_with_all_else(
@@ -537,7 +539,7 @@ def test_a_store_that_does_not_answer_is_no_reason_to_refuse(
     def down(*_: Any) -> Path:
         raise StoreUnreachable("s3://releases: does not answer")
 
-    monkeypatch.setattr("streams.training.trainer.fetch", down)
+    monkeypatch.setattr("streams.training.gate.fetch", down)
     bench.now_ms += 120 * MINUTE_MS
     assert bench.steps() == []
     assert bench.role("r-next") == "candidate"

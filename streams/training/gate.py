@@ -1,0 +1,127 @@
+"""Who comes to the gate, with what, and what follows from its word.
+
+Owns which candidate is judged when, the case it is judged in, and the role that it gets. `gatekeeper` tries
+it out, `learner.judging.gate` judges.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from learner.judging.gate import MIN_ANSWERS, Decision, Limits
+from learner.release.bundle import ReleaseError
+from learner.release.files import read_manifest, verify_release
+from streams.releases.roles import SHARE, Role, Roles, changed, enter
+from streams.releases.store import StoreError, StoreUnreachable, cache_of, fetch
+from streams.settings import Settings
+from streams.training.gatekeeper import HISTORY, Case, look_over, try_out
+from streams.training.kept import MINUTE_MS, KeptClicks, training_began_ms
+from streams.training.wire import Wire
+from streams.wire.contract import ReleaseRecord
+
+log = structlog.get_logger()
+
+
+class LiveUnreadable(Exception):  # noqa: N818 (it names what is the matter)
+    """The live release is damaged: the gate has nothing to compare with."""
+
+
+class Gate:
+    """One candidate at a time; none while a canary runs or an operator has pinned the live release."""
+
+    def __init__(
+        self, settings: Settings, wire: Wire, kept: KeptClicks, limits: Limits, wall_ms: Callable[[], int]
+    ) -> None:
+        self._settings, self._wire, self._kept = settings, wire, kept
+        self._limits, self._wall_ms = limits, wall_ms
+        self._asked_at: dict[str, int] = {}  # candidates that wait: clicks kept when they were last tried
+
+    def judge(self, roles: Roles) -> str:
+        """Puts the first candidate that can be judged through the gate; "" where there is none."""
+        if roles.pinned or roles.canary:
+            return ""
+        for record in roles.candidates:
+            asked = self._asked_at.get(record.release)
+            if asked is not None and self._kept.in_all < asked + MIN_ANSWERS:
+                continue
+            if said := self._judge(record, roles):
+                return said
+        return ""
+
+    def _judge(self, record: ReleaseRecord, roles: Roles) -> str:
+        minutes = (self._wall_ms() - record.at) / MINUTE_MS
+        try:
+            decision = self._decision(record, roles.live)
+        except StoreUnreachable as error:
+            log.warning("the gate waits for the store", release=record.release, error=str(error))
+            return ""
+        except LiveUnreadable as error:
+            log.error("the gate is shut", release=record.release, error=str(error))
+            if minutes < self._settings.train_every_minutes:
+                return ""
+            # Nobody may ever mend it, and candidates that wait keep newer ones from being trained.
+            decision = Decision("refused", f"{error}: there is nothing to compare with; its time is up", {})
+        log.info(
+            "gate", release=record.release, outcome=decision.outcome, reason=decision.reason,
+            evidence=decision.evidence,
+        )  # fmt: skip
+        if decision.outcome == "waits":
+            self._asked_at[record.release] = self._kept.history.clicks
+            if record.decision != "trained" or minutes < self._settings.train_every_minutes:
+                return ""
+            # It would keep a newer one from being trained.
+            decision = replace(decision, outcome="refused", reason=f"{decision.reason}; its time is up")
+        now = self._wire.roles()  # an operator may have decided meanwhile
+        still = now.records.get(record.release)
+        if still is None or still.role != "candidate" or now.pinned:
+            return f"{record.release} is no candidate any more"
+        self._wire.announce(self._consequence(record, decision, now))
+        return f"{decision.outcome} {record.release}"
+
+    def _decision(self, record: ReleaseRecord, live: ReleaseRecord | None) -> Decision:
+        """Raises StoreUnreachable, and LiveUnreadable where the live release is damaged."""
+        beside = None if live is None else self._verified(live)
+        try:
+            candidate = fetch(record.url, record.sha256, cache_of(self._settings))
+            return look_over(candidate) if beside is None else self._compared(candidate, beside)
+        except StoreUnreachable:
+            raise
+        except (StoreError, ReleaseError) as error:
+            return Decision("refused", str(error), {}, broken=True)
+
+    def _verified(self, live: ReleaseRecord) -> Path:
+        try:
+            folder = fetch(live.url, live.sha256, cache_of(self._settings))
+            verify_release(folder)
+        except StoreUnreachable:
+            raise
+        except (StoreError, ReleaseError) as error:
+            raise LiveUnreadable(f"the live release cannot be read ({error})") from error
+        return folder
+
+    def _compared(self, candidate: Path, live: Path) -> Decision:
+        """On the newest clicks, of those that the candidate has not been trained on."""
+        self._kept.keep()
+        data = self._kept.history.interactions(newest=HISTORY + self._settings.gate_clicks)
+        manifest = read_manifest(candidate)
+        unseen = int(data.time_ms.searchsorted(manifest.data.last_ms, "right"))
+        start = max(unseen, len(data) - self._settings.gate_clicks)
+        announced = self._wire.items()
+        began_ms = training_began_ms(manifest)
+        known = {name for name, said in announced.items() if said.at_ms < began_ms}
+        items = [said.item for said in announced.values()]
+        return try_out(live, candidate, Case(data, start, items, self._kept.idle, known), self._limits)
+
+    def _consequence(self, record: ReleaseRecord, decision: Decision, roles: Roles) -> list[ReleaseRecord]:
+        at, reason, evidence = self._wall_ms(), decision.reason, decision.evidence
+        if decision.outcome == "refused":
+            role: Role = "quarantined" if decision.broken else "retired"
+            return [changed(record, role, at, "refused", reason, evidence)]
+        if roles.live is None:
+            return enter(roles, changed(record, "live", at, "first", reason, evidence))
+        if self._settings.canary_share == 0:
+            return enter(roles, changed(record, "live", at, "promoted", reason, evidence))
+        evidence = evidence | {SHARE: self._settings.canary_share}
+        return enter(roles, changed(record, "canary", at, "passed", reason, evidence))
