@@ -312,9 +312,7 @@ class Signals:
     def _reference_at(self, time_ms: int) -> NDArray[np.int64]:
         """The references after a click at `time_ms`: moved where its exponent would grow too high."""
         at = np.floor(time_ms / self.half_lives).astype(np.int64)
-        highest = np.full(HALF_LIVES + 1, _HIGHEST_POPULARITY)
-        highest[-1] = _HIGHEST_PAIR
-        return np.where(at - self.reference >= highest, at, self.reference)
+        return np.where(at - self.reference >= _highest(), at, self.reference)
 
     def _rebase(self, reference: NDArray[np.int64]) -> None:
         """Moves the references on to `reference`, element by element at or above the present ones."""
@@ -332,9 +330,7 @@ class Signals:
         for at, depth in np.ndindex(self.depth_top_count.shape):
             if shift[DEPTH_HALF_LIVES[at]]:
                 self._rebuild_depth_top(at, depth)
-        highest = np.full(HALF_LIVES + 1, _HIGHEST_POPULARITY)
-        highest[-1] = _HIGHEST_PAIR
-        self._rebase_at_ms = float(((self.reference + highest) * self.half_lives).min()) - 1.0
+        self._rebase_at_ms = float(((self.reference + _highest()) * self.half_lives).min()) - 1.0
 
     def _rebuild_top(self, columns: list[int]) -> None:
         for column in columns:
@@ -377,6 +373,11 @@ class Signals:
 
 
 _NO_VECTOR = np.zeros(0, np.float32)
+
+
+def _highest() -> NDArray[np.int64]:
+    """(H + 1,) how far the exponent of each half-life, and of the pairs', may rise above the reference."""
+    return np.array([_HIGHEST_POPULARITY] * HALF_LIVES + [_HIGHEST_PAIR], np.int64)
 
 
 def _flushed(sums: NDArray[np.float64]) -> NDArray[np.float64]:
