@@ -126,8 +126,9 @@ class CanaryTest:
 
     `alpha`: chance that a canary as good as the live release is ever found worse. `margin`: share of
     the live release's hit rate that a promoted canary may lie below; the gate has compared them click by
-    click before, so that the canary is there to find harm. `patience_ms`: how long to wait for certainty;
-    then the estimate decides.
+    click before, so that the canary is there to find harm. `patience_ms`: how long to watch for certainty;
+    then the estimate decides. It does nearly always: a canary that hits a fifth less was found in 6 of 60
+    simulated runs of 6,000 clicks, with 30 users of its own.
     """
 
     def __init__(self, *, alpha: float = 0.05, margin: float = 0.1, patience_ms: float = 30 * 60_000) -> None:
@@ -143,8 +144,11 @@ class CanaryTest:
         self._hits[arm].observe(user_id, hit)
         self._attributed[arm].observe(user_id, attributed)
 
-    def decide(self, elapsed_ms: float) -> Verdict | None:
-        """The verdict, or None while it is open. May be asked at any time and as often as one likes."""
+    def decide(self, watched_ms: float) -> Verdict | None:
+        """The verdict, or None while it is open. May be asked at any time and as often as one likes.
+
+        `watched_ms`: for how long the two have been observed without a gap.
+        """
         live, canary = self._hits["live"], self._hits["canary"]
         if min(live.users, canary.users) < MIN_USERS or min(live.clicks, canary.clicks) < MIN_CLICKS:
             return None
@@ -158,12 +162,28 @@ class CanaryTest:
             return self._verdict(False, f"fewer clicks on its lists: {_told(attributed, *rates)}")
         if hits.low > allowed:
             return self._verdict(True, f"not worse than the live release: {_told(hits, canary, live)}")
-        if elapsed_ms < self.patience_ms:
+        if watched_ms < self.patience_ms:
             return None
         well = hits.estimate > allowed
         word = "nothing against it" if well else "looks worse"
         return self._verdict(
-            well, f"{word} after {elapsed_ms / 60_000:.0f} minutes: {_told(hits, canary, live)}"
+            well,
+            f"{word} by the estimate, after {watched_ms / 60_000:.0f} watched minutes without certainty (so "
+            f"few users show great harm alone): {_told(hits, canary, live)}",
+        )
+
+    def looks_worse(self) -> bool:
+        """Whether the canary hits less by more than chance does usually (a standard error); for few users."""
+        live, canary = self._hits["live"], self._hits["canary"]
+        variance = canary.variance + live.variance
+        return math.isfinite(variance) and canary.mean - live.mean < -math.sqrt(variance)
+
+    def came(self) -> str:
+        """Whose clicks have been observed, in words."""
+        live, canary = self._hits["live"], self._hits["canary"]
+        return (
+            f"{canary.clicks:,} clicks by {canary.users:,} users of the canary, "
+            f"{live.clicks:,} by {live.users:,} of the live release"
         )
 
     def figures(self) -> dict[str, float | int]:

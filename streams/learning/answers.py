@@ -5,6 +5,7 @@ Knows no statistics (`learner.judging.sequential` has them) and no roles.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -62,11 +63,16 @@ class Answers:
     """Fed with clicks and lists in any interleaving; each user's clicks in their order.
 
     `repeats`: whether items come again in this data; where not, a click on an item that the user has
-    clicked before is no answer.
+    clicked before is no answer. `expects` is told of the user of each click that a list should have come
+    before, whether it has come or not.
     """
 
-    def __init__(self, *, repeats: bool = False, users: int = MOST_USERS) -> None:
+    def __init__(
+        self, *, repeats: bool = False, users: int = MOST_USERS,
+        expects: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         self.repeats = repeats
+        self._expects = expects
         self._users: OrderedDict[str, _User] = OrderedDict()
         self._most = users
 
@@ -86,6 +92,7 @@ class Answers:
             if previous is not None:
                 user.lists.pop(previous, None)
             return None
+        self._expects(click.user_id)
         user.waiting[previous] = click
         while len(user.waiting) > 16:  # lists that never came
             del user.waiting[next(iter(user.waiting))]

@@ -1,8 +1,9 @@
 """Watches how lists are answered: ends the canary's test, and notices when the live release hits less.
 
 Owns the reading of `clicks` and `recommendations` for that: from the beginning of a running canary, so that
-a restart forgets nothing, or else from now on. `answers` matches the two, `decider` decides. One in the
-learner; knows no bundle.
+a restart forgets no answer, or else from now on. Nothing is decided before all is read that stood there.
+`answers` matches the two, `watched` says which time counts, `decider` decides. One in the learner; knows no
+bundle.
 """
 
 import asyncio
@@ -10,16 +11,21 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.errors import KafkaError
 
 from learner.judging.drift import HitRateDrift
 from streams.learning.answers import Answers, decode_list
 from streams.learning.decider import Decider, Note
+from streams.learning.watched import Watched
 from streams.releases.roles import Roles
 from streams.settings import Settings
 from streams.transport.feeds import new_reader
 from streams.transport.topics import Names
 from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_click
+
+log = structlog.get_logger()
 
 Send = Callable[[Sequence[ReleaseRecord]], Awaitable[None]]
 DECIDE_SECONDS = 1.0
@@ -36,7 +42,8 @@ class CanaryWatch:
         names = Names(settings.prefix)
         self.topics = (names.clicks, names.recommendations)
         self.decider = Decider(settings, roles, HitRateDrift(), note)
-        self.answers = Answers(repeats=repeats)
+        self.answers = Answers(repeats=repeats, expects=self.decider.expect)
+        self.watched = Watched()
         self._connection, self._roles, self._send = connection, roles, send
 
     async def run(self) -> None:
@@ -45,19 +52,38 @@ class CanaryWatch:
         await consumer.start()
         try:
             await self._seek(consumer)
-            decided = time.monotonic()
+            await self._look(consumer)
+            looked = time.monotonic()
             while True:
                 fetched = await consumer.getmany(timeout_ms=500, max_records=_FETCHED)
                 for records in fetched.values():
                     self._take(records)
                     await asyncio.sleep(0)
-                if time.monotonic() - decided >= DECIDE_SECONDS:
-                    decided = time.monotonic()
-                    records = self.decider.decide(int(time.time() * 1000))
-                    if records:
-                        await self._send(records)
+                if time.monotonic() - looked >= DECIDE_SECONDS:
+                    looked = time.monotonic()
+                    await self._look(consumer)
         finally:
             await consumer.stop()
+
+    async def _look(self, consumer: AIOKafkaConsumer) -> None:
+        """Decides where all is read that stood in the topics at an earlier look."""
+        places = list(consumer.assignment())
+        try:
+            ends = await consumer.end_offsets(places)
+            positions = {place: await consumer.position(place) for place in places}
+        except KafkaError as error:
+            log.warning("no decision on a canary while the broker does not answer", error=str(error))
+            self.watched.lost()
+            return
+        ms = self.watched.look(time.monotonic(), positions, ends)
+        if ms is None:
+            return
+        if ms == 0 and self._roles.canary is not None:
+            log.info("all answers since the canary began are read", answers=self.decider.answers)
+        self.decider.watched(ms)
+        records = self.decider.decide(int(time.time() * 1000))
+        if records:
+            await self._send(records)
 
     async def _seek(self, consumer: AIOKafkaConsumer) -> None:
         """To the beginning of the running canary; without one to the end."""

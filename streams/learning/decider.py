@@ -11,6 +11,7 @@ import structlog
 from learner.judging.drift import HitRateDrift
 from learner.judging.sequential import Arm, CanaryTest, Verdict
 from streams.learning.answers import Answer
+from streams.releases.canary import assign
 from streams.releases.events import Event
 from streams.releases.roles import DRIFTED, PINNED, Roles, changed, promote, take_back
 from streams.settings import Settings
@@ -20,11 +21,16 @@ log = structlog.get_logger()
 
 Note = Callable[[Event], None]
 LONGEST_WAIT = 4  # times `canary_minutes`, where too few users come for a verdict
+# Clicks of the canary's users that may lack an answer to its lists, beside as many as have one: some of them
+# answer a list that was made before it began.
+UNANSWERED = 20
 
 
 class Decider:
     """Turns answers into decisions. Pure: time is an argument, and the records come back through `roles`.
 
+    Patience is for time that was `watched`, never for what the clock says: hours in which nobody looked, or
+    nothing ran, are no reason to believe in a canary. A restart begins it anew; answers are read again.
     `note` is told of what leads to no record.
     """
 
@@ -37,6 +43,9 @@ class Decider:
         self._drift, self._note = drift, note
         self._test: CanaryTest | None = None
         self._canary = ""
+        self._share = 0.0
+        self._watched_ms = 0.0  # since the canary began
+        self._expected = 0  # lists of the canary
         self._live = ""
         self._alarmed: str | None = None
 
@@ -46,6 +55,17 @@ class Decider:
         if self._drift is not None:
             told["hit_rate"] = self._drift.rate
         return told
+
+    def watched(self, ms: float) -> None:
+        """So much more time was watched: what was clicked and listed in it has been observed."""
+        self._follow_roles()
+        self._watched_ms += ms
+
+    def expect(self, user_id: str) -> None:
+        """A click of the user has come, and there is or will be a list for it to answer."""
+        self._follow_roles()
+        if self._test is not None and assign(user_id, self._share, self._canary):
+            self._expected += 1
 
     def observe(self, answer: Answer) -> None:
         """Takes one answer; it counts for the release that had made the list."""
@@ -68,23 +88,31 @@ class Decider:
         canary = self.roles.canary
         if canary is None or self._test is None:
             return []
-        elapsed_ms = now_ms - canary.at
-        verdict = self._test.decide(elapsed_ms) or self._without_users(canary, elapsed_ms)
+        verdict = self._test.decide(self._watched_ms) or self._without_users(canary, self._test)
         if verdict is None or (verdict.promote and self.roles.pinned):
             return []
         return self._consequence(canary, verdict, now_ms)
 
-    def _without_users(self, canary: ReleaseRecord, elapsed_ms: int) -> Verdict | None:
-        """Long after its time too few users have come: what the gate has passed goes live, else it ends."""
-        assert self._test is not None
-        minutes = elapsed_ms / 60_000
+    def _without_users(self, canary: ReleaseRecord, test: CanaryTest) -> Verdict | None:
+        """After long watching too few users have come: what the gate has passed goes live, else it ends.
+
+        So does one that the few who came speak against, and one whose users came and got no list of it.
+        """
+        minutes = self._watched_ms / 60_000
         if minutes < LONGEST_WAIT * self.settings.canary_minutes:
             return None
+        figures = test.figures()
+        few = f"too few users in {minutes:.0f} watched minutes to tell ({test.came()})"
+        if self._expected > 2 * figures["clicks_canary"] + UNANSWERED:
+            return Verdict(
+                False, f"{few}, but {self._expected:,} clicks by its users had few lists or no list of it to "
+                "answer: see whether the workers run and have loaded it", figures,
+            )  # fmt: skip
+        if test.looks_worse():
+            return Verdict(False, f"{few}, and those who came fared worse", figures)
         passed = "ratio_low" in canary.evidence
         word = "the gate had passed it" if passed else "and no gate has seen it"
-        return Verdict(
-            passed, f"too few users in {minutes:.0f} minutes to tell, {word}", self._test.figures()
-        )
+        return Verdict(passed, f"{few}, {word}", figures)
 
     def _consequence(self, canary: ReleaseRecord, verdict: Verdict, now_ms: int) -> list[ReleaseRecord]:
         self._test = None  # decided: the records are on their way
@@ -115,6 +143,7 @@ class Decider:
         name = canary.release if canary is not None else ""
         if name != self._canary:
             self._canary = name
-            self._test = None
+            self._test, self._watched_ms, self._expected = None, 0.0, 0
+            self._share = self.roles.share(self.settings.canary_share)
             if name:
                 self._test = CanaryTest(patience_ms=60_000 * self.settings.canary_minutes)

@@ -91,7 +91,7 @@ def test_patience_ends_with_the_estimate() -> None:
         verdict = test.decide(1000)
         assert verdict is not None
         assert verdict.promote == promoted
-        assert "minutes" in verdict.reason
+        assert "by the estimate, after 0 watched minutes" in verdict.reason
 
 
 def test_too_few_users_decide_nothing() -> None:

@@ -14,6 +14,7 @@ from streams.settings import load_settings
 from streams.wire.contract import ReleaseRecord
 
 MINUTE = 60_000
+HOUR = 60 * MINUTE
 
 
 def record(release: str, role: str, decision: str = "", at: int = 0) -> ReleaseRecord:
@@ -60,19 +61,70 @@ def test_a_better_canary_is_promoted() -> None:
 def test_patience_has_an_end() -> None:
     deciding = decider(record("a", "live"), record("b", "canary"))
     assert play(deciding, {"a": 0.2, "b": 0.2}, 3000)[0] == []
-    decided = deciding.decide(10 * MINUTE)
+    deciding.watched(9 * MINUTE)
+    assert deciding.decide(1) == []
+    deciding.watched(MINUTE)
+    decided = deciding.decide(1)
     assert roles_of(decided)["b"] in (("live", "promoted"), ("retired", "rolled_back"))
-    assert "10 minutes" in decided[0].reason
+    assert "10 watched minutes" in decided[0].reason
+    assert "by the estimate" in decided[0].reason
+
+
+def passed(evidence: dict[str, float]) -> ReleaseRecord:
+    return changed(record("b", "candidate"), "canary", 0, "passed", "", evidence)
+
+
+PASSED = {"ratio_low": 1.01}
+
+
+def test_hours_in_which_nobody_watched_decide_nothing() -> None:
+    deciding = decider(record("a", "live"), passed(PASSED))
+    assert deciding.decide(10 * HOUR) == []
+    play(deciding, {"a": 0.2, "b": 0.2}, 3000, now_ms=11 * HOUR)
+    assert deciding.decide(12 * HOUR) == []
+    assert deciding.figures()["clicks_canary"] > 200
 
 
 def test_without_users_the_gates_word_counts_in_the_end() -> None:
-    for evidence, role in (({"ratio_low": 1.01}, "live"), ({}, "retired")):
-        canary = changed(record("b", "candidate"), "canary", 0, "passed", "", evidence)
-        deciding = decider(record("a", "live"), canary)
-        assert deciding.decide(39 * MINUTE) == []
-        decided = deciding.decide(40 * MINUTE)
+    for evidence, role in ((PASSED, "live"), ({}, "retired")):
+        deciding = decider(record("a", "live"), passed(evidence))
+        deciding.watched(39 * MINUTE)
+        assert deciding.decide(1) == []
+        deciding.watched(MINUTE)
+        decided = deciding.decide(1)
         assert decided[0].role == role
-        assert "too few users" in decided[0].reason
+        assert "too few users in 40 watched minutes" in decided[0].reason
+
+
+def test_few_users_who_fare_visibly_worse_end_a_canary_that_the_gate_has_passed() -> None:
+    for hits, role in ((0.0, "retired"), (0.3, "live")):
+        deciding = decider(record("a", "live"), passed(PASSED))
+        rng = np.random.default_rng(0)
+        for n in range(300):
+            deciding.observe(Answer(f"a{n % 50}", "a", bool(rng.random() < 0.3), False))
+            deciding.observe(Answer(f"b{n % 5}", "b", bool(rng.random() < hits), False))
+        deciding.watched(40 * MINUTE)
+        assert deciding.decide(1)[0].role == role
+
+
+def test_a_canary_whose_lists_do_not_come_does_not_go_live() -> None:
+    """Its users click, and what answers them is another release, or nothing: it was never tried."""
+    deciding = decider(record("a", "live"), passed(PASSED))
+    for n in range(300):
+        deciding.expect(f"u{n}")
+    deciding.watched(40 * MINUTE)
+    decided = deciding.decide(1)
+    assert roles_of(decided) == {"b": ("retired", "rolled_back")}
+    assert "no list of it to answer" in decided[0].reason
+
+
+def test_another_canary_is_watched_anew() -> None:
+    deciding = decider(record("a", "live"), passed(PASSED))
+    deciding.watched(39 * MINUTE)
+    deciding.roles.apply(record("b", "retired", "rolled_back"))
+    deciding.roles.apply(changed(record("c", "candidate"), "canary", 5, "passed", "", PASSED))
+    deciding.watched(39 * MINUTE)
+    assert deciding.decide(10 * HOUR) == []
 
 
 def test_it_decides_once() -> None:
