@@ -48,7 +48,7 @@ def train(
     from streams.training import train as command
 
     command.run(
-        settings, interactions=interactions, items=items, out=out, to=to, time_budget=time_budget, seed=seed,
+        settings, command.Recorded(interactions, items, to), out=out, time_budget=time_budget, seed=seed,
         tuned=tuned, logs=logs,
     )  # fmt: skip
 
@@ -72,11 +72,16 @@ def tune(
 ) -> None:
     """Search settings for your data; `train --tuned FILE` uses them. The defaults are good without it."""
     from streams.training import tune as command
+    from streams.training.train import Recorded
 
     command.run(
-        settings, interactions=interactions, items=items, out=out, to=to, time_budget=time_budget,
-        trials=trials, seed=seed,
-    )  # fmt: skip
+        settings,
+        Recorded(interactions, items, to),
+        out=out,
+        time_budget=time_budget,
+        trials=trials,
+        seed=seed,
+    )
 
 
 @takes_settings("repeat_consumption", "diversity", "k", "log_level", kafka=False)

@@ -5,12 +5,14 @@ makes its lists is `collecting.collect`.
 """
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from learner.data.dataset import load_interactions, load_items
+from learner.data.catalogue import Item
+from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.text.cache import TextCache
 from learner.training.crew import cores
 from streams.settings import Settings
@@ -20,6 +22,20 @@ REPEATS = {"yes": True, "no": False, "auto": None}
 
 class TrainError(Exception):
     """Training cannot begin: says what is missing and what to do."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Files to learn from: the first `to` of the events in `interactions`, and records of `items` if any."""
+
+    interactions: Path
+    items: Path | None
+    to: float
+
+    def read(self, seed: int) -> tuple[Interactions, list[Item]]:
+        """The events in order of time, those of one time in an order that `seed` draws; and the items."""
+        part, _ = load_interactions(self.interactions).in_order(seed).split(self.to)
+        return part, load_items(self.items) if self.items else []
 
 
 class Bars:
@@ -49,17 +65,15 @@ def display(console: Console) -> Progress:
 
 def run(
     settings: Settings,
+    recorded: Recorded,
     *,
-    interactions: Path,
-    items: Path | None,
     out: Path,
-    to: float,
     time_budget: float,
     seed: int,
     tuned: Path | None = None,
     logs: Path | None = None,
 ) -> None:
-    """Trains on the first `to` of the events and writes the release to `out`.
+    """Trains on what is recorded and writes the release to `out`.
 
     The budget counts from here: importing torch and reading the files are part of it. `tuned` is a file
     of `nextclick tune`; TensorBoard's logs go to `logs`.
@@ -82,9 +96,7 @@ def run(
         chosen = TrainingSettings.read(tuned) if tuned is not None else None
     except TrainingSettingsError as error:
         raise TrainError(str(error)) from None
-    data = load_interactions(interactions).in_order(seed)
-    part, _ = data.split(to)
-    records = load_items(items) if items else []
+    part, records = recorded.read(seed)
     console.print(
         f"{len(part):,} events, {len(set(part.user.tolist())):,} users, {len(records):,} announced items"
     )

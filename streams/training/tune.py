@@ -9,24 +9,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from learner.data.dataset import load_interactions, load_items
 from learner.text.cache import TextCache
 from streams.settings import Settings
-from streams.training.train import REPEATS, Bars, TrainError, display
+from streams.training.train import REPEATS, Bars, Recorded, TrainError, display
 
 
 def run(
     settings: Settings,
+    recorded: Recorded,
     *,
-    interactions: Path,
-    items: Path | None,
     out: Path,
-    to: float,
     time_budget: float,
     trials: int | None,
     seed: int,
 ) -> None:
-    """Searches on the first `to` of the events and writes the settings found to `out`."""
+    """Searches on what is recorded and writes the settings found to `out`."""
     started = time.monotonic()
     try:
         from learner.training.options import TrainingOptions
@@ -39,8 +36,7 @@ def run(
     from streams.recorded.collecting import collect
 
     console = Console(stderr=True)
-    part, _ = load_interactions(interactions).in_order(seed).split(to)
-    records = load_items(items) if items else []
+    part, records = recorded.read(seed)
     options = TrainingOptions(
         budget_minutes=max(time_budget - (time.monotonic() - started) / 60, 0.5 * time_budget),
         seed=seed,
@@ -49,7 +45,8 @@ def run(
     )
     with display(console) as progress:
         found = search(part, records, collect, options, trials=trials, progress=Bars(progress))
-    remarks = [f"found by nextclick tune on {interactions.name}, first {to:.0%} of its events, seed {seed}"]
+    found_on = f"{recorded.interactions.name}, first {recorded.to:.0%} of its events, seed {seed}"
+    remarks = [f"found by nextclick tune on {found_on}"]
     for name, figures in found.figures.items():
         remarks.append(
             f"{name}: NDCG@10 {figures['default']:.4f} by default, {figures['best']:.4f} at best, "

@@ -13,7 +13,7 @@ from learner.training import train as training
 from streams.recorded.collecting import collect
 from streams.settings import Settings
 from streams.training import train
-from streams.training.train import TrainError
+from streams.training.train import Recorded, TrainError
 
 pytestmark = pytest.mark.learner
 Run = Callable[..., dict[str, Any]]
@@ -38,9 +38,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             return "r-made"
 
         monkeypatch.setattr(training, "train_release", train_release)
-        options = {"interactions": clicks, "items": items, "out": tmp_path / "out", "to": 1.0}
-        options |= {"time_budget": 3.0, "seed": 5}
-        train.run(settings or Settings(cache_dir=tmp_path), **options | more)
+        recorded = Recorded(clicks, more.pop("items", items), more.pop("to", 1.0))
+        options = {"out": tmp_path / "out", "time_budget": 3.0, "seed": 5} | more
+        train.run(settings or Settings(cache_dir=tmp_path), recorded, **options)
         return given
 
     return call
@@ -96,12 +96,4 @@ def test_without_the_extra_it_says_what_to_install(run: Run, monkeypatch: pytest
     monkeypatch.delitem(sys.modules, "learner.training.train")
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(TrainError, match=r"needs the extra `learner` \(torch is missing\): pip install"):
-        train.run(
-            Settings(),
-            interactions=Path("none"),
-            items=None,
-            out=Path("none"),
-            to=1.0,
-            time_budget=1.0,
-            seed=0,
-        )
+        train.run(Settings(), Recorded(Path("none"), None, 1.0), out=Path("none"), time_budget=1.0, seed=0)

@@ -14,13 +14,13 @@ from learner.training.settings import TrainingSettings
 from streams.recorded.collecting import collect
 from streams.settings import Settings
 from streams.training import tune
-from streams.training.train import TrainError
+from streams.training.train import Recorded, TrainError
 
 pytestmark = pytest.mark.learner
 FIGURES = {"student": {"default": 0.1, "best": 0.125, "trials": 7.0}}
 
 
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch, found: Found, **more: Any) -> dict[str, Any]:
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, found: Found) -> dict[str, Any]:
     """Runs the command with a search that finds `found`; returns what it was given."""
     given: dict[str, Any] = {}
     clicks = folder / "clicks.csv"
@@ -32,9 +32,10 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, found: Found, **more: Any
         return found
 
     monkeypatch.setattr(searching, "search", search)
-    options: dict[str, Any] = {"interactions": clicks, "items": None, "out": folder / "tuned.toml"}
-    options |= {"to": 0.8, "time_budget": 4.0, "trials": 7, "seed": 3}
-    tune.run(Settings(cache_dir=folder, repeat_consumption="no"), **options | more)
+    tune.run(
+        Settings(cache_dir=folder, repeat_consumption="no"), Recorded(clicks, None, 0.8),
+        out=folder / "tuned.toml", time_budget=4.0, trials=7, seed=3,
+    )  # fmt: skip
     return given
 
 
@@ -71,6 +72,6 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(TrainError, match=r"needs the extra `learner` \(optuna is missing\): pip install"):
         tune.run(
-            Settings(), interactions=Path("none"), items=None, out=Path("none"), to=1.0, time_budget=1.0,
+            Settings(), Recorded(Path("none"), None, 1.0), out=Path("none"), time_budget=1.0,
             trials=None, seed=0,
         )  # fmt: skip
