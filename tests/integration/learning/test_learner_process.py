@@ -18,8 +18,8 @@ from kafka import KafkaProducer, TopicPartition
 
 from learner.data.catalogue import Catalogue, Item
 from learner.ranking.features import FEATURES
-from learner.release.files import write_release
-from learner.release.live import bundle_sha256, load_release
+from learner.release.files import bundle_sha256, write_release
+from learner.release.live import load_release
 from learner.signals.record import FRONTIER
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
