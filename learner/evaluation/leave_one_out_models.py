@@ -100,8 +100,3 @@ def content_of(task: LeaveOneOut, encoder: ContentEncoder | None) -> ItemContent
         catalogue.admit(item)
     encoder = encoder or ContentEncoder.fit(known)
     return ItemContent(encoder.encode(known), catalogue.categories[: catalogue.size].copy())
-
-
-def leave_one_out_scorers(seed: int = 0) -> list[SequenceScorer]:
-    """Student and teacher with the settings that docs/log.md gives the figures of."""
-    return [SequenceScorer("student", STUDENT, seed=seed), SequenceScorer("teacher", TEACHER, seed=seed)]

@@ -1,18 +1,16 @@
 """A release at work: its models loaded and its arrays in the process's numbering of items.
 
-Owns the alignment of a bundle with a catalogue, stand-in vectors of items that the release does not
-know, and the calls into ONNX Runtime. Knows no index, no users and no Kafka. Free of torch: workers
-import it. The files are `learner.release.bundle`'s.
+Owns the alignment of a bundle with a catalogue, and which items have a vector of their own. Knows no index,
+no users and no Kafka. Free of torch: workers import it. What a bundle holds is `learner.release.bundle`'s;
+the calls into ONNX Runtime are `learner.release.sessions`'.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from learner.data.arrays import grown
@@ -20,32 +18,19 @@ from learner.data.catalogue import Catalogue
 from learner.data.inputs import normalise_value, normalise_values
 from learner.ranking.candidates import ModelArrays
 from learner.ranking.features import FEATURES, Features
-from learner.ranking.own_items import LAYER, OwnItemLayer
 from learner.release.bundle import (
     MANIFEST,
     RANKER,
     STUDENT,
     Arrays,
     Bundle,
-    Dims,
-    EncoderCard,
-    Manifest,
     ReleaseError,
-    Window,
-    mean_vectors,
-    release_id,
 )
-from learner.release.files import bundle_sha256, read_manifest, read_release, write_release
-
-__all__ = [
-    "Arrays", "Bundle", "Dims", "EncoderCard", "LiveRelease", "Manifest", "ModelArrays", "ReleaseError",
-    "Window", "bundle_sha256", "load_release", "mean_vectors", "read_manifest", "read_release", "release_id",
-    "try_models", "write_release",
-]  # fmt: skip
+from learner.release.files import read_release
+from learner.release.sessions import RankerSession, StudentSession
+from learner.release.stand_ins import StandIns
 
 Floats = NDArray[np.float32]
-_STEP_OUTPUTS, _RANK_OUTPUTS = ["hidden_after", "user_vector"], ["scores"]
-_RANKED_AT_ONCE = 8  # lists: what the ranker computes of more does not stay in the cache
 
 
 class LiveRelease:
@@ -54,7 +39,7 @@ class LiveRelease:
     model: arrays by the catalogue's item numbers; read them from here each time, growth replaces them
     own (capacity,) bool: the item has a vector of its own, from the release or from `set_vector`
     initial_vector (D,) float32: user vector before the first event
-    encoder: arrays of the text encoder, for `learner.text.content.ContentEncoder.from_arrays`
+    encoder: arrays of the text encoder, for `learner.text.content.ContentEncoder.load`
     """
 
     def __init__(
@@ -92,39 +77,20 @@ class LiveRelease:
                 f"{where / MANIFEST}: expected a ranker for this version's {len(features)} features, "
                 f"got one for {_difference(manifest.features, features)}; train a new release"
             )
-        self._student = _session(bundle.student, where / STUDENT)
-        self._ranker = None if bundle.ranker is None else _Ranker(bundle.ranker, where / RANKER)
-        self._try_models(where)
-        self._category_parts, self._category_means = arrays.category_parts, arrays.category_means
-        self._projection, self._tail_mean = arrays.projection, arrays.tail_mean
-        self._cold_bias = float(arrays.cold_bias[0])
-        self._category_of = {name: row for row, name in enumerate(manifest.categories)}
-        self._category_row = np.zeros(0, np.int64)  # by the catalogue's categories: row of this release or -1
+        self._student = StudentSession(bundle.student, where / STUDENT)
+        self._ranker = None if bundle.ranker is None else RankerSession(bundle.ranker, where / RANKER)
+        self._student.try_out(manifest.dims)
+        if self._ranker is not None:
+            self._ranker.try_out(manifest.dims.features)
+        self._stand_ins = StandIns(manifest.categories, arrays, catalogue)
         self._known = 0  # items of the catalogue that have rows
         self._align(catalogue.admit_all(bundle.items) if numbers is None else numbers, arrays)
 
     def step(
-        self,
-        item_vectors: Floats,
-        kinds: NDArray[np.int64],
-        log_gaps: Floats,
-        values: Floats,
-        hidden: Floats,
+        self, item_vectors: Floats, kinds: NDArray[np.int64], log_gaps: Floats, values: Floats, hidden: Floats
     ) -> tuple[Floats, Floats]:
-        """One event for each of B users.
-
-        item_vectors (B, D), kinds (B,) codes, log_gaps (B,), values (B,) normalised, hidden (B, S) from
-        before -> hidden (B, S) after and user vectors (B, D).
-        """
-        inputs = {
-            "item_vector": item_vectors,
-            "kind": kinds,
-            "log_gap": log_gaps,
-            "value": values,
-            "hidden": hidden,
-        }
-        after, vectors = self._student.run(_STEP_OUTPUTS, inputs)
-        return after, vectors
+        """One event for each of B users, as `StudentSession.step` says."""
+        return self._student.step(item_vectors, kinds, log_gaps, values, hidden)
 
     def rank(self, features: Features | Floats) -> Floats:
         """Scores (B, C) float32 of lists of candidates, with features in parts or all columns (B, C, F)."""
@@ -134,7 +100,7 @@ class LiveRelease:
 
     def replace_ranker(self, model: bytes) -> None:
         """Takes another ranker over the same features: a replay's, which learns as it goes."""
-        self._ranker = _Ranker(model, Path(self.id) / RANKER)
+        self._ranker = RankerSession(model, Path(self.id) / RANKER)
 
     def normalised(self, kinds: NDArray[np.integer], values: Floats) -> Floats:
         """Values in standard deviations of their kind, in any shape; 0 where there is none."""
@@ -170,19 +136,13 @@ class LiveRelease:
         if self._released[item]:
             return
         self.model.vectors[item] = vector
-        self.model.bias[item] = self._cold_bias
+        self.model.bias[item] = self._stand_ins.bias
         self.model.content[item] = content if len(content) else 0.0
         self.own[item] = True
 
     def embed(self, content: Floats, categories: Sequence[str]) -> Floats:
         """The vector (D,) that the student gives an unclicked item with `content` (T,) and categories."""
-        known = [self._category_of[name] for name in dict.fromkeys(categories) if name in self._category_of]
-        vector = np.zeros(self.vector_size, np.float32)
-        if known and self._category_parts.size:
-            vector += self._category_parts[known].mean(0)
-        if self._projection.size:
-            vector += content @ self._projection
-        return vector if vector.any() else self._tail_mean.copy()  # the latter where nothing is known
+        return self._stand_ins.embed(content, categories)
 
     def _align(self, numbers: NDArray[np.int64], arrays: Arrays) -> None:
         """Puts row r of the bundle's arrays into row numbers[r]."""
@@ -221,51 +181,8 @@ class LiveRelease:
     def _stand_in(self, numbers: NDArray[np.int64]) -> None:
         numbers = numbers[~self.own[numbers]]
         if len(numbers):
-            self.model.vectors[numbers] = self._stand_ins(numbers)
-            self.model.bias[numbers] = self._cold_bias
-
-    def _stand_ins(self, numbers: NDArray[np.int64]) -> Floats:
-        """Vectors (n, D): the mean of an item's categories, else that of rarely clicked items."""
-        names = self.catalogue.category_names
-        if len(names) > len(self._category_row):
-            rows = [self._category_of.get(name, -1) for name in names[len(self._category_row) :]]
-            if not self._category_means.size:
-                rows = [-1] * len(rows)
-            self._category_row = np.append(self._category_row, np.array(rows, np.int64))
-        categories = self.catalogue.categories[numbers]  # (n, 6)
-        padded = np.append(self._category_row, -1)  # so that -1 finds -1
-        means = padded[categories]
-        known = means >= 0
-        count = known.sum(1, keepdims=True)
-        if not count.any():
-            return np.broadcast_to(self._tail_mean, (len(numbers), self.vector_size))
-        sums = (self._category_means[means] * known[:, :, None]).sum(1)
-        return np.where(count > 0, sums / np.maximum(count, 1), self._tail_mean).astype(np.float32)
-
-    def _try_models(self, where: Path) -> None:
-        """Runs both models once: they must fit the manifest, and the first run is the slow one."""
-        dims = self.manifest.dims
-        one = np.zeros(1, np.float32)
-        try:
-            hidden, vectors = self.step(
-                np.zeros((1, dims.vector), np.float32), np.ones(1, np.int64), one, one,
-                np.zeros((1, dims.hidden), np.float32),
-            )  # fmt: skip
-        except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-            raise _unfit(
-                where / STUDENT, f"vectors of {dims.vector} and states of {dims.hidden}", error
-            ) from error
-        if hidden.shape != (1, dims.hidden) or vectors.shape != (1, dims.vector):
-            came = f"{hidden.shape} and {vectors.shape}"
-            raise _unfit(where / STUDENT, f"states of {dims.hidden}, vectors of {dims.vector}", came)
-        if self._ranker is None:
-            return
-        try:
-            scores = self.rank(np.zeros((1, 2, dims.features), np.float32))
-        except Exception as error:
-            raise _unfit(where / RANKER, f"{dims.features} features", error) from error
-        if scores.shape != (1, 2):
-            raise _unfit(where / RANKER, "one score a candidate", scores.shape)
+            self.model.vectors[numbers] = self._stand_ins.means(numbers)
+            self.model.bias[numbers] = self._stand_ins.bias
 
 
 def load_release(
@@ -294,57 +211,6 @@ def try_models(bundle: Bundle, folder: Path) -> None:
     LiveRelease(models, Catalogue(), folder=folder)
 
 
-class _Ranker:
-    """A ranker's session; what it sums over own items is computed before, where its graph says how."""
-
-    def __init__(self, model: bytes, path: Path) -> None:
-        self._session = _session(model, path)
-        self._layer: OwnItemLayer | None = None
-        if set(LAYER) <= {output.name for output in self._session.get_outputs()}:
-            try:
-                nothing = np.zeros((1, 1, len(FEATURES)), np.float32)
-                self._layer = OwnItemLayer.of(*self._session.run(LAYER, {"features": nothing}))
-            except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-                raise _unfit(path, f"a layer over own items of {len(FEATURES)} features", error) from error
-
-    def scores(self, features: Features | Floats) -> Floats:
-        """As `LiveRelease.rank`."""
-        if isinstance(features, Features) and self._layer is None:
-            features = features.table()
-        if not len(features):  # sums of no list look like sums that are not given
-            table = features.alone if isinstance(features, Features) else features
-            return np.zeros(table.shape[:2], np.float32)
-        parts = [
-            self._session.run(_RANK_OUTPUTS, self._feed(features, k, k + _RANKED_AT_ONCE))[0]
-            for k in range(0, len(features), _RANKED_AT_ONCE)
-        ]
-        scores: Floats = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return scores
-
-    def _feed(self, features: Features | Floats, first: int, last: int) -> dict[str, Floats]:
-        if isinstance(features, Features):
-            assert self._layer is not None
-            return {
-                "features": features.alone[first:last],
-                "summed": self._layer.sums(features, first, last),
-            }
-        return {"features": features[first:last]}
-
-
-def _session(model: bytes, path: Path) -> Any:
-    options = onnxruntime.SessionOptions()
-    # One thread: batches are small, and workers scale by processes.
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    # Batches come in all sizes, and a plan of memory kept for each would grow without end.
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3  # else each load warns of the ranker's input that may be left out
-    options.enable_cpu_mem_arena = False  # as fast without, and what it has taken it keeps
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-        raise _unfit(path, "an ONNX model", error) from error
-
-
 def _placed_ease(arrays: Arrays, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int32], Floats]:
     """EASE rows by the catalogue's numbers, as many as the last one that says anything needs."""
     item, weight = arrays.ease_item, arrays.ease_weight
@@ -371,8 +237,3 @@ def _difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
     if new:
         parts.append(f"without {', '.join(new[:3])}{'…' if len(new) > 3 else ''}")
     return ", ".join(parts) if missing or new else f"{len(theirs)} in another order"
-
-
-def _unfit(path: Path, expected: str, came: object) -> ReleaseError:
-    text = " ".join(str(came).split())[:200]
-    return ReleaseError(f"{path}: expected {expected}, got {text}; copy the release again or train a new one")

@@ -29,7 +29,9 @@ from learner.models.ease import EaseRows
 from learner.models.ranker import Ranker
 from learner.models.student import Student
 from learner.ranking.lists import Wanted
-from learner.release.live import LiveRelease, release_id, write_release
+from learner.release.bundle import release_id
+from learner.release.files import write_release
+from learner.release.live import LiveRelease
 from learner.training.collect import Collect
 from learner.training.crew import Crew, Job, Tell
 from learner.training.jobs import (

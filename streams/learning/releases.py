@@ -14,8 +14,9 @@ import numpy as np
 import structlog
 
 from learner.data.catalogue import Catalogue
-from learner.release.bundle import Bundle
-from learner.release.live import LiveRelease, ReleaseError, bundle_sha256, read_release, try_models
+from learner.release.bundle import Bundle, ReleaseError
+from learner.release.files import bundle_sha256, read_release
+from learner.release.live import LiveRelease, try_models
 from learner.signals.settings import SignalSettings
 from streams.releases.roles import Roles
 from streams.releases.store import StoreError, StoreUnreachable, cache_of, fetch

@@ -137,7 +137,8 @@ def _disk(folder: Path) -> Finding:
 def _release(place: Path) -> Finding:
     # Imported here, so that a missing package is a finding of its own and not the end of the others.
     from learner.data.catalogue import Catalogue
-    from learner.release.live import ReleaseError, load_release
+    from learner.release.bundle import ReleaseError
+    from learner.release.live import load_release
 
     try:
         release = load_release(place, Catalogue())

@@ -11,7 +11,8 @@ import numpy as np
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.evaluation.system import FirstPart
-from learner.release.live import Manifest, read_manifest
+from learner.release.bundle import Manifest
+from learner.release.files import read_manifest
 from learner.training.crew import cores
 from streams.recorded.collecting import collect
 

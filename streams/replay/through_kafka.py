@@ -17,7 +17,7 @@ from kafka import TopicPartition
 
 from learner.data.catalogue import Item
 from learner.evaluation.system import DEPTH, Ask, Event, FirstPart, Ints, Ranking, System
-from learner.release.live import read_release
+from learner.release.files import read_release
 from learner.signals.record import FRONTIER
 from streams.broker.node import EmbeddedBroker
 from streams.replay.systems import Train, click_of

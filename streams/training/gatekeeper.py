@@ -21,7 +21,7 @@ from learner.data.events import INTEREST
 from learner.data.repeats import had_before
 from learner.judging.gate import Decision, Limits, Trial, judge
 from learner.judging.metrics import novelty
-from learner.release.live import ReleaseError
+from learner.release.bundle import ReleaseError
 from streams.recorded.collecting import click_of
 from streams.training.contender import Contender
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from learner.release.live import ReleaseError
+from learner.release.bundle import ReleaseError
 from streams.hot_path.live import Live
 from streams.hot_path.serving import Serving
 from streams.releases.events import Event, Kind

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
-from learner.release.bundle import Bundle
-from learner.release.live import LiveRelease, ReleaseError, read_release, try_models
+from learner.release.bundle import Bundle, ReleaseError
+from learner.release.files import read_release
+from learner.release.live import LiveRelease, try_models
 from streams.hot_path.live import Live, adopt
 from streams.hot_path.serving import Serving
 from streams.hot_path.warm_up import warm_up

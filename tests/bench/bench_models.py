@@ -21,7 +21,7 @@ from learner.models.ranker_export import ranker_model
 from learner.models.student import Student, StudentConfig
 from learner.models.student_export import step_model
 from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
-from learner.release.live import _Ranker as Ranking
+from learner.release.sessions import RankerSession
 
 CANDIDATES, CALLS = 200, 2000
 
@@ -88,7 +88,7 @@ def main() -> None:
                 rng.normal(size=(batch, CANDIDATES, 2 * OWN_ITEMS)).astype(np.float32),
                 np.full(batch, CANDIDATES, np.int32),
             )
-            ranker = Ranking(model, Path("ranker.onnx"))
+            ranker = RankerSession(model, Path("ranker.onnx"))
             timed(f"{name}, as served", lambda r=ranker, f=given: r.scores(f), CALLS // batch + 20)
 
 

@@ -10,8 +10,8 @@ from learner.data.catalogue import Item
 from learner.data.events import Kind
 from learner.evaluation.system import FirstPart, Stream
 from learner.ranking.features import FEATURES
+from learner.release.bundle import Dims
 from learner.release.files import write_release
-from learner.release.live import Dims
 from learner.signals.settings import SignalSettings
 from learner.text.content import DIMENSIONS
 from streams.hot_path.policy import Policy

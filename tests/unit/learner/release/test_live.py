@@ -13,17 +13,9 @@ import pytest
 from learner.data.catalogue import Catalogue, Item
 from learner.data.records import Lines
 from learner.ranking.features import FEATURES
-from learner.release.live import (
-    LiveRelease,
-    ReleaseError,
-    bundle_sha256,
-    load_release,
-    mean_vectors,
-    read_manifest,
-    read_release,
-    release_id,
-    write_release,
-)
+from learner.release.bundle import ReleaseError, mean_vectors, release_id
+from learner.release.files import bundle_sha256, read_manifest, read_release, write_release
+from learner.release.live import LiveRelease, load_release
 from tests.golden import make_release_v1 as tiny
 from tests.worlds.places import ROOT
 
@@ -279,7 +271,7 @@ def test_a_writer_that_is_killed_leaves_no_release(tmp_path: Path) -> None:
 import os, signal
 from pathlib import Path
 from tests.golden.make_release_v1 import tiny_bundle
-from learner.release.live import write_release
+from learner.release.files import write_release
 crash = lambda path: os.kill(os.getpid(), signal.SIGKILL)
 write_release(Path({str(tmp_path / "r")!r}), tiny_bundle(), {{"index.faiss": crash}})
 """

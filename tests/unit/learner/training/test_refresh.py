@@ -20,7 +20,8 @@ from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
 from learner.ranking.layout import Layout
 from learner.ranking.lists import Lists
 from learner.release.bundle import Bundle, ReleaseError, Window
-from learner.release.live import LiveRelease, load_release, read_release
+from learner.release.files import read_release
+from learner.release.live import LiveRelease, load_release
 from learner.text.content import ContentEncoder
 from learner.training.refresh import refresh_release, student_time, with_items
 from tests.worlds.served import served_bundle

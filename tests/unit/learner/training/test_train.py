@@ -12,7 +12,8 @@ pytest.importorskip("torch")
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
 from learner.ranking.features import FEATURES
-from learner.release.live import load_release, read_release
+from learner.release.files import read_release
+from learner.release.live import load_release
 from learner.training import jobs
 from learner.training.options import TrainingOptions
 from learner.training.settings import TrainingSettings

@@ -14,7 +14,7 @@ from indexer.item_index import queries
 from indexer.recall import recall_at_k
 from indexer.rows import KINDS, Kind
 from learner.data.catalogue import Catalogue, Item
-from learner.release.live import write_release
+from learner.release.files import write_release
 from streams.hot_path.live import MEASURED, Live
 from streams.settings import SettingsError, load_settings
 from streams.worker import upkeep

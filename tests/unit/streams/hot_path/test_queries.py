@@ -8,7 +8,8 @@ import pytest
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import load_items
 from learner.ranking.candidates import SOURCES, Candidates
-from learner.release.live import Bundle, LiveRelease
+from learner.release.bundle import Bundle
+from learner.release.live import LiveRelease
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
 from learner.text import minilm

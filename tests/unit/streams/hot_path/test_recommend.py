@@ -9,7 +9,7 @@ import pytest
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
-from learner.release.live import write_release
+from learner.release.files import write_release
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import recommend

@@ -7,7 +7,7 @@ import fsspec
 import pytest
 
 from learner.data.catalogue import Item
-from learner.release.live import bundle_sha256, write_release
+from learner.release.files import bundle_sha256, write_release
 from streams.operate import doctor
 from streams.releases.roles import Roles
 from streams.settings import Settings

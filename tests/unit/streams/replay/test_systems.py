@@ -13,7 +13,7 @@ from learner.evaluation.leaks import leak
 from learner.evaluation.plan import plan, stream_from
 from learner.evaluation.replay import play
 from learner.evaluation.system import Ask, Training
-from learner.release.live import read_manifest
+from learner.release.files import read_manifest
 from streams.hot_path.policy import Policy
 from streams.replay.parts import PARTS, part
 from streams.replay.releases import ReplayReleaseError, check
