@@ -19,10 +19,10 @@ WALL = 1_790_000_000_000
 PARTITIONS = 3
 
 
-def counting(catalogue: Catalogue | None = None) -> Counting:
+def counting(catalogue: Catalogue | None = None, **options: Any) -> Counting:
     catalogue = catalogue or Catalogue()
     signals = Signals(SignalSettings(), catalogue, keep_offsets=True)
-    return Counting(signals, catalogue, Clock("stream"), PARTITIONS, lambda _, value: value / 5)
+    return Counting(signals, catalogue, Clock("stream"), PARTITIONS, lambda _, value: value / 5, **options)
 
 
 def click(user: str, item: str, n: int, event: str = "click", **fields: Any) -> dict[str, Any]:
@@ -102,6 +102,20 @@ def test_misplaced_and_undecodable_records_are_passed_over_but_move_the_offset()
     assert target.signals.total == 0
     feed(target, [(value, home, 9)])
     assert target.signals.total == 1
+
+
+def test_whose_last_event_lies_longest_back_is_forgotten_and_counts_as_a_newcomer() -> None:
+    target = counting(users=100)
+    feed(target, logged(click("loyal", f"i{n}", n) for n in range(10)))
+    for n in range(10, 1000, 3):
+        feed(target, logged([click(f"u{n}", "a", n), click(f"u{n}", "b", n + 1), click("loyal", "a", n + 2)]))
+    assert len(target) == 100
+    assert len(target.history("loyal")) == WINDOW
+    assert target.history("u10") == []
+    before = counts(target)
+    feed(target, logged([click("u10", "a", 10), click("loyal", "a", 999)]))  # both were sent before
+    assert counts(target) == before | {"a": before["a"] + 1}  # of one of them that is forgotten
+    assert len(target) == 100
 
 
 def restarted(records: list[tuple[str, bytes]]) -> Counting:
