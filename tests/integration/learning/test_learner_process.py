@@ -45,7 +45,7 @@ class Process:
                 [
                     sys.executable, "-W", "ignore", "-m", "streams", "learner",
                     "--bootstrap-servers", settings.bootstrap_servers, "--prefix", settings.prefix,
-                    "--clock", "stream", "--data-dir", str(folder), *flags,
+                    "--clock", "stream", "--data-dir", str(folder), "--learn", "none", *flags,
                 ],
                 stdout=log, stderr=log, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
             )  # fmt: skip

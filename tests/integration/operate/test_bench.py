@@ -23,7 +23,7 @@ def bench(system: System, kind: str, *flags: str) -> dict[str, object]:
 
 
 def test_what_is_measured_from_outside(system: System) -> None:
-    system.start("learner")
+    system.start("learner", "--learn", "none")
     system.start("worker")
     for number in range(40):
         system.click(f"u{number % 9}", str(1 + number), 890_000_000_000 + 1000 * number)

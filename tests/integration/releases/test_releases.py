@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 from learner.data.catalogue import Item
 from learner.release.files import write_release
 from streams.cli import app
+from streams.operate.releases import ReleasesError
 from streams.releases.topic import records
 from streams.settings import Settings
+from streams.transport.topics import Names
 from tests.golden import make_release_v1 as tiny
 from tests.worlds.served import served_bundle
 
@@ -103,7 +105,15 @@ def test_any_bundle_can_be_entered(releases: Call, tmp_path: Path, settings: Set
     assert "ranker.onnx" not in releases("list")  # manifests are whole
 
 
-def test_a_folder_without_a_release_is_a_message(releases: Call, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    releases("add", str(tmp_path / "empty"), code=1)
-    releases("show", "r-9", code=1)
+def test_what_is_no_release_is_said_in_a_message(
+    releases: Call, settings: Settings, tmp_path: Path, topics: Names
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(
+        ReleasesError, match=rf"{empty}: expected a release folder with manifest\.json, got none"
+    ):
+        releases("add", str(empty))
+    with pytest.raises(ReleasesError, match=r"there is no release r-9; see `nextclick releases list`"):
+        releases("show", "r-9")
+    assert list(records(settings)) == []

@@ -156,7 +156,8 @@ def test_swaps_by_hand_lose_nothing_and_a_withdrawn_item_stays_away(
     system.wait_for(lambda: len(clicks.sent) > promoted + 50, "clicks after it")
     releases("rollback")
     system.wait_for(lambda: system.said("worker").count("release swapped") == 3, "the third swap")
-    time.sleep(1)
+    back = len(clicks.sent) + 50
+    system.wait_for(lambda: len(clicks.sent) > back, "clicks after it")
     clicks.__exit__()
     lists = clicks.answered()
     assert all(found["items"] for found in lists.values())

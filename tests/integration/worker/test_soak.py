@@ -27,6 +27,6 @@ def test_a_soak_in_short(system: System) -> None:
     )  # fmt: skip
     report = soak(system, plan)
     assert failures(report, times=False) == [], report
-    assert report["clicks"] > 0.9 * plan.seconds * plan.rate
+    assert report["lists"] >= report["clicks"] > 0
     assert report["items"]["withdrawn"] > 5
     assert report["released"] == 2
