@@ -22,6 +22,7 @@ Arm = Literal["live", "canary"]
 
 MIN_USERS = 20  # in each group: with fewer the variance over users is not worth believing
 MIN_CLICKS = 200  # in each group
+MOST_USERS = 50_000  # in each group, the first to come: 15 MB, and more of them make no verdict better
 # The bound is tightest where the difference is known to this standard error: a tenth of a usual hit rate.
 TIGHT_AT_ERROR = 0.02
 
@@ -44,9 +45,11 @@ class Rate:
     _users: dict[str, _User] = field(default_factory=dict)
 
     def observe(self, user_id: str, hit: bool) -> None:
-        """One click of a user."""
+        """One click of a user; of one more than `MOST_USERS` nothing is taken."""
         user = self._users.get(user_id)
         if user is None:
+            if len(self._users) >= MOST_USERS:
+                return
             user = self._users[user_id] = _User()
         h, n, x = user.hits, user.clicks, float(hit)
         self._hh += 2 * h * x + x * x

@@ -4,16 +4,23 @@ Owns the matching of clicks with lists, however the two topics interleave. Pure:
 Knows no statistics (`learner.judging.sequential` has them) and no roles.
 """
 
+import sys
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
 from learner.data.events import INTEREST, KIND_OF_WORD
 from streams.wire.contract import Click
 
-MOST_USERS = 200_000  # whose last list is remembered
+MOST_BYTES = 256_000_000  # of all users together: some 150,000 who are shown ten items a list
+_KNOWN = 1000  # items of a user, to tell that one is clicked again
+_WAITING = 16  # lists of a user that wait for a click, and clicks that wait for a list
+# What the parts take in memory, rounded up: a user, a list without its items, a waiting click, an item known.
+_USER_BYTES, _LIST_BYTES, _CLICK_BYTES, _ITEM_BYTES = 700, 400, 300, 9
 
 
 class _Place(msgspec.Struct):
@@ -51,12 +58,32 @@ class Answer:
     attributed: bool
 
 
-@dataclass(slots=True)
+class _List(NamedTuple):
+    recommendation: int
+    release: str
+    items: "array[int]"
+
+
 class _User:
-    previous: str | None = None  # event id of the last click that triggers a list
-    lists: dict[str, ListSeen] = field(default_factory=dict)  # by the click that triggered them
-    waiting: dict[str, Click] = field(default_factory=dict)  # the next click, by the one before it
-    known: dict[str, None] = field(default_factory=dict)  # items clicked before, oldest first
+    """What is remembered of a user; ids as their hashes, each of a fixed size."""
+
+    __slots__ = ("bytes", "fixed", "known", "lists", "previous", "waiting")
+
+    def __init__(self, user_id: str) -> None:
+        self.previous: int | None = None  # the last click that triggers a list
+        self.lists: dict[int, _List] = {}  # by the click that triggered them
+        self.waiting: dict[int, tuple[int, int]] = {}  # the next click's item and list, by the one before it
+        self.known = array("q")  # items clicked before, oldest first
+        self.fixed = _USER_BYTES + sys.getsizeof(user_id)
+        self.bytes = 0  # as they were counted last
+
+    def weigh(self) -> int:
+        """Counts the bytes anew; returns how many more they are than before."""
+        before = self.bytes
+        self.bytes = self.fixed + _ITEM_BYTES * len(self.known) + _CLICK_BYTES * len(self.waiting)
+        for listed in self.lists.values():
+            self.bytes += _LIST_BYTES + _ITEM_BYTES * len(listed.items)
+        return self.bytes - before
 
 
 class Answers:
@@ -64,65 +91,84 @@ class Answers:
 
     `repeats`: whether items come again in this data; where not, a click on an item that the user has
     clicked before is no answer. `expects` is told of the user of each click that a list should have come
-    before, whether it has come or not.
+    before, whether it has come or not. Memory is bounded by `most_bytes`: the user heard of longest ago goes,
+    and his next click is no answer.
     """
 
     def __init__(
-        self, *, repeats: bool = False, users: int = MOST_USERS,
+        self, *, repeats: bool = False, most_bytes: int = MOST_BYTES,
         expects: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self.repeats = repeats
+        self.bytes = 0  # of all users together
         self._expects = expects
         self._users: OrderedDict[str, _User] = OrderedDict()
-        self._most = users
+        self._most = most_bytes
+
+    def __len__(self) -> int:
+        """Users remembered."""
+        return len(self._users)
 
     def see_click(self, click: Click) -> Answer | None:
         """Takes a click; returns the answer where its list has come before."""
         if KIND_OF_WORD[click.event] not in INTEREST or click.history:
             return None
         user = self._user(click.user_id)
-        if click.event_id == user.previous:
-            return None  # sent twice: it triggers no list of its own, and is no answer to its own
-        again = click.item_id in user.known
-        user.known[click.item_id] = None
-        if len(user.known) > 1000:
-            del user.known[next(iter(user.known))]
-        previous, user.previous = user.previous, click.event_id
-        if previous is None or (again and not self.repeats):
-            if previous is not None:
-                user.lists.pop(previous, None)
-            return None
-        self._expects(click.user_id)
-        user.waiting[previous] = click
-        while len(user.waiting) > 16:  # lists that never came
-            del user.waiting[next(iter(user.waiting))]
-        return self._settle(user, previous)
+        answer = self._take_click(user, click)
+        self._weigh(user)
+        return answer
 
     def see_list(self, listed: ListSeen) -> Answer | None:
         """Takes a list; returns the answer where the next click has come before."""
         if listed.trigger.kind != "click":
             return None
-        user = self._user(listed.user_id)
-        user.lists[listed.trigger.id] = listed
-        while len(user.lists) > 16:
+        user, trigger = self._user(listed.user_id), hash(listed.trigger.id)
+        items = array("q", [hash(place.item_id) for place in listed.items])
+        user.lists[trigger] = _List(hash(listed.recommendation_id), sys.intern(listed.release), items)
+        while len(user.lists) > _WAITING:
             del user.lists[next(iter(user.lists))]
-        return self._settle(user, listed.trigger.id)
+        answer = self._settle(listed.user_id, user, trigger)
+        self._weigh(user)
+        return answer
 
-    def _settle(self, user: _User, trigger: str) -> Answer | None:
+    def _take_click(self, user: _User, click: Click) -> Answer | None:
+        event, item = hash(click.event_id), hash(click.item_id)
+        if event == user.previous:
+            return None  # sent twice: it triggers no list of its own, and is no answer to its own
+        again = item in user.known
+        if not again:
+            user.known.append(item)
+            if len(user.known) > _KNOWN:
+                del user.known[0]
+        previous, user.previous = user.previous, event
+        if previous is None or (again and not self.repeats):
+            if previous is not None:
+                user.lists.pop(previous, None)
+            return None
+        self._expects(click.user_id)
+        user.waiting[previous] = item, hash(click.recommendation_id)
+        while len(user.waiting) > _WAITING:  # lists that never came
+            del user.waiting[next(iter(user.waiting))]
+        return self._settle(click.user_id, user, previous)
+
+    def _settle(self, user_id: str, user: _User, trigger: int) -> Answer | None:
         click, listed = user.waiting.get(trigger), user.lists.get(trigger)
         if click is None or listed is None:
             return None
         del user.waiting[trigger], user.lists[trigger]
-        hit = any(place.item_id == click.item_id for place in listed.items)
-        attributed = hit and click.recommendation_id == listed.recommendation_id
-        return Answer(click.user_id, listed.release, hit, attributed)
+        item, recommendation = click
+        hit = item in listed.items
+        return Answer(user_id, listed.release, hit, hit and recommendation == listed.recommendation)
 
     def _user(self, user_id: str) -> _User:
         user = self._users.get(user_id)
         if user is None:
-            user = self._users[user_id] = _User()
-            if len(self._users) > self._most:
-                self._users.popitem(last=False)
+            user = self._users[user_id] = _User(user_id)
         else:
             self._users.move_to_end(user_id)
         return user
+
+    def _weigh(self, user: _User) -> None:
+        self.bytes += user.weigh()
+        while self.bytes > self._most and len(self._users) > 1:
+            self.bytes -= self._users.popitem(last=False)[1].bytes

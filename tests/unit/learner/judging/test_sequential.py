@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from learner.judging import sequential
 from learner.judging.sequential import MIN_CLICKS, MIN_USERS, CanaryTest, Rate, difference
 
 
@@ -19,6 +20,14 @@ def test_the_variance_is_that_over_users() -> None:
     mean = hits.mean()
     assert rate.mean == pytest.approx(mean)
     assert rate.variance == pytest.approx(30 / 29 * ((h - mean * n) ** 2).sum() / 500**2)
+
+
+def test_users_beyond_the_bound_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequential, "MOST_USERS", 10)
+    rate = Rate()
+    for n in range(100):
+        rate.observe(f"u{n % 20}", True)
+    assert (rate.users, rate.clicks, rate.mean) == (10, 50, 1.0)
 
 
 def test_nothing_is_known_at_first() -> None:

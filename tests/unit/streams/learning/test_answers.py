@@ -1,5 +1,8 @@
 """Which clicks answer which lists."""
 
+import tracemalloc
+from collections.abc import Sequence
+
 import pytest
 
 from streams.learning.answers import Answer, Answers, ListSeen, decode_list
@@ -10,7 +13,7 @@ def click(n: int, item: str, user: str = "u", **more: object) -> Click:
     return Click(event_id=f"e{n}", user_id=user, item_id=item, event="click", timestamp=n, **more)  # type: ignore[arg-type]
 
 
-def listed(n: int, items: str, release: str = "r", user: str = "u") -> ListSeen:
+def listed(n: int, items: Sequence[str], release: str = "r", user: str = "u") -> ListSeen:
     made = Recommendation(
         recommendation_id=f"c-0-{n}", user_id=user, trigger=Trigger("click", f"e{n}", n), release=release,
         items=[ListedItem(item, 1.0, "ann", Reason("popular")) for item in items], policy="p", scenario=None,
@@ -69,9 +72,39 @@ def test_a_click_that_was_sent_twice_answers_nothing_and_costs_no_list(
     assert answers.see_click(click(2, "b")) == Answer("u", "r", hit=True, attributed=False)
 
 
-def test_memory_is_bounded() -> None:
-    answers = Answers(users=10)
-    for n in range(1000):
-        answers.see_click(click(n, f"i{n}", f"u{n % 100}"))
-        answers.see_list(listed(n, "x", user=f"v{n}"))
-    assert len(answers._users) <= 10
+def test_memory_is_bounded_in_bytes_whatever_users_do() -> None:
+    """By long lists that nobody answers, by long lives, and by users who come once; ids as long as uuids."""
+    most = 400_000
+    tracemalloc.start()
+    try:
+        at_first = tracemalloc.get_traced_memory()[0]
+        answers = Answers(most_bytes=most)
+        for n in range(25):
+            for place in range(16):
+                answers.see_list(
+                    listed(place, [f"{n}-{place}-{item:036d}" for item in range(100)], user=f"l{n}")
+                )
+        assert tracemalloc.get_traced_memory()[0] - at_first < most
+        for n in range(60):
+            for place in range(150):
+                answers.see_click(click(place, f"{n}-{place:036d}", f"c{n}"))
+        assert tracemalloc.get_traced_memory()[0] - at_first < most
+        for n in range(1000):
+            answers.see_click(click(n, "i", f"{n:036d}"))
+        assert tracemalloc.get_traced_memory()[0] - at_first < most
+        assert 200 < len(answers) < 1000
+        assert answers.bytes == sum(user.bytes for user in answers._users.values()) <= most
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_user_heard_of_longest_ago_is_forgotten() -> None:
+    answers = Answers(most_bytes=10_000)
+    answers.see_click(click(0, "a", "gone"))
+    for n in range(40):
+        answers.see_click(click(n, f"i{n}", "stays"))
+        answers.see_list(listed(n, "xyz", user="stays"))
+        answers.see_click(click(n, "a", f"u{n}"))
+    answers.see_list(listed(0, "b", user="gone"))
+    assert answers.see_click(click(1, "b", "gone")) is None
+    assert answers.see_click(click(40, "x", "stays")) == Answer("stays", "r", hit=True, attributed=False)
