@@ -33,18 +33,22 @@ _FETCHED = 2000  # records at a time
 
 
 class CanaryWatch:
-    """The reading side; `run()` until cancelled. `roles` is kept up to date by whoever reads `releases`."""
+    """The reading side; `run()` until cancelled. `roles` is kept up to date by whoever reads `releases`.
+
+    `repeats` says whether items come again in this data; it is asked all along, since another release may
+    know better than the one of the start.
+    """
 
     def __init__(
         self, settings: Settings, connection: Mapping[str, Any], roles: Roles, send: Send,
-        *, repeats: bool = False, note: Note = lambda _: None,
+        *, repeats: Callable[[], bool] = lambda: False, note: Note = lambda _: None,
     ) -> None:  # fmt: skip
         names = Names(settings.prefix)
         self.topics = (names.clicks, names.recommendations)
         self.decider = Decider(settings, roles, HitRateDrift(), note)
-        self.answers = Answers(repeats=repeats, expects=self.decider.expect)
+        self.answers = Answers(expects=self.decider.expect)
         self.watched = Watched()
-        self._connection, self._roles, self._send = connection, roles, send
+        self._connection, self._roles, self._send, self._repeats = connection, roles, send, repeats
 
     async def run(self) -> None:
         """Reads, and sends what is decided."""
@@ -57,7 +61,7 @@ class CanaryWatch:
             while True:
                 fetched = await consumer.getmany(timeout_ms=500, max_records=_FETCHED)
                 for records in fetched.values():
-                    self._take(records)
+                    self.take(records)
                     await asyncio.sleep(0)
                 if time.monotonic() - looked >= DECIDE_SECONDS:
                     looked = time.monotonic()
@@ -95,7 +99,9 @@ class CanaryWatch:
             at = found.get(place)
             consumer.seek(place, ends[place] if at is None else at.offset)
 
-    def _take(self, records: Iterable[ConsumerRecord]) -> None:
+    def take(self, records: Iterable[ConsumerRecord]) -> None:
+        """Records of the two topics, each partition's in their order."""
+        self.answers.repeats = self._repeats()
         for record in records:
             if record.value is None:
                 continue

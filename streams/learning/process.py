@@ -203,16 +203,13 @@ class Learner(Service):  # type: ignore[misc]
                 self.events.append(of_record(decoded))
 
     async def _watch_canaries(self) -> None:
-        release, repeats = self.releases.release, self.settings.repeats
-        if repeats is None:
-            repeats = release is not None and release.manifest.repeat_consumption
         watch = await asyncio.to_thread(  # importing river takes seconds
             CanaryWatch,
             self.settings,
             self.connection,
             self.releases.roles,
             self._decided,
-            repeats=repeats,
+            repeats=self.releases.repeats,
             note=self.events.append,
         )
         freeze_heap()
