@@ -5,6 +5,7 @@ that says up to which clicks everything has been sent. Knows nothing of clicks.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from learner.signals.record import FRONTIER
 from learner.signals.state import Signals
@@ -45,13 +46,24 @@ class SignalsPublisher:
         """Sends the records of all items that changed, then the frontier; returns how many items.
 
         Clicks may be counted meanwhile: an item's record then knows more than the frontier says, which
-        is sent as it was before the first of them was encoded.
+        is sent as it was before the first of them was encoded. Items of one that fails or is cancelled on its
+        way are sent again by the next: a frontier never says more than what has gone out.
         """
         self._changed.clear()
         items, frontier = self.signals.drain(), self.signals.frontier_record()
         offsets = dict(self.signals.offsets)
         if not items and offsets == self._sent_offsets:
             return 0
+        try:
+            await self._send(items, frontier)
+        except BaseException:
+            self.signals.touched.update(items)
+            raise
+        self._sent_offsets = offsets
+        self.published += len(items)
+        return len(items)
+
+    async def _send(self, items: Sequence[int], frontier: bytes) -> None:
         end = [Outgoing(FRONTIER.encode(), frontier)]
         # Within one partition the order of sending is the order of reading: no need to wait in between.
         one_partition = await self._delivery.partitions(self._topic) == 1
@@ -68,6 +80,3 @@ class SignalsPublisher:
             await asyncio.sleep(0)
         await acknowledged(futures)
         await acknowledged(await self._delivery.send(self._topic, end))
-        self._sent_offsets = offsets
-        self.published += len(items)
-        return len(items)

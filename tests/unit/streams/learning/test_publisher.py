@@ -157,6 +157,32 @@ def test_it_runs_when_something_has_changed_and_not_before() -> None:
     asyncio.run(run())
 
 
+def test_what_was_under_way_when_it_was_cancelled_goes_out_before_the_next_frontier() -> None:
+    """As at the learner's stop: the publishing is cancelled, and a last one follows."""
+    sent = Sent()
+    signals, publisher = made(sent)
+
+    async def run() -> None:
+        sent.held = asyncio.Event()
+        for offset in range(70):
+            click(signals, offset, offset)
+        publishing = asyncio.create_task(publisher.publish())
+        await asyncio.sleep(0)
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
+        click(signals, 199, 70)
+        del sent.parcels[:]
+        sent.held.set()
+        await publisher.publish()
+
+    asyncio.run(run())
+    assert {key for parcel in sent.parcels[:-1] for key in parcel} == {
+        *(f"i{number}" for number in range(70)), "i199",
+    }  # fmt: skip
+    assert sent.parcels[-1] == [""]
+    assert publisher.published == 71
+
+
 def test_what_sending_raises_ends_it() -> None:
     sent = Sent()
     signals, publisher = made(sent)
