@@ -153,11 +153,21 @@ class System:
         return self.answer(request_id)
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """The newest state of each user."""
+        """The newest state of each user. A list is there before the state that knows its click."""
         for record in self._topic("user-states").news():
             if record.value is not None:
                 self._states[record.key.decode()] = json.loads(record.value)
         return dict(self._states)
+
+    def state(self, user: str, events: int) -> dict[str, Any]:
+        """Waits until a user's newest state has so many events."""
+
+        def there() -> dict[str, Any] | None:
+            found = self.states().get(user)
+            return found if found is not None and found["events"] >= events else None
+
+        found: dict[str, Any] = self.wait_for(there, f"{events} events of {user}")
+        return found
 
     def _topic(self, name: str) -> Topic:
         if name not in self._topics:
