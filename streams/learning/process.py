@@ -2,7 +2,7 @@
 
 The way of a click: `Feed` reads all partitions of clicks, `Counting` counts each click once,
 `SignalsPublisher` sends what changed. `LearnerLock` sees to it that one learner lives. New items get
-vectors from `NewItems`. A process of its own trains and judges candidates (`trainer_process`), and
+vectors from `NewItems`. A process of its own trains and judges candidates (`streams.training.process`), and
 `CanaryWatch` decides on canaries.
 """
 

@@ -1,7 +1,8 @@
 """Decisions of a worker on releases that failed, until they are on record.
 
 Owns their waiting: a record that could not be sent is sent again, what every worker decides alike is sent by
-one of them, and what somebody else has done meanwhile is dropped. Knows no reasons: `knowledge` decides.
+one of them, and what somebody else has done meanwhile is dropped. Knows no reasons: `release_follower`
+decides.
 """
 
 import asyncio
