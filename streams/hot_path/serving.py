@@ -1,8 +1,8 @@
 """Which releases answer now: the live one, beside it a canary for some users, and the one before.
 
 Owns the division of users among releases and the way back: arrivals whose release fails are answered under
-another one as if nothing had been. Pure: `release_follower` has releases loaded and tells everybody of failures,
-the worker brings arrivals. A failing release with none to go back to fails the caller.
+another one as if nothing had been. Pure: `release_follower` has releases loaded and tells everybody of
+failures, the worker brings arrivals. A failing release with none to go back to fails the caller.
 """
 
 import itertools
