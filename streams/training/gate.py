@@ -24,8 +24,11 @@ from streams.wire.contract import ReleaseRecord
 log = structlog.get_logger()
 
 
+LOST_MS = 10 * MINUTE_MS  # that a live release must have been unreadable before one that is sound replaces it
+
+
 class LiveUnreadable(Exception):  # noqa: N818 (it names what is the matter)
-    """The live release is damaged: the gate has nothing to compare with."""
+    """The live release is damaged or gone: the gate has nothing to compare with."""
 
 
 class Gate:
@@ -37,6 +40,7 @@ class Gate:
         self._settings, self._wire, self._kept = settings, wire, kept
         self._limits, self._wall_ms = limits, wall_ms
         self._asked_at: dict[str, int] = {}  # candidates that wait: clicks kept when they were last tried
+        self._lost: tuple[str, int] | None = None  # the live release, if unreadable, and since when
 
     def judge(self, roles: Roles) -> str:
         """Puts the first candidate that can be judged through the gate; "" where there is none."""
@@ -57,12 +61,8 @@ class Gate:
         except StoreUnreachable as error:
             log.warning("the gate waits for the store", release=record.release, error=str(error))
             return ""
-        except LiveUnreadable as error:
-            log.error("the gate is shut", release=record.release, error=str(error))
-            if minutes < self._settings.train_every_minutes:
-                return ""
-            # Nobody may ever mend it, and candidates that wait keep newer ones from being trained.
-            decision = Decision("refused", f"{error}: there is nothing to compare with; its time is up", {})
+        except LiveUnreadable:
+            return ""
         log.info(
             "gate", release=record.release, outcome=decision.outcome, reason=decision.reason,
             evidence=decision.evidence,
@@ -81,15 +81,22 @@ class Gate:
         return f"{decision.outcome} {record.release}"
 
     def _decision(self, record: ReleaseRecord, live: ReleaseRecord | None) -> Decision:
-        """Raises StoreUnreachable, and LiveUnreadable where the live release is damaged."""
-        beside = None if live is None else self._verified(live)
+        """Raises StoreUnreachable, and LiveUnreadable where the live release has just come to be damaged."""
+        beside, trouble = None, ""
+        try:
+            beside = None if live is None else self._verified(live)
+        except LiveUnreadable as error:
+            if not self._replaceable:
+                raise
+            trouble = f"it is sound, and {error}: there is nothing to compare it with"
         try:
             candidate = fetch(record.url, record.sha256, cache_of(self._settings))
-            return look_over(candidate) if beside is None else self._compared(candidate, beside)
+            decision = look_over(candidate) if beside is None else self._compared(candidate, beside)
         except StoreUnreachable:
             raise
         except (StoreError, ReleaseError) as error:
             return Decision("refused", str(error), {}, broken=True)
+        return replace(decision, reason=trouble) if trouble and decision.outcome == "passed" else decision
 
     def _verified(self, live: ReleaseRecord) -> Path:
         try:
@@ -98,8 +105,21 @@ class Gate:
         except StoreUnreachable:
             raise
         except (StoreError, ReleaseError) as error:
-            raise LiveUnreadable(f"the live release cannot be read ({error})") from error
+            if self._lost is None or self._lost[0] != live.release:
+                self._lost = live.release, self._wall_ms()
+                log.error(
+                    "the live release cannot be read: the gate is shut for now", release=live.release,
+                    error=str(error), mend=f"put its folder back within {LOST_MS // MINUTE_MS} minutes; "
+                    "else the next release that is sound replaces it unseen",
+                )  # fmt: skip
+            raise LiveUnreadable(f"the live release {live.release} cannot be read ({error})") from error
+        self._lost = None
         return folder
+
+    @property
+    def _replaceable(self) -> bool:
+        """Whether the live release has been lost for so long that nobody will bring it back."""
+        return self._lost is not None and self._wall_ms() - self._lost[1] >= LOST_MS
 
     def _compared(self, candidate: Path, live: Path) -> Decision:
         """On the newest clicks, of those that the candidate has not been trained on."""
@@ -121,7 +141,9 @@ class Gate:
             return [changed(record, role, at, "refused", reason, evidence)]
         if roles.live is None:
             return enter(roles, changed(record, "live", at, "first", reason, evidence))
-        if self._settings.canary_share == 0:
+        # Workers that start find no release of before either: a canary could wait for ever for its users.
+        lost = self._lost is not None and self._lost[0] == roles.live.release
+        if self._settings.canary_share == 0 or lost:
             return enter(roles, changed(record, "live", at, "promoted", reason, evidence))
         evidence = evidence | {SHARE: self._settings.canary_share}
         return enter(roles, changed(record, "canary", at, "passed", reason, evidence))

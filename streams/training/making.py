@@ -6,7 +6,7 @@ when, `trainer` says.
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import structlog
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.history import recent_and_replayed
-from learner.release.bundle import ReleaseError
+from learner.release.bundle import Manifest, ReleaseError
 from learner.release.files import amend, read_manifest, read_release
-from streams.releases.store import cache_of, fetch
+from streams.releases.store import StoreError, StoreUnreachable, cache_of, fetch
 from streams.settings import Settings
 from streams.training.kept import MOST_CLICKS, KeptClicks
 from streams.training.makers import Kind, Make
@@ -57,6 +57,15 @@ class _Material:
     live: Path | None
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """The live release that a training begins from."""
+
+    folder: Path
+    manifest: Manifest
+    items: Sequence[Item]
+
+
 class Making:
     """`folder`: for work under way; finished bundles go to the folder `outbox`."""
 
@@ -70,17 +79,26 @@ class Making:
             shutil.rmtree(path, ignore_errors=True)
 
     def make(self, due: Due, live: ReleaseRecord | None) -> str:
-        """Trains on all kept clicks but the newest, and leaves the bundle in the outbox."""
-        log.info("training begins", kind=due.kind, reason=due.reason)
+        """Trains on all kept clicks but the newest, and leaves the bundle in the outbox; "" where it waits.
+
+        One that fails is noted, so that it is not tried again at once.
+        """
+        try:
+            beside = self._beside(live)
+        except StoreUnreachable as error:
+            log.warning("the training waits for the store of the live release", error=str(error))
+            return ""
+        kind: Kind = "full" if beside is None else due.kind
+        log.info("training begins", kind=kind, reason=due.reason)
         begun, used = time.perf_counter(), time.process_time()
         # An alarm that comes while this trains is about clicks that it does not know.
         began_ms = self._wall_ms()
         full_ms = self._kept.past(live).full_ms
         self._kept.keep()
-        run = _Run(due.kind, began_ms, self._kept.records, self._folder / f".{self._wall_ms()}")
+        run = _Run(kind, began_ms, self._kept.records, self._folder / f".{self._wall_ms()}")
         self._kept.note_attempt(full_ms or began_ms)
-        material = self._material(live)
         try:
+            material = self._material(beside)
             release = self._made(run, material)
             cpu_seconds = round(time.process_time() - used, 1)
             told = {
@@ -88,9 +106,9 @@ class Making:
                 "records": run.records,
             }  # fmt: skip
             training = read_manifest(run.work).training | told
-            amend(run.work, parents=[live.release] if live else [], training=training)
+            parents = [] if beside is None else [beside.manifest.release]
+            amend(run.work, parents=parents, training=training)
         except Exception:
-            # Not at once again: what failed will mostly fail again.
             self._kept.note_training(run.kind, began_ms, run.records)
             shutil.rmtree(run.work, ignore_errors=True)
             raise
@@ -118,24 +136,44 @@ class Making:
             run.kind = "full"
             return make()
 
-    def _material(self, live: ReleaseRecord | None) -> _Material:
-        settings, kept = self._settings, self._kept.newest()
-        held_back = min(settings.gate_clicks, int(HELD_BACK * len(kept))) if live is not None else 0
-        data = recent_and_replayed(kept.at(slice(0, len(kept) - held_back)), MOST_CLICKS)
-        folder = None if live is None else fetch(live.url, live.sha256, cache_of(settings))
-        return _Material(data, held_back, self._items(folder, data, kept), folder)
+    def _beside(self, live: ReleaseRecord | None) -> _Beside | None:
+        """The live release, None where there is none or it cannot be read: then all is trained without it.
 
-    def _items(self, live: Path | None, data: Interactions, kept: Interactions) -> list[Item]:
+        Raises StoreUnreachable: one that may be read later must not be forgotten.
+        """
+        if live is None:
+            return None
+        try:
+            folder = fetch(live.url, live.sha256, cache_of(self._settings))
+            bundle = read_release(folder)
+        except StoreUnreachable:
+            raise
+        except (StoreError, ReleaseError) as error:
+            log.error(
+                "the live release cannot be read: all is trained without it", release=live.release,
+                error=str(error), mend="put its folder back; else what is trained now replaces it",
+            )  # fmt: skip
+            return None
+        return _Beside(folder, bundle.manifest, bundle.items)
+
+    def _material(self, live: _Beside | None) -> _Material:
+        settings, kept = self._settings, self._kept.newest()
+        held_back = 0 if live is None else min(settings.gate_clicks, int(HELD_BACK * len(kept)))
+        data = recent_and_replayed(kept.at(slice(0, len(kept) - held_back)), MOST_CLICKS)
+        known, folder = ((), None) if live is None else (live.items, live.folder)
+        return _Material(data, held_back, self._items(known, data, kept), folder)
+
+    def _items(self, live: Sequence[Item], data: Interactions, kept: Interactions) -> list[Item]:
         """Records of the items that the release shall hold.
 
-        The live release's that are not idle as all `kept` clicks tell, and the announced ones. One that was
+        The `live` release's that are not idle as all `kept` clicks tell, and the announced ones. One that was
         withdrawn leaves. Whatever was clicked in `data` stays, since histories name it; a withdrawn one as
         not available.
         """
         found: dict[str, Item] = {}
         clicked = {data.item_ids[number] for number in set(data.item.tolist())}
-        if live is not None:
-            known = {item.item_id: item for item in read_release(live).items}
+        if live:
+            known = {item.item_id: item for item in live}
             gone = self._kept.idle(known.keys() - clicked, kept)
             found = {name: item for name, item in known.items() if name not in gone}
         found |= {name: said.item for name, said in self._wire.items().items()}

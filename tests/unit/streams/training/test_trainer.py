@@ -16,6 +16,7 @@ from streams.releases.roles import Roles, changed
 from streams.releases.store import ReleaseStore, StoreUnreachable
 from streams.settings import Settings, load_settings
 from streams.training import gatekeeper
+from streams.training.gate import LOST_MS
 from streams.training.kept import KEPT_FROM
 from streams.training.makers import Kind, Make
 from streams.training.publishing import Outbox
@@ -515,19 +516,68 @@ def test_a_candidate_that_nobody_comes_to_judge_makes_room(
     assert "its time is up" in bench.wire.roles().of("r-1-1600").reason
 
 
-def test_a_live_release_that_nobody_can_read_does_not_keep_candidates_waiting_for_ever(
-    settings: Settings, tmp_path: Path
+def spoil(bench: Bench, release: str) -> Path:
+    """Damages a stored release; returns the file as it was, to put it back."""
+    path = Path(bench.wire.roles().of(release).url) / "student.onnx"
+    whole = path.with_name("whole")
+    whole.write_bytes(path.read_bytes())
+    path.write_bytes(b"?")
+    return whole
+
+
+@pytest.mark.parametrize("gone", ["damaged", "moved"])
+def test_a_live_release_that_nobody_can_read_is_replaced_by_a_full_training(
+    settings: Settings, tmp_path: Path, gone: str
 ) -> None:
     bench = Bench(settings, tmp_path, live=dict(POPULAR))
-    (Path(bench.wire.roles().of("r-0").url) / "student.onnx").write_bytes(b"?")
-    bench.enter(make(tmp_path / "made" / "r-next", "r-next", POPULAR), "candidate")
+    if gone == "damaged":
+        spoil(bench, "r-0")
+    else:
+        Path(bench.wire.roles().of("r-0").url).rename(tmp_path / "elsewhere")
+    bench.wire.clicks = 2000
+    assert bench.steps() == ["trained r-1-2000", "published r-1-2000"]  # the gate has nothing to ask about
+    _, items, live = bench.train.runs[0]
+    assert live is None
+    assert {item.item_id for item in items} == {item.item_id for item in RECORDS}
+    manifest = read_manifest(Path(bench.wire.roles().of("r-1-2000").url))
+    assert manifest.training["kind"] == "full"
+    bench.now_ms += LOST_MS
+    assert bench.steps(1) == ["passed r-1-2000"]
+    replaced = bench.wire.roles().live
+    assert replaced is not None
+    assert (replaced.release, replaced.decision) == ("r-1-2000", "promoted")
+    assert "r-0 cannot be read" in replaced.reason
+    assert bench.wire.roles().pinned is False
+
+
+def test_a_live_release_that_can_be_read_again_is_compared_with(settings: Settings, tmp_path: Path) -> None:
+    bench = Bench(settings, tmp_path, live=dict(POPULAR))
+    whole = spoil(bench, "r-0")
+    bench.wire.clicks = 1000
+    bench.enter(make(tmp_path / "made" / "r-bad", "r-bad", {"popularity_4": -1.0}), "candidate")
     assert bench.steps() == []
-    bench.now_ms += 60 * MINUTE_MS
-    assert bench.steps(1) == ["refused r-next"]
-    refused = bench.wire.roles().of("r-next")
-    assert refused.role == "retired"  # it is not the one that is broken
-    assert "live release cannot be read" in refused.reason
-    assert "student.onnx" in refused.reason
+    bench.now_ms += LOST_MS // 2
+    whole.replace(whole.with_name("student.onnx"))
+    assert bench.steps(1) == ["refused r-bad"]
+    assert "as good as the live release" in bench.wire.roles().of("r-bad").reason
+
+
+def test_a_training_waits_for_a_store_that_does_not_answer(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads no history meanwhile, and it has not failed."""
+    bench = Bench(settings, tmp_path, live=dict(POPULAR))
+    bench.wire.clicks = 2000
+
+    def down(*_: Any) -> Path:
+        raise StoreUnreachable("s3://releases: does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("streams.training.making.fetch", down)
+        patch.setattr(History, "interactions", dies)
+        assert bench.steps() == []
+    assert bench.trainer.kept.attempts == 0
+    assert bench.steps(1) == ["trained r-1-1600"]
 
 
 def test_a_store_that_does_not_answer_is_no_reason_to_refuse(
