@@ -26,7 +26,7 @@ def fold(outcomes: Sequence[Outcome], states: UserStates, world: World) -> None:
         click = outcome.arrival.message
         assert isinstance(click, Click)
         if click.event == Kind.IMPRESSION.word:
-            states.applied[outcome.slot] = outcome.arrival.offset
+            states.note_applied(outcome.slot, outcome.arrival.partition, outcome.arrival.offset)
         else:
             clicks.append((outcome, click))
     if not clicks:
@@ -52,7 +52,7 @@ def fold(outcomes: Sequence[Outcome], states: UserStates, world: World) -> None:
         states.append(
             outcome.slot, int(items[row]), click.timestamp, int(kinds[row]), float(values[row]), digest
         )
-        states.applied[outcome.slot] = outcome.arrival.offset
+        states.note_applied(outcome.slot, outcome.arrival.partition, outcome.arrival.offset)
 
 
 def prepare(arrivals: Sequence[Arrival], states: UserStates, live: Live) -> None:

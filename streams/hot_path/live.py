@@ -1,7 +1,7 @@
 """The release that answers now, with its index over the items that may be recommended.
 
 Owns the pairing of a loaded release with an item index and keeps both in step with the catalogue.
-Knows no Kafka: `knowledge` decides which release is live.
+Knows no Kafka: `release_follower` decides which release is live.
 """
 
 from collections.abc import Iterable
@@ -18,6 +18,7 @@ from indexer.rows import Kind
 from learner.data.catalogue import Catalogue
 from learner.release.live import LiveRelease, load_release
 from learner.text.content import ContentEncoder
+from streams.hot_path.fallen import Bar, least_bar
 
 MEASURED = 100  # nearest items that recall is measured on: about as many as a list is made from
 
@@ -59,6 +60,11 @@ class Live:
     def repeat_consumption(self) -> bool:
         """Whether consumed items may be recommended again."""
         return self.release.manifest.repeat_consumption if self._repeats is None else self._repeats
+
+    @property
+    def least_bar(self) -> Bar:
+        """How a user must have met an item for it to stay out of the user's lists, at the least."""
+        return least_bar(consumed=not self.repeat_consumption, views=self.release.manifest.views_consume)
 
     def follow(self, changed: Iterable[int] = ()) -> None:
         """Brings the index in step: with items that joined the catalogue, and with `changed` ones.

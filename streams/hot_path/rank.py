@@ -126,8 +126,8 @@ def _barred(
     excluded: Sequence[Sequence[str]],
 ) -> list[NDArray[np.int32]]:
     """Items that each row's list must not hold."""
-    consumed = not world.live.repeat_consumption
-    rows = [states.barred(slot, histories, row, consumed=consumed) for row, slot in enumerate(slots.tolist())]
+    least = world.live.least_bar
+    rows = [states.barred(slot, histories, row, least) for row, slot in enumerate(slots.tolist())]
     for row, ids in enumerate(excluded):
         if ids:
             index = world.catalogue.index

@@ -4,30 +4,23 @@ Owns histories (the last 128 events), consumed items, the student's hidden state
 way back from a round that fails. Knows no Kafka: `changelog` moves the records, `fold` folds clicks in.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
-from learner.data.events import AVERSION, CONSUMPTION, Kind
+from streams.hot_path import fallen, state_record
 from streams.hot_path.columns import Columns, column
+from streams.hot_path.fallen import BAR_OF_KIND, Fallen
 from streams.hot_path.histories import BLOCK, BLOCKS, HISTORY, EventBlocks, Histories
-from streams.hot_path.state_record import StateRecord, encode_state, pack, unpack
+from streams.hot_path.state_record import ClicksTopic, StateRecord, encode_state, pack
 
-_NO_ITEMS = np.zeros(0, np.int64)
-
-
-def _by_code(kinds: Collection[Kind]) -> NDArray[np.bool_]:
-    return np.array([kind in kinds for kind in Kind])
-
-
-# Which kinds of events bar their item from lists, by the kind's code: at any rate; also, where consumed items
-# do not come again; and the same where a view makes an item consumed.
-_REFUSED = _by_code(AVERSION)
-_CONSUMED = _by_code(AVERSION | CONSUMPTION)
-_CONSUMED_OR_VIEWED = _by_code(AVERSION | CONSUMPTION | {Kind.VIEW})
+# Releases whose students' states lie side by side. In use are three at most; states of all others wait to be
+# re-encoded, and beyond this many the oldest forget whose they were.
+MOST_RELEASES = 32
+_MANY = 1024  # older items, from which on their ids are kept as they are written
 
 
 class Checkpoint(NamedTuple):
@@ -40,8 +33,9 @@ class Checkpoint(NamedTuple):
 class UserStates(Columns):
     """States of the users of a worker's partitions.
 
-    `hidden_size` S and `vector_size` D are the live student's; `fit` makes room for others. `views_consume`
-    says whether a view makes an item consumed (data without any stronger event).
+    `hidden_size` S and `vector_size` D are the live student's; `fit` makes room for others.
+
+    aside: users whose state this program cannot keep, and why; nothing is folded in and nothing written
     """
 
     # All that is known of a user, by slot. An entry here is grown, forgotten and undone with the others; what
@@ -50,16 +44,18 @@ class UserStates(Columns):
     vector: NDArray[np.float32] = column(np.float32, width=0)  # (users, D) the user's embedding
     release: NDArray[np.int16] = column(np.int16)  # whose student both are of: a number, see `number_of`
     applied: NDArray[np.int64] = column(np.int64, new=-1)  # offset in `clicks` that the state has come to
+    partition: NDArray[np.int32] = column(np.int32, new=-1)  # of `clicks`, -1 of a user without any
     events: NDArray[np.int64] = column(np.int64)  # ever folded
     last_ms: NDArray[np.int64] = column(np.int64)  # time of the last one
     _length: NDArray[np.int32] = column(np.int32)  # of the history
     _blocks: NDArray[np.int32] = column(np.int32, width=BLOCKS, new=-1)  # where it lies
-    # Items that fell out of the history, (item << 1 | refused) int64, or None: few users have any.
-    _older: NDArray[np.object_] = column(object, new=None)
+    _older: NDArray[np.object_] = column(object, new=None)  # what fell out of the history: `Fallen`, or None
+    shown: NDArray[np.object_] = column(object, new=None)  # numbers of items (n,) int32 in lists, or None
 
-    def __init__(self, hidden_size: int, vector_size: int, *, views_consume: bool = False) -> None:
+    def __init__(self, hidden_size: int, vector_size: int) -> None:
         super().__init__(64)
-        self.views_consume = views_consume
+        self.topic = ClicksTopic()  # whose offsets are applied
+        self.aside: dict[str, str] = {}
         self.index: dict[str, int] = {}
         self.users: list[str] = []
         self.releases: list[str] = [""]
@@ -68,6 +64,8 @@ class UserStates(Columns):
         self._sizes: list[tuple[int, int]] = [(0, 0)]  # of hidden state and vector, by the release's number
         self._free: list[int] = []
         self._histories = EventBlocks()
+        self._texts = fallen.Texts()
+        self._before: Checkpoint | None = None  # until `keep` or `undo`
         self.fit("", hidden_size, vector_size)
 
     def __len__(self) -> int:
@@ -91,15 +89,36 @@ class UserStates(Columns):
 
     def forget(self, user_id: str) -> None:
         """Frees a user's slot and blocks (the partition went to another worker)."""
+        self.aside.pop(user_id, None)
         slot = self.index.pop(user_id, None)
         if slot is None:
             return
+        self._texts.drop(slot)
         self._histories.give_back(self._blocks[slot].tolist())
         self.clear(slot)
         self.users[slot] = ""
         self._free.append(slot)
 
+    def set_aside(self, user_id: str, why: str) -> None:
+        """The user's state is not kept here: lists come from the signals alone."""
+        self.forget(user_id)
+        self.aside[user_id] = why
+
     # -- events -------------------------------------------------------------------------------------
+
+    def stand_on(self, topic: ClicksTopic) -> None:
+        """What `clicks` is from now on. Where it was made anew no offset of the old one is applied."""
+        if topic.id and self.topic.id:
+            if topic.id != self.topic.id:
+                self.applied[:] = -1
+        else:
+            for partition, end in topic.ends.items():
+                self.applied[(self.partition == partition) & (self.applied >= end)] = -1
+        self.topic = topic
+
+    def note_applied(self, slot: int, partition: int, offset: int) -> None:
+        """The user's state knows the clicks of its partition up to this one."""
+        self.partition[slot], self.applied[slot] = partition, offset
 
     def is_repeat(self, slot: int, digest: int) -> bool:
         """Whether an event of this id is among the user's last 64."""
@@ -126,25 +145,22 @@ class UserStates(Columns):
         """The last 128 events of each slot; a slot of -1 is a user without history."""
         return self._histories.gather(slots, self._length, self._blocks, self.events)
 
-    def barred(self, slot: int, histories: Histories, row: int, *, consumed: bool) -> NDArray[np.int32]:
-        """Items a list for this user must not hold: disliked or hidden, and consumed ones if `consumed`.
+    def barred(self, slot: int, histories: Histories, row: int, least: fallen.Bar) -> NDArray[np.int32]:
+        """Items a list for this user must not hold: what was met with this bar or a stronger one.
 
         `histories` is `gather`'s result, `row` the user's row in it. Events between the 128th and the
         oldest kept one count too.
         """
-        bars = self._bars(consumed)
         length = int(histories.length[row])
-        recent = histories.items[row, :length][bars[histories.kinds[row, :length]]]
+        recent = histories.items[row, :length][BAR_OF_KIND[histories.kinds[row, :length]] >= least]
         if slot < 0:
             return recent
-        older, between = self._fallen_out(slot), _NO_ITEMS
-        if not consumed:
-            older = older[(older & 1) == 1]
+        older, between = self._fallen_out(slot).barred(least), fallen.NOTHING
         if self._length[slot] > HISTORY:
             kept = self._histories.read(self._blocks[slot], int(self._length[slot]) - HISTORY)
-            between = kept.items[bars[kept.kinds]].astype(np.int64)
+            between = kept.items[BAR_OF_KIND[kept.kinds] >= least].astype(np.int64)
         if len(older) or len(between):
-            return np.concatenate([older >> 1, between, recent]).astype(np.int32)
+            return np.concatenate([older, between, recent]).astype(np.int32)
         return recent
 
     def idle(self, before_ms: float) -> NDArray[np.int64]:
@@ -155,12 +171,31 @@ class UserStates(Columns):
     # -- whose student a hidden state is of ---------------------------------------------------------
 
     def number_of(self, release: str) -> int:
-        """The number that stands for a release in `release`."""
+        """The number that stands for a release in `release`: a new one, or one that no state is of."""
         number = self._release_number.get(release)
         if number is None:
-            number = self._release_number[release] = len(self.releases)
-            self.releases.append(release)
-            self._sizes.append(self._sizes[0])
+            if len(self.releases) < MOST_RELEASES:
+                number = len(self.releases)
+                self.releases.append(release)
+                self._sizes.append(self._sizes[0])
+            else:
+                number = self._freed_number()
+                del self._release_number[self.releases[number]]
+                self.releases[number], self._sizes[number] = release, self._sizes[0]
+            self._release_number[release] = number
+        return number
+
+    def _freed_number(self) -> int:
+        """A number that stands for no state; else the states of the one longest unused become nobody's."""
+        used = set(np.unique(self.release[: len(self.users)]).tolist())
+        if self._before is not None:  # they may come back
+            used.update(self._before.rows["release"].tolist())
+        names = iter(self._release_number.items())  # the longest unused first
+        number = next((number for _, number in names if number and number not in used), None)
+        if number is None:
+            kept = set() if self._before is None else set(self._before.rows["release"].tolist())
+            number = next(each for each in self._release_number.values() if each and each not in kept)
+            self.release[self.release == number] = 0
         return number
 
     def stamp(self, slots: int | NDArray[np.int64], release: str) -> None:
@@ -173,6 +208,7 @@ class UserStates(Columns):
         A slot's row is as wide as the widest release; its release's sizes say how much of it counts.
         """
         self._sizes[self.number_of(release)] = hidden_size, vector_size
+        self._release_number[release] = self._release_number.pop(release)  # the last one in use
         self.widen("hidden", hidden_size)
         self.widen("vector", vector_size)
 
@@ -188,13 +224,13 @@ class UserStates(Columns):
 
     def foreign(self, users: Iterable[str], release: str) -> set[int]:
         """Slots of those of the users whose hidden state belongs to another release."""
-        number = self.number_of(release)
+        number = self._release_number.get(release, -1)
         slots = {self.index.get(user, -1) for user in users}
         return {slot for slot in slots if slot >= 0 and self.events[slot] and self.release[slot] != number}
 
     def stale(self, releases: Iterable[str]) -> NDArray[np.int64]:
         """Slots whose hidden state belongs to none of the releases, in no particular order."""
-        used = [self.number_of(release) for release in releases]
+        used = [self._release_number.get(release, -1) for release in releases]
         users = len(self.users)
         return np.flatnonzero((self.events[:users] > 0) & ~np.isin(self.release[:users], used))
 
@@ -202,12 +238,16 @@ class UserStates(Columns):
 
     def checkpoint(self, users: Iterable[str]) -> Checkpoint:
         """Notes the states of users, for `undo` or `keep`: one of the two must follow before the next."""
-        slots = np.array([self.slot(user) for user in dict.fromkeys(users)], np.int64)
+        slots = np.array(
+            [self.slot(user) for user in dict.fromkeys(users) if user not in self.aside], np.int64
+        )
         self._histories.hold()
-        return Checkpoint(slots, self.copied(slots))
+        self._before = Checkpoint(slots, self.copied(slots))
+        return self._before
 
     def keep(self) -> None:
         """What has been folded in since the checkpoint stays."""
+        self._before = None
         self._histories.give_back(self._histories.end_hold())
 
     def undo(self, before: Checkpoint) -> None:
@@ -216,18 +256,22 @@ class UserStates(Columns):
         taken = np.concatenate([self._blocks[before.slots].ravel(), dropped])
         self._histories.give_back(np.setdiff1d(taken, before.rows["_blocks"]).tolist())
         self.bring_back(before.slots, before.rows)
+        self._before = None
 
     # -- the way through the changelog --------------------------------------------------------------
 
     def encode(self, slot: int, catalogue: Catalogue) -> bytes:
         """The slot as a changelog record, UTF-8 JSON."""
         history = self._histories.read(self._blocks[slot], int(self._length[slot]))
-        older = self._fallen_out(slot).tolist()
+        older, shown = self._fallen_out(slot), self.shown[slot]
+        marks = older.every
         ids = catalogue.ids
         hidden, vector = self._sizes[self.release[slot]]
         return encode_state(
             StateRecord(
                 user_id=self.users[slot],
+                topic=self.topic.id,
+                partition=int(self.partition[slot]),
                 applied=int(self.applied[slot]),
                 release=self.releases[self.release[slot]],
                 events=int(self.events[slot]),
@@ -236,63 +280,72 @@ class UserStates(Columns):
                 kinds=pack(history.kinds),
                 values=pack(history.values),
                 event_ids=pack(history.hashes),
-                older=[ids[item >> 1] for item in older if not item & 1],
-                refused=[ids[item >> 1] for item in older if item & 1],
                 hidden=pack(self.hidden[slot, :hidden]),
                 vector=pack(self.vector[slot, :vector]),
-            )
+                shown=[] if shown is None else [ids[item] for item in shown.tolist()],
+                older_days=pack(fallen.days_of(marks)),
+                older_bars=pack(fallen.bars_of(marks)),
+            ),
+            *self._texts_of(slot, older, ids),
         )
 
-    def restore(self, record: StateRecord, catalogue: Catalogue) -> int:
-        """Puts a changelog record in its user's slot; returns the slot."""
+    def restore(self, record: StateRecord, catalogue: Catalogue, partition: int | None = None) -> int:
+        """Puts a changelog record in its user's slot; returns the slot.
+
+        `partition`: the user's, by default the record's own. Raises StateError, and leaves the user unknown,
+        where the record is not whole.
+        """
         self.forget(record.user_id)
+        columns = state_record.columns(record)
         slot = self.slot(record.user_id)
-        items = [catalogue.intern(item) for item in record.items]
-        columns = zip(
-            items,
-            unpack(record.times, np.int64).tolist(),
-            unpack(record.kinds, np.uint8).tolist(),
-            unpack(record.values, np.float32).tolist(),
-            unpack(record.event_ids, np.uint64).tolist(),
-            strict=True,
-        )
-        for item, time_ms, kind, value, digest in columns:
+        numbers = [catalogue.intern(item) for item in record.items]
+        events = (each.tolist() for each in (columns.times, columns.kinds, columns.values, columns.event_ids))
+        for item, time_ms, kind, value, digest in zip(numbers, *events, strict=True):
             self.append(slot, item, time_ms, kind, value, digest)
-        older = [catalogue.intern(item) << 1 for item in record.older]
-        refused = [catalogue.intern(item) << 1 | 1 for item in record.refused]
-        if older or refused:
-            self._older[slot] = np.array(older + refused, np.int64)
-        self.applied[slot] = record.applied
+        if record.older:
+            older = [catalogue.intern(item) for item in record.older]
+            self._older[slot] = fallen.as_read(older, columns.older_days, columns.older_bars)
+        if record.shown:
+            self.shown[slot] = np.array([catalogue.intern(item) for item in record.shown], np.int32)
+        partition = record.partition if partition is None else partition
+        self.note_applied(slot, partition, self.topic.applied(record, partition))
         self.events[slot] = record.events
-        hidden, vector = unpack(record.hidden, np.float32), unpack(record.vector, np.float32)
-        number = self._release_number.get(record.release)
-        known = number is None or self._sizes[number] == (len(hidden), len(vector))
-        # A state that finds no room belongs to a release that is not in use: it is re-encoded.
-        if known and len(hidden) <= self.hidden.shape[1] and len(vector) <= self.vector.shape[1]:
-            self.fit(record.release, len(hidden), len(vector))
-            self.hidden[slot, : len(hidden)], self.vector[slot, : len(vector)] = hidden, vector
-            self.stamp(slot, record.release)
+        self._take_hidden(slot, record.release, columns.hidden, columns.vector)
         return slot
+
+    def _take_hidden(
+        self, slot: int, release: str, hidden: NDArray[np.float32], vector: NDArray[np.float32]
+    ) -> None:
+        """A state that finds no room belongs to a release that is not in use: it is re-encoded."""
+        number = self._release_number.get(release)
+        if number is None and len(self.releases) >= MOST_RELEASES:
+            return
+        known = number is None or self._sizes[number] == (len(hidden), len(vector))
+        if known and len(hidden) <= self.hidden.shape[1] and len(vector) <= self.vector.shape[1]:
+            self.fit(release, len(hidden), len(vector))
+            self.hidden[slot, : len(hidden)], self.vector[slot, : len(vector)] = hidden, vector
+            self.stamp(slot, release)
 
     # -- what falls out of a history ----------------------------------------------------------------
 
-    def _bars(self, consumed: bool) -> NDArray[np.bool_]:
-        """Which kinds of events bar their item, consumption included or not."""
-        if not consumed:
-            return _REFUSED
-        return _CONSUMED_OR_VIEWED if self.views_consume else _CONSUMED
+    def _fallen_out(self, slot: int) -> Fallen:
+        older: Fallen | None = self._older[slot]
+        return fallen.NONE if older is None else older
 
-    def _fallen_out(self, slot: int) -> NDArray[np.int64]:
-        older: NDArray[np.int64] | None = self._older[slot]
-        return _NO_ITEMS if older is None else older
+    def _texts_of(self, slot: int, older: Fallen, ids: list[str]) -> Sequence[bytes]:
+        """The ids of what fell out, as JSON in parts."""
+        if len(older) < _MANY:
+            return (fallen.text_of(older.every, ids),)
+        settled, loose = self._texts.of(slot, older.settled, ids), fallen.text_of(older.loose, ids)
+        return settled, b"," if settled and loose else b"", loose
 
     def _drop_oldest_block(self, slot: int) -> None:
-        """The items that it bars are noted, the block is somebody else's."""
+        """The items that may be barred are noted, the block is somebody else's."""
         block = int(self._blocks[slot, 0])
-        kinds = self._histories.kinds[block]
-        kept = self._bars(consumed=True)[kinds]
-        marks = self._histories.items[block][kept].astype(np.int64) << 1 | _REFUSED[kinds[kept]]
-        self._older[slot] = np.unique(np.concatenate([self._fallen_out(slot), marks]))
+        bars = BAR_OF_KIND[self._histories.kinds[block]]
+        met = bars > 0
+        items, times = self._histories.items[block][met], self._histories.times[block][met]
+        self._older[slot] = self._fallen_out(slot).and_these(items, times, bars[met])
         self._histories.drop(block)
         self._blocks[slot, :-1] = self._blocks[slot, 1:]
         self._blocks[slot, -1] = -1

@@ -28,9 +28,7 @@ def warm_up(world: World) -> None:
     if not items:
         return
     release = world.live.release
-    states = UserStates(
-        release.hidden_size, release.vector_size, views_consume=release.manifest.views_consume
-    )
+    states = UserStates(release.hidden_size, release.vector_size)
     signals = Signals(world.signals.settings, world.catalogue)
     apart = replace(world, signals=signals)
     now_ms, offset = 1_000_000_000_000, 0

@@ -55,7 +55,7 @@ class Outcome:
     @property
     def changed(self) -> bool:
         """Whether the user's state is another one now."""
-        return self.fate is not Fate.REPLAYED and isinstance(self.arrival.message, Click)
+        return self.fate is not Fate.REPLAYED and self.slot >= 0 and isinstance(self.arrival.message, Click)
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topic_reader import ends_of, newest_ms
 from streams.transport.topics import Described, Names, TopicsError, check, describe, plan, too_low
+from streams.worker.aside import named
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
@@ -169,6 +170,7 @@ def _brokers(admin: "KafkaAdminClient", settings: Settings) -> Iterator[Finding]
             yield _live_release(settings)
         yield _workers(admin, settings)
         yield _signals(settings)
+        yield from _aside(settings)
         yield _letters(settings)
 
 
@@ -268,6 +270,17 @@ def _signals(settings: Settings) -> Finding:
             "is `nextclick learner` running? Lists go on from the signals known so far",
         )  # fmt: skip
     return Finding("ok", "signals", "as new as the clicks")
+
+
+def _aside(settings: Settings) -> Iterator[Finding]:
+    """Named by the workers of this machine alone: the others' logs name theirs."""
+    users = list(named(settings.data_dir / "aside"))
+    if users:
+        shown = ", ".join(users[:5]) + (f" and {len(users) - 5} more" if len(users) > 5 else "")
+        yield Finding(
+            "warn", "states", f"cannot be kept, so lists come from the signals alone: {shown}",
+            "the worker's log says why; `nextclick forget USER` lets one begin anew",
+        )  # fmt: skip
 
 
 def _letters(settings: Settings) -> Finding:

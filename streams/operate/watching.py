@@ -163,7 +163,7 @@ def known_of(settings: Settings, user: str) -> dict[str, Any]:
 
     Raises UserUnknown where nothing is.
     """
-    from streams.hot_path.state_record import decode_state
+    from streams.hot_path.state_record import StateError, decode_state
     from streams.transport.changelog import EPOCH_HEADER
 
     names = Names(settings.prefix)
@@ -185,7 +185,10 @@ def known_of(settings: Settings, user: str) -> dict[str, Any]:
             f"nothing is known of user {user!r} under prefix {settings.prefix!r}; a worker keeps a state "
             "from the first click on"
         )
-    state = decode_state(newest.value)
+    try:
+        state = decode_state(newest.value)
+    except StateError as error:
+        raise UserUnknown(f"what is kept of user {user!r} cannot be read: {error}") from error
     return {
         "user_id": state.user_id,
         "events": state.events,

@@ -47,9 +47,7 @@ class Offline:
         release = live.release
         signals = Signals(SignalSettings.from_dict(release.manifest.signals), catalogue)
         self.world = World(catalogue, signals, live, policy)
-        self.states = UserStates(
-            release.hidden_size, release.vector_size, views_consume=release.manifest.views_consume
-        )
+        self.states = UserStates(release.hidden_size, release.vector_size)
         self._interests: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=WINDOW))
         self._offset = 0
         self._encoder = encoder
@@ -143,8 +141,7 @@ class Offline:
         known = bool(histories.length[0])
         user = states.vector[slot] if known else world.live.release.initial_vector
         eligible = catalogue.available[: catalogue.size].copy()
-        consumed = not world.live.repeat_consumption
-        eligible[states.barred(slot, histories, 0, consumed=consumed)] = False
+        eligible[states.barred(slot, histories, 0, world.live.least_bar)] = False
         eligible[[catalogue.index[item_id] for item_id in excluded]] = False
         items = np.flatnonzero(eligible).astype(np.int32)
         column = model.popular_now

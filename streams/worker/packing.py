@@ -3,10 +3,8 @@
 Owns what is counted of outcomes and which states a round leaves to the changelog. Sends nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from learner.data.catalogue import Catalogue
-from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Fate, Outcome
 from streams.transport.delivery import Outgoing
 from streams.wire.contract import encode
@@ -16,15 +14,16 @@ from streams.worker.rounds import Pending
 
 
 def pack(
-    pending: Sequence[Pending[Arrival]], outcomes: Sequence[Outcome], states: UserStates,
-    catalogue: Catalogue, counts: dict[str, int],
+    pending: Sequence[Pending[Arrival]], outcomes: Sequence[Outcome],
+    encoded: Callable[[str], bytes | None], counts: dict[str, int],
 ) -> Iterable[Parcel]:  # fmt: skip
     """Lists and states of a round, one parcel a partition; `outcomes` are those of `pending`, in its order.
 
-    A state's value is fixed here, once for each user, before anything is sent. `counts` rise with it.
+    A state's value is fixed here, once for each user, before anything is sent: `encoded(user)` says it, or
+    None where there is none to be kept. `counts` rise with it.
     """
     parcels: dict[int, Parcel] = {}
-    last = {outcome.slot: outcome for outcome in outcomes if outcome.changed}
+    last = {outcome.arrival.user_id: outcome for outcome in outcomes if outcome.changed}
     for record, outcome in zip(pending, outcomes, strict=True):
         arrival = outcome.arrival
         partition, key = arrival.partition, arrival.user_id.encode()
@@ -36,8 +35,8 @@ def pack(
             parcel.lists.append(Outgoing(key, encode(outcome.recommendation), partition))
         if outcome.changed:
             counts["clicks"] += 1
-            if outcome is last[outcome.slot]:
-                parcel.states[key] = states.encode(outcome.slot, catalogue)
+            if outcome is last[arrival.user_id] and (state := encoded(arrival.user_id)) is not None:
+                parcel.states[key] = state
         counts["replayed"] += outcome.fate is Fate.REPLAYED
         counts["duplicates"] += outcome.fate is Fate.DUPLICATE
     return parcels.values()

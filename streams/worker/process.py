@@ -39,8 +39,10 @@ from streams.transport.topics import Names
 from streams.wire.clock import Clock
 from streams.wire.intake import Arrival
 from streams.worker.admission import Admission
+from streams.worker.aside import Aside
 from streams.worker.assignment import Assignment
 from streams.worker.figures import Figure, Figures
+from streams.worker.ground import ground
 from streams.worker.knowledge import Knowledge
 from streams.worker.packing import pack
 from streams.worker.reports import Reports
@@ -101,7 +103,8 @@ class Worker:
         self.admission = Admission(self.names, partitions, self.clock, self.figures.counts)
         self.rounds: Rounds[Arrival] = Rounds(cost=_work_of)
         spill = Spill(settings.data_dir / "spilled" / f"{member}.sqlite")
-        self.users = Users(spill, partitions, settings.user_idle_days)
+        aside = Aside(settings.data_dir / "aside" / f"{member}.tsv")
+        self.users = Users(spill, partitions, settings.user_idle_days, partial(ground, settings), aside)
         self.assignment: Assignment | None = None
         self._leaving = AsyncExitStack()  # what ends with the assignment
         self._register_figures()
@@ -173,7 +176,8 @@ class Worker:
             with self.suspicion.falls_on(serving):
                 now_ms = self.clock.now_ms(wall_ms)
                 outcomes = serving.answer(Round(arrivals, states, now_ms, self.rng, wall_ms))
-        await assignment.deliver(pack(pending, outcomes, states, catalogue, self.figures.counts))
+        encoded = partial(self.users.encoded, catalogue=catalogue)
+        await assignment.deliver(pack(pending, outcomes, encoded, self.figures.counts))
 
     # -- partitions come and go ---------------------------------------------------------------------
 

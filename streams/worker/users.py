@@ -6,7 +6,7 @@ that leaves them here, and go with their partitions. Knows no lists and no click
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 import structlog
@@ -14,11 +14,13 @@ import structlog
 from learner.data.catalogue import Catalogue
 from learner.data.times import DAY_MS
 from streams.hot_path.serving import Serving
-from streams.hot_path.state_record import decode_state
+from streams.hot_path.state_record import MAX_STATE_BYTES, StateError, StateRecord, decode_state
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import World
 from streams.transport.changelog import Changelog, Restored
 from streams.wire.partitioner import partition_of
+from streams.worker.aside import Aside
+from streams.worker.ground import Ground
 from streams.worker.spill import Spill
 
 log = structlog.get_logger()
@@ -32,16 +34,25 @@ _NO_GENERATION = -2  # none follows it
 class Users:
     """`partitions`: how many the topic `clicks` has. `idle_days`: without an event, and a state goes to disk.
 
+    `ground(partitions)` asks the broker what states stand on, in a thread; `aside` is told of users whose
+    states are set aside.
+
     owned: the partitions whose users are here
     """
 
-    def __init__(self, spill: Spill, partitions: int, idle_days: float) -> None:
+    def __init__(
+        self, spill: Spill, partitions: int, idle_days: float, ground: Callable[[frozenset[int]], Ground],
+        aside: Aside,
+    ) -> None:  # fmt: skip
         self.states = UserStates(0, 0)  # nobody's, until the first partitions come
         self.owned: frozenset[int] = frozenset()
         self._generation = _NO_GENERATION
         self._spill = spill
         self._partitions = partitions
         self._idle_ms = idle_days * DAY_MS
+        self._ask_ground = ground
+        self._state_bytes = MAX_STATE_BYTES
+        self._aside = aside
 
     @property
     def away(self) -> int:
@@ -61,6 +72,9 @@ class Users:
             self._spill.clear()
             self.owned = frozenset()
         self._forget(self.owned - partitions)
+        ground = await asyncio.to_thread(self._ask_ground, partitions)
+        self.states.stand_on(ground.clicks)
+        self._state_bytes = ground.state_bytes
         users = 0
         async for restored in changelog.restore(sorted(partitions), generation):
             if restored.partition not in self.owned:
@@ -78,7 +92,15 @@ class Users:
             return
         for user in users:
             if user not in self.states.index and (value := self._spill.take(user)) is not None:
-                self.states.restore(decode_state(value), catalogue)
+                self._take_up(decode_state(value), self._home(user), catalogue)
+
+    def encoded(self, user_id: str, catalogue: Catalogue) -> bytes | None:
+        """The user's state as it is to be written; None where it must not be, and is set aside."""
+        value = self.states.encode(self.states.index[user_id], catalogue)
+        if len(value) + len(user_id.encode()) <= self._state_bytes:
+            return value
+        self._set_aside(user_id, f"{len(value):,} bytes; at most {self._state_bytes:,} are written")
+        return None
 
     def spill_idle(self, world: World) -> int:
         """Puts states of some idle users on disk; returns how many."""
@@ -86,7 +108,7 @@ class Users:
         slots = states.idle(self._away_ms(world))[:SPILLED_AT_ONCE].tolist()
         users = [states.users[slot] for slot in slots]
         away = [
-            (user, partition_of(user.encode(), self._partitions), states.encode(slot, world.catalogue))
+            (user, self._home(user), states.encode(slot, world.catalogue))
             for user, slot in zip(users, slots, strict=True)
         ]
         if not self._spilled(away):
@@ -100,21 +122,45 @@ class Users:
     def _forget(self, partitions: frozenset[int]) -> None:
         if not partitions:
             return
-        for user in list(self.states.index):
-            if partition_of(user.encode(), self._partitions) in partitions:
+        for user in [*self.states.index, *self.states.aside]:
+            if self._home(user) in partitions:
                 self.states.forget(user)
         self._spill.forget(partitions)
 
     async def _restore(self, restored: Restored, world: World) -> None:
         away_ms = self._away_ms(world)
-        values = iter(restored.states.values())
-        while some := [(decode_state(value), value) for value in islice(values, _STATES_A_TURN)]:
-            away = [(state, value) for state, value in some if state.last_ms < away_ms]
+        records = iter(restored.states.items())
+        while some := list(islice(records, _STATES_A_TURN)):
+            known = [(state, value) for key, value in some if (state := self._read(key, value)) is not None]
+            away = [(state, value) for state, value in known if state.last_ms < away_ms]
             spilled = self._spilled([(state.user_id, restored.partition, value) for state, value in away])
-            for state, _ in some:
+            for state, _ in known:
                 if not spilled or state.last_ms >= away_ms:
-                    self.states.restore(state, world.catalogue)
+                    self._take_up(state, restored.partition, world.catalogue)
             await asyncio.sleep(0)
+
+    def _read(self, key: bytes, value: bytes) -> StateRecord | None:
+        """The state of a record; None where it is set aside."""
+        try:
+            if len(value) > MAX_STATE_BYTES:
+                raise StateError(f"{len(value):,} bytes; at most {MAX_STATE_BYTES:,} are read")
+            return decode_state(value)
+        except StateError as error:
+            self._set_aside(key.decode(errors="replace"), str(error))
+            return None
+
+    def _take_up(self, state: StateRecord, partition: int, catalogue: Catalogue) -> None:
+        try:
+            self.states.restore(state, catalogue, partition)
+        except StateError as error:
+            self._set_aside(state.user_id, str(error))
+
+    def _set_aside(self, user_id: str, why: str) -> None:
+        self.states.set_aside(user_id, why)
+        self._aside.name(user_id, why)
+
+    def _home(self, user_id: str) -> int:
+        return partition_of(user_id.encode(), self._partitions)
 
     def _away_ms(self, world: World) -> float:
         """The event time before which a user's last event makes the user an idle one."""
@@ -132,4 +178,4 @@ class Users:
 
 def _no_states(world: World) -> UserStates:
     release = world.live.release
-    return UserStates(release.hidden_size, release.vector_size, views_consume=release.manifest.views_consume)
+    return UserStates(release.hidden_size, release.vector_size)

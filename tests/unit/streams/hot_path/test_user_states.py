@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
 from learner.data.events import Kind
+from streams.hot_path import fallen, user_states
 from streams.hot_path.columns import Columns, column
+from streams.hot_path.fallen import Bar, least_bar
 from streams.hot_path.histories import HISTORY
 from streams.hot_path.state_record import decode_state
 from streams.hot_path.user_states import UserStates
@@ -48,8 +50,8 @@ def test_the_last_128_events_stay_in_order(events: int) -> None:
 def test_all_that_was_ever_consumed_is_barred(events: int) -> None:
     states, slot = filled(events)
     histories = states.gather(np.array([slot]))
-    assert sorted(states.barred(slot, histories, 0, consumed=True)) == list(range(events))
-    assert len(states.barred(slot, histories, 0, consumed=False)) == 0
+    assert sorted(states.barred(slot, histories, 0, Bar.CONSUMED)) == list(range(events))
+    assert len(states.barred(slot, histories, 0, Bar.REFUSED)) == 0
 
 
 def test_refused_items_stay_barred_where_repeats_are_allowed() -> None:
@@ -57,15 +59,23 @@ def test_refused_items_stay_barred_where_repeats_are_allowed() -> None:
     for n in range(1, 400):
         states.append(slot, n, n, Kind.CLICK, float("nan"), n)
     histories = states.gather(np.array([slot]))
-    assert states.barred(slot, histories, 0, consumed=False).tolist() == [0]
+    assert states.barred(slot, histories, 0, Bar.REFUSED).tolist() == [0]
 
 
-def test_views_consume_only_where_told() -> None:
-    states, slot = filled(5, kind=Kind.VIEW)
-    histories = states.gather(np.array([slot]))
-    assert len(states.barred(slot, histories, 0, consumed=True)) == 0
-    states.views_consume = True
-    assert sorted(states.barred(slot, histories, 0, consumed=True)) == list(range(5))
+@pytest.mark.parametrize("events", [5, 140, 500])
+def test_whether_views_consume_is_asked_when_a_list_is_made(catalogue: Catalogue, events: int) -> None:
+    """The release that answers says so: after a swap the other rule holds, for what fell out too."""
+    states, slot = filled(events, kind=Kind.VIEW)
+    other = UserStates(HIDDEN, VECTOR)
+    for known, at in (
+        (states, slot),
+        (other, other.restore(decode_state(states.encode(slot, catalogue)), catalogue)),
+    ):
+        histories = known.gather(np.array([at]))
+        assert len(known.barred(at, histories, 0, least_bar(consumed=True, views=False))) == 0
+        assert len(known.barred(at, histories, 0, least_bar(consumed=False, views=True))) == 0
+        barred = known.barred(at, histories, 0, least_bar(consumed=True, views=True))
+        assert sorted(barred) == list(range(events))
 
 
 def test_the_last_64_event_ids_are_remembered() -> None:
@@ -79,7 +89,7 @@ def test_a_state_survives_the_changelog(catalogue: Catalogue, events: int) -> No
     states, slot = filled(events)
     rng = np.random.default_rng(events)
     states.hidden[slot], states.vector[slot] = rng.normal(size=HIDDEN), rng.normal(size=VECTOR)
-    states.applied[slot] = 77
+    states.note_applied(slot, 5, 77)
     states.stamp(slot, "r-1")
     encoded = states.encode(slot, catalogue)
 
@@ -92,8 +102,6 @@ def test_a_state_survives_the_changelog(catalogue: Catalogue, events: int) -> No
 
     assert other.encode(restored, other_catalogue) != b""
     first, second = decode_state(encoded), decode_state(other.encode(restored, other_catalogue))
-    assert sorted(first.older) == sorted(second.older)
-    first.older = second.older = []
     assert first == second
     assert np.array_equal(other.hidden[restored], states.hidden[slot])
     assert other.is_repeat(restored, event_hash(f"e{events - 1}"))
@@ -104,7 +112,8 @@ def known_well() -> tuple[UserStates, int]:
     states, slot = filled(300)
     states.hidden[slot], states.vector[slot] = np.arange(1, HIDDEN + 1), np.arange(1, VECTOR + 1)
     states.stamp(slot, "r-1")
-    states.applied[slot] = 77
+    states.note_applied(slot, 5, 77)
+    states.shown[slot] = np.array([3, 1], np.int32)
     return states, slot
 
 
@@ -118,7 +127,9 @@ def field(states: UserStates, name: str, slot: int, catalogue: Catalogue) -> Any
         ]
     if name == "_older":
         older = states._older[slot]
-        return older is not None and sorted((catalogue.ids[mark >> 1], mark & 1) for mark in older.tolist())
+        return older is not None and older.every.tolist()
+    if name == "shown":
+        return states.shown[slot] is not None and states.shown[slot].tolist()
     value, (_, _, new) = getattr(states, name)[slot], states.columns[name]
     return bool((value != new).any()) and value.tolist()
 
@@ -142,7 +153,9 @@ def test_every_field_is_undone_and_forgotten_and_survives_the_changelog(
     checkpoint = states.checkpoint(["u"])
     for n in range(300, 500):
         states.append(slot, n, 1000 + n, Kind.HIDE, 0.0, n)
-    states.hidden[slot], states.vector[slot], states.applied[slot] = 0, 0, 78
+    states.hidden[slot], states.vector[slot] = 0, 0
+    states.note_applied(slot, 6, 78)
+    states.shown[slot] = np.array([4], np.int32)
     states.stamp(slot, "r-2")
     assert field(states, name, slot, catalogue) != known
     states.undo(checkpoint)
@@ -180,7 +193,7 @@ def test_a_forgotten_users_room_is_used_again_and_is_clean() -> None:
     assert states.slot("v") == slot
     assert states.applied[slot] == -1
     assert states.gather(np.array([slot])).length[0] == 0
-    assert len(states.barred(slot, states.gather(np.array([slot])), 0, consumed=True)) == 0
+    assert len(states.barred(slot, states.gather(np.array([slot])), 0, Bar.VIEWED)) == 0
 
 
 def test_who_is_idle(catalogue: Catalogue) -> None:
@@ -204,3 +217,65 @@ def test_memory_beyond_history_is_small() -> None:
             states.append(slot, event, event, Kind.CLICK, 0.0, event + 1)
     per_user = [getattr(states, name) for name in states.columns]
     assert sum(array.nbytes for array in per_user) / len(states.applied) < 1500
+
+
+def test_a_users_ids_are_written_once_and_not_at_each_click(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a user who has met very many items: what is written is what it would be without that."""
+    monkeypatch.setattr(user_states, "_MANY", 100)
+    written: list[int] = []
+    text_of = fallen.text_of
+    monkeypatch.setattr(
+        fallen, "text_of", lambda marks, ids: written.append(len(marks)) or text_of(marks, ids)
+    )
+    states, slot = filled(900)
+    for n in range(900, 996):
+        states.append(slot, n, 1000 + n, Kind.CLICK, 0.0, n)
+        encoded = states.encode(slot, catalogue)
+        with monkeypatch.context() as patch:
+            patch.setattr(user_states, "_MANY", 10_000)
+            assert states.encode(slot, catalogue) == encoded
+    without = [n for n in written if n < 700]
+    assert max(without, default=0) <= 64
+    assert sum(n >= 700 for n in written) < 96 + 4  # those of the comparison, and one after each merge
+    states.forget("u")
+    assert states._texts._bytes == 0
+
+
+def test_numbers_of_releases_are_used_again() -> None:
+    """A worker sees a release in half an hour; in two years more than a number has room for."""
+    states, slot = filled(3)
+    other = states.slot("v")
+    states.append(other, 1, 5000, Kind.CLICK, 0.0, 1)
+    states.fit("r-old", HIDDEN, VECTOR)
+    states.stamp(other, "r-old")
+    for n in range(40_000):
+        states.fit(f"r-{n}", HIDDEN, VECTOR)
+        states.stamp(slot, f"r-{n}")
+    assert len(states.releases) == user_states.MOST_RELEASES
+    assert states.releases[states.release[slot]] == "r-39999"
+    assert states.releases[states.release[other]] == "r-old"  # whoever stays away keeps what is theirs
+    assert states.foreign(["u", "v"], "r-39999") == {other}
+    assert states.stale(["r-39999"]).tolist() == [other]
+
+
+def test_more_releases_than_there_are_numbers_for_are_nobodys(catalogue: Catalogue) -> None:
+    states = UserStates(HIDDEN, VECTOR)
+    states.fit("r-live", HIDDEN, VECTOR)
+    for n in range(3 * user_states.MOST_RELEASES):
+        slot = states.slot(f"u{n}")
+        states.append(slot, 1, 5000, Kind.CLICK, 0.0, 1)
+        before = states.checkpoint([f"u{n}"])
+        states.fit(f"r-{n}", HIDDEN, VECTOR)
+        states.stamp(slot, f"r-{n}")
+        states.keep() if n % 2 else states.undo(before)
+        states.fit("r-live", HIDDEN, VECTOR)
+    assert len(states.releases) == user_states.MOST_RELEASES
+    assert "r-live" in states.releases
+    last = states.slot(f"u{3 * user_states.MOST_RELEASES - 1}")
+    assert states.releases[states.release[last]] == f"r-{3 * user_states.MOST_RELEASES - 1}"
+    assert states.releases[states.release[states.slot("u1")]] == ""
+    record = decode_state(states.encode(last, catalogue))
+    record.release = "r-of-another-worker"
+    assert states.releases[states.release[states.restore(record, catalogue)]] == ""

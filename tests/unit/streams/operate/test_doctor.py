@@ -12,6 +12,7 @@ from streams.operate import doctor
 from streams.releases.roles import Roles
 from streams.settings import Settings
 from streams.wire.contract import ReleaseRecord
+from streams.worker.aside import Aside
 from tests.worlds.served import served_bundle
 
 
@@ -49,3 +50,14 @@ def test_a_live_release_is_looked_at_wherever_it_lies(
     assert missing.status == "fail"
     assert "memory://doctor/r-2" in missing.detail
     assert missing.remedy
+
+
+def test_users_whose_states_are_set_aside_are_named(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert list(doctor._aside(settings)) == []
+    aside = Aside(tmp_path / "aside" / "nextclick.worker0.tsv")
+    for n in range(7):
+        aside.name(f"u{n}", "5,000,000 bytes")
+    (found,) = doctor._aside(settings)
+    assert found.status == "warn"
+    assert "u0, u1, u2, u3, u4 and 2 more" in found.detail

@@ -21,8 +21,9 @@ def test_lists_go_out_in_order_and_each_users_last_state_once() -> None:
     outcomes = recommend(made, states, known, NOW, rng=None)
     batch: Any = None
     pending = [Pending(each.user_id, each, batch) for each in made]
+    encoded = lambda user: states.encode(states.index[user], known.catalogue)  # noqa: E731
     counts = dict.fromkeys(("clicks", "lists", "hurried_lists", "replayed", "duplicates"), 0)
-    parcels = {each.partition: each for each in pack(pending, outcomes, states, known.catalogue, counts)}
+    parcels = {each.partition: each for each in pack(pending, outcomes, encoded, counts)}
     assert parcels.keys() == {0, 1}
     for number, parcel in parcels.items():
         mine = [outcome for outcome in outcomes if outcome.arrival.partition == number]
