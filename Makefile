@@ -9,11 +9,13 @@ INSTALLED := $(VENV)/installed
 EXTRAS := .[learner,dev]
 # Given to the installer: INSTALL_ARGS="--extra-index-url …" takes torch from another index.
 INSTALL_ARGS ?=
-# Given to the command behind the target: make demo ARGS="--once", make test ARGS="-k broker".
+# Given to the command behind the target: make demo ARGS="--once", make test ARGS="tests/unit/learner/data".
 ARGS ?=
+# Processes that `make test` shares the tests among, as many as a small machine has cores; 0: none but pytest's own.
+AT_ONCE ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench soak clean
+.PHONY: help setup demo test drills lint bench soak clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s%s\n", $$1, $$2 }' Makefile
@@ -38,8 +40,13 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED) ## watch recommendations change with live clicks (ARGS="--once --report out.json")
 	$(BIN)/nextclick demo $(ARGS)
 
-test: $(INSTALLED) ## run every test, with a real broker (ARGS="-k …" for some)
-	$(BIN)/python -m pytest --ignore=tests/bench $(ARGS)
+test: $(INSTALLED) ## run every test but the drills, with a real broker (ARGS="-k …" or a folder for some)
+	$(BIN)/python -m tests.prepare
+	$(BIN)/python -m pytest --ignore=tests/bench -m "not drill" -n $(AT_ONCE) --dist worksteal $(ARGS)
+
+drills: $(INSTALLED) ## run the tests that take minutes, one by one (ARGS as for test)
+	$(BIN)/python -m tests.prepare
+	$(BIN)/python -m pytest --ignore=tests/bench -m drill --durations=0 --durations-min=1 $(ARGS)
 
 lint: $(INSTALLED) ## check style, types and which package may import which
 	$(BIN)/ruff check .

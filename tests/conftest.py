@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from learner.data.ml100k import fetch_ml100k
 from streams.broker.node import EmbeddedBroker
 from streams.settings import Settings, load_settings
 from streams.transport.topics import Names, create_missing
@@ -25,8 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see neither the variables nor (in the repository's root) the file of whoever runs them."""
+def _own_configuration(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tests see neither the variables nor (in the repository's root) the file of whoever runs them.
+
+    A level of logging that one has set is none of the next one's.
+    """
     for name in list(os.environ):
         if name.startswith("NEXTCLICK_") and name not in (
             "NEXTCLICK_DATA",
@@ -34,6 +39,21 @@ def _own_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
             "NEXTCLICK_TEST_RELEASE",
         ):
             monkeypatch.delenv(name)
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run for what its processes share: under xdist each has a base folder of its own."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Path:
+    """A folder with real clicks and items: ml-100k, as the demo fetches it."""
+    return fetch_ml100k(load_settings().cache_dir / "ml-100k")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """A trained release and real processes for the integration tests: everything as a user would start it."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -8,35 +9,32 @@ from pathlib import Path
 
 import pytest
 
-from learner.data.ml100k import fetch_ml100k
-from streams.settings import Settings, load_settings
+from streams.settings import Settings
 from tests.worlds.places import ROOT
 from tests.worlds.system import TRAINED, System
 
 
 @pytest.fixture(scope="session")
-def recorded() -> Path:
-    """A folder with real clicks and items: ml-100k, as the demo fetches it."""
-    return fetch_ml100k(load_settings().cache_dir / "ml-100k")
-
-
-@pytest.fixture(scope="session")
-def release(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release trained briefly on the first half of the clicks.
+def release(recorded: Path, shared: Path) -> Path:
+    """A release trained briefly on the first half of the clicks, by the first of a run's processes to ask.
 
     NEXTCLICK_TEST_RELEASE names one made before, for working on a single test.
     """
     if made_before := os.environ.get("NEXTCLICK_TEST_RELEASE"):
         return Path(made_before)
-    out = tmp_path_factory.mktemp("release") / "release"
-    subprocess.run(
-        [
-            sys.executable, "-m", "streams", "train", "--interactions", str(recorded / "interactions.csv.gz"),
-            "--items", str(recorded / "items.csv.gz"), "--to", str(TRAINED), "--out", str(out),
-            "--time-budget", "0.3",
-        ],
-        check=True, cwd=ROOT, timeout=280,
-    )  # fmt: skip
+    out = shared / "trained-release"
+    with (shared / "trained-release.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not out.exists():
+            subprocess.run(
+                [
+                    sys.executable, "-m", "streams", "train",
+                    "--interactions", str(recorded / "interactions.csv.gz"),
+                    "--items", str(recorded / "items.csv.gz"), "--to", str(TRAINED), "--out", str(out),
+                    "--time-budget", "0.3",
+                ],
+                check=True, cwd=ROOT, timeout=280,
+            )  # fmt: skip
     return out
 
 

@@ -154,12 +154,6 @@ TYPED = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def _logging_as_before() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
-
-
 def _settings_of(*arguments: str) -> Settings:
     """What a command with every flag gets."""
     found: list[Settings] = []
@@ -170,7 +164,6 @@ def _settings_of(*arguments: str) -> Settings:
     return found[0]
 
 
-@pytest.mark.usefixtures("_logging_as_before")
 @pytest.mark.parametrize("name", FLAGS)
 def test_a_setting_can_be_given_by_set_and_its_flag_wins(name: str) -> None:
     default, wanted = getattr(Settings(), name), getattr(Settings(**{name: TYPED[name]}), name)
@@ -184,7 +177,6 @@ def test_a_setting_can_be_given_by_set_and_its_flag_wins(name: str) -> None:
     assert getattr(_settings_of(*others, *given), name) == wanted
 
 
-@pytest.mark.usefixtures("_logging_as_before")
 @pytest.mark.parametrize(("level", "told"), [("warning", ["grave"]), ("info", ["small", "grave"])])
 def test_the_log_level_is_heeded(level: str, told: list[str]) -> None:
     app = typer.Typer()

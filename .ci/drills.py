@@ -1,0 +1,89 @@
+"""Which drills (tests that take minutes) a change touches: prints their files, and on stderr the reasons.
+
+    .ci/drills.py [BASE]
+
+The change is what HEAD has and BASE has not. Without BASE it is what the commits of the last day brought,
+since a fresh clone of main does not tell what was pushed. Where the history does not go back so far, all
+drills run.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+
+DAY_S = 86_400
+DEMO, SOAK = ("tests/e2e/test_demo.py",), ("tests/integration/worker/test_soak.py",)
+ALL, NONE = DEMO + SOAK, ()
+# The drills of a path are those of its longest prefix that stands here; where none does, all.
+TOUCHES: dict[str, tuple[str, ...]] = {
+    "README.md": NONE,
+    "deploy/": NONE,
+    "docs/": NONE,
+    "learner/evaluation/": DEMO,
+    "learner/judging/": NONE,
+    "learner/models/": DEMO,
+    "learner/text/": DEMO,
+    "learner/training/": DEMO,
+    "streams/cli/": DEMO,
+    "streams/demo/": DEMO,
+    "streams/operate/": SOAK,
+    "streams/recorded/": DEMO,
+    "streams/replay/": NONE,
+    "streams/traffic/": DEMO,
+    "streams/training/": DEMO,
+    "tests/": NONE,
+    "tests/bench/soak.py": SOAK,
+    "tests/conftest.py": ALL,
+    "tests/e2e/test_demo.py": DEMO,
+    "tests/integration/conftest.py": SOAK,
+    "tests/integration/worker/test_soak.py": SOAK,
+    "tests/worlds/": ALL,
+}
+
+
+def touched(path: str) -> tuple[str, ...]:
+    """The drills that a change of the file calls for."""
+    prefixes = [prefix for prefix in TOUCHES if path.startswith(prefix)]
+    return TOUCHES[max(prefixes, key=len)] if prefixes else ALL
+
+
+def chosen(paths: Iterable[str]) -> dict[str, str]:
+    """For each drill that is to run the first path that calls for it."""
+    found: dict[str, str] = {}
+    for path in paths:
+        for drill in touched(path):
+            found.setdefault(drill, path)
+    return found
+
+
+def base_of(given: str | None) -> str | None:
+    """The commit that the change is measured from; None where the history does not say."""
+    if given is not None:
+        return _git("rev-parse", "--verify", "--quiet", f"{given}^{{commit}}")
+    newest = _git("log", "-1", "--format=%ct")
+    return _git("rev-list", "-1", f"--before={int(newest) - DAY_S}", "HEAD") if newest else None
+
+
+def _git(*arguments: str) -> str | None:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def main(given: str | None = None) -> None:
+    """Prints the files of the drills that are to run, nothing where there are none."""
+    base = base_of(given)
+    if base is None:
+        why, since = dict.fromkeys(ALL, "the history does not say what has changed"), ""
+    else:
+        why, since = (
+            chosen((_git("diff", "--name-only", "--no-renames", base, "HEAD") or "").splitlines()),
+            f" since {base[:9]}",
+        )
+    for drill in ALL:
+        reason = f"runs ({why[drill]}{since})" if drill in why else f"does not run: nothing of it{since}"
+        print(f"drill {drill} {reason}", file=sys.stderr)
+    print(*(drill for drill in ALL if drill in why))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
