@@ -5,6 +5,7 @@ and seconds, and a shop without new items needs neither. Knows no broker.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -56,18 +57,27 @@ class NewItems:
         if len(vector) == release.vector_size and len(content) == release.manifest.dims.content:
             self._waiting.pop(item, None)
 
+    async def begin(self, signals: Signals) -> None:
+        """Encodes the first of those that wait by now, so that the encoder is loaded within the start."""
+        if self._waiting and self._release is not None:
+            await self._encode_some(signals)
+
     async def run(self, signals: Signals) -> None:
         """Encodes what waits, beside the learner's loop, until cancelled."""
         while True:
             await self._some.wait()
             self._some.clear()
             while self._waiting and self._release is not None:
-                items = list(self._waiting)[:_AT_ONCE]
-                for item in items:
-                    del self._waiting[item]
-                items = [item for item in items if self.catalogue.available[item]]
-                if items and not await self._encode(items, signals):
+                if not await self._encode_some(signals):
                     break
+
+    async def _encode_some(self, signals: Signals) -> bool:
+        """Encodes the next ones; whether it could."""
+        items = list(itertools.islice(self._waiting, _AT_ONCE))
+        for item in items:
+            del self._waiting[item]
+        items = [item for item in items if self.catalogue.available[item]]
+        return not items or await self._encode(items, signals)
 
     async def _encode(self, items: list[int], signals: Signals) -> bool:
         release, records = self._release, [self.catalogue.records[item] for item in items]

@@ -26,6 +26,7 @@ from streams.learning.lock import LearnerLock
 from streams.learning.new_items import NewItems
 from streams.learning.publisher import SignalsPublisher
 from streams.learning.releases import ReleaseInUse
+from streams.learning.warm_up import warm_up
 from streams.releases.events import EventLog, of_record
 from streams.releases.events import folder_of as events_folder
 from streams.runtime.event_loop import fast_loops, freeze_heap
@@ -47,6 +48,8 @@ from streams.wire.contract import (
 
 log = structlog.get_logger()
 
+OLD_MS = 1000  # clicks sent longer ago are a load of history or a backlog; nobody waits for their effect
+
 
 class Learner(Service):  # type: ignore[misc]
     """One learner process. Crashes, and with it the process, when any of its parts fails."""
@@ -64,6 +67,7 @@ class Learner(Service):  # type: ignore[misc]
         self.events = EventLog(events_folder(settings), "learner")
         self.counting: Counting | None = None
         self._partitions = partitions
+        self._sent_ms = 0  # when the click that was read last was sent
         self._gather_ms = gathering(settings.signals_interval_ms)
         self._tasks: list[asyncio.Task[None]] = []
         self._feeds: list[Feed] = []
@@ -71,6 +75,8 @@ class Learner(Service):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Restores what was known and begins to learn; returns when all clicks of the past are counted."""
         started = time.monotonic()
+        warming = asyncio.create_task(asyncio.to_thread(warm_up))
+        self._tasks.append(warming)
         await self.producer.start()
         await self._caught_up(self._feed(self.names.releases, self._on_release))
         await self.releases.load()
@@ -94,11 +100,14 @@ class Learner(Service):  # type: ignore[misc]
         )
         self.counting.begin()
         self._spawn(self.publisher.run())
-        clicks = self._feed(self.names.clicks, self._on_click, on_stretch=self._on_change)
+        clicks = self._feed(self.names.clicks, self._on_click, on_stretch=self._on_clicks)
         await self._caught_up(clicks)
         self.counting.check(clicks.ends)
         self.counting.all_read()
         self._on_change()
+        await self.new_items.begin(self.signals)
+        await warming
+        freeze_heap()
         self._spawn(self.new_items.run(self.signals))
         self._spawn(self.releases.follow(self._taken_up))
         log.info(
@@ -150,12 +159,17 @@ class Learner(Service):  # type: ignore[misc]
 
     def _on_click(self, record: ConsumerRecord) -> None:
         assert self.counting is not None
+        self._sent_ms = record.timestamp
         self.counting.count(record.value, record.partition, record.offset, int(time.time() * 1000))
 
     def _on_change(self) -> None:
         # Until then a record would claim clicks that are not counted again yet.
         if self.counting is not None and self.counting.rebuilt:
             self.publisher.changed()
+
+    def _on_clicks(self) -> None:
+        if self.counting is not None and self.counting.rebuilt:
+            self.publisher.changed(old=time.time() * 1000 - self._sent_ms > OLD_MS)
 
     def _on_item(self, record: ConsumerRecord) -> None:
         """Bad records are passed over: a worker sends them to the dead letters."""
@@ -203,16 +217,10 @@ class Learner(Service):  # type: ignore[misc]
                 self.events.append(of_record(decoded))
 
     async def _watch_canaries(self) -> None:
-        watch = await asyncio.to_thread(  # importing river takes seconds
-            CanaryWatch,
-            self.settings,
-            self.connection,
-            self.releases.roles,
-            self._decided,
-            repeats=self.releases.repeats,
-            note=self.events.append,
-        )
-        freeze_heap()
+        watch = CanaryWatch(
+            self.settings, self.connection, self.releases.roles, self._decided,
+            repeats=self.releases.repeats, note=self.events.append,
+        )  # fmt: skip
         await watch.run()
 
     async def _decided(self, records: Sequence[ReleaseRecord]) -> None:

@@ -5,6 +5,8 @@ that says up to which clicks everything has been sent. Knows nothing of clicks.
 """
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Sequence
 
 from learner.signals.record import FRONTIER
@@ -12,7 +14,9 @@ from learner.signals.state import Signals
 from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, acknowledged
 
 _ENCODED_AT_ONCE = 64  # records between two turns for heartbeats
-_SHARE = 4  # sending may take a fifth of the learner's time: a load of history goes on beside it
+_SHARE = (
+    4  # sending may take a fifth of the learner's time while old clicks are read, as in a load of history
+)
 
 
 class SignalsPublisher:
@@ -25,22 +29,36 @@ class SignalsPublisher:
         self._topic = topic
         self._interval = interval_ms / 1000
         self._changed = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._sent_offsets: dict[int, int] = {}
 
-    def changed(self) -> None:
-        """Clicks have been counted, or an item has got a vector."""
+    def changed(self, *, old: bool = False) -> None:
+        """Clicks have been counted, or an item has got a vector; `old`: by what nobody waits for any more."""
         self._changed.set()
+        if not old:
+            self._hurried.set()
 
     async def run(self) -> None:
         """Publishes until cancelled; raises what sending raises."""
         loop = asyncio.get_running_loop()
         while True:
             await self._changed.wait()
-            started = loop.time()
+            started, worked = loop.time(), time.thread_time()
             await self.publish()
-            took = loop.time() - started
-            if self._interval:
-                await asyncio.sleep(max(self._interval - took, _SHARE * took))
+            await self._pause(loop.time() - started, time.thread_time() - worked)
+
+    async def _pause(self, took: float, worked: float) -> None:
+        """After a publishing of `took` seconds, `worked` of them by this thread.
+
+        What has held it up (another thread's imports, a slow broker) is no reason for a longer pause, and
+        somebody who clicks now does not wait for a pause that a load of history has earned.
+        """
+        if not self._interval:
+            return
+        least = max(self._interval - took, min(worked, self._interval))
+        await asyncio.sleep(least)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurried.wait(), max(_SHARE * worked - least, 0))
 
     async def publish(self) -> int:
         """Sends the records of all items that changed, then the frontier; returns how many items.
@@ -50,6 +68,7 @@ class SignalsPublisher:
         way are sent again by the next: a frontier never says more than what has gone out.
         """
         self._changed.clear()
+        self._hurried.clear()
         items, frontier = self.signals.drain(), self.signals.frontier_record()
         offsets = dict(self.signals.offsets)
         if not items and offsets == self._sent_offsets:

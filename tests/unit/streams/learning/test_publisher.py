@@ -183,6 +183,33 @@ def test_what_was_under_way_when_it_was_cancelled_goes_out_before_the_next_front
     assert publisher.published == 71
 
 
+def test_a_publishing_that_was_held_up_earns_no_longer_pause() -> None:
+    """5 s in which other threads held the interpreter used to be followed by 20 s without a record."""
+    _, publisher = made(Sent(), interval_ms=200)
+
+    async def run() -> None:
+        async with asyncio.timeout(1):
+            await publisher._pause(5.0, 0.001)
+
+    asyncio.run(run())
+
+
+def test_who_clicks_now_does_not_wait_for_the_pause_of_a_load() -> None:
+    _, publisher = made(Sent(), interval_ms=1)
+
+    async def run() -> None:
+        pausing = asyncio.create_task(publisher._pause(1000.0, 1000.0))
+        publisher.changed(old=True)
+        for _ in range(5):
+            await asyncio.sleep(0.001)
+        assert not pausing.done()
+        publisher.changed()
+        async with asyncio.timeout(1):
+            await pausing
+
+    asyncio.run(run())
+
+
 def test_what_sending_raises_ends_it() -> None:
     sent = Sent()
     signals, publisher = made(sent)
