@@ -108,6 +108,7 @@ class History:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
+        self._left: list[str] = []  # files that are to be removed still
         with _naming(self.url):
             self._fs, self._root = fsspec.core.url_to_fs(self.url)
             self._local = isinstance(self._fs, LocalFileSystem)
@@ -146,7 +147,7 @@ class History:
         if gone:
             kept = [part for part in self.state.parts if part.day >= day]
             self._commit(msgspec.structs.replace(self.state, parts=kept))
-            self._remove(gone)
+        self._remove(gone)
         return sum(part.rows for part in gone)
 
     def interactions(self, newest: int | None = None) -> Interactions:
@@ -234,9 +235,15 @@ class History:
             os.replace(partial, path)  # noqa: PTH105
 
     def _remove(self, parts: Iterable[Part]) -> None:
-        for part in parts:
-            with contextlib.suppress(OSError):  # swept at the next start
-                self._fs.rm_file(f"{self._root}/{part.name}")
+        """Removes files that the state does not name any more; one that cannot be now is the next time."""
+        names, self._left = [*self._left, *(part.name for part in parts)], []
+        for name in names:
+            try:
+                self._fs.rm_file(f"{self._root}/{name}")
+            except FileNotFoundError:
+                continue
+            except Exception:  # each file system has exceptions of its own
+                self._left.append(name)  # or swept at the next start
 
     def _sweep(self) -> None:
         """Removes files that the state does not name: those of a writer that was killed."""

@@ -27,6 +27,7 @@ MINUTE_MS = 60_000
 MOST_CLICKS = 500_000  # that a training reads: the newest, and whole users of those before them
 # Clicks are kept before the topic forgets them: when so many wait, and at least every so often.
 KEPT_FROM, KEPT_EVERY_MS = 50_000, 60 * MINUTE_MS
+FORGOTTEN_EVERY_MS = 60 * MINUTE_MS  # clicks that are too old
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class KeptClicks:
         self.history = History(settings.history_url)
         self._settings, self._wire, self._wall_ms = settings, wire, wall_ms
         self._kept_ms = self._looked_ms = wall_ms()
+        self._forgot_ms = -FORGOTTEN_EVERY_MS
 
     @property
     def in_all(self) -> int:
@@ -94,9 +96,15 @@ class KeptClicks:
         return set(names) - {data.item_ids[item] for item in set(data.item[data.time_ms >= since].tolist())}
 
     def forget(self) -> None:
-        """Drops clicks that are too old."""
-        oldest_s = self._wall_ms() / 1000 - 86_400 * self._settings.history_days
-        self.history.drop_days_before(datetime.fromtimestamp(max(oldest_s, 0), UTC).strftime("%Y-%m-%d"))
+        """Drops the days on which no click came that is young enough to keep; to be called all the time."""
+        now_ms = self._wall_ms()
+        if abs(now_ms - self._forgot_ms) < FORGOTTEN_EVERY_MS:  # a clock may go back
+            return
+        oldest_s = now_ms / 1000 - 86_400 * self._settings.history_days
+        day = datetime.fromtimestamp(max(oldest_s, 0), UTC).strftime("%Y-%m-%d")
+        if gone := self.history.drop_days_before(day):
+            log.info("clicks forgotten", clicks=gone, before=day)
+        self._forgot_ms = now_ms
 
     # -- what has been trained ----------------------------------------------------------------------
 

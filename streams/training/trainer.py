@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from learner.data.times import DAY_MS
 from learner.judging.gate import Limits
 from streams.releases.roles import DRIFTED, Roles
 from streams.releases.store import ReleaseStore, StoreError
@@ -52,14 +53,19 @@ class Trainer:
         self.gate = Gate(settings, wire, self.kept, limits, wall_ms)
         self.making = Making(settings, wire, self.kept, makers, folder, self.outbox.folder, wall_ms)
         self._wall_ms = wall_ms
+        self._tidied_ms = 0
 
     def step(self) -> str:
-        """Publishes, judges, trains: the first of these that there is a reason for."""
+        """Publishes, judges, trains: the first of these that there is a reason for.
+
+        Clicks that are too old go first of all, whatever fails after it.
+        """
+        self.kept.forget()
         roles = self.wire.roles()
         done = self.outbox.publish(roles) or self.gate.judge(roles)
         if not done and (due := self.due(roles)):
             done = self.making.make(due, roles.live)
-        if done:
+        if done or self._wall_ms() - self._tidied_ms >= DAY_MS:
             self._tidy()
         self.kept.keep_up()
         return done
@@ -67,10 +73,12 @@ class Trainer:
     def due(self, roles: Roles) -> Due | None:
         """Whether a training should begin, and which: the ranker on enough new clicks, all of it in time.
 
-        Nothing while the last one is still on its way, or an operator has pinned the live release.
+        Nothing while the last one is still on its way, or an operator has pinned the live release. Another
+        one's candidate may wait for clicks meanwhile.
         """
         settings = self.settings
-        busy = roles.pinned or roles.canary or roles.candidates or self.outbox
+        on_its_way = any(record.decision == "trained" for record in roles.candidates) or self.outbox
+        busy = roles.pinned or roles.canary or on_its_way
         if settings.learn == "none" or busy:
             return None
         live = roles.live
@@ -91,8 +99,8 @@ class Trainer:
         return None
 
     def _tidy(self) -> None:
-        """Throws away releases that nothing needs, and clicks that are too old."""
-        self.kept.forget()
+        """Throws away releases that nothing needs."""
+        self._tidied_ms = self._wall_ms()
         last = self.settings.keep_releases
         try:
             gone = ReleaseStore(self.settings.store_url).prune(self.wire.roles().kept(last), last)

@@ -149,6 +149,22 @@ def test_old_days_can_be_dropped(url: str) -> None:
     assert history.next == {0: 20, 1: 20}
 
 
+def test_a_file_that_could_not_be_removed_goes_later(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History(url)
+    put(history, 0, 10)
+    (part,) = history.state.parts
+
+    def fails(*_: Any) -> None:
+        raise OSError("read-only for now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(history._fs), "rm_file", fails)
+        assert history.drop_days_before("1980-01-01") == 10
+    assert history._fs.exists(f"{history._root}/{part.name}")
+    assert history.drop_days_before("1980-01-01") == 0
+    assert not history._fs.exists(f"{history._root}/{part.name}")
+
+
 def test_notes_are_kept(url: str) -> None:
     history = History(url)
     history.note(trained_clicks=5)
