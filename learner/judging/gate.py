@@ -2,7 +2,7 @@
 
 Owns the statistics and the limits. Both releases have answered the same clicks at the same moments
 (`streams.training.gatekeeper` runs them through the hot path), each click before anything learned from it,
-and none that the candidate was trained on. Users, not clicks, are the sample: the bound is a quantile over
+and none that either was trained on. Users, not clicks, are the sample: the bound is a quantile over
 resampled users (the percentile bootstrap of Efron 1979, over clusters). Knows no bundle and no broker.
 """
 

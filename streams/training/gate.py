@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from learner.data.times import DAY_MS
 from learner.judging.gate import MIN_ANSWERS, Decision, Limits
 from learner.release.bundle import ReleaseError
 from learner.release.files import read_manifest, verify_release
@@ -23,7 +24,7 @@ from streams.wire.contract import ReleaseRecord
 
 log = structlog.get_logger()
 
-
+LONGEST_WAIT_MS = 7 * DAY_MS  # of an operator's candidate for clicks to be judged by
 LOST_MS = 10 * MINUTE_MS  # that a live release must have been unreadable before one that is sound replaces it
 
 
@@ -55,7 +56,7 @@ class Gate:
         return ""
 
     def _judge(self, record: ReleaseRecord, roles: Roles) -> str:
-        minutes = (self._wall_ms() - record.at) / MINUTE_MS
+        waited_ms = self._wall_ms() - record.at
         try:
             decision = self._decision(record, roles.live)
         except StoreUnreachable as error:
@@ -69,10 +70,11 @@ class Gate:
         )  # fmt: skip
         if decision.outcome == "waits":
             self._asked_at[record.release] = self._kept.history.clicks
-            if record.decision != "trained" or minutes < self._settings.train_every_minutes:
+            if waited_ms < self._patience_ms(record):
                 return ""
-            # It would keep a newer one from being trained.
-            decision = replace(decision, outcome="refused", reason=f"{decision.reason}; its time is up")
+            mend = f"`nextclick releases promote {record.release}` makes it live"
+            reason = f"{decision.reason}; its time is up: {mend}"
+            decision = replace(decision, outcome="refused", reason=reason)
         now = self._wire.roles()  # an operator may have decided meanwhile
         still = now.records.get(record.release)
         if still is None or still.role != "candidate" or now.pinned:
@@ -92,8 +94,11 @@ class Gate:
         try:
             candidate = fetch(record.url, record.sha256, cache_of(self._settings))
             decision = look_over(candidate) if beside is None else self._compared(candidate, beside)
-        except StoreUnreachable:
-            raise
+        except StoreUnreachable as error:
+            if self._wall_ms() - record.at < LONGEST_WAIT_MS:
+                raise
+            # Of a store that was given up, such as one of before a change of settings.
+            return Decision("refused", f"{error}; its time is up: enter it again", {})
         except (StoreError, ReleaseError) as error:
             return Decision("refused", str(error), {}, broken=True)
         return replace(decision, reason=trouble) if trouble and decision.outcome == "passed" else decision
@@ -116,17 +121,27 @@ class Gate:
         self._lost = None
         return folder
 
+    def _patience_ms(self, record: ReleaseRecord) -> float:
+        """How long a candidate may wait for clicks to be judged by.
+
+        One that was trained here would keep a newer one from being trained; an operator's is in nobody's way.
+        """
+        if record.decision == "trained":
+            return self._settings.train_every_minutes * MINUTE_MS
+        return LONGEST_WAIT_MS
+
     @property
     def _replaceable(self) -> bool:
         """Whether the live release has been lost for so long that nobody will bring it back."""
         return self._lost is not None and self._wall_ms() - self._lost[1] >= LOST_MS
 
     def _compared(self, candidate: Path, live: Path) -> Decision:
-        """On the newest clicks, of those that the candidate has not been trained on."""
+        """On the newest clicks, of those that neither has been trained on: the live one may be the newer."""
         self._kept.keep()
         data = self._kept.history.interactions(newest=HISTORY + self._settings.gate_clicks)
         manifest = read_manifest(candidate)
-        unseen = int(data.time_ms.searchsorted(manifest.data.last_ms, "right"))
+        known_ms = max(manifest.data.last_ms, read_manifest(live).data.last_ms)
+        unseen = int(data.time_ms.searchsorted(known_ms, "right"))
         start = max(unseen, len(data) - self._settings.gate_clicks)
         announced = self._wire.items()
         began_ms = training_began_ms(manifest)

@@ -12,11 +12,11 @@ from learner.data.dataset import Interactions
 from learner.data.history import Clicks, History
 from learner.release.bundle import ReleaseError, Window
 from learner.release.files import bundle_sha256, read_manifest, write_release
-from streams.releases.roles import Roles, changed
+from streams.releases.roles import Roles, changed, enter
 from streams.releases.store import ReleaseStore, StoreUnreachable
 from streams.settings import Settings, load_settings
 from streams.training import gatekeeper
-from streams.training.gate import LOST_MS
+from streams.training.gate import LONGEST_WAIT_MS, LOST_MS
 from streams.training.kept import KEPT_FROM
 from streams.training.makers import Kind, Make
 from streams.training.publishing import Outbox
@@ -299,6 +299,51 @@ def test_clicks_are_kept_while_nothing_is_trained(settings: Settings, tmp_path: 
     assert KEPT_FROM > 300
 
 
+DAY_MS = 24 * 60 * MINUTE_MS
+
+
+@pytest.mark.parametrize("trouble", ["told not to learn", "pinned", "no new clicks", "broker away"])
+def test_clicks_that_are_too_old_go_whatever_happens(
+    settings: Settings, tmp_path: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"history_days": 30} | ({"learn": "none"} if trouble == "told not to learn" else {})
+    bench = Bench(settings.model_copy(update=changes), tmp_path, live={"popularity_4": 1.0})
+    history = bench.trainer.kept.history
+    bench.wire.clicks = LEAST_NEW - 1
+    bench.trainer.kept.keep()
+    if trouble == "pinned":
+        bench.wire.announce([changed(bench.wire.roles().of("r-0"), "live", 1, "pinned", "by hand")])
+    assert bench.steps() == []
+    assert history.clicks == LEAST_NEW - 1
+    bench.now_ms += 31 * DAY_MS
+    if trouble == "broker away":
+        monkeypatch.setattr(bench.wire, "roles", _raises(ConnectionError("no brokers available")))
+        with pytest.raises(ConnectionError):
+            bench.steps()
+    else:
+        assert bench.steps() == []
+    assert history.clicks == 0
+    assert not list((settings.data_dir / "history").rglob("*.parquet"))
+
+
+def _raises(error: Exception) -> Callable[..., Any]:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fails
+
+
+def test_old_releases_go_also_while_nothing_is_trained(settings: Settings, tmp_path: Path) -> None:
+    bench = Bench(settings.model_copy(update={"learn": "none"}), tmp_path, live=dict(POPULAR))
+    store = ReleaseStore(settings.store_url)
+    for name in ("r-0a", "r-0b"):  # nobody announces them
+        store.put(make(tmp_path / "made" / name, name, POPULAR))
+    assert bench.steps() == []
+    bench.now_ms += DAY_MS
+    assert bench.steps() == []
+    assert store.releases() == ["r-0", "r-0b"]
+
+
 def test_what_the_topic_has_forgotten_is_not_new(settings: Settings, tmp_path: Path) -> None:
     """A trainer without a history joins a topic that has existed for long."""
     bench = Bench(settings, tmp_path, live={"popularity_4": 1.0})
@@ -501,6 +546,47 @@ def test_an_operators_candidates_go_through_the_same_gate(settings: Settings, tm
     assert bench.role("r-damaged") == "quarantined"
     assert "student.onnx" in bench.wire.roles().of("r-damaged").reason
     assert bench.role("r-future") == "candidate"  # it may have trained on all there is: it waits
+
+
+def test_an_operators_candidate_that_waits_keeps_nothing_from_being_trained(
+    settings: Settings, tmp_path: Path
+) -> None:
+    bench = Bench(settings, tmp_path, live={"popularity_4": 1.0})
+    bench.wire.clicks = 1500
+    future = make(tmp_path / "made" / "r-future", "r-future", POPULAR, last_ms=START_MS + 10**9)
+    bench.enter(future, "candidate")
+    assert bench.steps() == []
+    bench.wire.clicks = 2000
+    assert bench.steps(3) == ["trained r-1-1600", "published r-1-1600", "passed r-1-1600"]
+    assert bench.role("r-future") == "candidate"
+    bench.wire.announce(
+        enter(bench.wire.roles(), changed(bench.wire.roles().of("r-1-1600"), "live", 2, "", ""))
+    )
+    bench.now_ms += LONGEST_WAIT_MS
+    bench.wire.clicks += 200
+    assert "refused r-future" in bench.steps()
+    reason = bench.wire.roles().of("r-future").reason
+    assert "its time is up" in reason
+    assert "nextclick releases promote r-future" in reason
+
+
+def test_neither_release_is_asked_about_clicks_that_it_knows(settings: Settings, tmp_path: Path) -> None:
+    """An operator's candidate is older than the live release, which has learned the newest clicks."""
+    said = {}
+    for last in (1000, 1900):  # clicks that the live release was trained on
+        bench = Bench(
+            settings.model_copy(update={"data_dir": tmp_path / str(last)}), tmp_path / f"made-{last}"
+        )
+        live_ms = START_MS + 1000 * (last - 1)
+        bench.enter(make(tmp_path / f"made-{last}" / "r-0", "r-0", POPULAR, last_ms=live_ms), "live")
+        bench.wire.clicks = 2000
+        bench.trainer.kept.history.note(trained_at=START_MS, trained_clicks=2000)
+        bench.enter(
+            make(tmp_path / f"made-{last}" / "r-old", "r-old", POPULAR, last_ms=START_MS), "candidate"
+        )
+        bench.steps(1)
+        said[last] = bench.role("r-old")
+    assert said == {1000: "canary", 1900: "candidate"}  # of 100 answers nobody can judge
 
 
 def test_a_candidate_that_nobody_comes_to_judge_makes_room(
