@@ -18,7 +18,6 @@ from learner.data.events import Kind
 from learner.evaluation.leave_one_out import LeaveOneOut
 from learner.evaluation.system import Ints
 from learner.models.item_table import ItemContent
-from learner.models.next_item_loss import SoftTargets
 from learner.models.run import Run
 from learner.models.student import START, SequenceModel, Student, StudentConfig
 from learner.models.student_training import Check, train_model
@@ -27,6 +26,7 @@ from learner.text.content import ContentEncoder
 
 CHECKS = 10  # of the validation items in one training; the best stands
 
+# The settings that docs/log.md has the figures of
 STUDENT = StudentConfig(
     layers=1, dropout=0.3, learning_rate=1e-3, weight_decay=0.01, epochs=30, window=50, context=50,
     full_softmax_below=0, negatives=1024, patience=3,
@@ -37,7 +37,7 @@ TEACHER = TeacherConfig(
 
 
 class SequenceScorer:
-    """A sequence model under the protocol. `soft` gives a teacher's targets for the training events."""
+    """A sequence model under the protocol."""
 
     def __init__(
         self, name: str, config: StudentConfig, *, seed: int = 0,
@@ -45,7 +45,6 @@ class SequenceScorer:
     ) -> None:  # fmt: skip
         self.name, self.config, self.seed = name, config, seed
         self._encoder, self._progress = encoder, progress
-        self.soft: SoftTargets | None = None
         self.validation: list[float] = []
 
     def fit(self, task: LeaveOneOut, validate: Callable[[], float]) -> None:
@@ -61,9 +60,7 @@ class SequenceScorer:
         content = content_of(task, self._encoder)
         self.model = _build(content, self.config)
         run = Run(self.seed, progress=self._progress, name=self.name)
-        report = train_model(
-            self.model, log, len(log), {}, run, soft=self.soft, check=Check(validate, CHECKS)
-        )
+        report = train_model(self.model, log, len(log), {}, run, check=Check(validate, CHECKS))
         self.validation = report.validation
 
     @torch.no_grad()

@@ -43,6 +43,7 @@ NEGATIVES = 48  # candidates kept beside the clicked one
 PRIOR_TRIAL_EVENTS = 40_000  # newest events that the prior's weight is chosen on
 PRIOR_TRIAL_EPOCHS = 4
 TEACHER_SHARE = 0.8  # of the final student's time, at most, where teachers are trained before it
+_PARTS = ("features", "positive", "mask", "items")  # of lists, a file each
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,8 @@ def stage_job(
         Wanted(stage.lists, NEGATIVES, shared.seed, max(lists_s - (clock() - begun), 0.5 * lists_s), clock),
         vectors,
     ).answered()  # fmt: skip
-    assert found.items is not None, "collecting keeps the candidates' numbers"
     folder = shared.scratch / f"lists-{stage.name}"
-    folder.mkdir()
-    np.save(folder / "features.npy", found.features)
-    np.save(folder / "positive.npy", found.positive)
-    np.save(folder / "mask.npy", found.mask)
-    np.save(folder / "items.npy", found.items)
+    _keep(found, folder)
     tell(f"lists {stage.name}", 1.0, f"{len(found):,} answered")
     return folder, len(found)
 
@@ -207,8 +203,15 @@ def _taught(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, bud
     return teacher_targets(teachers, data, len(data), material.scale)
 
 
+def _keep(lists: Lists, folder: Path) -> None:
+    assert lists.items is not None, "collecting keeps the candidates' numbers"
+    folder.mkdir()
+    for part in _PARTS:
+        np.save(folder / f"{part}.npy", getattr(lists, part))
+
+
 def _lists_in(folder: Path) -> Lists:
-    return Lists(*(np.load(folder / f"{part}.npy") for part in ("features", "positive", "mask", "items")))
+    return Lists(**{part: np.load(folder / f"{part}.npy") for part in _PARTS})
 
 
 def _no_lists() -> Lists:

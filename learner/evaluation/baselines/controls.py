@@ -58,10 +58,10 @@ class NoisyMemory(Memory):
         self.rng = np.random.default_rng(first.seed + 1)
 
     def learn(self, event: Event) -> None:
-        """Folds the event with its item exchanged."""
+        """Counts the event with its item exchanged."""
         self.known[event.item] = self.known[event.item] or event.kind in INTEREST
         drawn = int(self.rng.choice(np.flatnonzero(self.known))) if self.known.any() else event.item
-        self.fold(event, drawn)
+        self.count(event, drawn)
 
 
 class ShuffledHistory(ItemKnn):

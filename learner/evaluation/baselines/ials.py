@@ -98,7 +98,7 @@ class Ials(Popularity):
         return super().remember(first)
 
     def learn(self, event: Event, listed: bool) -> Ints | None:
-        """Folds one event; once in a while the item factors follow."""
+        """Counts one event; once in a while the item factors follow."""
         self.memory.learn(event)
         self.clicks.learn(event)
         if len(self.clicks.users) - self._fitted >= self._refit_every:

@@ -83,11 +83,11 @@ class Memory:
         self.known[item] = True
 
     def learn(self, event: Event) -> None:
-        """Folds one event: O(window)."""
-        self.fold(event, event.item)
+        """Counts one event: O(window)."""
+        self.count(event, event.item)
 
-    def fold(self, event: Event, clicked: int) -> None:
-        """Folds one event as if `clicked` had been its item, which a control does; bars its true item."""
+    def count(self, event: Event, clicked: int) -> None:
+        """Counts one event as if `clicked` had been its item, which a control does; bars its true item."""
         interest = event.kind in INTEREST
         bars = event.kind in AVERSION or (self._consumes[event.kind] and not self._repeats)
         if interest:

@@ -115,7 +115,7 @@ class Popularity:
         return self.rank_known(ask, recent, eligible)
 
     def learn(self, event: Event, listed: bool) -> Ints | None:
-        """Folds one event; the list that a click triggers is a ranking right after it."""
+        """Counts one event; the list that a click triggers is a ranking right after it."""
         self.memory.learn(event)
         return self.listed(event) if listed else None
 

@@ -103,7 +103,7 @@ class VmisKnn(Popularity):
         return super().remember(first)
 
     def learn(self, event: Event, listed: bool) -> Ints | None:
-        """Folds one event."""
+        """Counts one event."""
         self.memory.learn(event)
         self.clickers.learn(event)
         return self.listed(event) if listed else None

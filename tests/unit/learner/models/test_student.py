@@ -13,7 +13,7 @@ from learner.data.inputs import log_gap, normalise_value, normalise_values, valu
 from learner.models.item_table import ItemContent  # noqa: E402
 from learner.models.prior import Prior  # noqa: E402
 from learner.models.retrieval import retrieval_ndcg  # noqa: E402
-from learner.models.run import Budget, Run  # noqa: E402
+from learner.models.run import Run  # noqa: E402
 from learner.models.sequences import encode_histories  # noqa: E402
 from learner.models.student import Student, StudentConfig  # noqa: E402
 from learner.models.student_export import step_model, student_arrays  # noqa: E402
@@ -221,32 +221,6 @@ def test_early_stop_keeps_the_best_weights() -> None:
     student, report = train_student(log, 600, random_content(40), {}, config, validate_from=480)
     assert report.validation
     assert retrieval_ndcg(student, log, 480, 600, {}) == pytest.approx(max(report.validation))
-
-
-def test_a_budget_ignores_time_that_suffices_and_ends_on_time_that_does_not() -> None:
-    now = [0.0]
-    roomy = Budget(steps=100, seconds=1000.0, clock=lambda: now[0])
-    while roomy.advance():
-        now[0] += 1.0
-    assert roomy.step == 100
-    assert not roomy.cut
-    now[0] = 0.0
-    tight = Budget(steps=100, seconds=20.0, clock=lambda: now[0])
-    shares = []
-    while tight.advance():
-        shares.append(tight.share)
-        now[0] += 1.0
-    assert tight.cut
-    assert 19 <= tight.step <= 21
-    assert shares == sorted(shares)
-    assert shares[-1] > 0.9  # so that the rate of learning has come down all the same
-
-
-def test_without_any_time_left_nothing_is_trained() -> None:
-    for budget_s in (0.0, -3.0):
-        budget = Budget(100, budget_s, lambda: 5.0)
-        assert not budget.advance()
-        assert budget.cut
 
 
 def test_a_training_without_finite_gradients_says_so() -> None:
