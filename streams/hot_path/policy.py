@@ -58,7 +58,7 @@ def draw_up(
     (V, D) float32 are needed for diversity alone. `rng` None means no exploration (replay).
     """
     order = _by_score(scores, items, ids, max(2 * k, k + 20))
-    if policy.diversity > 0 and vectors is not None:
+    if policy.diversity > 0 and vectors is not None and len(order):
         order = _diversify(order, vectors[items], k, policy.diversity)
     places = [Place(int(column), 1.0) for column in order[:k]]
     below = order[k : k + 20]

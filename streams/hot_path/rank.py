@@ -70,6 +70,16 @@ def joined(parts: Sequence[Asks]) -> Asks:
     return Asks(**joined)
 
 
+def rows_of(asks: Asks, rows: Sequence[int]) -> Asks:
+    """Some of the asks (n,), with what their lists must not hold."""
+    first, last = asks.excluded_from[:-1], asks.excluded_from[1:]
+    excluded = [asks.excluded[first[row] : last[row]] for row in rows]
+    part = asks.rows(np.array(rows))
+    part.excluded_from = np.cumsum([0, *map(len, excluded)]).astype(np.int64)
+    part.excluded = np.concatenate(excluded)
+    return part
+
+
 def rank_asks(asks: Asks, world: World, size: int | None = None) -> Ranked:
     """Candidates and scores of asks; `size` C defaults to the policy's."""
     candidates = candidates_of(asks, world, size)
@@ -82,9 +92,12 @@ def candidates_of(asks: Asks, world: World, size: int | None = None) -> Candidat
     live = world.live
     wanted = size or world.policy.candidates
     # Sources take turns, so half of a list is the most that one of them gives where others have anything to
-    # say. A heavy user's nearest items are mostly consumed ones: look further, within reason.
-    depth = min(wanted // 2 + min(int(np.diff(asks.excluded_from).max(initial=0)), 300), len(live.index))
+    # say. A heavy user's nearest items are mostly consumed ones: look further, within reason, and for this
+    # user alone.
+    depths = wanted // 2 + np.minimum(np.diff(asks.excluded_from), 300)
+    depth = min(int(depths.max(initial=0)), len(live.index))
     nearest = live.nearest(asks.user_vector, max(depth, 1))
+    nearest[np.arange(nearest.shape[1]) >= depths[:, None]] = -1
     return propose(asks, world.catalogue, world.signals, live.release.model, nearest, size=wanted)
 
 

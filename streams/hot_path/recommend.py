@@ -16,10 +16,10 @@ from learner.ranking.candidates import Asks
 from streams.hot_path.compose import compose
 from streams.hot_path.fold import fold
 from streams.hot_path.policy import draw_up
-from streams.hot_path.rank import ask, heeding, joined, rank_asks
+from streams.hot_path.rank import ask, heeding, joined, rank_asks, rows_of
 from streams.hot_path.user_states import UserStates
-from streams.hot_path.world import Fate, Outcome, Unsound, World
-from streams.wire.contract import Request
+from streams.hot_path.world import Fate, Outcome, Ranked, Unsound, World
+from streams.wire.contract import Recommendation, Request
 from streams.wire.event_ids import event_hash
 from streams.wire.intake import Arrival
 
@@ -120,30 +120,53 @@ def _answer(
 ) -> None:
     """Gives each of the outcomes its list; `asks` has a row for each."""
     lengths = [_length(outcome, world) for outcome in asking]
-    size = max(world.policy.candidates_for(len(asking)), *lengths)
-    ranked = rank_asks(asks, world, size)
-    if world.checked and not np.isfinite(ranked.scores[ranked.candidates.items >= 0]).all():
-        raise Unsound(
-            f"{world.live.release.id}: the ranker gives scores that are not finite; train a new release"
-        )
+    sizes = _sizes(lengths, world)
+    places: dict[int, tuple[Asks, Ranked, int]] = {}
+    for size in dict.fromkeys(sizes):
+        rows = [row for row, each in enumerate(sizes) if each == size]
+        part = asks if len(rows) == len(asking) else rows_of(asks, rows)
+        ranked = rank_asks(part, world, size)
+        if world.checked and not np.isfinite(ranked.scores[ranked.candidates.items >= 0]).all():
+            raise Unsound(
+                f"{world.live.release.id}: the ranker gives scores that are not finite; train a new release"
+            )
+        places.update((row, (part, ranked, at)) for at, row in enumerate(rows))
     for row, outcome in enumerate(asking):
-        found, at = ranked, row
-        if query := _query(outcome):
-            found, at = heeding(query, ranked, row, asks, world), 0
-        count = int(found.candidates.count[at])
-        places = draw_up(
-            found.scores[at, :count],
-            found.candidates.items[at, :count],
-            world.catalogue.ids,
-            lengths[row],
-            world.policy,
-            known_user=bool(asks.events[row] > 0),
-            vectors=world.live.release.model.vectors,
-            rng=rng,
-        )
-        at_ms = int(asks.now_ms[row])
-        outcome.recommendation = compose(outcome.arrival, places, found, at, world, at_ms, made_ms)
-        outcome.hurried = size < world.policy.candidates
+        part, ranked, at = places[row]
+        outcome.recommendation = _list_of(outcome, part, ranked, at, lengths[row], world, rng, made_ms)
+        outcome.hurried = sizes[row] < world.policy.candidates
+
+
+def _sizes(lengths: Sequence[int], world: World) -> list[int]:
+    """How many candidates each list is drawn from, by its length.
+
+    Who asks for more than the others' candidates is ranked apart, together with those who ask for about as
+    much: one list of a thousand must not make thirty of ten as dear. The size says nothing of the others.
+    """
+    usual = max(world.policy.candidates_for(len(lengths)), world.policy.k)
+    return [usual if length <= usual else 1 << (length - 1).bit_length() for length in lengths]
+
+
+def _list_of(
+    outcome: Outcome, asks: Asks, ranked: Ranked, row: int, length: int, world: World,
+    rng: np.random.Generator | None, made_ms: int,
+) -> Recommendation:  # fmt: skip
+    """The list of one outcome, whose ask and candidates stand in `row`."""
+    at_ms, known_user = int(asks.now_ms[row]), bool(asks.events[row] > 0)
+    if query := _query(outcome):
+        ranked, row = heeding(query, ranked, row, asks, world), 0
+    count = int(ranked.candidates.count[row])
+    places = draw_up(
+        ranked.scores[row, :count],
+        ranked.candidates.items[row, :count],
+        world.catalogue.ids,
+        length,
+        world.policy,
+        known_user=known_user,
+        vectors=world.live.release.model.vectors,
+        rng=rng,
+    )
+    return compose(outcome.arrival, places, ranked, row, world, at_ms, made_ms)
 
 
 def _length(outcome: Outcome, world: World) -> int:

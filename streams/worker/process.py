@@ -27,6 +27,7 @@ from mode import Worker as ModeWorker
 
 from learner.release.files import read_manifest
 from streams.hot_path.live import MEASURED
+from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import calls_for_list
 from streams.hot_path.serving import Round, Serving
 from streams.runtime.event_loop import fast_loops, few_arenas, freeze_heap
@@ -37,6 +38,7 @@ from streams.transport.batches import Batch, BatchSource
 from streams.transport.faust_app import new_app
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
+from streams.wire.contract import Request
 from streams.wire.intake import Arrival
 from streams.worker.admission import Admission
 from streams.worker.aside import Aside
@@ -93,6 +95,7 @@ class Worker:
             [self.names.clicks, self.names.requests],
             assigned=self._assigned,
             revoking=self._revoking,
+            follows={self.names.requests: self.names.clicks},
         )
         self.suspicion = Suspicion(settings.data_dir / "suspicions" / member)
         self.reports = Reports(settings, self.slot.number, self._report)
@@ -282,7 +285,11 @@ def _end(seconds: float) -> None:
 
 
 def _work_of(arrival: Arrival) -> float:
-    return 1.0 if calls_for_list(arrival) else ONLY_FOLDED
+    """In lists; one of many items is drawn from as many candidates as several usual ones."""
+    if not calls_for_list(arrival):
+        return ONLY_FOLDED
+    wanted = arrival.message.k if isinstance(arrival.message, Request) else None
+    return max(1.0, (wanted or 0) / Policy.candidates)
 
 
 def run(settings: Settings) -> None:

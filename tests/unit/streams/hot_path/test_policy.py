@@ -107,7 +107,7 @@ def test_behind_a_diverse_list_stands_the_best_of_the_rest() -> None:
 
 @settings(deadline=None)
 @given(
-    scores=st.lists(st.integers(-5, 5), min_size=1, max_size=60),
+    scores=st.lists(st.integers(-5, 5), max_size=60),
     k=st.integers(1, 30),
     diversity=st.sampled_from([0.0, 0.3, 1.0]),
     seed=st.none() | st.integers(0, 99),

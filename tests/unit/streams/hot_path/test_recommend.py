@@ -3,6 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ import pytest
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
 from learner.release.files import write_release
+from streams.hot_path import recommend as recommending
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
+from streams.hot_path.rank import ask, candidates_of, joined
 from streams.hot_path.recommend import recommend
-from streams.hot_path.world import Fate
+from streams.hot_path.world import Fate, Ranked, World
 from streams.settings import Settings
 from streams.wire.contract import Click, Request
 from streams.wire.intake import Arrival
@@ -155,3 +158,51 @@ def test_a_release_is_loaded_with_the_setting_of_repeats(said: str, repeats: boo
         return await loader.load(str(tmp_path / "release"), None)
 
     assert asyncio.run(load()).repeat_consumption is repeats
+
+
+def test_whom_nothing_is_left_for_gets_an_empty_list_by_any_policy() -> None:
+    known, states = world()
+    everything = list(known.catalogue.ids)
+    for policy in (Policy(), Policy(exploration=0.5, diversity=0.5), Policy(diversity=1.0)):
+        known.policy = policy
+        asked = [
+            Arrival(Request(request_id="none", user_id="u1", exclude=everything), 0, 1),
+            Arrival(Request(request_id="query", user_id="u2", exclude=everything, query="tea"), 0, 2),
+            Arrival(Request(request_id="one", user_id="u3", exclude=everything[1:]), 0, 3),
+        ]
+        lists = [o.recommendation for o in recommend(asked, states, known, NOW, np.random.default_rng(0))]
+        assert [len(each.items) for each in lists if each is not None] == [0, 0, 1]
+
+
+def test_who_asks_for_much_changes_nobody_elses_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what is in the others' lists nor how many candidates they are drawn from."""
+    known, states = world()
+    known.policy = Policy(k=3, candidates=8, unhurried=2, least_candidates=5, exploration=0.0)
+    recommend(arrivals(np.random.default_rng(0), 5, 60), states, known, NOW, rng=None)
+    asked = [Arrival(Request(request_id=f"r{n}", user_id=f"u{n}"), 0, n) for n in range(6)]
+    wide = [Arrival(Request(request_id=f"w{n}", user_id=f"u{n}", k=k), 0, n) for n, k in ((7, 30), (8, 6))]
+    alone = recommend(asked, states, known, NOW, rng=None)
+    ranked: list[tuple[int, int]] = []
+    rank_asks = recommending.rank_asks
+
+    def noted(asks: Any, world: World, size: int | None = None) -> Ranked:
+        found = rank_asks(asks, world, size)
+        ranked.append(found.candidates.items.shape)
+        return found
+
+    monkeypatch.setattr(recommending, "rank_asks", noted)
+    together = recommend([wide[0], *asked, wide[1]], states, known, NOW, rng=None)
+    assert sorted(ranked) == [(1, 8), (1, 32), (6, 5)]
+    assert [o.recommendation for o in together[1:-1]] == [o.recommendation for o in alone]
+    assert [o.hurried for o in together] == [False, *[True] * 6, False]
+    lengths = [len(o.recommendation.items) for o in (together[0], together[-1]) if o.recommendation]
+    assert lengths == [30, 6]
+
+
+def test_who_may_not_have_much_changes_nobody_elses_candidates() -> None:
+    known, states = world()
+    slots, times = np.array([-1], np.int64), np.array([NOW], np.int64)
+    light = ask(slots, times, states, known)
+    heavy = ask(slots, times, states, known, [known.catalogue.ids[:20]])
+    alone = candidates_of(light, known, 8).items[0]
+    assert candidates_of(joined([heavy, light]), known, 8).items[1].tolist() == alone.tolist()
