@@ -66,6 +66,7 @@ class Counting:
         self.counts = dict.fromkeys(("counted", "known", "refused", "misplaced", "duplicates"), 0)
         self._users: OrderedDict[str, _User] = OrderedDict()  # who clicked last comes last
         self._most = users
+        self._read: dict[int, int] = {}  # by partition, the last offset read
         self._restored: Mapping[int, int] = {}  # by partition, offsets that signals may have counted
         self._ahead: dict[int, int] = {}  # those of them that were not read again yet
 
@@ -79,11 +80,7 @@ class Counting:
         """Raises CountingError where the signals know clicks that the topic, with these ends, has not had."""
         for partition, offset in self._restored.items():
             if offset >= ends.get(partition, 0):
-                raise CountingError(
-                    f"the signals have counted partition {partition} of clicks up to offset {offset}, but it "
-                    f"ends at {ends.get(partition, 0)}: the topic clicks was made anew. Delete the topics "
-                    "signals and user-states too, or use another --prefix"
-                )
+                raise _made_anew(partition, offset, f"it ends at {ends.get(partition, 0)}")
 
     @property
     def rebuilt(self) -> bool:
@@ -95,7 +92,19 @@ class Counting:
         self._ahead.clear()
 
     def count(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
-        """Takes one record of `clicks`; bad and misplaced ones are workers' business and only noted."""
+        """Takes one record of `clicks`; bad and misplaced ones are workers' business and only noted.
+
+        Raises CountingError where the topic is no longer the one that this began with: its clicks would pass
+        for counted ones, or for misplaced ones.
+        """
+        if partition >= self.partitions:
+            raise CountingError(
+                f"the topic clicks has more partitions than the {self.partitions} that this learner started "
+                "with: start it again (and the workers)"
+            )
+        if offset <= self._read.get(partition, -1):
+            raise _made_anew(partition, self._read[partition], f"a record of offset {offset} comes after it")
+        self._read[partition] = offset
         self._count(value, partition, offset, wall_ms)
         if offset >= self._ahead.get(partition, offset + 1):
             del self._ahead[partition]
@@ -162,6 +171,13 @@ class Counting:
         if offset > self._restored.get(partition, -1):
             return False
         return offset <= self.signals.applied(item).get(partition, -1)
+
+
+def _made_anew(partition: int, offset: int, but: str) -> CountingError:
+    return CountingError(
+        f"the signals have counted partition {partition} of clicks up to offset {offset}, but {but}: the "
+        "topic clicks was made anew. Delete the topics signals and user-states too, or use another --prefix"
+    )
 
 
 def _remember(values: "array[int]", value: int, limit: int) -> None:

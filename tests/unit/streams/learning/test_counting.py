@@ -31,9 +31,9 @@ def click(user: str, item: str, n: int, event: str = "click", **fields: Any) -> 
     } | fields  # fmt: skip
 
 
-def logged(clicks: Iterable[dict[str, Any]]) -> list[tuple[bytes, int, int]]:
-    """(value, partition, offset) as the clicks would lie in the topic."""
-    ends = [0] * PARTITIONS
+def logged(clicks: Iterable[dict[str, Any]], ends: list[int] | None = None) -> list[tuple[bytes, int, int]]:
+    """(value, partition, offset) as the clicks would lie in the topic, behind what `ends` says is there."""
+    ends = [0] * PARTITIONS if ends is None else ends
     records = []
     for each in clicks:
         partition = partition_of(each["user_id"].encode(), PARTITIONS)
@@ -105,15 +105,17 @@ def test_misplaced_and_undecodable_records_are_passed_over_but_move_the_offset()
 
 
 def test_whose_last_event_lies_longest_back_is_forgotten_and_counts_as_a_newcomer() -> None:
+    ends = [0] * PARTITIONS
     target = counting(users=100)
-    feed(target, logged(click("loyal", f"i{n}", n) for n in range(10)))
+    feed(target, logged([click("loyal", f"i{n}", n) for n in range(10)], ends))
     for n in range(10, 1000, 3):
-        feed(target, logged([click(f"u{n}", "a", n), click(f"u{n}", "b", n + 1), click("loyal", "a", n + 2)]))
+        clicks = [click(f"u{n}", "a", n), click(f"u{n}", "b", n + 1), click("loyal", "a", n + 2)]
+        feed(target, logged(clicks, ends))
     assert len(target) == 100
     assert len(target.history("loyal")) == WINDOW
     assert target.history("u10") == []
     before = counts(target)
-    feed(target, logged([click("u10", "a", 10), click("loyal", "a", 999)]))  # both were sent before
+    feed(target, logged([click("u10", "a", 10), click("loyal", "a", 999)], ends))  # both were sent before
     assert counts(target) == before | {"a": before["a"] + 1}  # of one of them that is forgotten
     assert len(target) == 100
 
@@ -179,12 +181,26 @@ def test_records_wait_until_everything_restored_has_been_passed() -> None:
         second.check(ends | {2: 0})
 
 
-def test_a_time_far_ahead_ages_nothing_until_ten_users_agree() -> None:
+def test_clicks_made_anew_or_with_more_partitions_end_a_learner_that_runs() -> None:
+    """Else clicks would pass for counted ones, or for misplaced ones, until its next start."""
+    records = logged(click("u", f"i{n}", n) for n in range(5))
     target = counting()
-    feed(target, logged([click("u", "a", 1)]))
+    feed(target, records)
+    with pytest.raises(CountingError, match="made anew"):
+        feed(target, records[:1])
+    target = counting()
+    feed(target, records)
+    with pytest.raises(CountingError, match="more partitions than the 3"):
+        target.count(records[0][0], PARTITIONS, 0, WALL)
+
+
+def test_a_time_far_ahead_ages_nothing_until_ten_users_agree() -> None:
+    ends = [0] * PARTITIONS
+    target = counting()
+    feed(target, logged([click("u", "a", 1)], ends))
     far = START + 300 * DAY_MS
-    feed(target, logged([click("liar", "b", 2, timestamp=far)]))
+    feed(target, logged([click("liar", "b", 2, timestamp=far)], ends))
     assert target.signals.now_ms == START + 1000
-    feed(target, logged([click(f"w{n}", "b", 10 + n, timestamp=far + n) for n in range(9)]))
+    feed(target, logged([click(f"w{n}", "b", 10 + n, timestamp=far + n) for n in range(9)], ends))
     assert target.clock.now_ms(WALL) == far + 8
     assert target.signals.now_ms == far + 8
