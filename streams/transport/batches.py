@@ -11,7 +11,7 @@ Overrides private methods of Faust 0.15.3, whose version is pinned; tests/integr
 import asyncio
 import functools
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import ConsumerRecord
@@ -22,12 +22,14 @@ from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.types.tuples import TP, ConsumerMessage
 from mode.utils.futures import notify
 
+from streams.transport.behind import Behind, Place
 from streams.transport.fence import Fence
 
 SLICE = 1024  # records; slices of 512 capped the agent at 40 k/s
 FETCH_WAIT_MS = 20  # that the broker keeps a fetch which finds nothing, and that misses what comes meanwhile
 MORE_WAIT_S = 10.0  # a word from the agent that got lost costs this, and not the worker
 QUEUED_SLICES = 64  # waiting for the agent; Faust stops fetching from a partition above 80 % of it
+NOTHING_S = 0.05  # until the next look at partitions that may not be read yet
 
 
 class Batch:
@@ -84,12 +86,19 @@ class BatchSource:
     partitions are given away and before the app stops: it ends the work in hand (finishing what it
     can) and may leave the rest, which is then abandoned. Both get (topic, partition) tuples. Topics
     of equal partition counts are assigned alike, so that partition 3 of each meets on one worker.
+
+    `follows` names for some topics another one: after an assignment nothing is handed out of such a topic's
+    partition before all that stood in the other's was.
     """
 
-    def __init__(self, app: Any, topics: Iterable[str], *, assigned: Assigned, revoking: Revoking) -> None:
+    def __init__(
+        self, app: Any, topics: Iterable[str], *, assigned: Assigned, revoking: Revoking,
+        follows: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self.app = app
         self.topics = frozenset(topics)
         self.partitions: frozenset[Any] = frozenset()
+        self.behind = Behind(follows or {})
         self._fence = Fence(app.conf.broker_session_timeout)
         self._assigned = assigned
         self._revoking = revoking
@@ -173,6 +182,7 @@ class BatchSource:
 
     def _start_opening(self, assigned: frozenset[Any], generation: int) -> None:
         self.partitions = assigned
+        self.behind.begin(assigned)
         self._fence.renew()
 
         async def opening() -> None:
@@ -272,6 +282,16 @@ class BatchConsumer(AiokafkaConsumer):  # type: ignore[misc]
         finally:
             if not handed_out:
                 source.more()  # nobody got anything, so nobody else would say so
+
+    async def _getmany(self, active_partitions: set[Any] | None, timeout: float) -> Any:
+        waiting = self._source.behind.waiting(self._thread.place)
+        if active_partitions is not None and waiting:
+            active_partitions = active_partitions - waiting
+            if not active_partitions:  # to aiokafka no partition would mean all
+                await asyncio.sleep(NOTHING_S)
+                return {}
+            timeout = min(timeout, NOTHING_S)  # nothing may come of those that it waits for
+        return await super()._getmany(active_partitions, timeout)
 
     async def perform_seek(self) -> None:
         """Goes back to the committed offsets, and to the beginning of partitions without one.
@@ -380,6 +400,15 @@ class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         """Notes the heartbeats of the group's member."""
         await super().on_start()
         self.transport.batch_source._fence.watch(self._consumer)
+
+    def place(self, tp: Any) -> Place:
+        """How far a partition has been read; without a word to this thread, which may wait for a broker."""
+        subscription = self._consumer._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None or tp not in assignment.tps:
+            return Place(None, None)
+        state = assignment.state_value(tp)
+        return Place(state._position, state.highwater)
 
 
 __all__ = ["SLICE", "TP", "Batch", "BatchSource"]

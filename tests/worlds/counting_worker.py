@@ -3,6 +3,7 @@
 counting_worker.py BOOTSTRAP PREFIX SLOT DATA BOOM LATE
 BOOM: the click number that raises, or -1. LATE: seconds between a rebalance and the next slice.
 Each click leads to one record {"user", "count", "n"} on recommendations; the state is "applied count".
+Each request leads to one {"user", "asked"} there: how many clicks were counted by then.
 """
 
 import asyncio
@@ -81,6 +82,10 @@ def main(bootstrap: str, prefix: str, slot: str, data: str, boom: int = -1, late
             partition, record = pending.payload
             applied, count = states[partition].get(pending.user, (-1, 0))
             touched.setdefault(partition, {})
+            if record.topic == names.requests:
+                value = json.dumps({"user": pending.user, "asked": count}).encode()
+                lists.setdefault(partition, []).append(Outgoing(record.key, value))
+                continue
             if record.offset <= applied:
                 continue
             click = json.loads(record.value)
@@ -97,7 +102,10 @@ def main(bootstrap: str, prefix: str, slot: str, data: str, boom: int = -1, late
             durable = changelog.commit(partition, sent, changed, len(mine))
             source.then(durable, lambda mine=mine: [pending.done() for pending in mine])  # type: ignore[misc]
 
-    source = BatchSource(app, [names.clicks, names.requests], assigned=restore, revoking=settle)
+    source = BatchSource(
+        app, [names.clicks, names.requests], assigned=restore, revoking=settle,
+        follows={names.requests: names.clicks},
+    )  # fmt: skip
 
     @app.on_rebalance_complete.connect
     async def dawdle(*_: Any, **__: Any) -> None:

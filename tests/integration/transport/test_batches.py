@@ -204,3 +204,25 @@ def test_a_worker_paused_past_its_session_writes_nothing_more(
     time.sleep(3)
     check(settings, topics, clicks)
     assert len(read(settings, topics.user_states)) == before
+
+
+def test_requests_wait_for_the_clicks_that_stood_before_them_when_a_worker_came(
+    settings: Settings, topics: Names, start: Callable[..., CountingWorker]
+) -> None:
+    clicks = 30_000
+    produce(settings, topics.clicks, range(clicks))
+    with clients.producer(settings, transactional_id=topics.prefix) as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        for partition in producer.partitions_for(topics.clicks):  # the log ends in markers: nobody sees them
+            producer.send(topics.clicks, key=b"u0", value=b'{"n": -1}', partition=partition)
+        producer.abort_transaction()
+    produce(settings, topics.requests, range(USERS))
+    start("0")
+
+    def asked() -> list[int]:
+        answers = [json.loads(record.value) for record in read(settings, topics.recommendations)]
+        return [answer["asked"] for answer in answers if "asked" in answer]
+
+    wait_for(lambda: len(asked()) >= USERS)
+    assert min(asked()) >= clicks // USERS
