@@ -1,6 +1,6 @@
 """The jobs of a training: what each trains, on which clicks, and what it leaves behind.
 
-Owns the parts that can be done beside each other; `training` says when and with how much time. Each starts
+Owns the parts that can be done beside each other; `train` says when and with how much time. Each starts
 from its seed alone, so it does not matter which process does it. Lists are left in files: they are large.
 """
 

@@ -9,7 +9,7 @@ itself makes (`collect`, injected by `streams`), with models trained only on wha
     |----------- student C -------------------| lists of C |
     |----------------- final student -----------------------|
 
-These four are jobs of their own (`training_jobs`), as are the rankers that then learn from all lists; a
+These four are jobs of their own (`jobs`), as are the rankers that then learn from all lists; a
 `Crew` does them beside each other where there are cores. Does not know candidates, features beyond their
 names, or Kafka.
 """
