@@ -1,9 +1,9 @@
 """How training spends its time: which lists it can afford, and what each step may take of what is left.
 
-Owns the arithmetic alone; the steps and jobs are `train`'s and `jobs`'. Jobs run beside each other, so their time is
-seconds of a core; a step's is what passes until all its jobs are done. On a machine at least as fast as the
-nominal costs the plan follows from the number of clicks and the budget, so that the same arguments give the
-same models.
+Owns the arithmetic alone; the steps are `train`'s, the jobs `jobs`'. Jobs run beside each other, so their
+time is seconds of a core; a step's is what passes until all its jobs are done. On a machine at least as fast
+as the nominal costs the plan follows from the number of clicks and the budget, so that the same arguments
+give the same models.
 """
 
 import math
