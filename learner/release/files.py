@@ -5,11 +5,13 @@ Owns checksums, atomic writing, verification and the wording of refusals. What t
 """
 
 import contextlib
+import glob
 import gzip
 import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -45,6 +47,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
 }
 _MAPPED_FROM_BYTES = 1 << 20  # smaller arrays are copied, so that they do not hold the file's pages
+_PARTIAL, _BEFORE = ".partial", ".before"  # beside a folder: what is being written, what stepped aside
+_STALE_SECONDS = 86_400.0  # a partial folder this old belongs to a process that is gone
 _NEEDED = ("vectors", "bias", "content", "initial", "tail_mean", "cold_bias")
 _CALIBRATION = ("calibration", "calibration_begin")
 
@@ -58,13 +62,14 @@ def write_release(
     `attach` writes further files, for instance {"index.faiss": index.save}. Raises ReleaseError where the
     place is taken or the bundle contradicts itself.
     """
+    _settle(folder)
     if folder.exists() and not (folder / MANIFEST).is_file() and not _is_empty(folder):
         raise ReleaseError(f"{folder}: expected a new or empty folder, found other files; name another one")
     if bundle.ranker is None:
         raise ReleaseError(f"{folder}: expected a ranker, got none; a release needs one")
     _check(bundle, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
+    partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}{_PARTIAL}"
     partial.mkdir()
     try:
         _write(partial / STUDENT, bundle.student)
@@ -87,12 +92,35 @@ def write_release(
 
 def _put(partial: Path, folder: Path) -> None:
     """Renames; a release of before steps aside first, since no system exchanges folders everywhere."""
-    before = partial.with_suffix(".before")
+    before = partial.with_suffix(_BEFORE)
     if folder.exists():
         folder.rename(before)
-    partial.rename(folder)
+    try:
+        partial.rename(folder)
+    except BaseException:
+        if before.exists():
+            before.rename(folder)
+        raise
     _sync(folder.parent)
     shutil.rmtree(before, ignore_errors=True)
+
+
+def _settle(folder: Path) -> None:
+    """Ends what a writer began that was killed: a release that had stepped aside comes back."""
+    for before in _aside(folder):
+        if folder.exists():
+            shutil.rmtree(before, ignore_errors=True)
+        else:
+            before.rename(folder)
+    for partial in folder.parent.glob(f".{glob.escape(folder.name)}.*{_PARTIAL}"):
+        with contextlib.suppress(OSError):
+            if time.time() - partial.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+def _aside(folder: Path) -> list[Path]:
+    """Where a release of before stands while another one takes its place."""
+    return sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*{_BEFORE}"))
 
 
 def _is_empty(folder: Path) -> bool:
@@ -142,7 +170,10 @@ def read_manifest(folder: Path) -> Manifest:
     """Reads the manifest alone; the other files are not looked at."""
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise ReleaseError(f"{folder}: expected a release folder, found none; check the path or URL")
+        mend = "check the path or URL"
+        if aside := _aside(folder):
+            mend = f"a write was cut short: rename {aside[-1]} to {folder.name}, or write the release again"
+        raise ReleaseError(f"{folder}: expected a release folder, found none; {mend}")
     if not path.is_file():
         _refuse(path, "a manifest", "no such file")
     data = path.read_bytes()

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -400,3 +401,35 @@ def test_copies_elsewhere_are_as_good(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     assert bundle_sha256(tmp_path / "copy") == bundle_sha256(folder)
     assert live(Catalogue(), tmp_path / "copy").id
+
+
+def test_a_release_of_before_comes_back_where_the_new_one_cannot_take_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.rename
+
+    def fails(path: Path, target: Path) -> Path:
+        if path.suffix == ".partial":
+            raise OSError("no rights")
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fails)
+        with pytest.raises(OSError, match="no rights"):
+            write_release(folder, tiny.tiny_bundle("r-newer"))
+    assert read_release(folder).manifest.release == tiny.tiny_bundle().manifest.release
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_writer_that_was_killed_between_two_names_leaves_a_word_and_is_mended(folder: Path) -> None:
+    aside = folder.with_name(f".{folder.name}.0000.before")
+    folder.rename(aside)
+    with pytest.raises(ReleaseError, match=rf"a write was cut short.*{aside.name}"):
+        read_manifest(folder)
+    with pytest.raises(ReleaseError, match="expected a ranker"):
+        write_release(folder, replace(tiny.tiny_bundle("r-newer"), ranker=None))
+    assert read_release(folder).manifest.release == tiny.tiny_bundle().manifest.release
+    aside.mkdir()  # killed after the second name: the new one stands
+    write_release(folder, tiny.tiny_bundle("r-newer"))
+    assert read_release(folder).manifest.release == "r-newer"
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
