@@ -20,13 +20,22 @@ from learner.release.bundle import MANIFEST, Manifest, ReleaseError, release_id
 from learner.release.files import amend, bundle_sha256, read_manifest, read_release, verify_release
 from learner.release.live import LiveRelease
 from streams.releases.roles import PINNED, SHARE, Roles, changed, enter, promote, take_back
-from streams.releases.store import ReleaseStore, StoreError, StoreUnreachable, cache_of, fetch, manifest_at
+from streams.releases.store import (
+    ReleaseStore,
+    StoreError,
+    StoreUnreachable,
+    cache_of,
+    fetch,
+    manifest_at,
+    sweep,
+)
 from streams.releases.topic import announce, roles_now
 from streams.settings import Settings
 from streams.wire.contract import ReleaseRecord
 
 Entered = Literal["candidate", "canary", "live"]
 _BY_HAND = "by hand"
+_ENTERED = ".entered-"  # prefix of copies under a new id
 
 
 class ReleasesError(Exception):
@@ -137,6 +146,7 @@ def add(settings: Settings, folder: Path, role: Entered, reason: str = _BY_HAND)
         raise ReleasesError(f"{folder}: expected a release folder with {MANIFEST}, got none; check the path")
     if role == "canary" and roles.live is None:
         raise ReleasesError("no release is live: a canary has nothing to be compared with; add it --as live")
+    sweep(settings.data_dir, f"{_ENTERED}*")
     with _own_id(settings, folder, roles) as ready:
         url = ReleaseStore(settings.store_url).put(ready)
         record = ReleaseRecord(
@@ -153,14 +163,14 @@ def add(settings: Settings, folder: Path, role: Entered, reason: str = _BY_HAND)
 
 def promote_by_hand(settings: Settings, release: str, reason: str = _BY_HAND) -> None:
     """Makes a release live, whatever it is now. Its files must be whole."""
-    roles = roles_now(settings)
+    roles, store = roles_now(settings), ReleaseStore(settings.store_url)
     if roles.live is not None and roles.live.release == release:
         raise ReleasesError(f"{release} is live already")
+    store.spare(release)  # one without a role may be thrown away at any time
     record = roles.records.get(release)
     if record is None:
         listed = look_up(settings, release)  # lies in the store alone
-        sha256 = _stored_sha256(settings, release)
-        url = ReleaseStore(settings.store_url).where(listed.release)
+        sha256, url = _stored_sha256(settings, release), store.where(listed.release)
         roles.apply(ReleaseRecord(release=release, url=url, sha256=sha256, role="candidate", at=_now()))
         record = roles.of(release)
     verify_release(fetch(record.url, record.sha256, cache_of(settings)))
@@ -231,7 +241,7 @@ def _own_id(settings: Settings, folder: Path, roles: Roles) -> Iterator[Path]:
     if (known is None or known.sha256 == sha256) and stored in (None, sha256) and _whole(folder, stored):
         yield folder
         return
-    copy = settings.data_dir / f".entered-{secrets.token_hex(4)}"
+    copy = settings.data_dir / f"{_ENTERED}{secrets.token_hex(4)}"
     copy.mkdir(parents=True)
     try:
         for name in (*manifest.files, MANIFEST):

@@ -8,12 +8,13 @@ whole or not at all). What the files hold is `learner.release.bundle`'s; which r
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from streams.settings import Settings
 
 PARTIAL = ".partial"
 _STALE_SECONDS = 86_400.0  # a partial copy this old belongs to a process that is gone
+SPARED_SECONDS = 3600.0  # a release this young may be about to be announced
 _CACHED = 6  # releases kept of those that were fetched from elsewhere
 _SHORTEST_SHA = 16  # digits of a checksum that must agree at least
 
@@ -35,7 +37,7 @@ class StoreError(Exception):
 
 
 class StoreUnreachable(StoreError):  # noqa: N818 (it names what is the matter)
-    """The store does not answer. Trying again later may help; what runs goes on."""
+    """The store does not answer, or the disk here is full. Trying again later may help; what runs goes on."""
 
 
 class ReleaseStore:
@@ -54,7 +56,8 @@ class ReleaseStore:
     def put(self, folder: Path) -> str:
         """Publishes a bundle under the id in its manifest and returns its URL; safe to repeat.
 
-        Damaged files are published as they are: whoever loads them refuses them. Raises ReleaseError
+        Damaged files are published as they are: whoever loads them refuses them. Nobody throws it away before
+        there is time to announce it. Raises ReleaseError
         where the manifest cannot be read, StoreError where the id is taken by another bundle.
         """
         manifest = read_manifest(folder)
@@ -69,7 +72,18 @@ class ReleaseStore:
             names = [name for name in manifest.files if (folder / name).is_file()]
             with _reaching(url):
                 (self._put_local if self._local else self._put_objects)(folder, manifest.release, names)
+        else:
+            self.spare(manifest.release)
         return url
+
+    def spare(self, release: str) -> None:
+        """Makes a stored release, if it is there, as young as if it had just been put."""
+        path = f"{self._root}/{release}/{MANIFEST}"
+        with _reaching(self.where(release)), contextlib.suppress(FileNotFoundError):
+            if self._local:
+                os.utime(path)
+            else:
+                self._fs.pipe_file(path, self._fs.cat_file(path))
 
     def releases(self) -> list[str]:
         """Ids of all complete releases, oldest first (an id begins with its time)."""
@@ -92,14 +106,17 @@ class ReleaseStore:
             self._fs.rm(path, recursive=True)
 
     def prune(self, keep: Iterable[str], last: int) -> list[str]:
-        """Removes all releases but the `last` newest ones and those in `keep`; returns what it removed."""
+        """Removes all releases but the `last` newest ones and those in `keep`; returns what it removed.
+
+        One that has just been put is left alone: whoever put it is about to announce it.
+        """
         ids = self.releases()
         spared = {*keep, *ids[-last:]}
-        gone = [release for release in ids if release not in spared]
+        gone = [release for release in ids if release not in spared and not self._is_young(release)]
         for release in gone:
             self.remove(release)
         if self._local:
-            _sweep(Path(self._root), _STALE_SECONDS)
+            sweep(Path(self._root))
         return gone
 
     def sha256(self, release: str) -> str | None:
@@ -109,6 +126,14 @@ class ReleaseStore:
             if not self._fs.exists(path):
                 return None
             return hashlib.sha256(self._fs.cat_file(path)).hexdigest()
+
+    def _is_young(self, release: str) -> bool:
+        try:
+            with _reaching(self.where(release)):
+                when = self._fs.modified(f"{self._root}/{release}/{MANIFEST}")
+        except StoreError:  # gone meanwhile, or a file system that does not know
+            return False
+        return bool(time.time() - when.timestamp() < SPARED_SECONDS)
 
     def _put_local(self, folder: Path, release: str, names: list[str]) -> None:
         root = Path(self._root)
@@ -149,9 +174,7 @@ def fetch(url: str, sha256: str, cache: Path) -> Path:
             os.utime(place)
             return place
         shutil.rmtree(place, ignore_errors=True)
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = cache / f".{place.name}.{secrets.token_hex(4)}{PARTIAL}"
-    partial.mkdir()
+    partial = _partial(cache, place.name)
     try:
         _fetch_file(fs, path, MANIFEST, partial, url)
         manifest = read_manifest(_checked(partial, sha256))
@@ -166,7 +189,7 @@ def fetch(url: str, sha256: str, cache: Path) -> Path:
         raise StoreError(str(error).replace(str(partial), url)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    _sweep(cache, _STALE_SECONDS)
+    sweep(cache)
     _keep_newest(cache, _CACHED)
     return place
 
@@ -177,9 +200,7 @@ def manifest_at(url: str, sha256: str, cache: Path) -> Manifest:
         fs, path = fsspec.core.url_to_fs(url)
     if isinstance(fs, LocalFileSystem):
         return read_manifest(_checked(Path(path), sha256))
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = cache / f".{Path(path).name}.{secrets.token_hex(4)}{PARTIAL}"
-    partial.mkdir()
+    partial = _partial(cache, Path(path).name)
     try:
         _fetch_file(fs, path, MANIFEST, partial, url)
         return read_manifest(_checked(partial, sha256))
@@ -201,6 +222,14 @@ def _checked(folder: Path, sha256: str) -> Path:
     return folder
 
 
+def _partial(cache: Path, name: str) -> Path:
+    """A new folder for what is being fetched."""
+    partial = cache / f".{name}.{secrets.token_hex(4)}{PARTIAL}"
+    with _reaching(str(cache)):
+        partial.mkdir(parents=True)
+    return partial
+
+
 def _fetch_file(fs: Any, path: str, name: str, folder: Path, url: str) -> None:
     with _reaching(f"{url}/{name}"):
         fs.get_file(f"{path}/{name}", str(folder / name))
@@ -218,6 +247,10 @@ def _reaching(url: str) -> Iterator[None]:
     except (ImportError, ValueError) as error:  # an unknown scheme, a driver that is not installed
         raise StoreError(f"{url}: {error}; install the driver for it, such as nextclick[s3]") from error
     except Exception as error:  # each driver has exceptions of its own
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreUnreachable(
+                f"{url}: the disk here is full ({_short(error)}); free some space, then it goes on"
+            ) from error
         raise StoreUnreachable(
             f"{url}: the release store does not answer ({_short(error)}); check address, rights and network"
         ) from error
@@ -253,11 +286,11 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _sweep(folder: Path, older_than_s: float, now: Callable[[], float] = time.time) -> None:
-    """Removes partial copies that nobody works on any more."""
-    for path in folder.glob(f".*{PARTIAL}"):
+def sweep(folder: Path, pattern: str = f".*{PARTIAL}") -> None:
+    """Removes copies that nobody works on any more: those of a process that was killed."""
+    for path in folder.glob(pattern):
         with contextlib.suppress(OSError):
-            if now() - path.stat().st_mtime > older_than_s:
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -1,5 +1,6 @@
 """Releases by hand, without brokers: what is decided while a bundle is being stored counts."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,14 @@ def test_a_canary_needs_a_live_release_also_in_the_end(
     assert entered(settings, tmp_path, monkeypatch, "canary", live, live) == [("r-new", "canary")]
     with pytest.raises(ReleasesError, match="meanwhile"):
         entered(settings, tmp_path / "again", monkeypatch, "canary", live, gone)
+
+
+def test_copies_of_an_entering_that_was_killed_are_swept(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = settings.data_dir / ".entered-aa", settings.data_dir / ".entered-bb"
+    for path in (old, new):
+        path.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    entered(settings, tmp_path, monkeypatch, "candidate", Roles(), Roles())
+    assert [path for path in (old, new) if path.exists()] == [new]

@@ -1,8 +1,10 @@
 """The release store: whole or not at all, on a disk and on objects; errors that name the file."""
 
+import errno
 import os
 import shutil
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fsspec
@@ -20,6 +22,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ReleaseStore:
     return ReleaseStore(
         str(tmp_path / "store") if request.param == "disk" else f"memory://{uuid.uuid4().hex}/store"
     )
+
+
+@pytest.fixture
+def _no_newcomers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SPARED_SECONDS", 0.0)
 
 
 def bundle(tmp_path: Path, release: str = "r-1") -> Path:
@@ -159,6 +166,59 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
         ReleaseStore(str(tmp_path / "store")).put(bundle(tmp_path))
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_release_that_is_about_to_be_announced_is_kept(
+    store: ReleaseStore, tmp_path: Path, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put, or put once more, or spared: nobody has heard of it yet."""
+    made = [bundle(tmp_path, f"r-{n}") for n in range(4)]
+    with monkeypatch.context() as patch:
+        if again:
+            patch.setattr(module, "SPARED_SECONDS", 0.0)
+        for each in made:
+            store.put(each)
+        if again:
+            old = datetime(2020, 1, 1, tzinfo=UTC)
+            for n in range(4):
+                age(store, f"r-{n}", old)
+    if again:
+        store.put(made[0])
+        store.spare("r-1")
+        store.spare("r-unknown")
+    assert store.prune((), 1) == (["r-2"] if again else [])
+    assert store.releases() == (["r-0", "r-1", "r-3"] if again else ["r-0", "r-1", "r-2", "r-3"])
+
+
+def age(store: ReleaseStore, release: str, when: datetime) -> None:
+    """Makes a stored release one of `when`."""
+    path = path_in(store, release, "manifest.json")
+    if store._local:
+        os.utime(path, (when.timestamp(), when.timestamp()))
+    else:
+        store._fs.store[path].modified = when
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    made = bundle(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_copy", full)
+        with pytest.raises(StoreUnreachable, match=r"store/r-1: the disk here is full.*free some space"):
+            ReleaseStore(str(tmp_path / "store")).put(made)
+    far = ReleaseStore(f"memory://{uuid.uuid4().hex}")
+    url = far.put(made)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(far._fs), "get_file", full)
+        with pytest.raises(StoreUnreachable, match=r"the disk here is full.*free some space"):
+            fetch(url, bundle_sha256(made), tmp_path / "cache")
+        patch.setattr(Path, "mkdir", full)
+        with pytest.raises(StoreUnreachable, match=r"the disk here is full.*free some space"):
+            fetch(url, bundle_sha256(made), tmp_path / "cache")
+
+
+@pytest.mark.usefixtures("_no_newcomers")
 def test_the_last_ones_and_those_with_roles_are_kept(store: ReleaseStore, tmp_path: Path) -> None:
     for n in range(6):
         store.put(bundle(tmp_path, f"r-{n}"))

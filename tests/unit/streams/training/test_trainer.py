@@ -101,6 +101,12 @@ def _few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def _no_newcomers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that throws away what has just come: the clock of these tests is another one."""
+    monkeypatch.setattr("streams.releases.store.SPARED_SECONDS", 0.0)
+
+
+@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return load_settings(
         data_dir=tmp_path / "data",
@@ -333,6 +339,7 @@ def _raises(error: Exception) -> Callable[..., Any]:
     return fails
 
 
+@pytest.mark.usefixtures("_no_newcomers")
 def test_old_releases_go_also_while_nothing_is_trained(settings: Settings, tmp_path: Path) -> None:
     bench = Bench(settings.model_copy(update={"learn": "none"}), tmp_path, live=dict(POPULAR))
     store = ReleaseStore(settings.store_url)
@@ -701,6 +708,7 @@ def test_items_announced_after_the_training_may_be_missing(settings: Settings, t
     assert said == {False: ["refused r-next"], True: ["passed r-next"]}
 
 
+@pytest.mark.usefixtures("_no_newcomers")
 def test_old_releases_are_thrown_away(settings: Settings, tmp_path: Path) -> None:
     bench = Bench(settings.model_copy(update={"canary_share": 0.0}), tmp_path, live={"popularity_4": 1.0})
     for n in range(1, 4):
