@@ -82,7 +82,7 @@ class BatchSource:
                 await rounds.put(batch)                 # ... and batch.finish() when all is acknowledged
 
     `assigned(partitions, generation)` runs in its own task after each rebalance, while heartbeats go
-    on, and no batch is handed out before it has returned. `revoking(partitions)` runs before
+    on, and no batch is handed out before it has returned. `revoking(partitions)` follows each of them, before
     partitions are given away and before the app stops: it ends the work in hand (finishing what it
     can) and may leave the rest, which is then abandoned. Both get (topic, partition) tuples. Topics
     of equal partition counts are assigned alike, so that partition 3 of each meets on one worker.
@@ -205,12 +205,12 @@ class BatchSource:
         async with self._closing:
             self._open.clear()
             self._wanted.set()
-            if self._opening is not None and not self._opening.done():
-                self._opening.cancel()
-                await asyncio.wait([self._opening])
-            self._opening = None
+            opening, self._opening = self._opening, None
+            if opening is not None and not opening.done():
+                opening.cancel()
+                await asyncio.wait([opening])
             try:
-                if self.partitions:
+                if opening is not None:  # also one of no partitions
                     await self._revoking(self.partitions)
             except Exception as error:
                 await self.app.crash(error)

@@ -60,7 +60,7 @@ class Changelog:
         self._consumer = consumer
         self._queue: deque[_Commit] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None  # after it nothing is kept any more
 
     async def restore(self, partitions: Iterable[int], generation: int) -> AsyncIterator[Restored]:
         """The states of each partition, read up to the end that the log has now.
@@ -134,8 +134,8 @@ class Changelog:
         a failure every future fails: nothing later may overtake what was lost.
         """
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._failure is not None:
-            durable.set_exception(self._failure)
+        if self.failure is not None:
+            durable.set_exception(self.failure)
             return durable
         self._queue.append(_Commit(partition, recommendations, states, records, durable))
         if self._task is None or self._task.done():
@@ -149,7 +149,7 @@ class Changelog:
 
     async def room(self, limit: int) -> None:
         """Waits until at most `limit` records are pending, or nothing will be kept any more."""
-        while self.pending > limit and self._failure is None:
+        while self.pending > limit and self.failure is None:
             await asyncio.wait([self._queue[0].durable])
 
     async def drain(self) -> None:
@@ -175,7 +175,7 @@ class Changelog:
                     if not commit.durable.done():
                         commit.durable.set_result(None)
         except BaseException as error:
-            self._failure = error
+            self.failure = error
             for commit in self._queue:
                 if not commit.durable.done():
                     commit.durable.set_exception(error)

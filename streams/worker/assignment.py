@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from streams.transport.batches import BatchSource
 from streams.transport.changelog import Changelog
@@ -19,6 +19,8 @@ from streams.transport.feeds import new_reader
 from streams.transport.topics import Names
 from streams.wire.intake import Arrival
 from streams.worker.rounds import Pending
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -39,6 +41,8 @@ class Assignment:
 
     `partitions`: those of `clicks`, and so of `requests` and `user-states`. Leaving ends the work in hand:
     what was computed is sent and acknowledged, what waits is left to the next owner.
+
+    sound: nothing that was computed has been lost; where it was, states may know of clicks without lists
     """
 
     def __init__(
@@ -51,7 +55,8 @@ class Assignment:
         self.changelog = Changelog(names.user_states, self.delivery, lambda: new_reader(connection))
         self.letters = DeadLetters(names.dead_letters, self.delivery, lambda: new_reader(connection))
         self._loops: list[asyncio.Task[None]] = []
-        self._spawned: set[asyncio.Task[None]] = set()
+        self._spawned: set[asyncio.Task[Any]] = set()
+        self._failed = False
 
     async def __aenter__(self) -> "Assignment":
         try:
@@ -72,6 +77,11 @@ class Assignment:
         await asyncio.sleep(0)  # the last futures' callbacks mark their batches
         await self._producer.stop()
 
+    @property
+    def sound(self) -> bool:
+        """Whether all that was computed so far has been kept, or is on its way."""
+        return not self._failed and self.changelog.failure is None
+
     def loop(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs until the partitions go; what it raises stops the worker."""
 
@@ -79,15 +89,17 @@ class Assignment:
             try:
                 await work
             except Exception as error:
+                self._failed = True
                 await self._source.app.crash(error)
 
         self._loops.append(asyncio.create_task(guarded()))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs to its end, also when the partitions go meanwhile."""
+    def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Runs to its end, also when the partitions go meanwhile: nothing is taken from under it."""
         task = asyncio.create_task(work)
         self._spawned.add(task)
         task.add_done_callback(self._spawned.discard)
+        return task
 
     async def deliver(self, parcels: Iterable[Parcel]) -> None:
         """Sends what a round has made: lists first, then the states that know of them, then marks offsets.

@@ -155,8 +155,9 @@ class Worker:
 
     async def _take_in(self, batch: Batch) -> None:
         """A slice on its way to the rounds: its records are admitted, and wait for their users' turns."""
-        if self.assignment is not None:  # else its partition goes: it is read again by the next owner
-            await self.rounds.put(batch, await self.admission.admit(batch, self.assignment))
+        if (assignment := self.assignment) is not None:  # else its partition goes: the next owner reads it
+            admitted = await assignment.spawn(self.admission.admit(batch, assignment))
+            await self.rounds.put(batch, admitted)
         if not self.rounds.pending:
             self.source.more()
 
@@ -186,7 +187,6 @@ class Worker:
 
     async def _assigned(self, partitions: frozenset[Any], generation: int) -> None:
         """Takes over the users of new partitions; Faust hands out no batch before this returns."""
-        await self._leaving.aclose()  # nobody revokes an assignment without partitions
         serving = await self.knowledge.known()
         mine = frozenset(tp.partition for tp in partitions if tp.topic == self.names.clicks)
         assignment = await self._leaving.enter_async_context(
@@ -208,9 +208,11 @@ class Worker:
 
     async def _revoking(self, partitions: frozenset[Any]) -> None:  # noqa: ARG002
         """Ends the work in hand: what was computed is sent and acknowledged, what waits is left."""
-        self.assignment = None
+        assignment, self.assignment = self.assignment, None
         self.rounds.clear()
         await self._leaving.aclose()
+        if assignment is not None and not assignment.sound:
+            self.users.distrust()
 
     # -- what it tells ------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ class Rounds(Generic[Payload]):
         """Calls `handle`, which takes a round, whenever something is pending, until cancelled.
 
         What was pending may be gone by then. Ends only between rounds: a state that was folded must reach the
-        changelog.
+        changelog. Raises what `handle` raises, also of the round in hand when it is cancelled.
         """
         while True:
             await self._work.wait()
@@ -94,6 +94,8 @@ class Rounds(Generic[Payload]):
                 await asyncio.shield(handling)
             except asyncio.CancelledError:
                 await asyncio.wait([handling])
+                if not handling.cancelled() and (error := handling.exception()) is not None:
+                    raise error from None
                 raise
 
     def take(self, limit: float = ROUND) -> list[Pending[Payload]]:

@@ -86,6 +86,10 @@ class Users:
         self.owned, self._generation = partitions, generation
         return users
 
+    def distrust(self) -> None:
+        """States may know of clicks whose lists are lost: all are read again with the next partitions."""
+        self._generation = _NO_GENERATION
+
     def bring_back(self, users: Iterable[str], catalogue: Catalogue) -> None:
         """Those of the users whose states are on disk have come back."""
         if not len(self._spill):

@@ -9,6 +9,8 @@ import pytest
 from faust.types import TP
 
 from streams.transport.batches import BatchConsumer, BatchSource
+from streams.transport.behind import Behind
+from streams.transport.fence import Fence
 
 CLICKS = TP("clicks", 0)
 
@@ -121,7 +123,8 @@ def test_an_app_that_stops_in_the_middle_of_a_rebalance_waits_for_the_work_in_ha
             await sent.wait()
             steps.append("sent")
 
-        made._open, made._closing, made._opening = asyncio.Event(), asyncio.Lock(), None
+        made._open, made._closing = asyncio.Event(), asyncio.Lock()
+        made._opening = asyncio.create_task(asyncio.sleep(0))
         made._revoking, made.partitions = revoking, frozenset({CLICKS})
         batch: Any = SimpleNamespace(
             finished=False, abandoned=False, _event=SimpleNamespace(ack=lambda: None)
@@ -136,5 +139,29 @@ def test_an_app_that_stops_in_the_middle_of_a_rebalance_waits_for_the_work_in_ha
         await asyncio.gather(rebalancing, stopping)
         assert steps == ["1 go", "sent"]
         assert batch.abandoned
+
+    asyncio.run(test())
+
+
+def test_an_assignment_without_partitions_ends_too_and_each_ends_once() -> None:
+    async def test() -> None:
+        made, ended = source(), []
+
+        async def assigned(partitions: frozenset[TP], generation: int) -> None: ...
+
+        async def revoking(partitions: frozenset[TP]) -> None:
+            ended.append(partitions)
+
+        made._open, made._closing, made._opening = asyncio.Event(), asyncio.Lock(), None
+        made._in_flight, made.partitions = {}, frozenset()  # type: ignore[assignment]
+        made._assigned, made._revoking = assigned, revoking
+        made.behind, made._fence = Behind({}), Fence(10)
+        await made._close()
+        assert ended == []  # nothing was assigned yet
+        made._start_opening(frozenset(), 1)
+        await asyncio.sleep(0.01)
+        await made._close()
+        await made._close()
+        assert ended == [frozenset()]
 
     asyncio.run(test())

@@ -63,6 +63,7 @@ class World:
         class Changelog:
             def __init__(self, *_: Any) -> None:
                 self.durable: list[asyncio.Future[None]] = []
+                self.failure: BaseException | None = None
 
             def commit(self, partition: int, sent: list[str], states: Any, records: int) -> Any:
                 assert sent == ["acknowledgement"]
@@ -138,11 +139,78 @@ def test_what_fails_in_a_loop_crashes_the_worker(monkeypatch: pytest.MonkeyPatch
 
     async def test() -> None:
         async with world.assignment() as assignment:
+            assert assignment.sound
             assignment.loop(fail())
             await asyncio.sleep(0.01)
+        assert not assignment.sound
 
     run(test())
     assert [type(error) for error in world.source.crashed] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize("part", ["a round in hand", "the changelog"])
+def test_what_is_lost_while_the_partitions_go_is_known_afterwards(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(monkeypatch)
+
+    async def rounds() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+    async def test() -> None:
+        async with world.assignment() as assignment:
+            if part == "the changelog":
+                assignment.changelog.failure = ConnectionError()
+            else:
+                assignment.loop(rounds())
+            await asyncio.sleep(0)
+        assert not assignment.sound
+
+    run(test())
+    crashed = [] if part == "the changelog" else [ConnectionError]  # `then` sees to the former
+    assert [type(error) for error in world.source.crashed] == crashed
+
+
+def test_what_is_being_admitted_keeps_its_producer_until_it_is_acknowledged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch)
+    acknowledged, letters = asyncio.Event(), 3
+
+    async def admit() -> str:
+        for _ in range(letters):
+            await acknowledged.wait()
+            assert "producer stopped" not in world.steps
+            world.steps.append("a letter kept")
+        return "the good ones"
+
+    async def test() -> None:
+        leaving = asyncio.Event()
+        admitted: list[str] = []
+
+        async def leave() -> None:
+            async with world.assignment() as assignment:
+                taking.append(asyncio.create_task(take_in(assignment)))
+                await asyncio.sleep(0)
+                leaving.set()
+
+        async def take_in(assignment: Assignment) -> None:
+            admitted.append(await assignment.spawn(admit()))
+
+        taking: list[asyncio.Task[None]] = []
+        going = asyncio.create_task(leave())
+        await leaving.wait()
+        await asyncio.sleep(0.01)
+        assert not going.done()
+        acknowledged.set()
+        await asyncio.gather(going, *taking)
+        assert admitted == ["the good ones"]
+
+    run(test())
+    assert world.steps == ["producer started", *letters * ["a letter kept"], "drained", "producer stopped"]
 
 
 def test_one_that_cannot_begin_leaves_no_producer_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,6 +167,28 @@ def test_a_round_that_has_begun_is_ended_before_the_rounds_end() -> None:
     run(test)
 
 
+def test_a_round_that_fails_while_the_rounds_end_is_not_lost_in_silence() -> None:
+    async def test() -> None:
+        rounds: Rounds[int] = Rounds()
+        may_end = asyncio.Event()
+
+        async def handle() -> None:
+            rounds.take()
+            await may_end.wait()
+            raise ZeroDivisionError
+
+        await rounds.put(Slice(), [("a", 1)])
+        running = asyncio.create_task(rounds.run(handle))
+        await settle()
+        running.cancel()
+        await settle()
+        may_end.set()
+        with pytest.raises(ZeroDivisionError):
+            await running
+
+    run(test)
+
+
 def test_a_round_that_fails_ends_the_rounds() -> None:
     async def test() -> None:
         rounds: Rounds[int] = Rounds()

@@ -98,6 +98,14 @@ def test_who_has_missed_a_generation_reads_all_again(tmp_path: Path) -> None:
     assert place.take_over(EVERY, 7) == USERS
 
 
+def test_states_that_may_know_of_lost_lists_are_read_again(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.take_over(EVERY, 1)
+    place.users.distrust()
+    assert place.take_over(EVERY, 2) == USERS
+    assert place.take_over(EVERY, 3) == 0
+
+
 def test_states_read_are_the_states_written(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.take_over(EVERY, 1)
