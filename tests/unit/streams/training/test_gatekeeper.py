@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,10 +14,11 @@ from learner.data.events import Kind
 from learner.judging.gate import Decision, Limits
 from learner.release.bundle import Bundle
 from learner.release.files import write_release
+from learner.release.live import LiveRelease
 from streams.training import gatekeeper
 from streams.training.contender import Contender
 from streams.training.gatekeeper import Case, look_over, try_out
-from tests.worlds.served import POPULAR, linear_ranker, poisoned, served_bundle, slowed
+from tests.worlds.served import POPULAR, poisoned, served_bundle
 
 ITEMS, USERS, GROUPS = 60, 40, 6
 CLICKS, START = 1200, 900
@@ -140,13 +142,20 @@ def test_twice_as_slow_is_refused(tmp_path: Path) -> None:
     assert "20 interleaved batches" in decision.reason
 
 
-def test_a_ranker_that_takes_longer_is_measured(tmp_path: Path) -> None:
-    candidate = bundle("r-new")
-    candidate.ranker = slowed(linear_ranker(POPULAR), 10)
-    decision = gate(tmp_path, candidate)
+def test_the_rankers_time_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that nothing else moves."""
+    now, rank = [0.0], LiveRelease.rank
+
+    def timed(self: LiveRelease, *columns: Any) -> Any:
+        now[0] += 2e-3 if self.id == "r-new" else 1e-3
+        return rank(self, *columns)
+
+    monkeypatch.setattr(LiveRelease, "rank", timed)
+    decision = gate(tmp_path, bundle("r-new"), clock=lambda: now[0])
     ours, theirs = decision.evidence["p50_ms"]
-    assert ours > 1.5 * theirs
+    assert ours == 2 * theirs > 0
     assert decision.evidence["ratio"] == 1
+    assert "slower" in decision.reason
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
