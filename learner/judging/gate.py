@@ -3,12 +3,14 @@
 Owns the statistics and the limits. Both releases have answered the same clicks at the same moments
 (`streams.training.gatekeeper` runs them through the hot path), each click before anything learned from it,
 and none that either was trained on. Users, not clicks, are the sample: the bound is a quantile over
-resampled users (the percentile bootstrap of Efron 1979, over clusters). Knows no bundle and no broker.
+resampled users (the percentile bootstrap of Efron 1979, over clusters, expanded for few of them). Knows no
+bundle and no broker.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -114,7 +116,7 @@ def lower_bound(trial: Trial, limits: Limits, seed: int) -> dict[str, Any]:
     numbers, of = np.unique(trial.user, return_inverse=True)
     values = np.stack([ndcg(trial.candidate), ndcg(trial.live)], axis=1)
     totals = resampled(per_group(of, values, len(numbers)), np.random.default_rng(seed))
-    alpha = 1 - limits.confidence
+    alpha = expanded(1 - limits.confidence, len(numbers))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = totals[:, 0] / totals[:, 1]
     both = interval(ratio)
@@ -124,6 +126,21 @@ def lower_bound(trial: Trial, limits: Limits, seed: int) -> dict[str, Any]:
         "ratio_low": float(np.quantile(finite, alpha)) if len(finite) else math.nan,
         "ci95": None if both is None else [round(end, 4) for end in both],
     }
+
+
+def expanded(alpha: float, users: int) -> float:
+    """The tail that a percentile bootstrap over so few users must cut off to err as seldom as `alpha`.
+
+    Resampled totals spread less than totals do, by n - 1 in n, and have no t tail (Hesterberg 2015, The
+    American Statistician 69(4), "expanded percentile"; t by Cornish and Fisher's series). Of candidates that
+    are just not good enough 7.1 to 7.8 % passed with 20 users, 6.1 to 6.7 % do (1,500 simulated trials,
+    nominal 5 %); asking for 40 users instead would give 6.2 to 6.9 %, and let small shops wait.
+    """
+    if users < 2:
+        return alpha
+    z, freedom = NormalDist().inv_cdf(1 - alpha), users - 1
+    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    return NormalDist().cdf(-math.sqrt(users / freedom) * t)
 
 
 def _quality(limits: Limits, surplus_low: float, evidence: dict[str, Any]) -> list[str]:

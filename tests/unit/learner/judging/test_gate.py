@@ -1,9 +1,12 @@
 """The gate's verdicts: better passes, worse is refused with the reason, too little evidence waits."""
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
-from learner.judging.gate import MIN_ANSWERS, MIN_USERS, Limits, Trial, judge
+from learner.judging.gate import MIN_ANSWERS, MIN_USERS, Limits, Trial, expanded, judge
 
 
 def trial(
@@ -116,6 +119,15 @@ def test_all_reasons_are_told() -> None:
     reason = judge(trial(0.2, 0.1, missing=0.1, candidate_ms=np.full(500, 9.0))).reason
     for part in ("lacks", "slower", "as good as"):
         assert part in reason
+
+
+def test_few_users_have_a_wider_tail() -> None:
+    """By a table of t: with 19 degrees of freedom 1.729 instead of 1.645, with 39 1.685."""
+    for users, quantile in ((20, 1.729), (40, 1.685)):
+        t = NormalDist().inv_cdf(1 - expanded(0.05, users)) / math.sqrt(users / (users - 1))
+        assert t == pytest.approx(quantile, abs=0.001)
+    assert expanded(0.05, 100_000) == pytest.approx(0.05, abs=1e-5)
+    assert expanded(0.05, 1) == 0.05
 
 
 def test_too_little_evidence_waits() -> None:
