@@ -1,5 +1,6 @@
 """Content: texts of items, the language model against the published one, glances, the cache."""
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 
 from learner.data.catalogue import Item
 from learner.data.dataset import load_items
-from learner.text import content, minilm
+from learner.text import cache, content, minilm
 from learner.text.cache import TextCache
 from learner.text.content import HASHED, MINILM, ContentEncoder, text_of
 from learner.text.wordpiece import WordPieces, words
@@ -212,6 +213,44 @@ def test_the_cache_is_asked_once(tmp_path: Path) -> None:
     TextCache(tmp_path / "texts").rows(keys[:1], 2, make)
     assert len(asked) == 3
     assert TextCache().rows([], 2, make).shape == (0, 2)
+
+
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_the_cache_is_bounded(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MOST_IN_FILE", 100)
+    monkeypatch.setattr(cache, "MOST_IN_MEMORY", 100)
+    texts = TextCache(tmp_path / "texts" if where == "file" else None)
+    made = 0
+
+    def make(places: list[int]) -> np.ndarray:
+        nonlocal made
+        made += len(places)
+        return np.ones((len(places), 2), np.float32)
+
+    for begin in range(0, 1000, 20):
+        texts.rows([n.to_bytes(16) for n in range(begin, begin + 20)], 2, make)
+    assert made == 1000
+    texts.rows([n.to_bytes(16) for n in range(900, 1000)], 2, make)
+    assert made == 1000
+    texts.rows([n.to_bytes(16) for n in range(100)], 2, make)  # those that came first have gone
+    assert made == 1100
+    if where == "file":
+        assert [path.name for path in (tmp_path / "texts").iterdir()] == [cache.FILE]
+
+
+def test_a_cache_that_cannot_be_used_costs_time_alone(tmp_path: Path) -> None:
+    (tmp_path / "texts").write_text("a file in the way")
+    texts = TextCache(tmp_path / "texts")
+    for _ in range(2):
+        rows = texts.rows([b"k" * 16], 2, lambda places: np.ones((len(places), 2), np.float32))
+        assert rows.tolist() == [[1, 1]]
+
+
+def test_a_cache_takes_no_rows_along_to_another_process(tmp_path: Path) -> None:
+    texts = TextCache()
+    texts.rows([b"k" * 16], 2, lambda places: np.ones((len(places), 2), np.float32))
+    assert len(pickle.dumps(texts)) < 200
+    assert pickle.loads(pickle.dumps(TextCache(tmp_path))).folder == tmp_path
 
 
 @needs_minilm
