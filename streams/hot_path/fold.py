@@ -57,7 +57,6 @@ def fold(outcomes: Sequence[Outcome], states: UserStates, world: World) -> None:
 
 def prepare(arrivals: Sequence[Arrival], states: UserStates, live: Live) -> None:
     """What comes before `recommend`, where no `Serving` sees to it: the arrivals' users are `live`'s."""
-    live.follow()  # items may have joined under another release
     users = (arrival.user_id for arrival in arrivals)
     reencode(list(states.foreign(users, live.release.id)), states, live)
 
@@ -65,10 +64,12 @@ def prepare(arrivals: Sequence[Arrival], states: UserStates, live: Live) -> None
 def reencode(slots: Sequence[int], states: UserStates, live: Live) -> None:
     """Computes hidden states anew from the histories, for users whose state is another student's.
 
-    At most 128 student steps, whatever the number of users.
+    Items may have joined under another release meanwhile: this one follows first. At most 128 student steps,
+    whatever the number of users.
     """
     if not slots:
         return
+    live.follow()
     release = live.release
     states.fit(release.id, release.hidden_size, release.vector_size)
     rows = np.array(slots, np.int64)

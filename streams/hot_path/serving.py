@@ -5,7 +5,6 @@ another one as if nothing had been. Pure: `release_follower` has releases loaded
 failures, the worker brings arrivals. A failing release with none to go back to fails the caller.
 """
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from streams.hot_path.fold import reencode
 from streams.hot_path.live import Live
 from streams.hot_path.pace import Pace
 from streams.hot_path.recommend import recommend
+from streams.hot_path.stragglers import Stragglers
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Outcome, World
 from streams.releases.canary import assign
@@ -26,6 +26,7 @@ from streams.wire.intake import Arrival
 PROBATION_SECONDS, PROBATION_CLICKS = 60.0, 1000
 
 TAKEN_ALONG = 8  # users whose states are re-encoded with those of a round
+_IDLE_STRETCHES = 16  # looked through at once for such users while nobody waits
 
 Failed = Callable[[str, str], None]  # told of a release's id and what is wrong with it
 
@@ -63,6 +64,7 @@ class Serving:
         self.reencoded = 0  # in idle time
         self._failed = failed
         self._blamed: list[tuple[str, str]] = []
+        self._stragglers = Stragglers()
         self._clock = clock
         self._paces = {world.live.release.id: Pace()}
         self._since, self._clicks = clock(), 0
@@ -142,11 +144,12 @@ class Serving:
             if not places:
                 continue
             part = work.of(places)
+            taken = self._taken_over(part, world)
             before = work.states.checkpoint(
-                arrival.user_id for arrival in part.arrivals if isinstance(arrival.message, Click)
+                (arrival.user_id for arrival in part.arrivals if isinstance(arrival.message, Click)), taken
             )
             try:
-                made = self._run(part, world)
+                made = self._run(part, world, taken)
             except Exception as error:  # whatever it is: there is a release that works
                 work.states.undo(before)
                 self._give_up(world, f"{type(error).__name__}: {error}")
@@ -156,7 +159,9 @@ class Serving:
             self._prove(world, len(places))
         rest = [place for place in everyone if place not in outcomes]
         if rest:
-            outcomes.update(zip(rest, self._run(work.of(rest), self.world), strict=True))
+            part = work.of(rest)
+            made = self._run(part, self.world, self._taken_over(part, self.world))
+            outcomes.update(zip(rest, made, strict=True))
         # Only now: where the next release fails at the same round, it is no release's fault.
         for release, reason in self._blamed:
             self._failed(release, reason)
@@ -164,15 +169,16 @@ class Serving:
 
     def idle(self, states: UserStates, users: int) -> int:
         """Re-encodes up to `users` states that belong to no release in use; returns how many."""
-        used = [self.world.live.release.id]
-        if self.canary is not None:
-            used.append(self.canary.live.release.id)
-        slots = states.stale(used)[:users]
+        slots: list[int] = []
+        for _ in range(_IDLE_STRETCHES):
+            slots = self._stragglers.some(states, self._used, users, lambda _: True)
+            if slots:
+                break
         self._blamed.clear()
         for world in (self.world, self.canary):
             if world is None:
                 continue
-            mine = [slot for slot in slots.tolist() if self.world_of(states.users[slot]) is world]
+            mine = [slot for slot in slots if self.world_of(states.users[slot]) is world]
             try:
                 reencode(mine, states, world.live)
             except Exception as error:
@@ -185,18 +191,26 @@ class Serving:
         self.reencoded += len(slots)
         return len(slots)
 
-    def _run(self, work: Round, world: World) -> list[Outcome]:
-        """A round under one release, timed; what a swap costs its first users counts against no release."""
+    def _run(self, work: Round, world: World, taken: Sequence[int]) -> list[Outcome]:
+        """A round under one release, timed; what a swap costs its first users counts against no release.
+
+        `taken`: slots that are re-encoded before.
+        """
         release, states = world.live.release, work.states
         states.fit(release.id, release.hidden_size, release.vector_size)
-        self._take_over(work, world)
+        reencode(taken, states, world.live)
         started = self._clock()
         outcomes = recommend(work.arrivals, states, world, work.now_ms, work.rng, work.made_ms)
         self._paces.setdefault(release.id, Pace()).observe(self._clock() - started, len(work.arrivals))
         return outcomes
 
-    def _take_over(self, work: Round, world: World) -> None:
-        """Re-encodes the round's users whose state is another release's, and others who wait for the same.
+    @property
+    def _used(self) -> list[str]:
+        """The releases that answer."""
+        return [each.live.release.id for each in (self.world, self.canary) if each is not None]
+
+    def _taken_over(self, work: Round, world: World) -> list[int]:
+        """Slots of the round's users whose state is another release's, and of others who wait for the same.
 
         128 steps of the student take 5.5 ms for one user, 7.5 for 8 and 12 for 24: alone, each would hold up
         a round, and many at once the next one.
@@ -204,11 +218,12 @@ class Serving:
         states = work.states
         theirs = states.foreign((arrival.user_id for arrival in work.arrivals), world.live.release.id)
         if not theirs:
-            return
-        used = [each.live.release.id for each in (self.world, self.canary) if each is not None]
-        others = (slot for slot in states.stale(used).tolist() if self.world_of(states.users[slot]) is world)
-        along = itertools.islice((slot for slot in others if slot not in theirs), TAKEN_ALONG)
-        reencode([*theirs, *along], states, world.live)
+            return []
+        others = self._stragglers.some(
+            states, self._used, TAKEN_ALONG,
+            lambda slot: slot not in theirs and self.world_of(states.users[slot]) is world,
+        )  # fmt: skip
+        return [*theirs, *others]
 
     def _prove(self, world: World, clicks: int) -> None:
         """What a round without a failure says of a release on trial."""

@@ -60,6 +60,7 @@ class UserStates(Columns):
         self.users: list[str] = []
         self.releases: list[str] = [""]
         self.reencoded = 0  # states computed anew from their histories so far
+        self.brought = 0  # states that came from elsewhere so far: whose student's they are is to be seen
         self._release_number = {"": 0}
         self._sizes: list[tuple[int, int]] = [(0, 0)]  # of hidden state and vector, by the release's number
         self._free: list[int] = []
@@ -228,21 +229,23 @@ class UserStates(Columns):
         slots = {self.index.get(user, -1) for user in users}
         return {slot for slot in slots if slot >= 0 and self.events[slot] and self.release[slot] != number}
 
-    def stale(self, releases: Iterable[str]) -> NDArray[np.int64]:
-        """Slots whose hidden state belongs to none of the releases, in no particular order."""
-        used = [self._release_number.get(release, -1) for release in releases]
-        users = len(self.users)
-        return np.flatnonzero((self.events[:users] > 0) & ~np.isin(self.release[:users], used))
+    def stale(self, releases: Iterable[str], slots: range | None = None) -> NDArray[np.int64]:
+        """Slots whose hidden state belongs to none of the releases, ascending; of a stretch, or of all."""
+        place = slice(0, len(self.users)) if slots is None else slice(slots.start, slots.stop)
+        of_none = self.events[place] > 0
+        for release in releases:
+            of_none &= self.release[place] != self._release_number.get(release, -1)
+        return np.flatnonzero(of_none) + place.start
 
     # -- the way back -------------------------------------------------------------------------------
 
-    def checkpoint(self, users: Iterable[str]) -> Checkpoint:
-        """Notes the states of users, for `undo` or `keep`: one of the two must follow before the next."""
-        slots = np.array(
-            [self.slot(user) for user in dict.fromkeys(users) if user not in self.aside], np.int64
-        )
+    def checkpoint(self, users: Iterable[str], slots: Iterable[int] = ()) -> Checkpoint:
+        """Notes the states of users and slots, for `undo` or `keep`: one must follow before the next."""
+        noted = dict.fromkeys(self.slot(user) for user in users if user not in self.aside)
+        noted.update(dict.fromkeys(slots))
+        rows = np.array(list(noted), np.int64)
         self._histories.hold()
-        self._before = Checkpoint(slots, self.copied(slots))
+        self._before = Checkpoint(rows, self.copied(rows))
         return self._before
 
     def keep(self) -> None:
@@ -257,6 +260,7 @@ class UserStates(Columns):
         self._histories.give_back(np.setdiff1d(taken, before.rows["_blocks"]).tolist())
         self.bring_back(before.slots, before.rows)
         self._before = None
+        self.brought += 1
 
     # -- the way through the changelog --------------------------------------------------------------
 
@@ -310,6 +314,7 @@ class UserStates(Columns):
         partition = record.partition if partition is None else partition
         self.note_applied(slot, partition, self.topic.applied(record, partition))
         self.events[slot] = record.events
+        self.brought += 1
         self._take_hidden(slot, record.release, columns.hidden, columns.vector)
         return slot
 

@@ -20,7 +20,6 @@ from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import recommend
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import World
-from streams.settings import load_settings
 from streams.wire.contract import Click, Recommendation, Request
 from streams.wire.intake import Arrival
 from tests.worlds.served import served_bundle
@@ -59,11 +58,8 @@ def test_scores_and_nearness_are_mixed_on_one_scale() -> None:
 
 
 @pytest.fixture(scope="module")
-def films() -> list[Item]:
-    file = load_settings().cache_dir / "ml-100k" / "items.csv.gz"
-    if not file.exists():
-        pytest.skip(f"no films in {file}; `nextclick demo` fetches them")
-    return load_items(Path(file))
+def films(recorded: Path) -> list[Item]:
+    return load_items(recorded / "items.csv.gz")
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,14 @@
 """Which release answers whom, and the way back from one that fails in the middle of a round."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from learner.data.catalogue import Item
 from learner.release.live import LiveRelease
+from streams.hot_path import stragglers
 from streams.hot_path.live import Live
 from streams.hot_path.pace import WINDOW, Pace
 from streams.hot_path.recommend import recommend
@@ -15,7 +17,7 @@ from streams.hot_path.state_record import decode_state
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Outcome, World
 from streams.releases.canary import assign
-from streams.wire.contract import Click
+from streams.wire.contract import Click, Request
 from streams.wire.intake import Arrival
 from tests.worlds.rounds import NOW, arrivals, world
 from tests.worlds.served import poisoned, served_bundle
@@ -280,3 +282,114 @@ def test_a_release_that_comes_under_suspicion_gets_a_way_back() -> None:
     assert releases(answer(suspect, states, some)) == {good.release.id}
     assert [release for release, _ in failures] == ["r-bad"]
     assert suspect.world.live is good
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_states_are_encoded_from_items_that_have_joined_under_another_release(idle: bool) -> None:
+    """Items with a vector, and more of them than the release's arrays have room for."""
+    ours, states, failures = serving()
+    second = beside(ours.world, "r-second")
+    catalogue = ours.world.catalogue
+    for n in range(3_000):
+        catalogue.announce(Item(item_id=f"joined-{n}", categories=["c1"]))
+    clicks = [
+        Arrival(
+            Click(event_id=f"e{n}", user_id="u", item_id=f"joined-{n}", event="click", timestamp=NOW + n),
+            0,
+            n,
+        )
+        for n in (3, 2_999, 5)
+    ]
+    for click in clicks[:2]:
+        answer(ours, states, [click])
+    ours.swap(second)
+    if idle:
+        assert ours.idle(states, 8) == 1
+    else:
+        answer(ours, states, [replace(clicks[2], message=Request(request_id="r", user_id="u"))])
+    assert (ours.world.live, failures) == (second, [])
+    fresh = UserStates(second.release.hidden_size, second.release.vector_size)
+    for click in clicks[:2]:
+        recommend([click], fresh, replace(ours.world), NOW, None)
+    np.testing.assert_allclose(states.hidden[states.slot("u")], fresh.hidden[fresh.slot("u")], atol=1e-4)
+
+
+@pytest.mark.parametrize("role", ["live", "canary"])
+@pytest.mark.parametrize("asking", ["click", "request"])
+def test_who_was_taken_along_by_a_round_that_fails_is_as_before(role: str, asking: str) -> None:
+    ours, states, failures = serving()
+    answer(ours, states, arrivals(np.random.default_rng(0), users=9, count=60))
+    states.hidden[:] += 0.5  # as no history says it
+    bad = beside(ours.world, "r-bad", ranker=True)
+    if role == "live":
+        ours.swap(bad)
+    else:
+        ours.begin_canary(bad, 1.0)
+    before = encoded(states, ours.world)
+    message: Click | Request = Request(request_id="r", user_id="u1")
+    if asking == "click":
+        message = Click(event_id="new", user_id="u1", item_id="more-1", event="click", timestamp=NOW + 99)
+    answer(ours, states, [Arrival(message, 0, 10_000)])
+    assert [release for release, _ in failures] == ["r-bad"]
+    after = encoded(states, ours.world)
+    changed = {user for user, state in after.items() if state != before[user]}
+    assert changed == ({"u1"} if asking == "click" else set())
+
+
+def test_no_round_looks_at_all_users_after_a_swap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stragglers, "STRETCH", 16)
+    ours, states, _ = serving()
+    for n in range(200):
+        click = Click(event_id=f"e{n}", user_id=f"u{n}", item_id="more-1", event="click", timestamp=NOW + n)
+        answer(ours, states, [Arrival(click, 0, n)])
+    looked: list[int] = []
+    stale = states.stale
+
+    def noted(releases: Any, slots: range) -> Any:
+        looked.append(len(slots))
+        return stale(releases, slots)
+
+    monkeypatch.setattr(states, "stale", noted)
+    ours.swap(beside(ours.world, "r-second"))
+    waiting = 200
+    for n in range(200, 230):
+        before, at = states.reencoded, len(looked)
+        click = Click(
+            event_id=f"e{n}", user_id=f"u{n - 200}", item_id="more-2", event="click", timestamp=NOW + n
+        )
+        answer(ours, states, [Arrival(click, 0, n)])
+        assert sum(looked[at:]) <= 16
+        waiting -= states.reencoded - before
+    assert waiting < 200 - 30  # others were taken along
+    while done := ours.idle(states, 8):
+        waiting -= done
+    assert waiting == 0
+    at = len(looked)
+    ours.idle(states, 8)
+    assert looked[at:] == []  # all is done: nobody is looked at until something changes
+    states.restore(
+        decode_state(states.encode(3, ours.world.catalogue).replace(b"r-second", b"r-third0")),
+        ours.world.catalogue,
+    )
+    assert ours.idle(states, 8) == 1
+
+
+def test_whether_views_consume_is_what_the_release_of_a_list_says() -> None:
+    ours, states, _ = serving()
+    views = [
+        Arrival(
+            Click(event_id=f"e{n}", user_id="u", item_id=f"more-{n}", event="view", timestamp=NOW + n), 0, n
+        )
+        for n in range(5)
+    ]
+    answer(ours, states, views)
+    bundle = served_bundle("r-views", ITEMS, views_consume=True)
+    for live, consumed in (
+        (ours.world.live, False),
+        (Live(LiveRelease(bundle, ours.world.catalogue), ours.world.catalogue), True),
+    ):
+        ours.swap(live)
+        (made,) = answer(ours, states, [Arrival(Request(request_id="r", user_id="u", k=30), 0, 1)])
+        assert made.recommendation is not None
+        shown = {item.item_id for item in made.recommendation.items}
+        assert ({f"more-{n}" for n in range(5)} & shown == set()) == consumed
