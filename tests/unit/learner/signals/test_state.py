@@ -16,7 +16,6 @@ from learner.signals.settings import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, Signa
 from learner.signals.state import Signals
 from learner.signals.toplists import TOP, top_of
 from tests.worlds.pairs import check_pairs
-from tests.worlds.places import DATA
 from tests.worlds.plain_signals import Event, PlainSignals, a_world, asks_of, fold, tie
 
 NONE = np.zeros(0, np.int32)
@@ -131,10 +130,8 @@ def test_top_lists_equal_a_sort():
 
 
 @pytest.fixture(scope="module")
-def movies():
-    folder = DATA / "movietweetings-100k"
-    if not folder.exists():
-        pytest.skip(f"needs the recorded data in {folder}")
+def movies(data_folder):
+    folder = data_folder("movietweetings-100k")
     return load_interactions(folder / "interactions.csv.gz"), load_items(folder / "items.csv.gz")
 
 
