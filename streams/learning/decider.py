@@ -42,7 +42,7 @@ class Decider:
         self.answers = 0
         self._drift, self._note = drift, note
         self._test: CanaryTest | None = None
-        self._canary = ""
+        self._canary: str | None = ""  # under test, "" for none; None: to be looked at anew
         self._share = 0.0
         self._watched_ms = 0.0  # since the canary began
         self._expected = 0  # lists of the canary
@@ -64,7 +64,7 @@ class Decider:
     def expect(self, user_id: str) -> None:
         """A click of the user has come, and there is or will be a list for it to answer."""
         self._follow_roles()
-        if self._test is not None and assign(user_id, self._share, self._canary):
+        if self._test is not None and assign(user_id, self._share, self._canary or ""):
             self._expected += 1
 
     def observe(self, answer: Answer) -> None:
@@ -138,6 +138,7 @@ class Decider:
         if live is not None and live.release != self._live:
             self._live = live.release
             self._alarmed = None  # about the one before
+            self._canary = None  # was compared with the one before
             if self._drift is not None:
                 self._drift.reset()
         name = canary.release if canary is not None else ""

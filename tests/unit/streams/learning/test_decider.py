@@ -118,6 +118,18 @@ def test_a_canary_whose_lists_do_not_come_does_not_go_live() -> None:
     assert "no list of it to answer" in decided[0].reason
 
 
+def test_with_another_live_release_the_canary_is_tested_anew() -> None:
+    """The live one failed and the one before is live again: what it was compared with is gone."""
+    deciding = decider(record("a", "live"), passed(PASSED))
+    play(deciding, {"a": 0.2, "b": 0.2}, 1500)
+    deciding.watched(9 * MINUTE)
+    deciding.roles.apply(record("old", "live"))
+    deciding.roles.apply(record("a", "quarantined", "failed"))
+    deciding.watched(2 * MINUTE)
+    assert deciding.decide(1) == []
+    assert deciding.figures()["clicks_live"] == deciding.figures()["clicks_canary"] == 0
+
+
 def test_another_canary_is_watched_anew() -> None:
     deciding = decider(record("a", "live"), passed(PASSED))
     deciding.watched(39 * MINUTE)
