@@ -64,9 +64,11 @@ class ReleaseFollower:
         self._changed.set()
 
     async def first(self) -> Live:
-        """The release to begin with: the given one, or the live one, or where that is damaged the one before.
+        """The release to begin with: the given one, or the live one, or while that cannot be had one before.
 
-        Where none is live it waits for one. Raises what `Loader.load` does.
+        Where none is live it waits for one, and where a store does not answer and there is no other for that:
+        it is asked again, and the roles may change. Raises what `Loader.load` does of a damaged release with
+        none to go back to.
         """
         if self._settings.release is not None:
             return await self._loader.load(self._settings.release, None)
@@ -75,20 +77,50 @@ class ReleaseFollower:
                 "no release is live: waiting for one",
                 mend="start the learner with --release DIR, or this worker with --release DIR",
             )
-        while (live := self.roles.live) is None:
+        while True:
             self._changed.clear()
-            await self._changed.wait()
-        try:
-            return await self._loader.load(live, None)
-        except (ReleaseError, StoreError, OSError) as error:
-            for record in reversed(self.roles.before):
-                with contextlib.suppress(ReleaseError, StoreError, OSError):
-                    found = await self._loader.load(record, None)
-                    log.error(
-                        "release refused; the one before begins", release=live.release, error=str(error)
-                    )
+            if (live := self.roles.live) is None:
+                await self._changed.wait()
+                continue
+            try:
+                return await self._loader.load(live, None)
+            except StoreUnreachable as error:
+                self._await(live.release, error)
+                if not self._settings.pin and (found := await self._before()) is not None:
+                    log.warning(
+                        "the live release does not come: the one before begins, and its store is asked again",
+                        release=live.release, begins=found.release.id, error=str(error),
+                    )  # fmt: skip
                     return found
-            raise
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), RETRY_SECONDS)
+            except (ReleaseError, StoreError, OSError) as error:
+                found = await self._before()
+                if found is None:
+                    raise
+                log.error(
+                    "release refused; the one before begins", release=live.release, begins=found.release.id,
+                    error=str(error),
+                )  # fmt: skip
+                return found
+
+    async def _before(self) -> Live | None:
+        """The newest release that was live before the live one and can be had now."""
+        for record in reversed(self.roles.before):
+            with contextlib.suppress(ReleaseError, StoreError, OSError):
+                return await self._loader.load(record, None)
+        return None
+
+    def _await(self, release: str, error: StoreUnreachable) -> None:
+        """A store does not answer: told once of each release, however often it is asked."""
+        if self._awaited == release:
+            return
+        self._awaited = release
+        log.warning(
+            "a release does not come; its store is asked again every few seconds", release=release,
+            error=str(error), seconds=RETRY_SECONDS,
+        )  # fmt: skip
+        self._note("waiting", release, str(error))
 
     async def keep_a_way_back(self, serving: Serving) -> None:
         """Loads the release before where this worker failed under the live one.
@@ -121,9 +153,9 @@ class ReleaseFollower:
             try:
                 await self._take_roles(serving)
                 await asyncio.to_thread(trim_heap)  # of what was loaded and what was let go
-            except StoreUnreachable as error:
-                log.warning("release not loaded yet; what is loaded goes on", error=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
+            except StoreUnreachable:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), RETRY_SECONDS)
                 self._changed.set()
 
     def failed(self, release: str, reason: str) -> None:
@@ -160,6 +192,9 @@ class ReleaseFollower:
             if loaded is None:
                 return
             self._changed.set()  # the roles may have changed meanwhile
+            now = self.roles.live
+            if now is None or now.release != record.release or record.release in self._bad:
+                return
             async with self._lock:
                 self._loader.finish(loaded, serving)
                 serving.swap(loaded)
@@ -194,9 +229,7 @@ class ReleaseFollower:
         try:
             return await self._loader.load(record, serving)
         except StoreUnreachable as error:
-            if self._awaited != record.release:
-                self._awaited = record.release
-                self._note("waiting", record.release, str(error))
+            self._await(record.release, error)
             raise
         except Exception as error:  # models raise what they like; nothing that they do stops a worker
             log.error("release refused; the live one goes on", release=record.release, error=str(error))

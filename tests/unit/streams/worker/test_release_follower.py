@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from learner.release.bundle import ReleaseError
 from streams.hot_path.live import Live
 from streams.hot_path.serving import Serving
-from streams.releases.roles import changed, promote
+from streams.releases.roles import changed, promote, take_back
 from streams.releases.store import StoreUnreachable
 from streams.settings import load_settings
 from streams.wire.contract import ReleaseRecord
@@ -28,6 +29,7 @@ class Loads:
 
     def __init__(self, like: Live) -> None:
         self.failures: dict[str, list[Exception]] = {}
+        self.meanwhile: dict[str, Callable[[], None]] = {}  # happens once, while the release loads
         self.asked: list[str] = []
         self._like = like
 
@@ -36,6 +38,7 @@ class Loads:
         self.asked.append(name)
         if self.failures.get(name):
             raise self.failures[name].pop(0)
+        self.meanwhile.pop(name, lambda: None)()
         return named(self._like, name)
 
     def finish(self, live: Live, serving: Serving) -> None: ...
@@ -186,3 +189,72 @@ def test_where_this_worker_failed_under_the_live_release_the_one_before_is_kept_
     else:
         assert bench.loads.asked == []
         assert before is None
+
+
+def test_a_release_that_is_taken_back_while_it_loads_never_goes_live() -> None:
+    bench = Bench()
+
+    async def test() -> None:
+        bench.loads.meanwhile["r-2"] = lambda: bench.apply(
+            take_back(bench.follower.roles, "r-2", at=3, reason="bad", role="quarantined", decision="failed")
+        )
+        bench.follower.apply(record("r-2", "live", "promoted"))
+        await bench.until(lambda: "r-2" in bench.loads.asked)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert bench.live == "r-1"
+
+    bench.play(test)
+    assert bench.serving.swaps == 0
+    assert bench.told.noted == []
+
+
+def test_a_store_that_does_not_answer_is_no_damaged_release_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(release_follower, "RETRY_SECONDS", 0.001)
+    bench = Bench()
+    bench.loads.failures["r-1"] = [StoreUnreachable("does not answer")] * 3
+    with capture_logs() as logs:
+        assert asyncio.run(bench.follower.first()).release.id == "r-1"
+    assert bench.loads.asked == 4 * ["r-1"]
+    assert [(entry["log_level"], entry["release"]) for entry in logs] == [("warning", "r-1")]
+    assert [event.kind for event in bench.told.noted] == ["waiting"]
+
+
+def test_while_a_store_does_not_answer_a_release_before_begins_and_the_live_one_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(release_follower, "RETRY_SECONDS", 0.001)
+    bench = Bench()
+    bench.follower.apply(record("r-2", "live", "promoted"))
+    bench.loads.failures["r-2"] = [StoreUnreachable("does not answer")] * 2
+    assert asyncio.run(bench.follower.first()).release.id == "r-1"
+
+    async def test() -> None:
+        await bench.until(lambda: bench.live == "r-2")
+
+    bench.play(test)
+    assert bench.told.decided == []
+
+
+def test_at_a_start_with_a_pinned_release_that_one_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release_follower, "RETRY_SECONDS", 0.001)
+    bench = Bench(pin=True)
+    bench.follower.apply(record("r-2", "live", "promoted"))
+    bench.loads.failures["r-2"] = [StoreUnreachable("does not answer")] * 2
+    assert asyncio.run(bench.follower.first()).release.id == "r-2"
+
+
+def test_roles_that_change_while_a_store_is_waited_for_are_taken_up_at_once() -> None:
+    bench = Bench()
+    bench.loads.failures["r-1"] = [StoreUnreachable("does not answer")] * 3
+
+    async def test() -> None:
+        beginning = asyncio.create_task(bench.follower.first())
+        await bench.until(lambda: bench.loads.asked)
+        bench.follower.apply(record("r-2", "live", "promoted"))
+        async with asyncio.timeout(2):  # and not after the five seconds
+            assert (await beginning).release.id == "r-2"
+
+    asyncio.run(test())
