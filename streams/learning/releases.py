@@ -116,8 +116,16 @@ class ReleaseInUse:
             return None
 
     async def announce(self, delivery: Delivery, topic: str) -> None:
-        """Makes the given release live where nothing is."""
+        """Makes the given release live where nothing is; one that is quarantined stays so after a restart."""
         if self.release is None or self.roles.live is not None or self.settings.release is None:
+            return
+        known = self.roles.records.get(self.release.id)
+        if known is not None and known.role == "quarantined":
+            log.error(
+                "no release is live: the given one is quarantined", release=known.release,
+                reason=known.reason,
+                mend="start with another --release, or make this one live by `nextclick releases promote`",
+            )  # fmt: skip
             return
         directory = Path(self.settings.release).resolve()
         record = ReleaseRecord(

@@ -272,3 +272,18 @@ def test_where_the_live_release_was_quarantined_nothing_is_live_and_the_given_on
     assert known.release is not None
     assert known.release.id == "r-2"
     assert [(record.release, record.role) for record in topic.records] == [("r-2", "live")]
+
+
+def test_a_given_release_that_was_quarantined_is_not_made_live_by_a_restart(tmp_path: Path) -> None:
+    failed = write_release(tmp_path / "r-1", served_bundle("r-1", ITEMS))
+    known = ReleaseInUse(load_settings(data_dir=tmp_path / "data", release=str(failed)), Catalogue())
+    known.apply(announced(failed, "r-1"))
+    known.apply(changed(known.roles.of("r-1"), "quarantined", 2, "failed", "it fails"))
+    topic: Any = Topic()
+
+    async def start() -> None:
+        await known.load()
+        await known.announce(topic, "releases")
+
+    asyncio.run(start())
+    assert topic.records == []
