@@ -4,15 +4,17 @@
 Owns the walk: which clicks are asked about, and how many at once. A stretch of clicks is folded into its
 users' states one after the other, each ask noted before its click; its lists are then made in one go, and
 only then do signals learn of the stretch. So lists know of signals what a worker under load knows: all but
-the newest few clicks. Needs no torch.
+the newest few clicks. They hold no item that nobody could have listed yet. Needs no torch.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.data.events import INTEREST, Kind
 from learner.data.repeats import had_before
@@ -50,6 +52,7 @@ def collect(
     clock, budget_s = wanted.clock, wanted.budget_s
     begun = clock()
     rng = np.random.default_rng(wanted.seed)
+    newcomers = _Newcomers(live.catalogue, data, start)
     offline = Offline(Live(live, live.catalogue), live.catalogue, Policy(exploration=0.0))
     asked = _asked(data, start, stop, wanted.lists, live.manifest.repeat_consumption, rng)
     found = _Kept(int(asked.sum()), wanted.negatives, rng)
@@ -62,6 +65,7 @@ def collect(
     nobody = np.zeros_like(asked)
     for begin in range(start, stop, STRETCH):
         end = min(begin + STRETCH, stop)
+        offline.world.live.follow(newcomers.by(begin))
         share = (begin - start) / max(stop - start, 1)
         late = clock() - begun > ready + (share + BEHIND) * left
         now = nobody if late and (begin - start) // STRETCH % PASSED_OVER else asked
@@ -131,6 +135,47 @@ def _runs(clicks: Sequence[Click]) -> Iterator[tuple[int, int]]:
             first, users = row, set()
         users.add(click.user_id)
     yield first, len(clicks)
+
+
+class _Newcomers:
+    """Items that nobody can list yet; by `published_at` or their first click they come.
+
+    A release under training knows all items of its clicks. One of which nobody has ever said anything would
+    be learned as "never clicked, soon clicked", which no list that is served can show: there it is not in the
+    catalogue before its first click. An announced item without a date is there from the start, since nobody
+    knows since when.
+    """
+
+    def __init__(self, catalogue: Catalogue, data: Interactions, start: int) -> None:
+        """Takes out of the catalogue what comes later than the click `start`."""
+        self._catalogue = catalogue
+        numbers, rows = np.unique(data.item, return_index=True)
+        first = {
+            data.item_ids[number]: row for number, row in zip(numbers.tolist(), rows.tolist(), strict=True)
+        }
+        coming: list[tuple[int, int]] = []  # (click from which on an item can be listed, item)
+        for number in np.flatnonzero(catalogue.available[: catalogue.size]).tolist():
+            record = catalogue.records.get(number)
+            clicked = first.get(catalogue.ids[number], -1) + 1
+            at = 0
+            if record is None or record == Item(item_id=record.item_id):
+                at = clicked
+            elif record.published_at is not None:
+                at = int(data.time_ms.searchsorted(record.published_at))
+                at = min(at, clicked) if clicked else at
+            if at > start:
+                coming.append((at, number))
+        self._coming = deque(sorted(coming))
+        catalogue.expire(np.array([number for _, number in coming], np.int64))
+
+    def by(self, click: int) -> list[int]:
+        """Brings back the items that have come before the click of this number; returns them."""
+        came: list[int] = []
+        while self._coming and self._coming[0][0] <= click:
+            number = self._coming.popleft()[1]
+            self._catalogue.revive(number)
+            came.append(number)
+        return came
 
 
 class _Kept:
