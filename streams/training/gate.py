@@ -47,6 +47,8 @@ class Gate:
         """Puts the first candidate that can be judged through the gate; "" where there is none."""
         if roles.pinned or roles.canary:
             return ""
+        names = {record.release for record in roles.candidates}
+        self._asked_at = {name: clicks for name, clicks in self._asked_at.items() if name in names}
         for record in roles.candidates:
             asked = self._asked_at.get(record.release)
             if asked is not None and self._kept.in_all < asked + MIN_ANSWERS:
