@@ -103,9 +103,11 @@ class Knowledge:
         return self.serving
 
     async def stop(self) -> None:
-        """Stops reading."""
+        """Stops reading, and whatever is done beside the rounds."""
         for task in self._tasks:
             task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         for feed in self._feeds:
             await feed.stop()
 

@@ -10,9 +10,7 @@ Heartbeats are sent by Faust's consumer thread meanwhile; releases are loaded in
 """
 
 import asyncio
-import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import structlog
-from mode import Worker as ModeWorker
 
 from learner.release.files import read_manifest
 from streams.hot_path.live import MEASURED
@@ -43,6 +40,7 @@ from streams.wire.intake import Arrival
 from streams.worker.admission import Admission
 from streams.worker.aside import Aside
 from streams.worker.assignment import Assignment
+from streams.worker.ending import Ending
 from streams.worker.figures import Figure, Figures
 from streams.worker.ground import ground
 from streams.worker.knowledge import Knowledge
@@ -99,9 +97,10 @@ class Worker:
         )
         self.suspicion = Suspicion(settings.data_dir / "suspicions" / member)
         self.reports = Reports(settings, self.slot.number, self._report)
+        self.models = ThreadPoolExecutor(1, thread_name_prefix="models")
         self.knowledge = Knowledge(
-            settings, self.connection, self.clock, ThreadPoolExecutor(1, thread_name_prefix="models"),
-            self.reports, self.app, suspect=self.suspicion.take(),
+            settings, self.connection, self.clock, self.models, self.reports, self.app,
+            suspect=self.suspicion.take(),
         )  # fmt: skip
         self.admission = Admission(self.names, partitions, self.clock, self.figures.counts)
         self.rounds: Rounds[Arrival] = Rounds(cost=_work_of)
@@ -143,7 +142,7 @@ class Worker:
             prefix=self.settings.prefix, clock=self.settings.clock,
         )  # fmt: skip
         try:
-            _Process(app, self.settings.stop_seconds).execute_from_commandline()
+            Ending(app, self.settings.stop_seconds, self._stopped).execute_from_commandline()
         except SystemExit:
             if self.app.crashed:  # Mode ends the process without a word on why
                 raise self.app.crash_reason from None
@@ -214,6 +213,11 @@ class Worker:
         if assignment is not None and not assignment.sound:
             self.users.distrust()
 
+    async def _stopped(self) -> None:
+        """All is sent and the app has stopped: nothing more is read or loaded."""
+        await self.knowledge.stop()
+        self.models.shutdown(wait=False, cancel_futures=True)
+
     # -- what it tells ------------------------------------------------------------------------------
 
     def _register_figures(self) -> None:
@@ -255,35 +259,6 @@ class Worker:
         """Sends what there is to say to everybody; without partitions it waits for some."""
         if self.assignment is not None and len(self.reports):
             self.assignment.spawn(self.reports.send(self.assignment, self.knowledge.releases.roles))
-
-
-class _Process(ModeWorker):  # type: ignore[misc]
-    """Signals and the event loop around an app; once told to stop it ends in time, come what may.
-
-    A broker that is gone would be waited for a minute and more, and whoever sent the signal kills by then.
-    """
-
-    def __init__(self, app: Any, stop_seconds: float) -> None:
-        super().__init__(app, loglevel="warning", override_logging=False, redirect_stdouts=False)
-        self._stop_seconds = stop_seconds
-
-    async def stop(self) -> None:
-        """Stops the app, or ends the process without it."""
-        deadline = threading.Timer(self._stop_seconds, _end, (self._stop_seconds,))
-        deadline.daemon = True
-        deadline.start()
-        try:
-            await super().stop()
-        finally:
-            deadline.cancel()
-
-
-def _end(seconds: float) -> None:
-    log.warning(
-        "ended before all was stopped", seconds=seconds,
-        mend="nothing is lost: what was not acknowledged is read again; does the broker answer?",
-    )  # fmt: skip
-    os._exit(1)
 
 
 def _work_of(arrival: Arrival) -> float:

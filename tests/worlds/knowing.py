@@ -32,10 +32,12 @@ class Reader:
         self._place = TopicPartition(topic, 0)
         self._records = list(records)
         self._at = 0
+        self.stopped = False
 
     async def start(self) -> None: ...
 
-    async def stop(self) -> None: ...
+    async def stop(self) -> None:
+        self.stopped = True
 
     def assignment(self) -> set[TopicPartition]:
         return {self._place}

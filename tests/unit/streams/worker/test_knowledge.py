@@ -20,6 +20,23 @@ def test_bad_releases_are_refused_and_have_no_role() -> None:
     assert not knowledge.releases.roles.records
 
 
+def test_after_the_stop_nothing_is_read_and_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        service = Service()
+        knowledge, _ = knowing(service)
+        reader = Reader("nextclick.items", [])
+        monkeypatch.setattr(feeds, "new_reader", lambda *_, **__: reader)
+        feed = await knowledge._follow("nextclick.items", lambda _: None)
+        knowledge._spawn(asyncio.sleep(600))
+        await feed.caught_up.wait()
+        await knowledge.stop()
+        assert all(task.cancelled() for task in knowledge._tasks)
+        assert reader.stopped
+        assert not service.crashed
+
+    asyncio.run(test())
+
+
 @pytest.mark.parametrize("part", ["a feed", "a task"])
 def test_what_fails_crashes_the_worker(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(_fail(part, monkeypatch))
