@@ -121,7 +121,7 @@ def replay(
         Literal["none", "ranker", "periodic"] | None,
         typer.Option(
             help="What learns after the split beside states and signals: nothing, the ranker, all at times "
-            "(default: the ranker, as in a running system; through kafka: nothing)",
+            "(default: the ranker, every 250 lists; through kafka: nothing)",
             show_default=False,
         ),
     ] = None,
