@@ -4,6 +4,11 @@ Owns the order that makes a crash harmless: recommendations are acknowledged fir
 that know of them are sent, then batches are finished. A state covers all clicks up to its applied
 offset, so whatever is read again after a crash changes nothing. Knows keys, values and epochs, not
 what a state contains.
+
+The epoch of what an owner writes is the highest that it found in the log plus the generation of its group: of
+two owners of a partition the later one's is higher, also where the earlier one has written nothing yet, and
+where the group's generations have begun anew since. So what a worker writes that has lost its partition is
+passed over behind what a rightful owner wrote of the same key.
 """
 
 import asyncio
@@ -31,6 +36,7 @@ class Restored(NamedTuple):
     states: dict[bytes, bytes]
     end_offset: int
     passed_over: int  # records of an earlier epoch found after a later one's: a fenced worker's
+    epoch: int = 0  # the highest in the log
 
 
 @dataclass(slots=True)
@@ -54,7 +60,7 @@ class Changelog:
     ) -> None:
         self.topic = topic
         self._linger_s = linger_s
-        self.epochs: dict[int, int] = {}  # of each restored partition
+        self.epochs: dict[int, int] = {}  # of what is written to each restored or kept partition
         self.written = 0  # state records acknowledged
         self._delivery = delivery
         self._consumer = consumer
@@ -65,30 +71,37 @@ class Changelog:
     async def restore(self, partitions: Iterable[int], generation: int) -> AsyncIterator[Restored]:
         """The states of each partition, read up to the end that the log has now.
 
-        Its own epoch, above every epoch in the log and not below the group's `generation`, goes with
-        every state written from now on. One partition at a time, so that only one lies in memory
-        undecoded. Raises `TimeoutError` when the broker does not answer.
+        One partition at a time, so that only one lies in memory undecoded. Raises `TimeoutError` when the
+        broker does not answer.
         """
+        mine = list(partitions)
+        if not mine:
+            return
         consumer = self._consumer()
         await consumer.start()
         try:
-            places = [TopicPartition(self.topic, partition) for partition in partitions]
+            places = [TopicPartition(self.topic, partition) for partition in mine]
             # Asked for all at once, and nothing is read of an empty log: each change of assignment costs
             # aiokafka most of a second.
             consumer.assign(places)
             starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
             for tp in places:
-                restored, epoch = Restored(tp.partition, {}, ends[tp], 0), 0
+                restored = Restored(tp.partition, {}, ends[tp], 0)
                 if starts[tp] < ends[tp]:
-                    restored, epoch = await self._read(consumer, tp, starts[tp], ends[tp])
-                self.epochs[tp.partition] = max(generation, epoch + 1)
+                    restored = await self._read(consumer, tp, starts[tp], ends[tp])
+                self.keep(tp.partition, restored.epoch, generation)
                 yield restored
         finally:
             await consumer.stop()
 
-    async def _read(
-        self, consumer: AIOKafkaConsumer, tp: TopicPartition, start: int, end: int
-    ) -> tuple[Restored, int]:
+    def keep(self, partition: int, epoch: int, generation: int) -> None:
+        """The partition's states are in memory already; `epoch`: the highest in its log when they were read.
+
+        Nobody else may have owned it since: its log says nothing then that is not known.
+        """
+        self.epochs[partition] = epoch + generation
+
+    async def _read(self, consumer: AIOKafkaConsumer, tp: TopicPartition, start: int, end: int) -> Restored:
         consumer.assign([tp])
         consumer.seek(tp, start)
         states: dict[bytes, bytes] = {}
@@ -117,7 +130,7 @@ class Changelog:
                     states.pop(record.key, None)
                 else:
                     states[record.key] = record.value
-        return Restored(tp.partition, states, end, passed_over), highest
+        return Restored(tp.partition, states, end, passed_over, highest)
 
     def commit(
         self,

@@ -47,6 +47,7 @@ class Users:
         self.states = UserStates(0, 0)  # nobody's, until the first partitions come
         self.owned: frozenset[int] = frozenset()
         self._generation = _NO_GENERATION
+        self._epochs: dict[int, int] = {}  # highest in each partition's log when it was read
         self._spill = spill
         self._partitions = partitions
         self._idle_ms = idle_days * DAY_MS
@@ -65,6 +66,8 @@ class Users:
     ) -> int:  # fmt: skip
         """Reads the states of partitions that are new here, and drops those of others; returns how many came.
 
+        What stays here is not read: its log holds nothing that is not known.
+
         Where this worker has missed a generation somebody else may have owned any of them: all are read.
         """
         if generation != self._generation + 1:
@@ -72,17 +75,20 @@ class Users:
             self._spill.clear()
             self.owned = frozenset()
         self._forget(self.owned - partitions)
+        kept = self.owned & partitions
+        for partition in kept:
+            changelog.keep(partition, self._epochs[partition], generation)
         ground = await asyncio.to_thread(self._ask_ground, partitions)
         self.states.stand_on(ground.clicks)
         self._state_bytes = ground.state_bytes
         users = 0
-        async for restored in changelog.restore(sorted(partitions), generation):
-            if restored.partition not in self.owned:
-                await self._restore(restored, serving.world)
-                users += len(restored.states)
-                async with lock:
-                    for live in serving.loaded:
-                        live.follow()
+        async for restored in changelog.restore(sorted(partitions - kept), generation):
+            self._epochs[restored.partition] = restored.epoch
+            await self._restore(restored, serving.world)
+            users += len(restored.states)
+            async with lock:
+                for live in serving.loaded:
+                    live.follow()
         self.owned, self._generation = partitions, generation
         return users
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.transport.changelog import EPOCH_HEADER, Changelog, Restored
 from streams.transport.delivery import Outgoing
@@ -185,12 +187,75 @@ def test_restore_reads_up_to_the_end_over_holes_and_passes_over_fenced_workers()
         )
         restoring = Changelog("user-states", Producer(), lambda: log)  # type: ignore[arg-type, return-value]
         restored = [each async for each in restoring.restore([5], generation=1)]
-        assert restored == [Restored(5, {b"a": b"2", b"b": b"1"}, 15, 1)]
+        assert restored == [Restored(5, {b"a": b"2", b"b": b"1"}, 15, 1, epoch=3)]
         assert restoring.epochs == {5: 4}
         assert log.stopped
-        async for _ in restoring.restore([5], generation=8):
+
+    run(test)
+
+
+def test_where_nothing_is_to_be_read_nobody_is_asked() -> None:
+    async def test() -> None:
+        log = changelog(Producer())  # whose consumer is none
+        assert [each async for each in log.restore([], generation=1)] == []
+
+    run(test)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(1, 3)), max_size=12))
+def test_a_later_owner_has_a_higher_epoch_whatever_the_earlier_ones_have_written(
+    owners: list[tuple[bool, bool, int]],
+) -> None:
+    """Each keeps the partition or is a new owner, writes or does not, and generations rise by some."""
+
+    async def test() -> None:
+        written: list[tuple[int, bytes, bytes | None, int]] = [(0, b"a", b"0", 41)]
+        generation, found, epochs = 7, 0, [41]
+        for stays, writes, later in owners:
+            generation += 1 if stays else later
+            log = Log(written, end=len(written))
+            owner = Changelog("user-states", Producer(), lambda log=log: log)  # type: ignore[arg-type, return-value, misc]
+            if stays and len(epochs) > 1:
+                owner.keep(0, found, generation)
+            else:
+                async for restored in owner.restore([0], generation):
+                    found = restored.epoch
+            epochs.append(owner.epochs[0])
+            if writes:
+                written.append((len(written), b"a", b"%d" % len(epochs), owner.epochs[0]))
+        assert epochs == sorted(set(epochs))
+        # Now all of them wake up and write, the last one first: that one's state is the user's.
+        written += [(len(written) + n, b"a", b"late", epoch) for n, epoch in enumerate(epochs[-2::-1])]
+        written.insert(len(written) - len(epochs) + 1, (len(written), b"a", b"last", epochs[-1]))
+        log = Log([(n, *record[1:]) for n, record in enumerate(written)], end=len(written))
+        reader = Changelog("user-states", Producer(), lambda: log)  # type: ignore[arg-type, return-value]
+        async for restored in reader.restore([0], generation + 1):
+            assert restored.states == {b"a": b"last"}
+            assert restored.passed_over == len(epochs) - 1
+
+    run(test)
+
+
+def test_a_zombie_that_wrote_after_a_partition_was_kept_is_passed_over() -> None:
+    """It and its successor found the same log and neither had written: their epochs differ all the same."""
+
+    async def test() -> None:
+        def worker(log: Log) -> Changelog:
+            return Changelog("user-states", Producer(), lambda: log)  # type: ignore[arg-type, return-value]
+
+        before = [(0, b"a", b"0", 10)]
+        zombie, owner = worker(Log(before, 1)), worker(Log(before, 1))
+        async for _ in zombie.restore([0], generation=5):
             pass
-        assert restoring.epochs == {5: 8}
+        async for restored in owner.restore([0], generation=6):
+            found = restored.epoch
+        kept = worker(Log([], 0))
+        kept.keep(0, found, 7)  # a rebalance that leaves it there
+        log = Log(
+            [*before, (1, b"a", b"kept", kept.epochs[0]), (2, b"a", b"zombie", zombie.epochs[0])], end=3
+        )
+        async for restored in worker(log).restore([0], generation=8):
+            assert (restored.states, restored.passed_over) == ({b"a": b"kept"}, 1)
 
     run(test)
 

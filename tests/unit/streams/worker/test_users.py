@@ -36,11 +36,17 @@ class Log:
 
     def __init__(self, states: dict[str, bytes]) -> None:
         self.states = states
+        self.read: list[int] = []
+        self.kept: list[tuple[int, int, int]] = []
+
+    def keep(self, partition: int, epoch: int, generation: int) -> None:
+        self.kept.append((partition, epoch, generation))
 
     async def restore(self, partitions: Iterable[int], _: int) -> AsyncIterator[Restored]:
         for number in partitions:
+            self.read.append(number)
             mine = {user.encode(): state for user, state in self.states.items() if home(user) == number}
-            yield Restored(number, mine, 9, 0)
+            yield Restored(number, mine, 9, 0, epoch=10 + number)
 
 
 class Place:
@@ -82,12 +88,14 @@ def test_users_stay_where_their_partitions_do_and_go_with_the_others(tmp_path: P
     assert len(place.users.states) == 0
     assert place.take_over({0, 1}, 1) > 0
     assert place.here == place.users.owned == {0, 1}
-    place.log.states = {
-        user: state for user, state in place.log.states.items() if home(user) == 2
-    }  # 1 is not read
     read = place.take_over({1, 2}, 2)
-    assert read == len(place.log.states)
+    assert read == sum(home(user) == 2 for user in place.log.states)
     assert place.here == place.users.owned == {1, 2}
+    assert place.log.read == [0, 1, 2]  # what stays is not read again, however much it is
+    assert place.log.kept == [(1, 11, 2)]
+    place.take_over({1, 2}, 3)
+    assert place.log.read == [0, 1, 2]
+    assert place.log.kept[1:] == [(1, 11, 3), (2, 12, 3)]
 
 
 def test_who_has_missed_a_generation_reads_all_again(tmp_path: Path) -> None:
