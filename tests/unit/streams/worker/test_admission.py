@@ -1,0 +1,130 @@
+"""What of a slice goes on: the good, in their order; the rest has gone where it belongs when that is said."""
+
+import asyncio
+import json
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka import ConsumerRecord
+from structlog.testing import capture_logs
+
+from streams.transport.delivery import Outgoing
+from streams.transport.topics import Names
+from streams.wire.clock import Clock
+from streams.wire.partitioner import partition_of
+from streams.worker.admission import Admission
+
+PARTITIONS = 8
+HOME = partition_of(b"u", PARTITIONS)
+NOW_MS = int(time.time() * 1000)
+
+
+class Sent:
+    """Stands for an assignment's delivery and letters; acknowledges what it takes when `release` is set."""
+
+    def __init__(self) -> None:
+        self.forwarded: list[tuple[str, Outgoing]] = []
+        self.letters: list[tuple[int, str]] = []
+        self.release = asyncio.Event()
+        self.release.set()
+        self.delivery = SimpleNamespace(send=self._forward)
+        self.letter_box = SimpleNamespace(send=self._letter)
+
+    def assignment(self) -> Any:
+        return SimpleNamespace(delivery=self.delivery, letters=self.letter_box)
+
+    async def _forward(self, topic: str, records: list[Outgoing]) -> list[Any]:
+        self.forwarded += [(topic, record) for record in records]
+        return [asyncio.ensure_future(self.release.wait())]
+
+    async def _letter(self, record: ConsumerRecord, error: str, _: int) -> list[Any]:
+        self.letters.append((record.offset, error))
+        return [asyncio.ensure_future(self.release.wait())]
+
+
+def batch(*values: bytes, topic: str = "clicks", headers: Any = ()) -> Any:
+    records = [
+        ConsumerRecord(topic, HOME, offset, 0, 0, b"u", value, None, 0, len(value), headers)
+        for offset, value in enumerate(values)
+    ]
+    return SimpleNamespace(topic=topic, partition=HOME, records=records)
+
+
+def click(user: str = "u", **more: Any) -> bytes:
+    made = {"event_id": "e", "user_id": user, "item_id": "i", "event": "click", "timestamp": NOW_MS}
+    return json.dumps(made | more).encode()
+
+
+def admitted(sent: Sent, some: Any) -> tuple[list[tuple[str, int]], dict[str, int], Admission]:
+    counts = {"forwarded": 0, "refused": 0}
+    admission = Admission(Names(""), PARTITIONS, Clock("wall"), counts)
+
+    async def run() -> list[tuple[str, int]]:
+        return [(user, arrival.offset) for user, arrival in await admission.admit(some, sent.assignment())]
+
+    return asyncio.run(run()), counts, admission
+
+
+def elsewhere() -> str:
+    return next(f"v{n}" for n in range(99) if partition_of(f"v{n}".encode(), PARTITIONS) != HOME)
+
+
+def test_the_good_go_on_in_their_order() -> None:
+    sent = Sent()
+    good, counts, _ = admitted(sent, batch(click(), b"{broken", click(event_id="e2")))
+    assert good == [("u", 0), ("u", 2)]
+    assert counts == {"forwarded": 0, "refused": 1}
+    ((offset, error),) = sent.letters
+    assert (offset, sent.forwarded) == (1, [])
+    assert error
+
+
+def test_a_time_that_the_clock_refuses_is_bad_input() -> None:
+    sent = Sent()
+    good, _, _ = admitted(sent, batch(click(timestamp=NOW_MS + 3_600_000)))
+    assert good == []
+    assert "ahead of the clock" in sent.letters[0][1]
+
+
+def test_another_users_record_is_sent_to_where_it_belongs_as_it_is() -> None:
+    sent, user = Sent(), elsewhere()
+    value = click(user)
+    good, counts, _ = admitted(sent, batch(value, headers=(("trace", b"1"),)))
+    assert (good, counts["forwarded"]) == ([], 1)
+    home = partition_of(user.encode(), PARTITIONS)
+    assert sent.forwarded == [("clicks", Outgoing(user.encode(), value, home, [("trace", b"1")]))]
+
+
+def test_requests_are_read_as_requests() -> None:
+    sent = Sent()
+    asked = json.dumps({"request_id": "r", "user_id": "u"}).encode()
+    assert admitted(sent, batch(asked, topic="requests"))[0] == [("u", 0)]
+    assert admitted(sent, batch(asked))[0] == []  # no click
+
+
+def test_it_returns_when_what_became_of_the_rest_is_acknowledged() -> None:
+    sent = Sent()
+    admission = Admission(Names(""), PARTITIONS, Clock("wall"), {"forwarded": 0, "refused": 0})
+
+    async def run() -> None:
+        sent.release = asyncio.Event()
+        waiting = asyncio.create_task(
+            admission.admit(batch(click(), b"{", click(elsewhere())), sent.assignment())
+        )
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        assert (len(sent.letters), len(sent.forwarded)) == (1, 1)
+        sent.release.set()
+        assert [user for user, _ in await waiting] == ["u"]
+
+    asyncio.run(run())
+
+
+def test_forwarded_records_are_told_of_once() -> None:
+    _, _, admission = admitted(Sent(), batch(click(elsewhere()), click(elsewhere())))
+    with capture_logs() as said:
+        admission.watch()
+        admission.watch()
+    assert [(line["event"], line["so_far"]) for line in said] == [("misplaced records forwarded", 2)]
