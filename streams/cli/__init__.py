@@ -41,6 +41,7 @@ app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(admin.topics, name="topics")
 app.add_typer(admin.dead_letters, name="dead-letters")
 app.command()(admin.doctor)
+app.command()(admin.forget)
 app.command("settings")(admin.show_settings)
 app.command()(admin.schema)
 

@@ -156,6 +156,26 @@ def doctor(settings: "Settings", as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@takes_settings()
+def forget(
+    settings: "Settings",
+    user: Annotated[str, typer.Argument(help="The user's id", show_default=False)],
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the worker's word")] = 10.0,
+) -> None:
+    """Forget a user: state and the learner's memory go.
+
+    What the user does later begins anew. It does not reach the user's clicks, which lie in the topic until
+    their retention ends (retention_days); the history for training, which keeps them up to history_days;
+    the lists that were sent, for seven days; and what was counted of items, which names nobody.
+    """
+    from streams.operate.forget import forget
+
+    if forget(settings, user, timeout):
+        typer.echo(f"forgotten: {user}")
+    else:
+        typer.echo(f"no worker has answered yet: the next one that reads the clicks of {user} forgets them")
+
+
 @dead_letters.command("list")
 @takes_settings()
 def list_letters(

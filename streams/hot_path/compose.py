@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from learner.ranking.candidates import SOURCES
 from streams.hot_path.policy import Place
 from streams.hot_path.world import Ranked, World
-from streams.wire.contract import Click, ListedItem, Reason, Recommendation, Trigger
+from streams.wire.contract import Click, Forget, ListedItem, Reason, Recommendation, Trigger
 from streams.wire.intake import Arrival
 
 
@@ -27,6 +27,7 @@ def compose(
     """
     message = arrival.message
     timestamp = message.timestamp if message.timestamp is not None else at_ms
+    assert not isinstance(message, Forget)  # such a wish calls for no list
     if isinstance(message, Click):
         letter, trigger = "c", Trigger("click", message.event_id, timestamp)
     else:

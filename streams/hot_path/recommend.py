@@ -19,7 +19,7 @@ from streams.hot_path.policy import draw_up
 from streams.hot_path.rank import ask, heeding, joined, rank_asks, rows_of
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Fate, Outcome, Ranked, Unsound, World
-from streams.wire.contract import Recommendation, Request
+from streams.wire.contract import Click, Forget, Recommendation, Request
 from streams.wire.event_ids import event_hash
 from streams.wire.intake import Arrival
 
@@ -53,7 +53,7 @@ def recommend(
         met = [_outcome(arrivals[place], states) for place in step]
         outcomes.update(zip(step, met, strict=True))
         done = [outcome for outcome in met if outcome.fate is Fate.DONE]
-        fold([outcome for outcome in done if outcome.changed], states, world)
+        fold([o for o in done if o.changed and isinstance(o.arrival.message, Click)], states, world)
         now_asking = [outcome for outcome in done if calls_for_list(outcome.arrival)]
         if now_asking:
             asking += now_asking
@@ -68,7 +68,7 @@ def calls_for_list(arrival: Arrival) -> bool:
     message = arrival.message
     if isinstance(message, Request):
         return True
-    return not message.history and KIND_OF_WORD[message.event] in INTEREST
+    return isinstance(message, Click) and not message.history and KIND_OF_WORD[message.event] in INTEREST
 
 
 def _steps(arrivals: Sequence[Arrival]) -> list[list[int]]:
@@ -86,14 +86,17 @@ def _steps(arrivals: Sequence[Arrival]) -> list[list[int]]:
 
 def _outcome(arrival: Arrival, states: UserStates) -> Outcome:
     """What becomes of an arrival: a click that the user's state knows already is not folded again."""
-    if isinstance(arrival.message, Request):
+    message = arrival.message
+    if isinstance(message, Request):
         return Outcome(arrival, Fate.DONE, states.index.get(arrival.user_id, -1))
     if arrival.user_id in states.aside:
         return Outcome(arrival, Fate.DONE)
     slot = states.slot(arrival.user_id)
     if arrival.offset <= states.applied[slot]:
         return Outcome(arrival, Fate.REPLAYED, slot)
-    if states.is_repeat(slot, event_hash(arrival.message.event_id)):
+    if isinstance(message, Forget):
+        states.erase(slot, arrival.partition, arrival.offset)
+    elif states.is_repeat(slot, event_hash(message.event_id)):
         states.note_applied(slot, arrival.partition, arrival.offset)
         return Outcome(arrival, Fate.DUPLICATE, slot)
     return Outcome(arrival, Fate.DONE, slot)
@@ -110,7 +113,7 @@ def _asks(asking: Sequence[Outcome], states: UserStates, world: World, now_ms: i
             excluded[row] = message.exclude
             if message.timestamp is not None:
                 times[row] = message.timestamp
-        elif outcome.slot < 0:  # set aside: of such a user a list knows the click alone
+        elif outcome.slot < 0 and isinstance(message, Click):  # set aside: a list knows the click alone
             excluded[row] = [message.item_id]
     return ask(slots, times, states, world, excluded)
 

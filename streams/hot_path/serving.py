@@ -19,7 +19,7 @@ from streams.hot_path.stragglers import Stragglers
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Outcome, World
 from streams.releases.canary import assign
-from streams.wire.contract import Click
+from streams.wire.contract import Request
 from streams.wire.intake import Arrival
 
 # A release that has gone live stays on probation, the one before it in memory, for so long at least.
@@ -146,7 +146,7 @@ class Serving:
             part = work.of(places)
             taken = self._taken_over(part, world)
             before = work.states.checkpoint(
-                (arrival.user_id for arrival in part.arrivals if isinstance(arrival.message, Click)), taken
+                (each.user_id for each in part.arrivals if not isinstance(each.message, Request)), taken
             )
             try:
                 made = self._run(part, world, taken)

@@ -100,6 +100,15 @@ class UserStates(Columns):
         self.users[slot] = ""
         self._free.append(slot)
 
+    def erase(self, slot: int, partition: int, offset: int) -> None:
+        """Nothing is known of the user any more, but that clicks up to this one were."""
+        for block in self._blocks[slot].tolist():
+            if block >= 0:
+                self._histories.drop(block)
+        self._texts.drop(slot)
+        self.clear(slot)
+        self.note_applied(slot, partition, offset)
+
     def set_aside(self, user_id: str, why: str) -> None:
         """The user's state is not kept here: lists come from the signals alone."""
         self.forget(user_id)

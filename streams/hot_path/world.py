@@ -15,7 +15,7 @@ from learner.ranking.features import Features
 from learner.signals.state import Signals
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
-from streams.wire.contract import Click, Recommendation
+from streams.wire.contract import Forget, Recommendation, Request
 from streams.wire.intake import Arrival
 
 
@@ -55,7 +55,10 @@ class Outcome:
     @property
     def changed(self) -> bool:
         """Whether the user's state is another one now."""
-        return self.fate is not Fate.REPLAYED and self.slot >= 0 and isinstance(self.arrival.message, Click)
+        message = self.arrival.message
+        if isinstance(message, Request) or self.fate is Fate.REPLAYED:
+            return False
+        return self.slot >= 0 or isinstance(message, Forget)  # no slot: of a user whose state is set aside
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from learner.data.events import INTEREST, KIND_OF_WORD, Kind
 from learner.signals.pair_weights import WINDOW
 from learner.signals.state import Signals
 from streams.wire.clock import Clock
-from streams.wire.contract import Click
+from streams.wire.contract import Click, Forget
 from streams.wire.event_ids import DEDUPLICATED, event_hash
 from streams.wire.intake import Misplaced, Refused, admit
 
@@ -124,7 +124,7 @@ class Counting:
     def _count(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
         verdict = admit(
             value, partition, offset, requests=False, partitions=self.partitions,
-            refuses=lambda timestamp: self.clock.refuses(timestamp, wall_ms),
+            refuses=lambda timestamp: self.clock.refuses(timestamp, wall_ms), forgets=True,
         )  # fmt: skip
         if isinstance(verdict, Refused):
             self.counts["refused"] += 1
@@ -133,6 +133,9 @@ class Counting:
             self.counts["misplaced"] += 1  # its forwarded copy counts
             return
         click = verdict.message
+        if isinstance(click, Forget):  # what was counted of the user's clicks names nobody and stays
+            self._users.pop(click.user_id, None)
+            return
         assert isinstance(click, Click)
         self.clock.observe(click.timestamp, click.user_id)
         kind = KIND_OF_WORD[click.event]

@@ -15,9 +15,9 @@ import msgspec
 from learner.data.catalogue import Id, Item, Timestamp
 
 __all__ = [
-    "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Id", "Item", "ListedItem", "Reason", "Recommendation",
-    "ReleaseRecord", "Request", "Trigger", "decode_click", "decode_item", "decode_list", "decode_release",
-    "decode_request", "decode_tombstone", "encode",
+    "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Forget", "Id", "Item", "ListedItem", "Reason",
+    "Recommendation", "ReleaseRecord", "Request", "Trigger", "decode_click", "decode_forget", "decode_item",
+    "decode_list", "decode_release", "decode_request", "decode_tombstone", "encode",
 ]  # fmt: skip
 
 MAX_RECORD_BYTES = 64 * 1024
@@ -40,6 +40,15 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     recommendation_id: str | None = None
     position: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | None = None
     history: bool = False
+    v: Literal[1] = 1
+
+
+class Forget(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The wish that a user be forgotten: topic `clicks`, key `user_id`, after the clicks that it is about."""
+
+    user_id: Id
+    event: Literal["forget"]
+    timestamp: Timestamp | None = None
     v: Literal[1] = 1
 
 
@@ -172,6 +181,7 @@ def _unshared(record: ReleaseRecord) -> str | None:
 
 encode = msgspec.json.Encoder().encode
 decode_click = _decoder(Click, "event_id", "user_id", "item_id")
+decode_forget = _decoder(Forget, "user_id")
 decode_request = _decoder(Request, "request_id", "user_id")
 decode_item = _decoder(Item, "item_id", flaw=lambda item: _unfit(item.attributes))
 decode_release = _decoder(ReleaseRecord, "release", flaw=_unshared)

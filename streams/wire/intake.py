@@ -6,7 +6,15 @@ Owns what counts as bad input in `clicks` and `requests`. Knows no broker: `work
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streams.wire.contract import UNREADABLE, Click, Request, decode_click, decode_request
+from streams.wire.contract import (
+    UNREADABLE,
+    Click,
+    Forget,
+    Request,
+    decode_click,
+    decode_forget,
+    decode_request,
+)
 from streams.wire.partitioner import partition_of
 
 
@@ -14,7 +22,7 @@ from streams.wire.partitioner import partition_of
 class Arrival:
     """A decoded record, with where it stands in its topic."""
 
-    message: Click | Request
+    message: Click | Request | Forget
     partition: int
     offset: int
 
@@ -47,13 +55,19 @@ def admit(
     requests: bool,
     partitions: int,
     refuses: Callable[[int], str | None],
+    forgets: bool = False,
 ) -> Arrival | Refused | Misplaced:
     """Takes in one record of `clicks`, or of `requests`; where it is no arrival, says what it is.
 
-    `refuses` is the clock's word on a timestamp: None, or why it cannot be.
+    `refuses` is the clock's word on a timestamp: None, or why it cannot be. `forgets`: the reader keeps users
+    and takes the wish to forget one, which is no click.
     """
+    message: Click | Request | Forget
     try:
-        message: Click | Request = decode_request(value) if requests else decode_click(value)
+        if forgets and value is not None and _FORGET in value:
+            message = _click_or_wish(value)
+        else:
+            message = decode_request(value) if requests else decode_click(value)
     except UNREADABLE as error:
         return Refused(str(error))
     if message.timestamp is not None:
@@ -65,3 +79,14 @@ def admit(
     if home != partition:
         return Misplaced(key, home)
     return Arrival(message, partition, offset)
+
+
+_FORGET = b'"forget"'
+
+
+def _click_or_wish(value: bytes) -> Click | Forget:
+    """A record that holds the word: it may stand in a click's scenario too."""
+    try:
+        return decode_forget(value)
+    except UNREADABLE:
+        return decode_click(value)

@@ -8,28 +8,33 @@ from typing import Any
 
 import msgspec
 
-from streams.wire.contract import Click, Item, Recommendation, ReleaseRecord, Request
+from streams.wire.contract import Click, Forget, Item, Recommendation, ReleaseRecord, Request
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VERSION = 1
 
-TOPICS: dict[str, tuple[Any, str]] = {
-    "clicks": (Click, "Key: user_id. Interaction events; anyone may produce them."),
-    "items": (Item | None, "Key: item_id. The catalogue; null, or available=false, withdraws the item."),
-    "requests": (Request, "Key: user_id. Asks for a list without a click."),
-    "recommendations": (Recommendation, "Key: user_id. One list for each click of interest or request."),
-    "releases": (ReleaseRecord, "Key: release. The role of a release and the decision behind it."),
+# Of each topic the kinds of values that it takes, and a word on it.
+TOPICS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "clicks": (
+        (Click, Forget),
+        "Key: user_id. Interaction events, and wishes that a user be forgotten; anyone may produce them.",
+    ),
+    "items": ((Item | None,), "Key: item_id. The catalogue; null, or available=false, withdraws the item."),
+    "requests": ((Request,), "Key: user_id. Asks for a list without a click."),
+    "recommendations": ((Recommendation,), "Key: user_id. One list for each click of interest or request."),
+    "releases": ((ReleaseRecord,), "Key: release. The role of a release and the decision behind it."),
 }
 
 
 def document() -> dict[str, Any]:
     """The whole contract: an object with one property for each topic, whose value is a record's value."""
     schemas, definitions = msgspec.json.schema_components(
-        [kind for kind, _ in TOPICS.values()], ref_template="#/$defs/{name}"
+        [kind for kinds, _ in TOPICS.values() for kind in kinds], ref_template="#/$defs/{name}"
     )
+    following = iter(schemas)
     properties = {
-        topic: {"description": text, **schema}
-        for (topic, (_, text)), schema in zip(TOPICS.items(), schemas, strict=True)
+        topic: {"description": text, **_any_of([next(following) for _ in kinds])}
+        for topic, (kinds, text) in TOPICS.items()
     }
     return {
         "$schema": DIALECT,
@@ -41,6 +46,10 @@ def document() -> dict[str, Any]:
         "properties": properties,
         "$defs": definitions,
     }
+
+
+def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def of_topic(topic: str) -> dict[str, Any]:

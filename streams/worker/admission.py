@@ -43,7 +43,7 @@ class Admission:
             verdict = admit(
                 record.value, batch.partition, record.offset,
                 requests=requests, partitions=self._partitions,
-                refuses=lambda timestamp: self._clock.refuses(timestamp, now_ms),
+                refuses=lambda timestamp: self._clock.refuses(timestamp, now_ms), forgets=not requests,
             )  # fmt: skip
             if isinstance(verdict, Arrival):
                 good.append((verdict.user_id, verdict))

@@ -3,24 +3,26 @@
 Owns what is counted of outcomes and which states a round leaves to the changelog. Sends nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
+from learner.data.catalogue import Catalogue
 from streams.hot_path.world import Fate, Outcome
 from streams.transport.delivery import Outgoing
-from streams.wire.contract import encode
+from streams.wire.contract import Forget, encode
 from streams.wire.intake import Arrival
 from streams.worker.assignment import Parcel
 from streams.worker.rounds import Pending
+from streams.worker.users import Users
 
 
 def pack(
     pending: Sequence[Pending[Arrival]], outcomes: Sequence[Outcome],
-    encoded: Callable[[str], bytes | None], counts: dict[str, int],
+    users: Users, catalogue: Catalogue, counts: dict[str, int],
 ) -> Iterable[Parcel]:  # fmt: skip
     """Lists and states of a round, one parcel a partition; `outcomes` are those of `pending`, in its order.
 
-    A state's value is fixed here, once for each user, before anything is sent: `encoded(user)` says it, or
-    None where there is none to be kept. `counts` rise with it.
+    A state's value is fixed here, once for each user, before anything is sent; None deletes it. `counts` rise
+    with it.
     """
     parcels: dict[int, Parcel] = {}
     last = {outcome.arrival.user_id: outcome for outcome in outcomes if outcome.changed}
@@ -34,9 +36,14 @@ def pack(
             counts["hurried_lists"] += outcome.hurried
             parcel.lists.append(Outgoing(key, encode(outcome.recommendation), partition))
         if outcome.changed:
-            counts["clicks"] += 1
-            if outcome is last[arrival.user_id] and (state := encoded(arrival.user_id)) is not None:
-                parcel.states[key] = state
+            wish = isinstance(arrival.message, Forget)
+            counts["forgotten" if wish else "clicks"] += 1
+            if outcome is last[arrival.user_id]:
+                if wish:
+                    users.states.forget(arrival.user_id)
+                    parcel.states[key] = None
+                elif (state := users.encoded(arrival.user_id, catalogue)) is not None:
+                    parcel.states[key] = state
         counts["replayed"] += outcome.fate is Fate.REPLAYED
         counts["duplicates"] += outcome.fate is Fate.DUPLICATE
     return parcels.values()

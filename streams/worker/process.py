@@ -84,9 +84,9 @@ class Worker:
         self.connection = clients.async_connection(settings)
         self.clock = Clock(settings.clock, settings.max_future_ms)
         self.rng = np.random.default_rng()
-        self.figures = Figures(
-            ("clicks", "lists", "hurried_lists", "refused", "forwarded", "replayed", "duplicates")
-        )
+        self.figures = Figures((
+            "clicks", "lists", "hurried_lists", "refused", "forwarded", "replayed", "duplicates", "forgotten",
+        ))  # fmt: skip
         self.app = new_app(group, settings, instance=self.slot.instance)
         self.source = BatchSource(
             self.app,
@@ -179,8 +179,7 @@ class Worker:
             with self.suspicion.falls_on(serving):
                 now_ms = self.clock.now_ms(wall_ms)
                 outcomes = serving.answer(Round(arrivals, states, now_ms, self.rng, wall_ms))
-        encoded = partial(self.users.encoded, catalogue=catalogue)
-        await assignment.deliver(pack(pending, outcomes, encoded, self.figures.counts))
+        await assignment.deliver(pack(pending, outcomes, self.users, catalogue, self.figures.counts))
 
     # -- partitions come and go ---------------------------------------------------------------------
 

@@ -155,7 +155,9 @@ class System:
     def states(self) -> dict[str, dict[str, Any]]:
         """The newest state of each user. A list is there before the state that knows its click."""
         for record in self._topic("user-states").news():
-            if record.value is not None:
+            if record.value is None:
+                self._states.pop(record.key.decode(), None)
+            else:
                 self._states[record.key.decode()] = json.loads(record.value)
         return dict(self._states)
 

@@ -43,7 +43,7 @@ def same_state(first: dict[str, Any], second: dict[str, Any]) -> None:
     """Discrete parts exactly, the hidden state to 1e-4."""
     for name in ("user_id", "items", "times", "kinds", "values", "event_ids", "applied", "events"):
         assert first[name] == second[name], name
-    for name in ("older", "refused"):
+    for name in ("older", "shown"):
         assert sorted(first[name]) == sorted(second[name])
     for name in ("hidden", "vector"):
         one, other = (np.frombuffer(base64.b64decode(state[name]), np.float32) for state in (first, second))

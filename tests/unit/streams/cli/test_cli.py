@@ -18,7 +18,7 @@ from streams.cli.options import EVERYWHERE, FLAGS, takes_settings
 from streams.settings import Settings
 from tests.worlds.places import ROOT
 
-TOGETHER = ("worker", "learner", "load", "play", "watch", "recommend", "user", "doctor", "settings")
+TOGETHER = ("worker", "learner", "load", "play", "watch", "recommend", "user", "doctor", "forget", "settings")
 GROUPS = ("releases", "bench", "topics", "dead-letters")  # all of whose commands talk to Kafka
 
 

@@ -15,9 +15,9 @@ from streams.hot_path.recommend import recommend
 from streams.hot_path.serving import PROBATION_CLICKS, PROBATION_SECONDS, Round, Serving
 from streams.hot_path.state_record import decode_state
 from streams.hot_path.user_states import UserStates
-from streams.hot_path.world import Outcome, World
+from streams.hot_path.world import Fate, Outcome, World
 from streams.releases.canary import assign
-from streams.wire.contract import Click, Request
+from streams.wire.contract import Click, Forget, Request
 from streams.wire.intake import Arrival
 from tests.worlds.rounds import NOW, arrivals, world
 from tests.worlds.served import poisoned, served_bundle
@@ -393,3 +393,39 @@ def test_whether_views_consume_is_what_the_release_of_a_list_says() -> None:
         assert made.recommendation is not None
         shown = {item.item_id for item in made.recommendation.items}
         assert ({f"more-{n}" for n in range(5)} & shown == set()) == consumed
+
+
+@pytest.mark.parametrize("history", [1, 400])
+def test_a_user_who_is_forgotten_begins_anew_and_a_round_that_fails_forgets_nobody(history: int) -> None:
+    def click(n: int, offset: int) -> Arrival:
+        item = f"more-{n % 30}"
+        message = Click(event_id=f"e{n}", user_id="u", item_id=item, event="click", timestamp=NOW + n)
+        return Arrival(message, 0, offset)
+
+    wish = Arrival(Forget(user_id="u", event="forget"), 0, 1_000)
+    ours, states, failures = serving()
+    for at in range(0, history, 50):
+        answer(ours, states, [click(n, n) for n in range(at, min(at + 50, history))])
+    before = encoded(states, ours.world)
+    ours.begin_canary(beside(ours.world, "r-bad", ranker=True), 1.0)
+    asked = Arrival(Request(request_id="r", user_id="v"), 0, 1)
+    checkpoint = states.checkpoint(["u"])
+    recommend([wish], states, ours.world, NOW, None)
+    states.undo(checkpoint)
+    assert encoded(states, ours.world) == before
+    first, _, late, _ = answer(ours, states, [wish, asked, click(0, 1_001), click(5, 990)])
+    assert (failures[0][0], first.fate, first.changed, first.recommendation) == (
+        "r-bad",
+        Fate.DONE,
+        True,
+        None,
+    )
+    assert late.recommendation is not None  # the event's id is forgotten too
+    fresh, new, _ = serving()
+    answer(fresh, new, [click(0, 1_001)])
+    theirs = decode_state(states.encode(states.index["u"], ours.world.catalogue))
+    expected = decode_state(new.encode(new.index["u"], fresh.world.catalogue))
+    assert theirs == expected  # what stood before the wish is replayed, not folded
+    assert answer(ours, states, [wish])[0].fate is Fate.REPLAYED
+    blocks = states._blocks[states._blocks >= 0].tolist() + states._histories._free
+    assert sorted(blocks) == list(range(len(states._histories.items)))

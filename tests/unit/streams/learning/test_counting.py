@@ -204,3 +204,13 @@ def test_a_time_far_ahead_ages_nothing_until_ten_users_agree() -> None:
     feed(target, logged([click(f"w{n}", "b", 10 + n, timestamp=far + n) for n in range(9)], ends))
     assert target.clock.now_ms(WALL) == far + 8
     assert target.signals.now_ms == far + 8
+
+
+def test_a_user_who_is_forgotten_begins_anew_also_after_a_restart() -> None:
+    clicks = [click("u", "a", 1), click("v", "b", 2), {"user_id": "u", "event": "forget"}, click("u", "a", 1)]
+    for records in (logged(clicks), logged([*clicks[:3], click("v", "c", 3)])):
+        target = counting()
+        feed(target, records)
+        assert target.counts["refused"] == 0
+        assert target.history("u") == ([target.catalogue.index["a"]] if len(target.history("v")) == 1 else [])
+    assert counts(target)["a"] == 1  # what was counted of the item stays

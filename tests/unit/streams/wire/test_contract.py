@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from streams.wire import contract
-from streams.wire.contract import Click, Recommendation
+from streams.wire.contract import Click, Forget, Recommendation
 from streams.wire.intake import Arrival, Misplaced, Refused, admit
 from streams.wire.partitioner import partition_of
 from tests.worlds.places import ROOT
@@ -15,6 +15,7 @@ from tests.worlds.places import ROOT
 PAGE = ROOT / "docs" / "contract.md"
 TYPES = {
     "click": contract.Click,
+    "forget": contract.Forget,
     "item": contract.Item,
     "request": contract.Request,
     "recommendation": contract.Recommendation,
@@ -66,6 +67,26 @@ def test_a_good_record_in_its_partition_arrives() -> None:
     assert isinstance(verdict, Arrival)
     assert (verdict.user_id, verdict.partition, verdict.offset) == ("u1", home, 7)
     assert judged(value, (home + 1) % 8) == Misplaced(b"u1", home)
+
+
+def test_who_keeps_users_is_told_to_forget_one_and_nobody_else() -> None:
+    home = partition_of(b"u1", 8)
+
+    def told(value: bytes, partition: int = home, *, forgets: bool = True) -> object:
+        return admit(
+            value, partition, 7, requests=False, partitions=8, refuses=lambda _: None, forgets=forgets
+        )
+
+    wish = b'{"user_id":"u1","event":"forget"}'
+    assert told(wish) == Arrival(Forget(user_id="u1", event="forget"), home, 7)
+    assert told(wish, (home + 1) % 8) == Misplaced(b"u1", home)
+    assert isinstance(told(wish, forgets=False), Refused)
+    assert isinstance(told(b'{"event":"forget"}'), Refused)
+    assert isinstance(told(wish.replace(b"u1", b"u" * 257)), Refused)
+    click = b'{"event_id":"e","user_id":"u1","item_id":"forget","event":"view","timestamp":1}'
+    verdict = told(click)
+    assert isinstance(verdict, Arrival)
+    assert isinstance(verdict.message, Click)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,11 @@ DECODERS = {
 }  # fmt: skip
 
 
+def test_a_wish_to_be_forgotten_passes_among_clicks() -> None:
+    assert _problems("clicks", {"user_id": "u1", "event": "forget"}) == []
+    assert _problems("clicks", {"user_id": "u1", "event": "click"})
+
+
 def _problems(topic: str, value: Any) -> list[str]:
     validator = jsonschema.Draft202012Validator(schema.of_topic(topic))
     return [error.message for error in validator.iter_errors(value)]

@@ -5,13 +5,24 @@ from typing import Any
 
 import numpy as np
 
+from learner.data.catalogue import Catalogue
 from streams.hot_path.recommend import recommend
 from streams.hot_path.state_record import decode_state
+from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Fate
-from streams.wire.contract import decode_list
+from streams.wire.contract import Click, Forget, decode_list
+from streams.wire.intake import Arrival
 from streams.worker.packing import pack
 from streams.worker.rounds import Pending
 from tests.worlds.rounds import NOW, arrivals, world
+
+
+class Users:
+    def __init__(self, states: UserStates) -> None:
+        self.states = states
+
+    def encoded(self, user_id: str, catalogue: Catalogue) -> bytes | None:
+        return None if user_id == "aside" else self.states.encode(self.states.index[user_id], catalogue)
 
 
 def test_lists_go_out_in_order_and_each_users_last_state_once() -> None:
@@ -21,9 +32,9 @@ def test_lists_go_out_in_order_and_each_users_last_state_once() -> None:
     outcomes = recommend(made, states, known, NOW, rng=None)
     batch: Any = None
     pending = [Pending(each.user_id, each, batch) for each in made]
-    encoded = lambda user: states.encode(states.index[user], known.catalogue)  # noqa: E731
+    users: Any = Users(states)
     counts = dict.fromkeys(("clicks", "lists", "hurried_lists", "replayed", "duplicates"), 0)
-    parcels = {each.partition: each for each in pack(pending, outcomes, encoded, counts)}
+    parcels = {each.partition: each for each in pack(pending, outcomes, users, known.catalogue, counts)}
     assert parcels.keys() == {0, 1}
     for number, parcel in parcels.items():
         mine = [outcome for outcome in outcomes if outcome.arrival.partition == number]
@@ -44,3 +55,42 @@ def test_lists_go_out_in_order_and_each_users_last_state_once() -> None:
     assert counts["clicks"] == sum(outcome.changed for outcome in outcomes)
     assert counts["duplicates"] == sum(outcome.fate is Fate.DUPLICATE for outcome in outcomes) > 0
     assert counts["replayed"] == 0
+
+
+def test_of_who_is_forgotten_the_state_is_deleted() -> None:
+    """The last word counts: whoever clicks afterwards has a state again."""
+    known, states = world()
+    made = [
+        Arrival(message(user), 0, offset)
+        for offset, (user, message) in enumerate(
+            [
+                ("gone", click),
+                ("back", click),
+                ("gone", wish),
+                ("back", wish),
+                ("back", click),
+                ("new", wish),
+                ("aside", click),
+            ]
+        )
+    ]
+    outcomes = recommend(made, states, known, NOW, rng=None)
+    batch: Any = None
+    counts = dict.fromkeys(("clicks", "lists", "hurried_lists", "replayed", "duplicates", "forgotten"), 0)
+    users: Any = Users(states)
+    pending = [Pending(each.user_id, each, batch) for each in made]
+    (parcel,) = pack(pending, outcomes, users, known.catalogue, counts)
+    assert {user: state is not None for user, state in parcel.states.items()} == {
+        b"gone": False, b"new": False, b"back": True,
+    }  # fmt: skip
+    assert decode_state(parcel.states[b"back"] or b"").events == 1
+    assert states.index.keys() == {"back", "aside"}
+    assert (counts["clicks"], counts["forgotten"]) == (4, 3)
+
+
+def click(user: str) -> Click:
+    return Click(event_id="e", user_id=user, item_id="more-1", event="click", timestamp=NOW)
+
+
+def wish(user: str) -> Forget:
+    return Forget(user_id=user, event="forget")
