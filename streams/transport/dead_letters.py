@@ -18,13 +18,18 @@ log = structlog.get_logger()
 
 # What a crashed worker sent without marking it done stands among the last letters of each partition.
 LOOK_BACK = 10_000
-# Bad records that wait for a worker to own partition 0: as many as it would find among the letters.
+# Letters remembered, the newest; a record is read again by the one who has sent its letter only where it came
+# among the last that were fetched. One forgotten too early has a second letter.
+MOST_KNOWN = 20_000
+# Bad records that wait for a worker to own partition 0: as many as it would find among the letters, and no
+# more bytes than a process can spare for them.
 MOST_WAITING = LOOK_BACK
+MOST_WAITING_BYTES = 32 * 1024 * 1024
 Source = tuple[str, int, int]  # topic, partition, offset of the bad record
 
 
 class DeadLetters:
-    """Letters to topic `topic`. Call `refresh()` before the first `send` and after each rebalance."""
+    """Letters to topic `topic`, of one assignment. Call `refresh()` before the first `send`."""
 
     def __init__(self, topic: str, delivery: Delivery, consumer: Callable[[], AIOKafkaConsumer]) -> None:
         self.topic = topic
@@ -32,8 +37,7 @@ class DeadLetters:
         self.too_large = 0  # records of which the brokers took no letter
         self._delivery = delivery
         self._consumer = consumer
-        self._known: set[Source] = set()
-        self._read: dict[int, int] = {}  # next offset to look at, by partition
+        self._known: dict[Source, None] = {}  # the newest last
 
     async def refresh(self) -> None:
         """Learns which letters other workers, or this one before a crash, have sent."""
@@ -45,18 +49,14 @@ class DeadLetters:
             consumer.assign(letters)
             starts, ends = await consumer.beginning_offsets(letters), await consumer.end_offsets(letters)
             for tp in letters:
-                earliest = max(starts[tp], ends[tp] - LOOK_BACK)
-                consumer.seek(tp, max(self._read.get(tp.partition, 0), earliest))
+                consumer.seek(tp, max(starts[tp], ends[tp] - LOOK_BACK))
             for tp in letters:
                 while await consumer.position(tp) < ends[tp]:
                     fetched = await consumer.getmany(timeout_ms=200)
-                    self._known.update(
-                        source
-                        for records in fetched.values()
-                        for record in records
-                        if (source := source_of(record)) is not None
-                    )
-                self._read[tp.partition] = await consumer.position(tp)
+                    for records in fetched.values():
+                        for record in records:
+                            if (source := source_of(record)) is not None:
+                                self._remember(source)
         finally:
             await consumer.stop()
 
@@ -71,7 +71,7 @@ class DeadLetters:
         source = (record.topic, record.partition, record.offset)
         if source in self._known:
             return []
-        self._known.add(source)
+        self._remember(source)
         headers = [
             ("error", error.encode()),
             ("topic", record.topic.encode()),
@@ -86,9 +86,14 @@ class DeadLetters:
                 compressed=True,  # the bad record may have come so, and be far larger than a batch may be
             )
         except BaseException:
-            self._known.discard(source)
+            self._known.pop(source, None)
             raise
         return [asyncio.create_task(self._settled(source, futures))]
+
+    def _remember(self, source: Source) -> None:
+        self._known[source] = None
+        if len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
 
     async def _settled(self, source: Source, futures: list[Acknowledgement]) -> None:
         try:
@@ -101,7 +106,7 @@ class DeadLetters:
                 mend=f"raise max.message.bytes of {self.topic} with your Kafka's tools",
             )  # fmt: skip
         except BaseException:
-            self._known.discard(source)
+            self._known.pop(source, None)
             raise
         else:
             self.sent += 1
@@ -117,18 +122,22 @@ class SharedRefusals:
     def __init__(self, kept_ms: float) -> None:
         self._kept_ms = kept_ms
         self._records: dict[Source, tuple[ConsumerRecord, str]] = {}
+        self._bytes = 0  # of all of them
         self._sending = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._records)
 
     def add(self, record: ConsumerRecord, error: str, now_ms: int) -> None:
-        """Takes a bad record; of more than `MOST_WAITING` the oldest are given up."""
+        """Takes a bad record; of more than there is room for the oldest are given up."""
         if record.timestamp < now_ms - self._kept_ms:
             return
-        self._records[record.topic, record.partition, record.offset] = record, error
-        while len(self._records) > MOST_WAITING:
-            del self._records[next(iter(self._records))]
+        source = (record.topic, record.partition, record.offset)
+        self._drop(source)
+        self._records[source] = record, error
+        self._bytes += _size(record)
+        while len(self._records) > MOST_WAITING or self._bytes > MOST_WAITING_BYTES:
+            self._drop(next(iter(self._records)))
 
     async def send(self, letters: DeadLetters, now_ms: int) -> None:
         """Writes the letters of all that wait; those that cannot be written now go on waiting."""
@@ -140,7 +149,16 @@ class SharedRefusals:
                 except Exception as failure:
                     log.warning("a dead letter was not sent; it is tried again", error=str(failure))
                     return
-                self._records.pop(source, None)
+                self._drop(source)
+
+    def _drop(self, source: Source) -> None:
+        record, _ = self._records.pop(source, (None, ""))
+        if record is not None:
+            self._bytes -= _size(record)
+
+
+def _size(record: ConsumerRecord) -> int:
+    return len(record.key or b"") + len(record.value or b"")
 
 
 def source_of(letter: ConsumerRecord) -> Source | None:

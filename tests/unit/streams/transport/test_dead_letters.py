@@ -13,8 +13,8 @@ from streams.transport import dead_letters
 from streams.transport.dead_letters import DeadLetters, SharedRefusals
 
 
-def bad(offset: int, sent_ms: int = 0) -> ConsumerRecord:
-    return ConsumerRecord("items", 0, offset, sent_ms, 0, b"i", b"{", None, 1, 1, ())
+def bad(offset: int, sent_ms: int = 0, value: bytes = b"{") -> ConsumerRecord:
+    return ConsumerRecord("items", 0, offset, sent_ms, 0, b"i", value, None, 1, 1, ())
 
 
 class Brokers:
@@ -97,4 +97,38 @@ def test_as_much_waits_as_fits_and_nothing_older_than_letters_get(monkeypatch: p
         assert brokers.taken == [2, 3, 4]
 
     monkeypatch.setattr(dead_letters, "MOST_WAITING", 3)
+    run(test)
+
+
+def test_what_waits_has_a_bound_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        waiting, brokers = SharedRefusals(DAY_MS), Brokers()
+        for offset in (0, 1, 1, 2, 3):
+            waiting.add(bad(offset, value=999 * b" "), "wrong", 0)
+        waiting.add(bad(4, value=5000 * b" "), "larger than all that may wait", 0)
+        assert len(waiting) == 0
+        for offset in range(5, 10):
+            waiting.add(bad(offset, value=999 * b" "), "wrong", 0)
+        await waiting.send(letters(brokers), 0)
+        assert brokers.taken == [7, 8, 9]
+
+    monkeypatch.setattr(dead_letters, "MOST_WAITING_BYTES", 3000)
+    run(test)
+
+
+def test_a_flood_of_bad_records_is_remembered_to_a_bound_and_its_end_is_not_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        brokers = Brokers()
+        sender = letters(brokers)
+        for offset in range(1000):
+            for kept in await sender.send(bad(offset), "wrong", 5):
+                await kept
+        assert len(sender._known) == 100
+        for offset in range(900, 1000):  # read again, as after a rebalance
+            assert await sender.send(bad(offset), "wrong", 6) == []
+        assert len(brokers.taken) == 1000
+
+    monkeypatch.setattr(dead_letters, "MOST_KNOWN", 100)
     run(test)
