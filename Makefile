@@ -20,7 +20,7 @@ AT_ONCE ?= 2
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s%s\n", $$1, $$2 }' Makefile
 
-setup: $(INSTALLED) ## install into .venv, and do nothing else
+setup: $(INSTALLED) ## install into .venv and compile the kernels, and do nothing else
 
 # pip itself takes minutes over what uv does in seconds; it remains for machines where only pip is set up
 # to reach a package index. Where processes may not write what they have compiled, as in many containers, modules are
@@ -35,6 +35,8 @@ $(INSTALLED): pyproject.toml
 	@if test -x $(BIN)/uv && $(BIN)/uv pip install $(COMPILED) --python $(BIN)/python $(INSTALL_ARGS) -e '$(EXTRAS)'; then :; else \
 		echo "uv could not install it; trying pip"; \
 		$(BIN)/python -m pip install $(INSTALL_ARGS) -e '$(EXTRAS)'; fi
+	@echo "compiling kernels, so that nothing has to at its first start: a minute or two"
+	@$(BIN)/nextclick compile
 	@touch $(INSTALLED)
 
 demo: $(INSTALLED) ## watch recommendations change with live clicks (ARGS="--once --report out.json")

@@ -2,13 +2,14 @@
 
     python -m tests.prepare
 
-Kafka and its start cache, the clicks of ml-100k, and the machine code of the hot path's kernels, which takes
-a minute of processor time after a change of theirs. A few tests run without it; they are slower then.
+Kafka and its start cache, the clicks of ml-100k, and the kernels' machine code, which takes a minute of
+processor time after a change of theirs. A few tests run without it; they are slower then.
 """
 
 from kernels.cache import use_cache
 from learner.data.ml100k import fetch_ml100k
 from streams.broker import node
+from streams.operate.kernels import compile_all
 from streams.settings import load_settings
 
 
@@ -17,13 +18,10 @@ def main() -> None:
     settings = load_settings()
     node.prepare(settings.cache_dir, settings.broker_jars, print, thoroughly=True)
     fetch_ml100k(settings.cache_dir / "ml-100k")
-    compiled = use_cache() / "hot-path-compiled"
+    compiled = use_cache() / "compiled"
     if not compiled.exists():
         print("compiling kernels", flush=True)
-        from streams.hot_path.warm_up import warm_up
-        from tests.worlds.rounds import world
-
-        warm_up(world()[0])
+        compile_all()
         compiled.touch()
 
 

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from streams.cli import admin, bench, models, releases, run, simulate, traffic
+from streams.cli import admin, bench, kernels, models, releases, run, simulate, traffic
 
 app = typer.Typer(
     name="nextclick",
@@ -44,6 +44,7 @@ app.command()(admin.doctor)
 app.command()(admin.forget)
 app.command("settings")(admin.show_settings)
 app.command()(admin.schema)
+app.command("compile")(kernels.compile_kernels)
 
 
 def _version(asked: bool) -> None:
