@@ -4,8 +4,11 @@ Two identical commands side by side get slots 0 and 1; a worker restarted after 
 slot again (the kernel frees the lock of a dead process), and with it its old place in the group.
 """
 
+import contextlib
 import fcntl
+import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -50,11 +53,27 @@ def take_slot(data_dir: Path, group: str, wanted: int | None = None) -> Slot:
 
 
 def _machine(data_dir: Path) -> str:
-    """A name for this data folder that no other machine shares."""
+    """A name for this data folder that no other machine shares.
+
+    The file is there whole or not at all: two machines of one name would take each other's place in the
+    group, in turns. An empty one is what an earlier version left that was interrupted.
+    """
     path = data_dir / "machine-id"
-    try:
-        with path.open("x") as file:
-            file.write(secrets.token_hex(6))
-    except FileExistsError:
-        pass
-    return path.read_text().strip() or "machine"
+    with _locked(data_dir / "slots" / "machine-id.lock"):
+        name = path.read_text().strip() if path.exists() else ""
+        if not name:
+            name = secrets.token_hex(6)
+            partial = path.with_suffix(".partial")
+            with partial.open("w") as file:
+                file.write(name)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+    return name
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,11 +1,13 @@
 """Slots: the lowest free one, kept for the life of a process, under a name that no other machine has."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from streams.runtime import slots
 from streams.runtime.slots import SlotError, take_slot
 from tests.worlds.places import ROOT
 
@@ -64,3 +66,30 @@ def test_a_worker_killed_leaves_its_slot_to_the_next(tmp_path: Path) -> None:
     process.communicate()
     again = take_slot(tmp_path, "workers")
     assert (again.number, again.instance) == (0, instance)
+
+
+def test_an_empty_file_of_a_start_that_was_interrupted_is_no_name(tmp_path: Path) -> None:
+    names = set()
+    for host in ("one", "another"):
+        (tmp_path / host).mkdir()
+        (tmp_path / host / "machine-id").touch()
+        slot = take_slot(tmp_path / host, "workers")
+        slot.release()
+        assert take_slot(tmp_path / host, "workers").instance == slot.instance
+        names.add(slot.instance)
+    assert len(names) == 2
+
+
+def test_a_start_that_cannot_write_its_name_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr(slots.os, "fsync", _no_space)
+        with pytest.raises(OSError, match="No space left"):
+            take_slot(tmp_path, "workers")
+    assert not (tmp_path / "machine-id").exists()
+    assert len(take_slot(tmp_path, "workers").instance) == len("0123456789ab-0")
+
+
+def _no_space(_: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
