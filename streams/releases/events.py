@@ -78,15 +78,22 @@ def of_record(record: ReleaseRecord) -> Event:
 class EventLog:
     """The events of one process, as JSON lines in `folder`; a full log is kept until the next one is full.
 
-    A line that a crash has cut short is lost and no other.
+    A line that a crash has cut short is lost and no other. What cannot be read or written stops nobody.
     """
 
     def __init__(self, folder: Path, writer: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / f"{writer}.jsonl"
-        self._known = {event.name for event in _read(self._files())}
-        if self._file.exists() and not self._file.read_bytes().endswith(b"\n"):
-            self._write(b"\n")
+        self._known: set[tuple[int, str, str, str, str]] = set()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._known = {event.name for event in _read(self._files())}
+            if self._file.exists() and not self._file.read_bytes().endswith(b"\n"):
+                self._write(b"\n")
+        except OSError as error:
+            log.warning(
+                "the log of events cannot be opened: events are lost until it can", file=str(self._file),
+                error=str(error), mend="may this process write there, and is there room on the disk?",
+            )  # fmt: skip
 
     def append(self, event: Event) -> None:
         """Adds an event, unless it is there already: who reads a topic again tells of it again.
@@ -97,6 +104,7 @@ class EventLog:
             return
         self._known.add(event.name)
         try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
             self._write(_encode(event) + b"\n")
             if self._file.stat().st_size > MOST_BYTES:
                 self._file.replace(self._files()[0])

@@ -101,3 +101,13 @@ def test_a_full_disk_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         log.append(Event(at=1, kind="swap", release="r"))
     log.append(Event(at=2, kind="swap", release="r"))
     assert [event.at for event in events._read(tmp_path.glob("*.jsonl"))] == [2]
+
+
+def test_a_log_that_cannot_be_opened_stops_no_start_and_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "events").write_text("a file where the folder should be")
+    log = EventLog(tmp_path / "events", "worker-0")
+    event = Event(at=1, kind="swap", release="r-1")
+    log.append(event)
+    (tmp_path / "events").unlink()
+    log.append(Event(at=2, kind="swap", release="r-2"))
+    assert "r-2" in (tmp_path / "events" / "worker-0.jsonl").read_text()
