@@ -12,6 +12,7 @@ passed over behind what a rightful owner wrote of the same key.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -217,5 +218,6 @@ class Changelog:
 def _epoch(headers: Iterable[tuple[str, bytes]]) -> int:
     for name, value in headers:
         if name == EPOCH_HEADER:
-            return int(value)
+            with contextlib.suppress(TypeError, ValueError):  # not a worker's: it has no right to anything
+                return int(value)
     return 0

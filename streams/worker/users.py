@@ -156,7 +156,7 @@ class Users:
                 raise StateError(f"{len(value):,} bytes; at most {MAX_STATE_BYTES:,} are read")
             return decode_state(value)
         except StateError as error:
-            self._set_aside(key.decode(errors="replace"), str(error))
+            self._set_aside((key or b"").decode(errors="replace"), str(error))
             return None
 
     def _take_up(self, state: StateRecord, partition: int, catalogue: Catalogue) -> None:

@@ -8,6 +8,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.transport import changelog
 from streams.transport.changelog import EPOCH_HEADER, Changelog, Restored
 from streams.transport.delivery import Outgoing
 
@@ -277,3 +278,10 @@ def test_states_wait_for_others_to_travel_with() -> None:
         assert len(producer.sent) == 1
 
     run(test)
+
+
+@pytest.mark.parametrize("value", [b"", b"one", None])
+def test_an_epoch_that_is_no_number_is_none(value: Any) -> None:
+    """Whoever writes such a record ends no worker, and surpasses none."""
+    assert changelog._epoch([("other", b"9"), ("epoch", value)]) == 0
+    assert changelog._epoch([("epoch", b"12")]) == 12
