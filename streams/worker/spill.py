@@ -95,6 +95,6 @@ class Spill:
             yield
         except sqlite3.Error as error:
             raise SpillError(
-                f"{self._file}, which holds states of idle users, cannot be used any more: {error}; is the disk "
-                "in order? Nothing is lost: a worker that starts anew reads them from the changelog"
+                f"{self._file}, which holds states of idle users, cannot be used any more: {error}; is the "
+                "disk in order? Nothing is lost: a worker that starts anew reads them from the changelog"
             ) from error

@@ -8,8 +8,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.transport import changelog
-from streams.transport.changelog import EPOCH_HEADER, Changelog, Restored
+from streams.transport.changelog import EPOCH_HEADER, Changelog, Restored, _epoch
 from streams.transport.delivery import Outgoing
 
 
@@ -283,5 +282,5 @@ def test_states_wait_for_others_to_travel_with() -> None:
 @pytest.mark.parametrize("value", [b"", b"one", None])
 def test_an_epoch_that_is_no_number_is_none(value: Any) -> None:
     """Whoever writes such a record ends no worker, and surpasses none."""
-    assert changelog._epoch([("other", b"9"), ("epoch", value)]) == 0
-    assert changelog._epoch([("epoch", b"12")]) == 12
+    assert _epoch([("other", b"9"), ("epoch", value)]) == 0
+    assert _epoch([("epoch", b"12")]) == 12

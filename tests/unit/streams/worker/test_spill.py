@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
     spill = Spill(tmp_path / "worker.sqlite")
     spill.put([("u1", 0, b"one")])
     spill._rows.execute("ALTER TABLE states RENAME TO gone")
-    with pytest.raises(SpillError, match="worker.sqlite.*no such table"):
+    with pytest.raises(SpillError, match=r"worker\.sqlite.*no such table"):
         spill.take("u1")
     with pytest.raises(SpillError, match="starts anew"):
         spill.forget([0])
