@@ -8,8 +8,7 @@ import asyncio
 import time
 from typing import Any
 
-import structlog
-
+from streams.runtime.repeated import Repeated
 from streams.transport.batches import Batch
 from streams.transport.delivery import Outgoing
 from streams.transport.topics import Names
@@ -17,18 +16,25 @@ from streams.wire.clock import Clock
 from streams.wire.intake import Arrival, Misplaced, Refused, admit
 from streams.worker.assignment import Assignment
 
-log = structlog.get_logger()
-
 
 class Admission:
-    """`partitions`: how many the topics by user have. `counts`: the worker's, which this raises two of."""
+    """`partitions`: how many the topics by user have. `counts`: the worker's, which this raises two of.
 
-    def __init__(self, names: Names, partitions: int, clock: Clock, counts: dict[str, int]) -> None:
+    `bad` tells of bad records.
+    """
+
+    def __init__(
+        self, names: Names, partitions: int, clock: Clock, counts: dict[str, int], bad: Repeated
+    ) -> None:
         self._names = names
         self._partitions = partitions
         self._clock = clock
         self._counts = counts
-        self._told = 0  # forwarded records
+        self._bad = bad
+        self._misplaced = Repeated(
+            "misplaced records are forwarded",
+            "key records by user_id; librdkafka clients need partitioner=murmur2_random",
+        )
 
     async def admit(self, batch: Batch, assignment: Assignment) -> list[tuple[str, Arrival]]:
         """The (user, arrival) of each good record, in their order.
@@ -49,6 +55,7 @@ class Admission:
                 good.append((verdict.user_id, verdict))
             elif isinstance(verdict, Misplaced):
                 self._counts["forwarded"] += 1
+                self._misplaced.note(batch.topic, topic=batch.topic, partition=batch.partition)
                 acknowledgements += await assignment.delivery.send(
                     batch.topic,
                     [Outgoing(verdict.key, record.value, verdict.partition, list(record.headers))],
@@ -56,8 +63,8 @@ class Admission:
             else:
                 assert isinstance(verdict, Refused)
                 self._counts["refused"] += 1
-                log.warning(
-                    "bad record", error=verdict.error, topic=batch.topic,
+                self._bad.note(
+                    f"{batch.topic}: {verdict.error}", error=verdict.error, topic=batch.topic,
                     partition=batch.partition, offset=record.offset,
                 )  # fmt: skip
                 acknowledgements += await assignment.letters.send(record, verdict.error, now_ms)
@@ -66,10 +73,5 @@ class Admission:
         return good
 
     def watch(self) -> None:
-        """Says so, each time it is called, where records were forwarded since."""
-        if self._counts["forwarded"] > self._told:
-            self._told = self._counts["forwarded"]
-            log.warning(
-                "misplaced records forwarded", so_far=self._told,
-                mend="key records by user_id; librdkafka clients need partitioner=murmur2_random",
-            )  # fmt: skip
+        """To be called now and then: says how many more records were forwarded, once a minute."""
+        self._misplaced.watch()

@@ -28,6 +28,7 @@ from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import calls_for_list
 from streams.hot_path.serving import Round, Serving
 from streams.runtime.event_loop import fast_loops, few_arenas, freeze_heap
+from streams.runtime.repeated import Repeated
 from streams.runtime.slots import take_slot
 from streams.settings import Settings
 from streams.transport import clients, topics
@@ -96,18 +97,20 @@ class Worker:
             follows={self.names.requests: self.names.clicks},
         )
         self.suspicion = Suspicion(settings.data_dir / "suspicions" / member)
-        self.reports = Reports(settings, self.slot.number, self._report)
+        self.bad = Repeated("bad record", "`nextclick dead-letters list` shows what and why")
+        self.reports = Reports(settings, self.slot.number, self._report, self.bad)
         self.models = ThreadPoolExecutor(1, thread_name_prefix="models")
         self.knowledge = Knowledge(
             settings, self.connection, self.clock, self.models, self.reports, self.app,
             suspect=self.suspicion.take(),
         )  # fmt: skip
-        self.admission = Admission(self.names, partitions, self.clock, self.figures.counts)
+        self.admission = Admission(self.names, partitions, self.clock, self.figures.counts, self.bad)
         self.rounds: Rounds[Arrival] = Rounds(cost=_work_of)
         spill = Spill(settings.data_dir / "spilled" / f"{member}.sqlite")
         aside = Aside(settings.data_dir / "aside" / f"{member}.tsv")
         self.users = Users(spill, partitions, settings.user_idle_days, partial(ground, settings), aside)
         self.assignment: Assignment | None = None
+        self._reporting: asyncio.Task[None] | None = None
         self._leaving = AsyncExitStack()  # what ends with the assignment
         self._register_figures()
 
@@ -252,12 +255,16 @@ class Worker:
         if self.knowledge.ready.is_set():
             self.knowledge.silence.watch(self.figures.counts["clicks"])
         self.admission.watch()
+        self.bad.watch()
         self._report()
 
     def _report(self) -> None:
         """Sends what there is to say to everybody; without partitions it waits for some."""
-        if self.assignment is not None and len(self.reports):
-            self.assignment.spawn(self.reports.send(self.assignment, self.knowledge.releases.roles))
+        sending = self._reporting is not None and not self._reporting.done()  # it waits for a broker, perhaps
+        if self.assignment is not None and len(self.reports) and not sending:
+            self._reporting = self.assignment.spawn(
+                self.reports.send(self.assignment, self.knowledge.releases.roles)
+            )
 
 
 def _work_of(arrival: Arrival) -> float:

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 
 import msgspec
-import structlog
 from aiokafka import ConsumerRecord
 
 from learner.data.times import DAY_MS
 from streams.releases.events import Event, EventLog, folder_of
 from streams.releases.roles import Roles
+from streams.runtime.repeated import Repeated
 from streams.settings import Settings
 from streams.transport.dead_letters import SharedRefusals
 from streams.transport.topics import Names
@@ -23,16 +23,18 @@ from streams.wire.contract import ReleaseRecord
 from streams.worker.assignment import Assignment
 from streams.worker.decisions import Decisions
 
-log = structlog.get_logger()
-
 
 class Reports:
-    """`some()` is called when there is something to `send`; `slot` is this worker's number."""
+    """`some()` is called when there is something to `send`; `slot` is this worker's number.
 
-    def __init__(self, settings: Settings, slot: int, some: Callable[[], None]) -> None:
+    `bad` tells of bad records.
+    """
+
+    def __init__(self, settings: Settings, slot: int, some: Callable[[], None], bad: Repeated) -> None:
         self._topic = Names(settings.prefix).releases
         self._slot = slot
         self._some = some
+        self._bad = bad
         self._refusals = SharedRefusals(settings.retention_days * DAY_MS)
         self._decisions = Decisions()
         self._events = EventLog(folder_of(settings), f"worker-{slot}")
@@ -42,7 +44,7 @@ class Reports:
 
     def refuse(self, record: ConsumerRecord, error: str) -> None:
         """A bad item, signal or release: every worker reads it, one of them sends it."""
-        log.warning("bad record", error=error, topic=record.topic, offset=record.offset)
+        self._bad.note(f"{record.topic}: {error}", error=error, topic=record.topic, offset=record.offset)
         self._refusals.add(record, error, int(time.time() * 1000))
         self._some()
 

@@ -125,8 +125,6 @@ class Users:
             return 0
         for user in users:
             states.forget(user)
-        if users:
-            log.info("states of idle users spilled", users=len(users), in_all=len(self._spill))
         return len(users)
 
     def _forget(self, partitions: frozenset[int]) -> None:

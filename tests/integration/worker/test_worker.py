@@ -275,8 +275,7 @@ def test_misplaced_records_are_forwarded(system: Any) -> None:
             assert made["recommendation_id"] == f"{kind}-{record.partition}-{record.offset}"
         assert forwarded == 4
     system.wait_for(lambda: len(system.states()) == 4, "their states")
-    said = "misplaced records forwarded"
-    system.wait_for(lambda: re.search(rf"{said} .*so_far=8", system.said("worker")), "a word on it", 10)
+    system.wait_for(lambda: "misplaced records are forwarded" in system.said("worker"), "a word on it", 10)
 
 
 @pytest.mark.usefixtures("topics")

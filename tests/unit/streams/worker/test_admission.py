@@ -9,6 +9,7 @@ from typing import Any
 from aiokafka import ConsumerRecord
 from structlog.testing import capture_logs
 
+from streams.runtime.repeated import Repeated
 from streams.transport.delivery import Outgoing
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
@@ -58,7 +59,7 @@ def click(user: str = "u", **more: Any) -> bytes:
 
 def admitted(sent: Sent, some: Any) -> tuple[list[tuple[str, int]], dict[str, int], Admission]:
     counts = {"forwarded": 0, "refused": 0}
-    admission = Admission(Names(""), PARTITIONS, Clock("wall"), counts)
+    admission = Admission(Names(""), PARTITIONS, Clock("wall"), counts, Repeated("bad record", ""))
 
     async def run() -> list[tuple[str, int]]:
         return [(user, arrival.offset) for user, arrival in await admission.admit(some, sent.assignment())]
@@ -105,7 +106,9 @@ def test_requests_are_read_as_requests() -> None:
 
 def test_it_returns_when_what_became_of_the_rest_is_acknowledged() -> None:
     sent = Sent()
-    admission = Admission(Names(""), PARTITIONS, Clock("wall"), {"forwarded": 0, "refused": 0})
+    admission = Admission(
+        Names(""), PARTITIONS, Clock("wall"), {"forwarded": 0, "refused": 0}, Repeated("bad record", "")
+    )
 
     async def run() -> None:
         sent.release = asyncio.Event()
@@ -122,9 +125,10 @@ def test_it_returns_when_what_became_of_the_rest_is_acknowledged() -> None:
     asyncio.run(run())
 
 
-def test_forwarded_records_are_told_of_once() -> None:
-    _, _, admission = admitted(Sent(), batch(click(elsewhere()), click(elsewhere())))
+def test_a_flood_of_what_is_not_admitted_is_told_of_in_two_lines() -> None:
+    wrong = [b"{", *(click(event=f"e{n}") for n in range(3)), *(click(elsewhere()) for _ in range(300))]
     with capture_logs() as said:
+        _, counts, admission = admitted(Sent(), batch(*wrong, *(300 * [b"{"])))
         admission.watch()
-        admission.watch()
-    assert [(line["event"], line["so_far"]) for line in said] == [("misplaced records forwarded", 2)]
+    assert counts == {"forwarded": 300, "refused": 304}
+    assert [line["event"] for line in said] == ["bad record", "bad record", "misplaced records are forwarded"]

@@ -11,11 +11,14 @@ from aiokafka import ConsumerRecord
 
 from streams.releases.events import Event, folder_of, told
 from streams.releases.roles import Roles, take_back
+from streams.runtime.repeated import Repeated
 from streams.settings import Settings
 from streams.transport.delivery import Outgoing
 from streams.wire.contract import ReleaseRecord
 from streams.worker import reports as module
 from streams.worker.reports import Reports
+
+BAD = Repeated("bad record", "")
 
 
 class Sent:
@@ -56,7 +59,7 @@ def asked() -> list[int]:
 
 @pytest.fixture
 def reports(tmp_path: Path, asked: list[int]) -> Reports:
-    return Reports(Settings(prefix="p.", data_dir=tmp_path), 3, lambda: asked.append(len(asked)))
+    return Reports(Settings(prefix="p.", data_dir=tmp_path), 3, lambda: asked.append(len(asked)), BAD)
 
 
 def send(reports: Reports, to: Sent, roles: Roles | None = None) -> None:
@@ -110,7 +113,7 @@ def test_what_happens_to_this_worker_is_noted_with_its_slot(
 
 def test_letters_are_kept_as_long_as_their_topic_keeps_them(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    reports = Reports(settings, 0, lambda: None)
+    reports = Reports(settings, 0, lambda: None, BAD)
     age_ms = int(settings.retention_days * module.DAY_MS)
     now_ms = int(time.time() * 1000)
     reports.refuse(bad(1, now_ms - age_ms - 60_000), "old")
