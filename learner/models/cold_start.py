@@ -15,10 +15,11 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learner.ranking.lists import Lists
+from learner.ranking.lists import Lists, let_go
 
 PULL = 3000.0  # weight of the squared distance to popularity, in lists
 STEPS = 60  # of the optimiser, at most
+AT_ONCE = 250  # lists
 MOST = 4000  # lists, the newest ones: all of them on one core take seconds
 
 
@@ -38,10 +39,18 @@ def fit_cold_start(
     `standardise` maps raw features (n, C, F) to what the weights are for; `begin` (F,) are the weights before
     anything is learned.
     """
-    rows = np.flatnonzero(lists.features[:, 0, known] == 0)[-MOST:]
+    cold = np.zeros(len(lists), np.bool_)
+    for k in range(0, len(lists), AT_ONCE):
+        cold[k : k + AT_ONCE] = lists.features[k : k + AT_ONCE, 0, known] == 0
+        let_go(lists.features)
+    rows = np.flatnonzero(cold)[-MOST:]
     weights = torch.from_numpy(begin)
     if len(rows):
-        inputs = standardise(torch.from_numpy(lists.features[rows].astype(np.float32)))
+        inputs = torch.empty(len(rows), *lists.features.shape[1:])
+        for k in range(0, len(rows), AT_ONCE):
+            some = lists.features[rows[k : k + AT_ONCE]].astype(np.float32)
+            inputs[k : k + AT_ONCE] = standardise(torch.from_numpy(some))
+            let_go(lists.features)
         weights = _fitted(inputs, torch.from_numpy(lists.mask[rows]), weights)
     return ColdStart(known, weights.numpy())
 

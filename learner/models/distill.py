@@ -22,10 +22,11 @@ from learner.models.sequences import EventSequences, encode_histories
 from learner.models.student import SequenceModel, StudentConfig
 from learner.models.student_training import TrainingReport, train_model, train_student
 from learner.models.teacher import Teacher, TeacherConfig
-from learner.ranking.lists import Lists
+from learner.ranking.lists import Lists, let_go
 
 TOP = 30  # items of the teachers' list
 _AT_ONCE = 512  # events scored together: 512 × 12,000 float32 are 25 MB
+_SCORED_AT_ONCE = 512  # lists, which may lie in a file
 _OTHER_SEED = 101  # added to the seed of the recurrence that teaches: it must not be the student itself
 _RECURRENCE_SHARE = 0.2  # of the teachers' time, at most; it takes a sixth where there is enough
 
@@ -125,5 +126,8 @@ def ensemble_scores(rankers: Sequence[Ranker], lists: Lists) -> NDArray[np.float
     """Mean scores (n, C) of an ensemble of rankers: the `soft` targets of a small one."""
     total = np.zeros(lists.mask.shape, np.float32)
     for ranker in rankers:
-        total += ranker.scores(lists.features) / np.float32(len(rankers))
+        for k in range(0, len(lists), _SCORED_AT_ONCE):
+            scores = ranker.scores(lists.features[k : k + _SCORED_AT_ONCE])
+            total[k : k + _SCORED_AT_ONCE] += scores / np.float32(len(rankers))
+            let_go(lists.features)
     return total

@@ -19,9 +19,11 @@ from torch import Tensor
 from learner.models.ranker import PLACE_SCALE, Ranker, RankerConfig
 from learner.models.run import Budget, Run
 from learner.ranking.layout import Layout
-from learner.ranking.lists import Lists
+from learner.ranking.lists import Lists, let_go
 
 IMPOSSIBLE = -1e9  # score of a padded place
+COLUMNS_AT_ONCE = 16
+HELD = 8  # steps whose lists are left in memory, where they lie in a file
 TOLD = 50  # steps between two words on the progress
 
 
@@ -56,16 +58,23 @@ def moments(
     """
     step = max(1, -(-len(lists) // sample))
     rows = lists.features[::step][lists.mask[::step]].astype(np.float32)
-    mean, deviation = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
+    let_go(lists.features)
+    mean, deviation = rows.mean(0, dtype=np.float64), _deviation(rows)
     if layout is not None:
         own = rows[:, layout.begin :].reshape(-1, layout.columns)
         own = own[own[:, 0] > 0]
         own = own if len(own) else np.zeros((1, layout.columns), np.float32)
-        center, spread = own.mean(0, dtype=np.float64), own.std(0, dtype=np.float64)
+        center, spread = own.mean(0, dtype=np.float64), _deviation(own)
         mean[layout.begin :] = np.tile([0.0, *center[1:]], layout.places)
         deviation[layout.begin :] = np.tile([1 / PLACE_SCALE, *spread[1:]], layout.places)
     deviation = np.where(deviation < 1e-3 * (1 + np.abs(mean)), 1.0, deviation)
     return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def _deviation(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Standard deviations (F,) of rows (n, F), some columns at a time: doubles are large."""
+    columns = range(0, rows.shape[1], COLUMNS_AT_ONCE)
+    return np.concatenate([rows[:, k : k + COLUMNS_AT_ONCE].std(0, dtype=np.float64) for k in columns])
 
 
 def train_ranker(
@@ -153,6 +162,8 @@ def _fit(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(float(loss.detach()))
+        if budget.step % HELD == 0:
+            let_go(lists.features)
         if budget.step % TOLD == 0:
             mean = float(np.mean(losses[-TOLD:]))
             run.tell(budget.share, f"loss {mean:.3f}")

@@ -5,13 +5,17 @@ made by the pipeline that serves them: `streams.recorded.collecting.collect`. Kn
 """
 
 import math
+import mmap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+FEATURES_FILE = "features.npy"
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Wanted:
     """Which lists are to be made: at most `lists`, evenly spread, each of the answer and `negatives` others.
 
     The others are drawn uniformly with `seed`. `budget_s` bounds the time by `clock`: fewer lists are made
-    where it is too short.
+    where it is too short. With a `folder` their features are left in its `FEATURES_FILE` and take no memory.
     """
 
     lists: int = 40_000
@@ -27,6 +31,7 @@ class Wanted:
     seed: int = 0
     budget_s: float = math.inf
     clock: Callable[[], float] = time.perf_counter
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Lists:
     @staticmethod
     def join(parts: Sequence["Lists"]) -> "Lists":
         """All lists of `parts` one after the other; narrower ones are padded."""
+        if len(parts) == 1:
+            return parts[0]
         width = max(part.mask.shape[1] for part in parts)
         padded = [part.widened(width) for part in parts]
         return Lists(
@@ -75,9 +82,15 @@ class Lists:
         items = None if self.items is None else self.items[rows]
         return Lists(self.features[rows], self.positive[rows], self.mask[rows], items)
 
+    def parts(self, sizes: Sequence[int]) -> list["Lists"]:
+        """As many of the lists as the sizes say, one part after the other."""
+        stops = np.cumsum(sizes).tolist()
+        return [self.part(slice(stop - size, stop)) for size, stop in zip(sizes, stops, strict=True)]
+
     def answered(self) -> "Lists":
         """Only the lists whose positive is among at least two candidates: only they teach anything."""
-        return self.part((self.positive >= 0) & (self.mask.sum(1) > 1))
+        taught = (self.positive >= 0) & (self.mask.sum(1) > 1)
+        return self if taught.all() else self.part(taught)
 
     def thinned(self, negatives: int, rng: np.random.Generator) -> "Lists":
         """The positive (now in place 0) and at most `negatives` others, drawn uniformly from the list.
@@ -101,3 +114,19 @@ class Lists:
 def _of_all(items: Sequence[NDArray[np.int32] | None]) -> NDArray[np.int32] | None:
     kept = [part for part in items if part is not None]
     return np.concatenate(kept) if len(kept) == len(items) else None
+
+
+def on_disk(file: Path, shape: tuple[int, ...], dtype: DTypeLike = np.float16) -> NDArray[Any]:
+    """A new array of zeros that lies in a file (`np.load` reads it), to be filled and read as any other."""
+    return np.lib.format.open_memmap(file, "w+", dtype, shape)
+
+
+def in_file(array: NDArray[Any]) -> bool:
+    """Whether an array, or the one that it is a part of, lies in a file."""
+    return getattr(array, "_mmap", None) is not None
+
+
+def let_go(array: NDArray[Any]) -> None:
+    """Gives back the memory of an array that lies in a file: what is asked for is read again. Others stay."""
+    if in_file(array) and hasattr(mmap, "MADV_DONTNEED"):  # what was written is the file's, not the memory's
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from its seed alone, so it does not matter which process does it. Lists are left
 """
 
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,8 +28,8 @@ from learner.models.run import Clock, Run
 from learner.models.sequences import encode_histories
 from learner.models.student import Student, StudentConfig
 from learner.models.student_training import TrainingReport, train_student
-from learner.ranking.features import FEATURES, LAYOUT
-from learner.ranking.lists import Lists, Wanted
+from learner.ranking.columns import FEATURES, LAYOUT
+from learner.ranking.lists import FEATURES_FILE, Lists, Wanted, in_file, let_go, on_disk
 from learner.release.live import LiveRelease
 from learner.signals.settings import DEPTH_HALF_LIVES, SignalSettings
 from learner.training.collect import Collect
@@ -39,11 +40,12 @@ from learner.training.time_plan import EASE_SHARE, Stage
 from learner.training.tuning import Tuning
 
 CALIBRATED = 8000  # newest answered lists that an item's offset is learned from: some seconds
+COPIED_AT_ONCE = 500  # lists
 NEGATIVES = 48  # candidates kept beside the clicked one
 PRIOR_TRIAL_EVENTS = 40_000  # newest events that the prior's weight is chosen on
 PRIOR_TRIAL_EPOCHS = 4
 TEACHER_SHARE = 0.8  # of the final student's time, at most, where teachers are trained before it
-_PARTS = ("features", "positive", "mask", "items")  # of lists, a file each
+_BESIDE = ("positive", "mask", "items")  # of lists, a file each beside their features
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,17 @@ def stage_job(
     material, data = shared.material, shared.material.data
     begun = clock()
     tell(f"lists {stage.name}", 0.0, f"up to {stage.lists:,}")
+    folder = shared.scratch / f"lists-{stage.name}"
+    folder.mkdir()
     bundle = pack("r-stage", material, Trained(student, shared.ease(stage.start)), seed=shared.seed)
     vectors = encode_histories(student, data, material.scale, start=stage.start, stop=stage.stop)
+    left_s = max(lists_s - (clock() - begun), 0.5 * lists_s)
     found = shared.collect(
         LiveRelease(bundle, Catalogue()), data.at(slice(stage.begin, None)), stage.start - stage.begin,
         stage.stop - stage.begin,
-        Wanted(stage.lists, NEGATIVES, shared.seed, max(lists_s - (clock() - begun), 0.5 * lists_s), clock),
+        Wanted(stage.lists, NEGATIVES, shared.seed, left_s, clock, folder),
         vectors,
     ).answered()  # fmt: skip
-    folder = shared.scratch / f"lists-{stage.name}"
     _keep(found, folder)
     tell(f"lists {stage.name}", 1.0, f"{len(found):,} answered")
     return folder, len(found)
@@ -138,14 +142,14 @@ def final_job(
 
 
 def ranker_job(
-    shared: Shared, tell: Tell, clock: Clock, folders: list[Path], number: int, budget_s: float,
+    shared: Shared, tell: Tell, clock: Clock, folder: Path | None, number: int, budget_s: float,
     ensemble: Sequence[Ranker] = (),
 ) -> tuple[Ranker, dict[str, float], int]:  # fmt: skip
     """One of the rankers, figures of its training and how many lists it had.
 
-    It learns from the scores of an ensemble too, where there is one.
+    It learns from the lists in `folder`, and from the scores of an ensemble too, where there is one.
     """
-    lists = Lists.join([_lists_in(folder) for folder in folders]) if folders else _no_lists()
+    lists = _no_lists() if folder is None else lists_in(folder)
     soft = ensemble_scores(ensemble, lists) if ensemble else None
     run = Run(
         shared.seed + number, budget_s, clock, partial(tell, "ranker"), shared.writer(), f"ranker/{number}"
@@ -163,21 +167,45 @@ def ranker_job(
     return ranker, figures, len(lists)
 
 
-def calibration_of(folders: Sequence[Path], rankers: Sequence[Ranker], items: int) -> NDArray[np.float32]:
-    """What the newest lists, stages in order of time, say of each item (items,) beyond the rankers' scores.
+def join_lists(folders: Sequence[Path], into: Path) -> list[int]:
+    """Moves stages' lists (of one width), in their order, into a new folder; returns how many each had."""
+    into.mkdir()
+    parts = [lists_in(folder) for folder in folders]
+    sizes = [len(part) for part in parts]
+    for name in _BESIDE:
+        np.save(into / f"{name}.npy", np.concatenate([getattr(part, name) for part in parts]))
+    if len(folders) == 1:
+        (folders[0] / FEATURES_FILE).rename(into / FEATURES_FILE)
+        return sizes
+    first = parts[0].features
+    features = on_disk(into / FEATURES_FILE, (sum(sizes), *first.shape[1:]), first.dtype)
+    row = 0
+    for folder, part in zip(folders, parts, strict=True):
+        for at in range(0, len(part), COPIED_AT_ONCE):
+            some = part.features[at : at + COPIED_AT_ONCE]
+            features[row : row + len(some)] = some
+            row += len(some)
+            let_go(features)
+            let_go(part.features)
+        shutil.rmtree(folder)  # a training's lists are large: the disk need not hold them twice
+    return sizes
+
+
+def calibration_of(parts: Sequence[Lists], rankers: Sequence[Ranker], items: int) -> NDArray[np.float32]:
+    """What the newest lists, `parts` in order of time, say of each item (items,) beyond the rankers' scores.
 
     They are lists that the rankers have learned from, so they say less than new ones would.
     """
-    calibration, parts, left = Calibration(), list[Lists](), CALIBRATED
-    for folder in reversed(folders):
-        lists = _lists_in(folder)
-        parts.insert(0, lists.part(slice(max(len(lists) - left, 0), None)))
-        left -= len(parts[0])
+    calibration, newest, left = Calibration(), list[Lists](), CALIBRATED
+    for lists in reversed(parts):
+        newest.insert(0, lists.part(slice(max(len(lists) - left, 0), None)))
+        left -= len(newest[0])
         if not left:
             break
-    for part in parts:
+    for part in newest:
         scores = np.mean([ranker.scores(part.features) for ranker in rankers], axis=0)
         calibration.learn(part, scores.astype(np.float32))
+        let_go(part.features)
     return calibration.offsets(items)
 
 
@@ -205,13 +233,18 @@ def _taught(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, bud
 
 def _keep(lists: Lists, folder: Path) -> None:
     assert lists.items is not None, "collecting keeps the candidates' numbers"
-    folder.mkdir()
-    for part in _PARTS:
+    """Leaves lists in a folder, where their features may be already."""
+    if not in_file(lists.features):
+        np.save(folder / FEATURES_FILE, lists.features)
+    for part in _BESIDE:
         np.save(folder / f"{part}.npy", getattr(lists, part))
 
 
-def _lists_in(folder: Path) -> Lists:
-    return Lists(**{part: np.load(folder / f"{part}.npy") for part in _PARTS})
+def lists_in(folder: Path) -> Lists:
+    """The lists that a stage has left in its folder; their features stay there until they are asked for."""
+    positive, mask, items = (np.load(folder / f"{part}.npy") for part in _BESIDE)
+    features = np.load(folder / FEATURES_FILE, mmap_mode="r")
+    return Lists(features[: len(positive)], positive, mask, items)
 
 
 def _no_lists() -> Lists:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import numpy as np
@@ -50,16 +51,17 @@ def refresh_release(
     ranker = ranker_from_model(live.ranker or b"")
     bundle = with_items(live, data, items, encoder)
     begun = time.process_time()
-    fresh = collect(
-        LiveRelease(bundle, Catalogue()), data, start, len(data), Wanted(LISTS, NEGATIVES, seed)
-    ).answered()
-    if not len(fresh):
-        raise ReleaseError(f"{live.manifest.release}: no list was answered since its student was trained")
-    made = time.process_time()
-    begin = _begin_of(live, len(bundle.items))
-    calibration = Calibration(begin)
-    calibration.learn(fresh, ranker.scores(fresh.features))  # by the ranker that has answered
-    refreshed, report = refresh(ranker, fresh, epochs=epochs, seed=seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as scratch:
+        wanted = Wanted(LISTS, NEGATIVES, seed, folder=Path(scratch))
+        fresh = collect(LiveRelease(bundle, Catalogue()), data, start, len(data), wanted).answered()
+        if not len(fresh):
+            raise ReleaseError(f"{live.manifest.release}: no list was answered since its student was trained")
+        made = time.process_time()
+        begin = _begin_of(live, len(bundle.items))
+        calibration = Calibration(begin)
+        calibration.learn(fresh, ranker.scores(fresh.features))  # by the ranker that has answered
+        refreshed, report = refresh(ranker, fresh, epochs=epochs, seed=seed)
     figures = {
         "lists": len(fresh), "loss": round(report.loss, 4), "epochs": report.epochs,
         "lists_seconds": round(made - begun, 1), "ranker_seconds": round(time.process_time() - made, 1),

@@ -18,7 +18,7 @@ LISTS_SHARE = 0.3  # of the time, for making lists
 LIST_STARTS = (0.25, 0.45, 0.70)  # shares of the clicks at which stages begin
 STAGES = "ABC"[: len(LIST_STARTS)]
 ENOUGH_LISTS = 8_000  # below, a second stage is not worth the clicks it has to replay
-MOST_LISTS = 30_000  # a stage: 49 candidates of 317 features in half precision are 0.93 GB
+MOST_LISTS = 30_000  # a stage: 49 candidates of 317 features in half precision are 0.93 GB on the disk
 MIN_EVENTS = 20  # below, there is nothing to learn a ranker from
 
 WRITING_SHARE = 0.03  # of the budget, kept back for packing and writing the release

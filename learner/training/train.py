@@ -39,6 +39,8 @@ from learner.training.jobs import (
     Shared,
     calibration_of,
     final_job,
+    join_lists,
+    lists_in,
     prior_job,
     ranker_job,
     stage_job,
@@ -87,7 +89,10 @@ def train_release(
     read = texts_within(CONTENT_SHARE * budget.seconds)
     material = prepare(data, items, options, read)
     report("content", 1.0, f"{len(material.records):,} items")
-    with tempfile.TemporaryDirectory(prefix="nextclick-training-") as scratch:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the release and not among the system's temporary files, which may lie in memory; what a killed
+    # training leaves is swept when the release is written.
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as scratch:
         settings = options.settings or TrainingSettings()
         shared = Shared(
             material, collect, settings, options.seed, budget.seconds, Path(scratch), options.logs
@@ -131,10 +136,14 @@ class _Training:
         # What is left now is shared by models and rankers; lists are a part of the former's time.
         seconds = LISTS_SHARE * self.budget.left * self.crew.processes
         stages = plan_stages(len(self.shared.material.data), seconds, slowness)
-        student, ease, lists = self._models(stages, self.budget.take("models"), slowness)
+        student, ease, folders = self._models(stages, self.budget.take("models"), slowness)
+        lists, sizes = self.shared.scratch / "lists" if folders else None, list[int]()
+        if lists is not None:
+            sizes = join_lists(folders, lists)
         rankers = self._rankers(lists, self.budget.take("ranker"))
+        parts = [] if lists is None else lists_in(lists).parts(sizes)
         items = len(self.shared.material.records)
-        return Trained(student, ease, rankers, calibration_of(lists, rankers, items))
+        return Trained(student, ease, rankers, calibration_of(parts, rankers, items))
 
     def _try_collect(self) -> float:
         """How slow this machine makes lists. The first, tiny run compiles and warms what it uses.
@@ -215,9 +224,9 @@ class _Training:
         }
         return student, ease, [folder for folder, answered in made if answered]
 
-    def _rankers(self, lists: list[Path], budget_s: float) -> list[Ranker]:
-        count = RANKER_SEEDS if lists else 1
-        teachers = ENSEMBLE if lists and self.shared.settings.distil else 0
+    def _rankers(self, lists: Path | None, budget_s: float) -> list[Ranker]:
+        count = RANKER_SEEDS if lists is not None else 1
+        teachers = ENSEMBLE if lists is not None and self.shared.settings.distil else 0
         processes = self.crew.processes
         waves = -(-teachers // processes) + -(-count // processes)  # the ones come after the others
         seconds = budget_s / waves if teachers else shares_of([1.0] * count, budget_s, processes)[0]

@@ -18,9 +18,9 @@ from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.data.events import INTEREST, Kind
 from learner.data.repeats import had_before
-from learner.ranking.candidates import Asks
-from learner.ranking.features import FEATURES
-from learner.ranking.lists import Lists, Wanted
+from learner.ranking.arrays import Asks
+from learner.ranking.columns import FEATURES
+from learner.ranking.lists import FEATURES_FILE, Lists, Wanted, let_go, on_disk
 from learner.release.live import LiveRelease
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
@@ -31,6 +31,7 @@ from streams.wire.contract import Click
 STRETCH = 16  # clicks
 LEAST = 0.5  # of the time, for lists, however long it took to replay what was before them
 PASSED_OVER = 4  # of so many late stretches one is asked about all the same
+WRITTEN = 500  # lists that are left in memory, where they are kept in a file
 BEHIND = 0.05  # of the work, by which a walk may lag behind its time before it passes over asks
 
 
@@ -55,7 +56,7 @@ def collect(
     newcomers = _Newcomers(live.catalogue, data, start)
     offline = Offline(Live(live, live.catalogue), live.catalogue, Policy(exploration=0.0))
     asked = _asked(data, start, stop, wanted.lists, live.manifest.repeat_consumption, rng)
-    found = _Kept(int(asked.sum()), wanted.negatives, rng)
+    found = _Kept(int(asked.sum()), wanted, rng)
     for number in range(start):
         offline.remember(click_of(data, number))
     if vectors is None:
@@ -108,7 +109,7 @@ def _stretch(
             asks.append(ask(slots, times, offline.states, offline.world))
             answers += [index[clicks[row].item_id] for row in rows]
             if vectors is not None:
-                asks[-1].user_vector = vectors[np.array(rows)]
+                asks[-1] = asks[-1]._replace(user_vector=vectors[np.array(rows)])
         if vectors is None:
             offline.step(clicks[first:last])
         else:
@@ -181,11 +182,16 @@ class _Newcomers:
 class _Kept:
     """Answered lists, thinned to the answer and some of the others."""
 
-    def __init__(self, most: int, negatives: int, rng: np.random.Generator) -> None:
-        width = negatives + 1
-        self._negatives, self._rng, self._row = negatives, rng, 0
+    def __init__(self, most: int, wanted: Wanted, rng: np.random.Generator) -> None:
+        width = wanted.negatives + 1
+        self._negatives, self._rng, self._row = wanted.negatives, rng, 0
         # Half precision, as they are kept
-        self._features: NDArray[Any] = np.zeros((most, width, len(FEATURES)), np.float16)
+        shape = (most, width, len(FEATURES))
+        self._features: NDArray[Any] = (
+            on_disk(wanted.folder / FEATURES_FILE, shape)
+            if wanted.folder is not None and most
+            else np.zeros(shape, np.float16)
+        )
         self._mask = np.zeros((most, width), np.bool_)
         self._items = np.full((most, width), -1, np.int32)
 
@@ -197,6 +203,8 @@ class _Kept:
             self._mask[self._row, : len(places)] = True
             self._items[self._row, : len(places)] = items[places]
             self._row += 1
+            if self._row % WRITTEN == 0:
+                let_go(self._features)
 
     def lists(self) -> Lists:
         """What was kept; answers are in place 0."""

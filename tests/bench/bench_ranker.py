@@ -28,7 +28,7 @@ from learner.models.distill import ensemble_scores
 from learner.models.ranker import Ranker
 from learner.models.ranker_training import refresh, train_ranker
 from learner.models.run import Run
-from learner.ranking.features import KNOWN, LAYOUT
+from learner.ranking.columns import KNOWN, LAYOUT
 from learner.ranking.lists import Lists
 from learner.training import train
 from learner.training.jobs import NEGATIVES, calibration_of, stage_job
@@ -109,7 +109,8 @@ def write(lists: Lists, folder: Path) -> None:
 
 def read(folder: Path) -> Lists:
     """What `write`, or a stage of a train, has left."""
-    return Lists(*(np.load(folder / f"{part}.npy") for part in PARTS))
+    features, positive, mask, items = (np.load(folder / f"{part}.npy") for part in PARTS)
+    return Lists(features[: len(positive)], positive, mask, items)
 
 
 @torch.no_grad()
@@ -187,7 +188,8 @@ def main() -> None:
     if not (options.keep / "test").exists():
         options.keep.mkdir(parents=True, exist_ok=True)
         make(options.data, [name for name in options.without.split(",") if name], options.keep)
-    learned = Lists.join([read(folder) for folder in sorted(options.keep.glob("train-*"))])
+    parts = [read(folder) for folder in sorted(options.keep.glob("train-*"))]
+    learned = Lists.join(parts)
     test = read(options.keep / "test")
     assert test.items is not None
     nothing = np.zeros(int(test.items.max()) + 1, np.float32)
@@ -206,7 +208,7 @@ def main() -> None:
             flush=True,
         )
     mean = total / len(rankers)
-    left = calibration_of(sorted(options.keep.glob("train-*")), rankers, len(nothing))
+    left = calibration_of(parts, rankers, len(nothing))
     for begin, text in ((nothing, "from nothing on"), (left, "from the training's lists on")):
         found = ndcg(calibrated(mean, test, begin), test).mean()
         print(f"the mean calibrated by item, {text}: {found:.4f}", flush=True)
