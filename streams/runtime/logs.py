@@ -4,15 +4,26 @@ Owns the configuration of logging. Whoever starts a process calls `set_up` once.
 """
 
 import logging
+import re
 import time
 
 import structlog
 
-SELDOM_SECONDS = 10.0
+SELDOM_SECONDS = 60.0
+_MOST_MESSAGES = 1000  # remembered; clients have some hundred
+_VARYING = re.compile(r"\d+")
+# What is no fault, by the name of the error that a client logs: a coordinator that a new broker has not
+# chosen yet or is still reading its log, and a request that its own client has given up, being closed.
+_NORMAL = frozenset(
+    {
+        "Cancelled", "CoordinatorLoadInProgressError", "CoordinatorNotAvailableError",
+        "GroupCoordinatorNotAvailableError", "GroupLoadInProgressError",
+    }
+)  # fmt: skip
 
 
 class Seldom(logging.Filter):
-    """Lets each message of each logger through once in `SELDOM_SECONDS`, whatever its arguments.
+    """Lets each message of each logger through once in `SELDOM_SECONDS`, whatever its arguments and numbers.
 
     While a broker is away the clients say so dozens of times a second.
     """
@@ -23,9 +34,11 @@ class Seldom(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is logged."""
-        message, now = (record.name, str(record.msg)), time.monotonic()
+        message, now = (record.name, _VARYING.sub("#", str(record.msg))[:200]), time.monotonic()
         if now - self._last.get(message, -SELDOM_SECONDS) < SELDOM_SECONDS:
             return False
+        if len(self._last) >= _MOST_MESSAGES:
+            self._last.clear()
         self._last[message] = now
         return True
 
@@ -41,6 +54,12 @@ def open_still(record: logging.LogRecord) -> bool:
     return is_closing is None or not is_closing()
 
 
+def out_of_order(record: logging.LogRecord) -> bool:
+    """Whether a record tells of anything but what is normal while brokers and clients come and go."""
+    told_of = record.args if isinstance(record.args, tuple) else ()
+    return not any(type(each).__name__ in _NORMAL for each in told_of)
+
+
 def set_up(level: str) -> None:
     """Events below `level` (a word such as "warning") are dropped.
 
@@ -51,6 +70,7 @@ def set_up(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(name)s: %(message)s"))
     handler.addFilter(open_still)
+    handler.addFilter(out_of_order)
     handler.addFilter(Seldom())
     for client in ("aiokafka", "kafka"):
         logger = logging.getLogger(client)
