@@ -7,9 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from streams.cli import app
 from streams.operate import made_up
 from tests.worlds.places import ROOT
 
@@ -78,17 +76,16 @@ with tempfile.TemporaryDirectory() as scratch:
 """
 
 
-def run(program: str) -> Any:
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def run(*command: str) -> str:
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def compiled() -> dict[str, Any]:
     """All kernels, those that the command leaves out, and what the others were compiled for."""
-    told: dict[str, Any] = run(LEFT_OUT)
+    told: dict[str, Any] = json.loads(run("-c", LEFT_OUT))
     return told
 
 
@@ -99,13 +96,14 @@ def test_no_kernel_is_left_out(compiled: dict[str, Any]) -> None:
 
 def test_nothing_is_left_to_compile(compiled: dict[str, Any]) -> None:
     """Whoever else has filled the cache: what is called was called by the command, with the same types."""
-    called = run(
+    program = (
         f"{AT_WORK}\n"
         "import json\n"
         "from streams.operate.kernels import imported\n"
         "called = [kernel for kernel in imported() if kernel.compiled or kernel.read]\n"
         "print(json.dumps({k.name: [k.compiled, list(map(str, k.dispatcher.signatures))] for k in called}))"
     )
+    called = json.loads(run("-c", program))
     assert len(called) > 10
     for name, (anew, signatures) in called.items():
         assert not anew, name
@@ -113,10 +111,9 @@ def test_nothing_is_left_to_compile(compiled: dict[str, Any]) -> None:
 
 
 def test_the_command_says_how_many(compiled: dict[str, Any]) -> None:
-    done = CliRunner().invoke(app, ["compile"])
-    assert done.exit_code == 0, done.output
+    said = run("-m", "streams", "compile")
     words = rf"{len(compiled['kernels'])} kernels ready after \d+ s, (none|\d+) of them compiled now"
-    assert re.fullmatch(words, done.output.strip())
+    assert re.fullmatch(words, said.strip())
 
 
 def test_the_made_up_models_are_what_they_are_said_to_be() -> None:
