@@ -18,6 +18,7 @@ from indexer.rows import Kind
 from learner.data.catalogue import Catalogue
 from learner.release.live import LiveRelease, load_release
 from learner.text.content import ContentEncoder
+from streams.hot_path.by_content import ByContent
 from streams.hot_path.fallen import Bar, least_bar
 
 MEASURED = 100  # nearest items that recall is measured on: about as many as a list is made from
@@ -46,6 +47,7 @@ class Live:
         items = np.flatnonzero(catalogue.available[:size])
         self.index = ItemIndex.build(items, self._rows(items), kind, memory_budget_bytes=index_memory_bytes)
         self.recall = RecallMonitor(MEASURED)
+        self.by_content = ByContent(release, catalogue, index_memory_bytes)
         self._known = size
 
     @classmethod
@@ -82,6 +84,7 @@ class Live:
         if not len(items):
             return
         self.release.refresh(items)
+        self.by_content.follow(items.tolist())
         available = self.catalogue.available[items]
         self.index.remove(items[~available])
         if available.any():
@@ -103,24 +106,27 @@ class Live:
         self.recall.measure(self.index, self._rows)
         return self.recall.seconds if self.recall.measured > before else 0.0
 
-    def nearness(self, query: str) -> NDArray[np.float32]:
-        """How near every item's content is to a query in plain words (size,) float32, a cosine.
-
-        0 for items without text, and for all where the release can read nothing of the query.
-        """
+    def wish(self, query: str) -> NDArray[np.float32] | None:
+        """What a query in plain words asks for (T,) float32; None where the release cannot read."""
         release = self.release
         if not release.encoder:
-            return np.zeros(self.catalogue.size, np.float32)
+            return None
         if self._reader is None:
             self._reader = ContentEncoder.load({"name": release.manifest.encoder.name}, release.encoder)
-        near: NDArray[np.float32] = release.model.content[: self.catalogue.size] @ self._reader.wish(
-            query[:_QUERY_LENGTH]
-        )
-        return near
+        return self._reader.wish(query[:_QUERY_LENGTH])
+
+    @property
+    def wants_compaction(self) -> bool:
+        """Whether `compact` has something to do."""
+        return self.index.wants_compaction or self.by_content.wants_building
 
     def compact(self) -> bool:
-        """Rebuilds the index where churn has made that worthwhile; for a thread beside the rounds."""
-        return self.index.wants_compaction and self.index.compact(self._rows)
+        """Rebuilds indexes where churn has made that worthwhile; for a thread beside the rounds."""
+        done = self.index.wants_compaction and self.index.compact(self._rows)
+        if self.by_content.wants_building:
+            self.by_content.build()
+            done = True
+        return done
 
     def _rows(self, items: NDArray[Any]) -> NDArray[np.float32]:
         model = self.release.model

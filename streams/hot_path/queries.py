@@ -4,6 +4,7 @@ Owns which items those are and how their nearness is mixed with what the ranker 
 time; `live` reads the query. Knows no messages and no text.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,20 +26,17 @@ class Found:
 
 
 def join(
-    candidates: Candidates, row: int, nearness: NDArray[np.float32], allowed: NDArray[np.bool_], count: int
-) -> Found:
-    """The row's candidates, and after them those of the `count` nearest allowed items that it lacks.
+    candidates: Candidates, row: int, sought: NDArray[np.int32],
+    nearness: Callable[[NDArray[np.int32]], NDArray[np.float32]],
+) -> Found:  # fmt: skip
+    """The row's candidates, and after them those of the items `sought` (n,) that it lacks.
 
-    nearness (V,): of every item to the query, above 0 where they have anything to do with each other;
-    allowed (V,) bool.
+    nearness: of items (n,) to the query (n,).
     """
-    possible = np.flatnonzero(allowed & (nearness > 0))
-    if len(possible) > count:
-        possible = possible[np.argpartition(-nearness[possible], count)[:count]]
     own = candidates.rows(np.array([row]))
     width = int(own.count[0])
     items = own.items[0, :width]
-    new = np.setdiff1d(possible, items).astype(np.int32)
+    new = np.setdiff1d(sought, items).astype(np.int32)
     columns = {
         "items": new,
         "source": np.zeros(len(new), np.uint8),  # none of the sources: such an item is named as sought
@@ -49,7 +47,12 @@ def join(
         name: np.concatenate([getattr(own, name)[0, :width], more])[None] for name, more in columns.items()
     }
     found = Candidates(**joined, count=np.array([width + len(new)], np.int32))
-    return Found(found, nearness[found.items[0]], np.isin(found.items[0], possible))
+    return Found(found, nearness(found.items[0]), np.isin(found.items[0], sought))
+
+
+def unread(items: NDArray[np.int32]) -> NDArray[np.float32]:
+    """The nearness (n,) of items to a query that nobody can read."""
+    return np.zeros(len(items), np.float32)
 
 
 def mixed(scores: NDArray[np.float32], nearness: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -108,10 +108,14 @@ def features_of(asks: Asks, candidates: Candidates, world: World) -> Features:
 
 def heeding(query: str, ranked: Ranked, row: int, asks: Asks, world: World) -> Ranked:
     """The row's candidates and those that the query asks for, with scores that mix both; a batch of one."""
-    near = world.live.nearness(query)
-    allowed = world.catalogue.available[: len(near)].copy()
-    allowed[asks.excluded[asks.excluded_from[row] : asks.excluded_from[row + 1]]] = False
-    found = queries.join(ranked.candidates, row, near, allowed, ranked.candidates.items.shape[1] // 2)
+    wish, by_content = world.live.wish(query), world.live.by_content
+    if wish is None:
+        found = queries.join(ranked.candidates, row, np.zeros(0, np.int32), queries.unread)
+    else:
+        allowed = world.catalogue.available[: world.catalogue.size].copy()
+        allowed[asks.excluded[asks.excluded_from[row] : asks.excluded_from[row + 1]]] = False
+        sought = by_content.nearest(wish, allowed, ranked.candidates.items.shape[1] // 2)
+        found = queries.join(ranked.candidates, row, sought, lambda items: by_content.nearness(items, wish))
     if not found.candidates.count[0]:  # nothing is left for this user
         return Ranked(ranked.candidates.rows(np.array([row])), ranked.features, ranked.scores[row : row + 1])
     columns = features_of(asks.rows(np.array([row])), found.candidates, world)

@@ -36,7 +36,7 @@ async def compact(serving: Serving, models: Executor) -> None:
     while True:
         await asyncio.sleep(COMPACT_SECONDS)
         for live in serving.loaded:
-            if live.index.wants_compaction:
+            if live.wants_compaction:
                 started = time.monotonic()
                 done = await asyncio.get_running_loop().run_in_executor(models, live.compact)
                 seconds = round(time.monotonic() - started, 2)

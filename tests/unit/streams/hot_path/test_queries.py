@@ -35,16 +35,13 @@ def test_the_nearest_that_are_allowed_join_behind_the_others() -> None:
         count=np.array([4, 3], np.int32),
     )  # fmt: skip
     near = np.array([0.9, 0.8, 0.1, 0.7, 0.6, -0.5, 0.0], np.float32)
-    allowed = np.array([True, True, True, False, True, True, True])
-    found = queries.join(candidates, 1, near, allowed, 3)
-    assert found.candidates.items.tolist() == [
-        [2, 0, 5, 1, 4]
-    ]  # 3 is not allowed, 6 has nothing to do with it
+    found = queries.join(candidates, 1, np.array([4, 0, 1], np.int32), near.__getitem__)
+    assert found.candidates.items.tolist() == [[2, 0, 5, 1, 4]]
     assert found.candidates.count.tolist() == [5]
     assert found.sought.tolist() == [False, True, False, True, True]
     np.testing.assert_allclose(found.nearness, near[[2, 0, 5, 1, 4]])
     assert (found.candidates.ranks[0, 3:] == -1).all()
-    nothing = queries.join(candidates, 1, np.zeros(7, np.float32), allowed, 3)
+    nothing = queries.join(candidates, 1, np.zeros(0, np.int32), near.__getitem__)
     assert nothing.candidates.items.tolist() == [[2, 0, 5]]
     assert not nothing.sought.any()
 
