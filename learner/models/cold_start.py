@@ -19,7 +19,7 @@ from learner.ranking.lists import Lists, let_go
 
 PULL = 3000.0  # weight of the squared distance to popularity, in lists
 STEPS = 60  # of the optimiser, at most
-AT_ONCE = 250  # lists
+AT_ONCE = 50  # lists: the system may map a megabyte of a file where one is asked for
 MOST = 4000  # lists, the newest ones: all of them on one core take seconds
 
 

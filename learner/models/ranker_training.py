@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from learner.ranking.lists import Lists, let_go
 
 IMPOSSIBLE = -1e9  # score of a padded place
 COLUMNS_AT_ONCE = 16
-HELD = 8  # steps whose lists are left in memory, where they lie in a file
+READ_AT_ONCE = 50  # lists: the system may map a megabyte of a file where one list is asked for
 TOLD = 50  # steps between two words on the progress
 
 
@@ -57,8 +58,7 @@ def moments(
     nothing would turn the first unusual value into a huge one.
     """
     step = max(1, -(-len(lists) // sample))
-    rows = lists.features[::step][lists.mask[::step]].astype(np.float32)
-    let_go(lists.features)
+    rows = _candidates(lists, np.arange(0, len(lists), step))
     mean, deviation = rows.mean(0, dtype=np.float64), _deviation(rows)
     if layout is not None:
         own = rows[:, layout.begin :].reshape(-1, layout.columns)
@@ -69,6 +69,16 @@ def moments(
         deviation[layout.begin :] = np.tile([1 / PLACE_SCALE, *spread[1:]], layout.places)
     deviation = np.where(deviation < 1e-3 * (1 + np.abs(mean)), 1.0, deviation)
     return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def _candidates(lists: Lists, which: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Features (n, F) of all candidates of some of the lists."""
+    found: list[NDArray[Any]] = []
+    for k in range(0, len(which), READ_AT_ONCE):
+        some = which[k : k + READ_AT_ONCE]
+        found.append(lists.features[some][lists.mask[some]].astype(np.float32))
+        let_go(lists.features)
+    return np.concatenate(found)
 
 
 def _deviation(rows: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -162,8 +172,7 @@ def _fit(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(float(loss.detach()))
-        if budget.step % HELD == 0:
-            let_go(lists.features)
+        let_go(lists.features)
         if budget.step % TOLD == 0:
             mean = float(np.mean(losses[-TOLD:]))
             run.tell(budget.share, f"loss {mean:.3f}")
