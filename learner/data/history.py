@@ -281,7 +281,7 @@ def _interactions(table: Any, newest: int | None) -> Interactions:
     columns = {name: table.column(name).combine_chunks() for name in SCHEMA.names}
     plain = {name: columns[name].to_numpy(zero_copy_only=False) for name in _NUMBERS}
     users, user_ids = _numbered(columns["user_id"])
-    events, _ = _numbered(columns["event_id"])
+    events = _codes(columns["event_id"].dictionary_encode())  # nobody asks for their names, which are many
     order = np.lexsort((plain["offset"], plain["partition"], plain["time_ms"]))
     arrival = np.lexsort((plain["offset"], plain["partition"]))
     _, firsts = np.unique(
@@ -311,7 +311,12 @@ _NUMBERS = ("partition", "offset", "kind", "time_ms", "value")
 def _numbered(column: Any) -> tuple[NDArray[np.int32], list[str]]:
     """Numbers by first appearance, and what they stand for."""
     encoded = column.dictionary_encode()
-    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32), encoded.dictionary.to_pylist()
+    return _codes(encoded), encoded.dictionary.to_pylist()
+
+
+def _codes(encoded: Any) -> NDArray[np.int32]:
+    codes: NDArray[np.int32] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    return codes
 
 
 def _name(day: int) -> str:
