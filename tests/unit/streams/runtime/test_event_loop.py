@@ -3,12 +3,13 @@
 import gc
 import platform
 import weakref
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from streams.runtime.event_loop import freeze_heap, trim_heap
+from streams.runtime.event_loop import COMPILER, freeze_heap, release_code, trim_heap
 
 
 class Node:
@@ -58,3 +59,31 @@ def test_free_memory_goes_back_to_the_system() -> None:
     trim_heap()
     assert full - resident() > 20_000_000
     assert last.any()
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system tells no mappings")
+def test_a_compiler_that_has_done_its_work_leaves_memory_and_comes_back_when_it_is_called() -> None:
+    import numba
+
+    def resident() -> int:
+        found, here = 0, False
+        for line in Path("/proc/self/smaps").read_text().splitlines():
+            first, *rest = line.split()
+            if "-" in first and not first.endswith(":"):
+                here = rest[0] == "r-xp" and line.endswith(COMPILER)
+            elif here and first == "Rss:":
+                found += int(rest[0])
+        return found
+
+    first = numba.njit(lambda x: x + 1)
+    assert first(1) == 2
+    before = resident()
+    assert release_code(COMPILER) > 1024 * before > 0
+    assert resident() < before / 10
+    assert numba.njit(lambda x: x + 2)(1) == 3
+    assert first(2) == 3
+
+
+def test_where_there_is_no_such_library_nothing_is_let_go(tmp_path: Path) -> None:
+    assert release_code("libnobody.so") == 0
+    assert release_code(COMPILER, tmp_path / "none") == 0
