@@ -1,6 +1,10 @@
-"""Bundles that this version serves, made without training: random vectors, and a linear ranker."""
+"""Bundles that this version serves, made without training: random vectors, and a linear ranker.
+
+Sound ones, and ones with a fault that a gate or a worker must notice.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -8,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from learner.data.catalogue import Item
-from learner.ranking.features import FEATURES
+from learner.ranking.columns import FEATURES
 from learner.release.bundle import Bundle
 from learner.signals.settings import SignalSettings
 from learner.text.content import DIMENSIONS, HASHED, ContentEncoder
@@ -64,8 +68,18 @@ def served_bundle(
     return bundle
 
 
-def poisoned(model: bytes) -> bytes:
-    """The model with nan among its weights."""
+def poisoned(bundle: Bundle, *models: str) -> Bundle:
+    """The bundle with nan among the weights of the models named: "student", "ranker"."""
+    return replace(bundle, **{name: _with_nan(getattr(bundle, name)) for name in models})
+
+
+def slowed(bundle: Bundle, times: int) -> Bundle:
+    """The bundle with its ranker behind a chain of products that change nothing."""
+    assert bundle.ranker is not None
+    return replace(bundle, ranker=_behind_products(bundle.ranker, times))
+
+
+def _with_nan(model: bytes) -> bytes:
     graph = onnx.load_from_string(model)
     for tensor in graph.graph.initializer:
         values = numpy_helper.to_array(tensor).copy()
@@ -76,8 +90,7 @@ def poisoned(model: bytes) -> bytes:
     raise AssertionError("no weights")
 
 
-def slowed(model: bytes, times: int) -> bytes:
-    """The ranker behind a chain of products that change nothing."""
+def _behind_products(model: bytes, times: int) -> bytes:
     graph = onnx.load_from_string(model)
     (score,) = (node for node in graph.graph.node if "scores" in node.output)
     score.output[0] = "slow_plain"

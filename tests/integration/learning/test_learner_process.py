@@ -17,19 +17,18 @@ import pytest
 from kafka import KafkaProducer, TopicPartition
 
 from learner.data.catalogue import Catalogue, Item
-from learner.ranking.features import FEATURES
 from learner.release.files import bundle_sha256, write_release
 from learner.release.live import load_release
 from learner.signals.record import FRONTIER
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
-from learner.text.content import DIMENSIONS, HASHED, ContentEncoder
+from learner.text.content import HASHED, ContentEncoder
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topics import Names
 from streams.wire.partitioner import partition_of
-from tests.golden import make_release_v1 as tiny
 from tests.worlds.places import ROOT
+from tests.worlds.served import served_bundle
 
 START_MS = 1_700_000_000_000
 
@@ -222,39 +221,15 @@ def test_bad_items_and_signals_are_passed_over(
     assert learner.stop() == 0
 
 
-def tiny_release(folder: Path, release: str, items: list[Item]) -> Path:
-    """A release of the real features, whose texts are read by hashed words."""
-    bundle = tiny.tiny_bundle(release, items)
-    rng = np.random.default_rng(0)
-    encoder = ContentEncoder(
-        HASHED, np.zeros(512, np.float32), rng.standard_normal((512, DIMENSIONS)).astype(np.float32)
-    )
-    manifest = bundle.manifest
-    bundle.manifest = type(manifest)(
-        **{name: getattr(manifest, name) for name in manifest.__struct_fields__}
-        | {
-            "features": list(FEATURES),
-            "encoder": type(manifest.encoder)(name=HASHED, licence="none"),
-            "dims": type(manifest.dims)(
-                vector=tiny.DIM, hidden=tiny.DIM, content=DIMENSIONS, features=len(FEATURES)
-            ),
-            "signals": SignalSettings().as_dict(),
-        }
-    )
-    bundle.ranker = tiny.tiny_ranker(len(FEATURES))
-    bundle.arrays.content = rng.standard_normal((len(items), DIMENSIONS)).astype(np.float32)
-    bundle.arrays.projection = rng.standard_normal((DIMENSIONS, tiny.DIM)).astype(np.float32)
-    bundle.arrays.ease_item = np.full((0, 1), -1, np.int32)
-    bundle.arrays.ease_weight = np.zeros((0, 1), np.float32)
-    bundle.arrays.encoder = dict(encoder.arrays())
-    return write_release(folder, bundle)
+def made(folder: Path, release: str, items: list[Item]) -> Path:
+    return write_release(folder, served_bundle(release, items))
 
 
 def test_the_given_release_goes_live_and_new_items_get_vectors(
     settings: Settings, topics: Names, start: Callable[..., Process], producer: KafkaProducer, tmp_path: Path
 ) -> None:
     released = [Item(item_id="a", title="Heat", categories=["crime"]), Item(item_id="b", title="Ran")]
-    first = tiny_release(tmp_path / "r1", "r-1", released)
+    first = made(tmp_path / "r1", "r-1", released)
     learner = start("learner", "--release", str(first))
     wait_for(lambda: bool(read(settings, topics.releases)), learner)
     announced = json.loads(read(settings, topics.releases)[0].value)
@@ -284,7 +259,7 @@ def test_the_given_release_goes_live_and_new_items_get_vectors(
     np.testing.assert_allclose(given["n"][1], content, rtol=1e-5)
     np.testing.assert_allclose(given["n"][0], release.embed(content, new.categories), rtol=1e-5)
 
-    second = tiny_release(tmp_path / "r2", "r-2", [*released, new])
+    second = made(tmp_path / "r2", "r-2", [*released, new])
     live = announced | {"release": "r-2", "url": str(second), "at": announced["at"] + 1}
     live["sha256"] = bundle_sha256(second)
     producer.send(topics.releases, key=b"r-2", value=json.dumps(live).encode())
@@ -302,7 +277,7 @@ def test_the_given_release_goes_live_and_new_items_get_vectors(
 def test_a_damaged_release_is_refused_by_the_name_of_the_file(
     start: Callable[..., Process], tmp_path: Path
 ) -> None:
-    folder = tiny_release(tmp_path / "r1", "r-1", [Item(item_id="a")])
+    folder = made(tmp_path / "r1", "r-1", [Item(item_id="a")])
     (folder / "vectors.safetensors").write_bytes(b"damaged")
     learner = start("learner", "--release", str(folder))
     assert learner.process.wait(40) == 1

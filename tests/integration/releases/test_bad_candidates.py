@@ -57,7 +57,7 @@ def bad(live: Bundle) -> Iterator[tuple[str, Bundle, str]]:
     def named(name: str, **more: object) -> object:
         return msgspec.structs.replace(fields, release=name, **more)
 
-    yield "r-nan", replace(live, manifest=named("r-nan"), ranker=poisoned(live.ranker or b"")), "not numbers"
+    yield "r-nan", poisoned(replace(live, manifest=named("r-nan")), "ranker"), "not numbers"
     keep = np.arange(fields.items) % 10 != 3
     yield (
         "r-tenth",
@@ -72,8 +72,7 @@ def bad(live: Bundle) -> Iterator[tuple[str, Bundle, str]]:
         ),
         "of the available items",
     )  # fmt: skip
-    slow = replace(live, manifest=named("r-slow"), ranker=slowed(live.ranker or b"", 30))
-    yield "r-slow", slow, "slower: p99"
+    yield "r-slow", slowed(replace(live, manifest=named("r-slow")), 30), "slower: p99"
 
 
 def test_bad_candidates_are_refused_with_the_reason(

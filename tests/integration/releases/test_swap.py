@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,11 @@ ITEMS = [Item(item_id=f"i{number}", categories=[f"c{number % 7}"]) for number in
 USERS = 40
 
 
-def bundle(folder: Path, release: str, weights: dict[str, float] | None = None, **faults: bytes) -> Path:
+def bundle(folder: Path, release: str, weights: dict[str, float] | None = None, *poison: str) -> Path:
+    """A release in a folder; the models named in `poison` are poisoned."""
     weights = weights or POPULAR | {"rules": float(len(release))}
     made = served_bundle(release, ITEMS, weights, repeat_consumption=True)
-    for name, model in faults.items():
-        setattr(made, name, model)
-    return write_release(folder / "made" / release, made)
+    return write_release(folder / "made" / release, poisoned(made, *poison))
 
 
 @pytest.fixture
@@ -240,15 +240,14 @@ def test_bad_releases_made_live_are_taken_back_and_lists_go_on(
     system: System, clicks: Clicks, releases: Callable[..., str], tmp_path: Path
 ) -> None:
     releases("add", str(bundle(tmp_path, "r-1")), "--as", "live")
-    good = served_bundle("r-good", ITEMS)
-    assert good.ranker is not None
     damaged = bundle(tmp_path, "r-damaged")
     (damaged / "ranker.onnx").write_bytes(b"not a model")
+    no_model = replace(served_bundle("r-no-model", ITEMS), ranker=b"raises when loaded")
     bad = {
         "r-damaged": (damaged, "ranker.onnx"),
-        "r-nan-ranker": (bundle(tmp_path, "r-nan-ranker", ranker=poisoned(good.ranker)), "not finite"),
-        "r-nan-student": (bundle(tmp_path, "r-nan-student", student=poisoned(good.student)), "not finite"),
-        "r-no-model": (bundle(tmp_path, "r-no-model", ranker=b"raises when loaded"), "ranker.onnx"),
+        "r-nan-ranker": (bundle(tmp_path, "r-nan-ranker", None, "ranker"), "not finite"),
+        "r-nan-student": (bundle(tmp_path, "r-nan-student", None, "student"), "not finite"),
+        "r-no-model": (write_release(tmp_path / "made" / "r-no-model", no_model), "ranker.onnx"),
     }
     for name, (folder, reason) in bad.items():
         releases("add", str(folder), "--as", "live")

@@ -30,14 +30,9 @@ class Failures(list[tuple[str, str]]):
         self.append((release, reason))
 
 
-def beside(world: World, release: str, student: bool = False, ranker: bool = False) -> Live:
-    """A second release over the same items, with a poisoned model where told."""
-    bundle = served_bundle(release, ITEMS)
-    if student:
-        bundle.student = poisoned(bundle.student)
-    if ranker:
-        assert bundle.ranker is not None
-        bundle.ranker = poisoned(bundle.ranker)
+def beside(world: World, release: str, *poison: str) -> Live:
+    """A second release over the same items, with the models named in `poison` poisoned."""
+    bundle = poisoned(served_bundle(release, ITEMS), *poison)
     return Live(LiveRelease(bundle, world.catalogue), world.catalogue)
 
 
@@ -74,7 +69,7 @@ def test_a_round_under_a_failing_release_is_answered_as_if_it_had_not_been_there
         answer(ours, states, some[at : at + 40])
         answer(theirs, peaceful, some[at : at + 40])
     before = ours.world.live.release.id
-    bad = beside(ours.world, "r-bad", **{fault: True})
+    bad = beside(ours.world, "r-bad", fault)
     if role == "live":
         ours.swap(bad)
     else:
@@ -276,7 +271,7 @@ def test_a_release_that_comes_under_suspicion_gets_a_way_back() -> None:
     """After its probation too: a worker that failed under it is started again with the one before."""
     ours, states, failures = serving()
     good = ours.world.live
-    suspect = Serving(replace(ours.world, live=beside(ours.world, "r-bad", ranker=True)), failures)
+    suspect = Serving(replace(ours.world, live=beside(ours.world, "r-bad", "ranker")), failures)
     some = arrivals(np.random.default_rng(1), users=3, count=9)
     suspect.begin_probation(good)
     assert releases(answer(suspect, states, some)) == {good.release.id}
@@ -320,7 +315,7 @@ def test_who_was_taken_along_by_a_round_that_fails_is_as_before(role: str, askin
     ours, states, failures = serving()
     answer(ours, states, arrivals(np.random.default_rng(0), users=9, count=60))
     states.hidden[:] += 0.5  # as no history says it
-    bad = beside(ours.world, "r-bad", ranker=True)
+    bad = beside(ours.world, "r-bad", "ranker")
     if role == "live":
         ours.swap(bad)
     else:
@@ -407,7 +402,7 @@ def test_a_user_who_is_forgotten_begins_anew_and_a_round_that_fails_forgets_nobo
     for at in range(0, history, 50):
         answer(ours, states, [click(n, n) for n in range(at, min(at + 50, history))])
     before = encoded(states, ours.world)
-    ours.begin_canary(beside(ours.world, "r-bad", ranker=True), 1.0)
+    ours.begin_canary(beside(ours.world, "r-bad", "ranker"), 1.0)
     asked = Arrival(Request(request_id="r", user_id="v"), 0, 1)
     checkpoint = states.checkpoint(["u"])
     recommend([wish], states, ours.world, NOW, None)

@@ -82,8 +82,7 @@ def test_a_better_candidate_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["ranker", "student"])
 def test_nan_weights_are_refused(tmp_path: Path, part: str) -> None:
     candidate = bundle("r-new", weights=POPULAR | {"student": 1.0})
-    setattr(candidate, part, poisoned(getattr(candidate, part)))
-    decision = gate(tmp_path, candidate)
+    decision = gate(tmp_path, poisoned(candidate, part))
     assert decision.outcome == "refused"
     assert "not numbers" in decision.reason
 
@@ -180,9 +179,7 @@ def test_a_model_that_fails_at_work_is_refused(tmp_path: Path) -> None:
 
 def test_where_nothing_is_live_a_release_must_be_sound(tmp_path: Path) -> None:
     assert look_over(write_release(tmp_path / "good", bundle("r-1"))).outcome == "passed"
-    broken = bundle("r-2")
-    broken.student = poisoned(broken.student)
-    decision = look_over(write_release(tmp_path / "bad", broken))
+    decision = look_over(write_release(tmp_path / "bad", poisoned(bundle("r-2"), "student")))
     assert (decision.outcome, decision.broken) == ("refused", True)
 
 

@@ -129,8 +129,7 @@ def test_a_model_that_fails_when_it_is_warmed_is_tried_in_peace_and_then_told(
         warm_up(beside)  # type: ignore[arg-type]
 
     monkeypatch.setattr(release_loader, "warm_up", noted)
-    bundle = served_bundle(NAME, ITEMS)
-    bundle.ranker = poisoned(bundle.ranker or b"")
+    bad = write_release(tmp_path / "bad", poisoned(served_bundle(NAME, ITEMS), "ranker"))
     with pytest.raises(Exception, match="not finite"):
-        worker.load(str(write_release(tmp_path / "bad", bundle)))
+        worker.load(str(bad))
     assert held == [False, True]
