@@ -13,7 +13,9 @@ from collections.abc import Iterable
 
 DAY_S = 86_400
 DEMO, SOAK = ("tests/e2e/test_demo.py",), ("tests/integration/worker/test_soak.py",)
-ALL, NONE = DEMO + SOAK, ()
+EVERYTHING = ("tests/integration/worker/test_everything.py",)
+LONG = SOAK + EVERYTHING
+ALL, NONE = DEMO + LONG, ()
 # The drills of a path are those of its longest prefix that stands here; where none does, all.
 TOUCHES: dict[str, tuple[str, ...]] = {
     "README.md": NONE,
@@ -26,7 +28,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "learner/training/": DEMO,
     "streams/cli/": DEMO,
     "streams/demo/": DEMO,
-    "streams/operate/": SOAK,
+    "streams/operate/": LONG,
     "streams/recorded/": DEMO,
     "streams/replay/": NONE,
     "streams/traffic/": DEMO,
@@ -35,9 +37,13 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/bench/soak.py": SOAK,
     "tests/conftest.py": ALL,
     "tests/e2e/test_demo.py": DEMO,
-    "tests/integration/conftest.py": SOAK,
+    "tests/integration/conftest.py": LONG,
+    "tests/integration/worker/test_everything.py": EVERYTHING,
     "tests/integration/worker/test_soak.py": SOAK,
     "tests/worlds/": ALL,
+    "tests/worlds/aftermath.py": EVERYTHING,
+    "tests/worlds/happenings.py": LONG,
+    "tests/worlds/ledger.py": EVERYTHING,
 }
 
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from learner.data.ml100k import fetch_ml100k
 from streams.broker.node import EmbeddedBroker
 from streams.operate.bench import copy_of_live, quantiles
 from streams.operate.probe import Answer, Probe, Traffic
-from streams.operate.processes import rss_mb
 from streams.operate.releases import add
 from streams.runtime.fleet import NEXTCLICK
 from streams.settings import Settings, load_settings
+from tests.worlds.happenings import STARTS_SECONDS, Memory, Sample, ends, play, wait_for_the_last
 from tests.worlds.places import ROOT
 from tests.worlds.system import START_MS, System
 
@@ -35,8 +35,6 @@ GRACE_MS = 2000  # after which no list may hold a withdrawn item: the budget for
 SETTLED = 1 / 3  # of the run: memory is compared from then on, when histories and caches are full
 GROWTH = 1.15  # of a worker's memory since then, at most
 FRESHNESS_P99_MS = 1000.0
-LOST_SECONDS = 60  # without any list: what has not come then is lost
-STARTS_SECONDS = 300  # where kernels are to be compiled first
 
 
 @dataclass(frozen=True)
@@ -88,37 +86,26 @@ class Happening:
     watch: Watch
     traffic: Traffic
     tell: Callable[[str], None]
-    rss: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     announced: int = 0
     released: int = 0
     killed_ms: int = 0
     moved: float = 0.0  # when the users of one worker last went to another
 
+    def __post_init__(self) -> None:
+        self.memory = Memory(self.system.fleet)
+
     def run(self) -> None:
         """Returns when the time is over."""
-        plan, began = self.plan, time.monotonic()
-        due = [
-            (every, every, work)
-            for every, work in (
-                (plan.release_every, self._release), (plan.item_every, self._item), (1.0, self._tick),
-            )
-        ]  # fmt: skip
-        once = sorted([(plan.kill_at, self._kill), (plan.add_at, self._add)], key=lambda each: each[0])
-        while (now := time.monotonic() - began) < plan.seconds:
-            while once and now >= once[0][0]:
-                once.pop(0)[1]()
-            for place, (at, every, work) in enumerate(due):
-                if now >= at:
-                    due[place] = (at + every, every, work)
-                    work()
-            time.sleep(0.05)
+        plan = self.plan
+        play(
+            plan.seconds,
+            once=[(plan.kill_at, self._kill), (plan.add_at, self._add)],
+            again=[(plan.release_every, self._release), (plan.item_every, self._item), (1.0, self._tick)],
+        )
 
     def _tick(self) -> None:
         self.traffic.now += 1000
-        now = time.monotonic()
-        for name, child in self.system.fleet.children.items():
-            megabytes = rss_mb([child.pid])
-            self.rss.setdefault(name, []).append((now, megabytes or 0.0))
+        self.memory.look()
 
     def _release(self) -> None:
         with copy_of_live(self.system.settings) as (folder, name):
@@ -164,19 +151,10 @@ def soak(system: System, plan: Plan, tell: Callable[[str], None] = lambda _: Non
         with traffic.going_on():
             happening.run()
         tell(f"{len(traffic.sent)} clicks sent; waiting for the last lists")
-        _wait_answered(traffic, watch)
+        wait_for_the_last(lambda: len(traffic.sent.keys() - watch.answered.keys()))
         return _report(plan, happening)
     finally:
         watch.close()
-
-
-def _wait_answered(traffic: Traffic, watch: Watch) -> None:
-    """Until all clicks are answered, or none has been for a while: late is not lost."""
-    answered, since = -1, time.monotonic()
-    while traffic.sent.keys() - watch.answered.keys() and time.monotonic() < since + LOST_SECONDS:
-        if len(watch.answered) > answered:
-            answered, since = len(watch.answered), time.monotonic()
-        time.sleep(0.2)
 
 
 def failures(report: dict[str, Any], *, times: bool) -> list[str]:
@@ -217,19 +195,20 @@ def _report(plan: Plan, happening: Happening) -> dict[str, Any]:
             "announced": happening.announced, "withdrawn": len(watch.gone), "listed": len(watch.listed),
         },
         "freshness_ms": quantiles(times[:, 1]), "freshness_without_the_kill_ms": quantiles(times[~near, 1]),
-        "rss_mb": {name: _settled(samples, happening.moved) for name, samples in happening.rss.items()},
+        "rss_mb": {
+            name: _settled(samples, happening.moved)
+            for (name, _), samples in happening.memory.samples.items()
+        },
     }  # fmt: skip
 
 
-def _settled(samples: list[tuple[float, float]], moved: float) -> list[float]:
+def _settled(samples: list[Sample], moved: float) -> list[float]:
     """Median memory of a process in two short stretches: a third into its life, and the last.
 
     A worker's life begins anew when it takes over the users of another one.
     """
     values = [megabytes for at, megabytes in samples if at > moved] or [megabytes for _, megabytes in samples]
-    stretch = max(len(values) // 10, 1)
-    start = int(SETTLED * len(values))
-    return [round(float(np.median(part)), 1) for part in (values[start : start + stretch], values[-stretch:])]
+    return ends(values[int(SETTLED * len(values)) :], max(len(values) // 10, 1))
 
 
 def _items(release: Path) -> list[str]:
