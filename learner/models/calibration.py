@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.ranking.features import KNOWN
+from learner.ranking.columns import KNOWN
 from learner.ranking.lists import Lists
 
 RATE = 0.015  # from .006 to .03 it hardly matters (docs/log.md)

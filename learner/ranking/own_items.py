@@ -11,7 +11,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.ranking.features import ITEM_CLICKS, OWN_ITEM_COLUMNS, OWN_ITEMS, Features
+from learner.ranking.columns import ITEM_CLICKS, OWN_ITEM_COLUMNS, OWN_ITEMS
+from learner.ranking.features import Features
 
 Floats = NDArray[np.float32]
 

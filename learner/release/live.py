@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from learner.data.arrays import grown
 from learner.data.catalogue import Catalogue
 from learner.data.inputs import normalise_value, normalise_values
-from learner.ranking.candidates import ModelArrays
-from learner.ranking.features import FEATURES, Features
+from learner.ranking.arrays import ModelArrays
+from learner.ranking.columns import FEATURES
+from learner.ranking.features import Features
 from learner.release.bundle import (
     MANIFEST,
     RANKER,
@@ -171,10 +172,12 @@ class LiveRelease:
 
     def _grow(self, capacity: int) -> None:
         model = self.model
-        model.vectors = grown(model.vectors, capacity)
-        model.bias = grown(model.bias, capacity)
-        model.content = grown(model.content, capacity)
-        model.calibration = grown(model.calibration, capacity)
+        self.model = model._replace(
+            vectors=grown(model.vectors, capacity),
+            bias=grown(model.bias, capacity),
+            content=grown(model.content, capacity),
+            calibration=grown(model.calibration, capacity),
+        )
         self.own = grown(self.own, capacity)
         self._released = grown(self._released, capacity)
 

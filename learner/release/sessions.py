@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from learner.ranking.features import FEATURES, Features
+from learner.ranking.columns import FEATURES
+from learner.ranking.features import Features
 from learner.ranking.own_items import LAYER, OwnItemLayer
 from learner.release.bundle import Dims, ReleaseError
 

@@ -28,7 +28,7 @@ from learner.models.run import Clock, Run
 from learner.models.sequences import encode_histories
 from learner.models.student import Student, StudentConfig
 from learner.models.student_training import TrainingReport, train_student
-from learner.ranking.features import FEATURES, LAYOUT
+from learner.ranking.columns import FEATURES, LAYOUT
 from learner.ranking.lists import FEATURES_FILE, Lists, Wanted, in_file, let_go, on_disk
 from learner.release.live import LiveRelease
 from learner.signals.settings import DEPTH_HALF_LIVES, SignalSettings

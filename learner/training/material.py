@@ -24,7 +24,7 @@ from learner.models.ranker import Ranker
 from learner.models.ranker_export import ranker_model
 from learner.models.student import Student
 from learner.models.student_export import step_model, student_arrays
-from learner.ranking.features import FEATURES
+from learner.ranking.columns import FEATURES
 from learner.release.bundle import Arrays, Bundle, Dims, EncoderCard, Manifest, Window, mean_vectors
 from learner.signals.settings import SignalSettings
 from learner.text.content import DIMENSIONS, ContentEncoder, text_of

@@ -25,7 +25,7 @@ from learner.models.retrieval import retrieval_ndcg
 from learner.models.run import Clock, Run
 from learner.models.student import StudentConfig
 from learner.models.student_training import train_student
-from learner.ranking.features import LAYOUT
+from learner.ranking.columns import LAYOUT
 from learner.ranking.lists import Lists, Wanted
 from learner.release.live import LiveRelease
 from learner.training.collect import Collect

@@ -5,7 +5,7 @@ Owns a list's id, its trigger, and what it says of each item: score, source, rea
 
 from collections.abc import Sequence
 
-from learner.ranking.candidates import SOURCES
+from learner.ranking.sources import SOURCES
 from streams.hot_path.policy import Place
 from streams.hot_path.world import Ranked, World
 from streams.wire.contract import Click, Forget, ListedItem, Reason, Recommendation, Trigger

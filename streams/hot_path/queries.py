@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.ranking.candidates import Candidates
+from learner.ranking.arrays import Candidates
 
 # Of nearness to the query beside the ranker's score, both in standard deviations over the candidates.
 WEIGHT = 2.0

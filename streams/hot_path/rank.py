@@ -5,13 +5,14 @@ nothing, and knows no messages.
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.ranking.candidates import Asks, Candidates, propose
-from learner.ranking.features import KNOWN, Features, features
+from learner.ranking.arrays import Asks, Candidates
+from learner.ranking.candidates import propose
+from learner.ranking.columns import KNOWN
+from learner.ranking.features import Features, features
 from streams.hot_path import queries
 from streams.hot_path.histories import Histories
 from streams.hot_path.user_states import UserStates
@@ -62,22 +63,18 @@ def joined(parts: Sequence[Asks]) -> Asks:
     """Asks noted at different moments, as one batch."""
     if len(parts) == 1:
         return parts[0]
-    joined = {
-        entry.name: np.concatenate([getattr(part, entry.name) for part in parts]) for entry in fields(Asks)
-    }
+    together = Asks(*map(np.concatenate, zip(*parts, strict=True)))
     counts = np.concatenate([np.diff(part.excluded_from) for part in parts])
-    joined["excluded_from"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Asks(**joined)
+    return together._replace(excluded_from=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
 
 def rows_of(asks: Asks, rows: Sequence[int]) -> Asks:
     """Some of the asks (n,), with what their lists must not hold."""
     first, last = asks.excluded_from[:-1], asks.excluded_from[1:]
     excluded = [asks.excluded[first[row] : last[row]] for row in rows]
-    part = asks.rows(np.array(rows))
-    part.excluded_from = np.cumsum([0, *map(len, excluded)]).astype(np.int64)
-    part.excluded = np.concatenate(excluded)
-    return part
+    return asks.rows(np.array(rows))._replace(
+        excluded_from=np.cumsum([0, *map(len, excluded)]).astype(np.int64), excluded=np.concatenate(excluded)
+    )
 
 
 def rank_asks(asks: Asks, world: World, size: int | None = None) -> Ranked:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from learner.data.events import INTEREST, KIND_OF_WORD
-from learner.ranking.candidates import Asks
+from learner.ranking.arrays import Asks
 from streams.hot_path.compose import compose
 from streams.hot_path.fold import fold
 from streams.hot_path.policy import draw_up

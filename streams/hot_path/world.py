@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
-from learner.ranking.candidates import Candidates
+from learner.ranking.arrays import Candidates
 from learner.ranking.features import Features
 from learner.signals.state import Signals
 from streams.hot_path.live import Live

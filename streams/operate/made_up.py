@@ -16,7 +16,7 @@ from learner.data.times import DAY_MS, YEAR_MS
 from learner.evaluation.plan import plan, stream_from
 from learner.evaluation.system import Ranking
 from learner.models.calibration import Calibration
-from learner.ranking.features import FEATURES, OWN_ITEM_COLUMNS, OWN_ITEMS
+from learner.ranking.columns import FEATURES, OWN_ITEM_COLUMNS, OWN_ITEMS
 from learner.ranking.lists import Wanted
 from learner.ranking.own_items import OwnItemLayer
 from learner.release.bundle import Arrays, Bundle, Dims, EncoderCard, Manifest, Window

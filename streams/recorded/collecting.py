@@ -18,8 +18,8 @@ from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.data.events import INTEREST, Kind
 from learner.data.repeats import had_before
-from learner.ranking.candidates import Asks
-from learner.ranking.features import FEATURES
+from learner.ranking.arrays import Asks
+from learner.ranking.columns import FEATURES
 from learner.ranking.lists import FEATURES_FILE, Lists, Wanted, let_go, on_disk
 from learner.release.live import LiveRelease
 from streams.hot_path.live import Live

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import INTEREST, Kind
-from learner.ranking.candidates import EPSILON, Asks, Candidates
+from learner.ranking.arrays import Asks, Candidates
+from learner.ranking.feature_math import EPSILON
 from learner.signals.kernels import decay
 from learner.signals.pair_weights import WINDOW
 from learner.signals.settings import SignalSettings

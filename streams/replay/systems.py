@@ -18,7 +18,8 @@ from learner.data.events import Kind
 from learner.evaluation.replay import PROPOSALS
 from learner.evaluation.system import Ask, Event, FirstPart, Ints, Ranking
 from learner.judging.metrics import LIST
-from learner.ranking.candidates import SOURCES, Asks
+from learner.ranking.arrays import Asks
+from learner.ranking.sources import SOURCES
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
 from streams.hot_path.live import Live

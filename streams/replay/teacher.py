@@ -18,7 +18,7 @@ from learner.models.item_table import ItemContent
 from learner.models.run import Run
 from learner.models.student import SequenceModel, StudentConfig
 from learner.models.teacher import TeacherConfig
-from learner.ranking.candidates import EPSILON
+from learner.ranking.feature_math import EPSILON
 from learner.signals.kernels import decay
 from learner.signals.settings import SignalSettings
 from streams.hot_path.histories import Histories

@@ -15,8 +15,10 @@ import numpy as np
 
 from learner.data.catalogue import Catalogue
 from learner.data.dataset import Interactions, load_interactions, load_items
-from learner.ranking.candidates import Asks, ModelArrays, propose
-from learner.ranking.features import FEATURES, features
+from learner.ranking.arrays import Asks, ModelArrays
+from learner.ranking.candidates import propose
+from learner.ranking.columns import FEATURES
+from learner.ranking.features import features
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
 from tests.worlds.places import DATA

@@ -20,7 +20,8 @@ from learner.models.ranker import Ranker, RankerConfig
 from learner.models.ranker_export import ranker_model
 from learner.models.student import Student, StudentConfig
 from learner.models.student_export import step_model
-from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
+from learner.ranking.columns import FEATURES, LAYOUT, OWN_ITEMS
+from learner.ranking.features import Features
 from learner.release.sessions import RankerSession
 
 CANDIDATES, CALLS = 200, 2000

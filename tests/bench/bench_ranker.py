@@ -28,7 +28,7 @@ from learner.models.distill import ensemble_scores
 from learner.models.ranker import Ranker
 from learner.models.ranker_training import refresh, train_ranker
 from learner.models.run import Run
-from learner.ranking.features import KNOWN, LAYOUT
+from learner.ranking.columns import KNOWN, LAYOUT
 from learner.ranking.lists import Lists
 from learner.training import train
 from learner.training.jobs import NEGATIVES, calibration_of, stage_job

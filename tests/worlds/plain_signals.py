@@ -13,8 +13,9 @@ import numpy as np
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import AVERSION, INTEREST, Kind
 from learner.data.times import DAY_MS
-from learner.ranking.candidates import SOURCES, Asks, ModelArrays
-from learner.ranking.features import CENTRED, FOLLOWED, OWN_ITEM_COLUMNS, OWN_ITEMS, RAW
+from learner.ranking.arrays import Asks, ModelArrays
+from learner.ranking.columns import CENTRED, FOLLOWED, OWN_ITEM_COLUMNS, OWN_ITEMS, RAW
+from learner.ranking.sources import SOURCES
 from learner.signals.settings import DEPTH_HALF_LIVES, DEPTHS, SignalSettings
 from learner.signals.state import Signals
 
@@ -484,8 +485,7 @@ def asks_of(histories, now: int, rng, dims: int = 8, *, barred=True) -> Asks:
         if barred:
             excluded += sorted({event.item for event in history})
         asks.excluded_from[row + 1] = len(excluded)
-    asks.excluded = np.array(excluded, np.int32)
-    return asks
+    return asks._replace(excluded=np.array(excluded, np.int32))
 
 
 SETTINGS = SignalSettings(pair_half_life_ms=5 * DAY_MS, neighbours=200)

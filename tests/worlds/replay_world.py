@@ -9,7 +9,7 @@ from onnx import TensorProto
 from learner.data.catalogue import Item
 from learner.data.events import Kind
 from learner.evaluation.system import FirstPart, Stream
-from learner.ranking.features import FEATURES
+from learner.ranking.columns import FEATURES
 from learner.release.bundle import Dims
 from learner.release.files import write_release
 from learner.signals.settings import SignalSettings

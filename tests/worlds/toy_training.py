@@ -6,7 +6,7 @@ import numpy as np
 
 from learner.data.dataset import Interactions
 from learner.data.events import Kind
-from learner.ranking.features import FEATURES, LAYOUT
+from learner.ranking.columns import FEATURES, LAYOUT
 from learner.ranking.lists import Lists, Wanted
 from learner.release.live import LiveRelease
 from learner.text.content import ContentEncoder

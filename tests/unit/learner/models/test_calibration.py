@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from learner.models.calibration import STEP, Calibration
-from learner.ranking.features import FEATURES, KNOWN
+from learner.ranking.columns import FEATURES, KNOWN
 from learner.ranking.lists import Lists
 
 ITEMS = 12

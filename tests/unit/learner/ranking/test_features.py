@@ -7,8 +7,12 @@ import pytest
 
 from learner.data.events import Kind
 from learner.data.times import DAY_MS
-from learner.ranking.candidates import SOURCES, Candidates, propose
-from learner.ranking.features import CENTRED, FEATURES, RAW, _take_logs, features
+from learner.ranking.arrays import Candidates
+from learner.ranking.candidates import propose
+from learner.ranking.columns import CENTRED, FEATURES, RAW
+from learner.ranking.feature_math import take_logs
+from learner.ranking.features import features
+from learner.ranking.sources import SOURCES
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
 from learner.training.jobs import newcomers_order
@@ -49,7 +53,7 @@ def test_logarithms_taken_together_are_those_taken_one_by_one():
         x = np.exp(rng.uniform(-40, 40, n)).astype(np.float32)
         x[: 5 * (n > 5)] = (1.0, math.sqrt(0.5), np.nextafter(np.float32(1.0), 0), 1e-3, 2.0)[: 5 * (n > 5)]
         expected = np.log(x.astype(np.float64))
-        _take_logs(x, x.view(np.int32), np.empty(n, np.int32))
+        take_logs(x)
         np.testing.assert_allclose(x, expected, rtol=2e-7, atol=1e-7)
 
 

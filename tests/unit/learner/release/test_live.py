@@ -13,7 +13,7 @@ import pytest
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.records import Lines
-from learner.ranking.features import FEATURES
+from learner.ranking.columns import FEATURES
 from learner.release.bundle import ReleaseError, mean_vectors, release_id
 from learner.release.files import bundle_sha256, read_manifest, read_release, write_release
 from learner.release.live import LiveRelease, load_release

@@ -8,7 +8,8 @@ from learner.data.catalogue import Catalogue
 from learner.data.dataset import load_interactions, load_items
 from learner.data.events import Kind
 from learner.data.times import DAY_MS
-from learner.ranking.candidates import ModelArrays, propose
+from learner.ranking.arrays import ModelArrays
+from learner.ranking.candidates import propose
 from learner.ranking.features import features
 from learner.signals.kernels import decay
 from learner.signals.record import FRONTIER

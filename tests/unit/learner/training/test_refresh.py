@@ -16,7 +16,8 @@ from learner.models.ranker import RankerConfig
 from learner.models.ranker_export import ranker_from_model, ranker_model
 from learner.models.ranker_training import train_ranker
 from learner.models.run import Run
-from learner.ranking.features import FEATURES, LAYOUT, OWN_ITEMS, Features
+from learner.ranking.columns import FEATURES, LAYOUT, OWN_ITEMS
+from learner.ranking.features import Features
 from learner.ranking.layout import Layout
 from learner.ranking.lists import Lists
 from learner.release.bundle import Bundle, ReleaseError, Window

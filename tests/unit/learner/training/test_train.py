@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
-from learner.ranking.features import FEATURES
+from learner.ranking.columns import FEATURES
 from learner.release.files import read_release
 from learner.release.live import load_release
 from learner.training import jobs

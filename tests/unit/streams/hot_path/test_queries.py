@@ -7,7 +7,8 @@ import pytest
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import load_items
-from learner.ranking.candidates import SOURCES, Candidates
+from learner.ranking.arrays import Candidates
+from learner.ranking.sources import SOURCES
 from learner.release.bundle import Bundle
 from learner.release.live import LiveRelease
 from learner.signals.settings import SignalSettings

@@ -34,7 +34,7 @@ def trainable(monkeypatch):
     torch = pytest.importorskip("torch")
     from learner.models.ranker import Ranker, RankerConfig
     from learner.models.ranker_export import ranker_model
-    from learner.ranking.features import FEATURES
+    from learner.ranking.columns import FEATURES
 
     torch.manual_seed(0)
     model = ranker_model([Ranker(np.zeros(len(FEATURES)), np.ones(len(FEATURES)), RankerConfig()).eval()])

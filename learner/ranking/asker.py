@@ -1,0 +1,65 @@
+"""Who asks, as the kernels look at it: the user's events of interest, newest first, and the moment.
+
+Owns which events those are. Distances d count them from 0 for the newest; dislikes and hides are not among
+them.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.data.events import Kind
+from learner.data.times import YEAR_MS
+from learner.ranking.feature_math import decayed_by
+from learner.signals.kernels import depth_of
+from learner.signals.pair_weights import WINDOW
+
+NOT_INTEREST = int(Kind.DISLIKE)  # kinds from here on (dislike, hide, impression) are no interest
+LAST = 10  # events that neighbours are looked up for
+
+
+class Asker(NamedTuple):
+    """One ask; arrays by distance hold all events of interest, of which the nearest `found` count as near."""
+
+    row: int  # of the asks
+    now: int  # ms
+    year: float  # now, with fraction
+    depth: int  # `signals.kernels.depth_of` the user
+    found: int  # events of interest, `WINDOW` at most
+    items: NDArray[np.int32]
+    times: NDArray[np.int64]
+    values: NDArray[np.float32]
+    factor: NDArray[np.float64]  # (H + 1,): what decayed sums are to be multiplied by now; the last: of pairs
+
+
+@numba.njit(cache=True, nogil=True)
+def interest(asks, row):  # type: ignore[no-untyped-def]
+    """Places in the row of the events of interest, newest first."""
+    places = np.empty(asks.length[row], np.int32)
+    found = 0
+    for place in range(asks.length[row] - 1, -1, -1):
+        if asks.kinds[row, place] < NOT_INTEREST:
+            places[found] = place
+            found += 1
+    return places[:found]
+
+
+@numba.njit(cache=True, nogil=True)
+def asker_of(asks, row, signals):  # type: ignore[no-untyped-def]
+    """The asker of a row."""
+    places = interest(asks, row)
+    n = places.shape[0]
+    items, times, values = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.float32)
+    for d in range(n):
+        items[d] = asks.items[row, places[d]]
+        times[d] = asks.times[row, places[d]]
+        values[d] = asks.values[row, places[d]]
+    now = asks.now_ms[row]
+    factor = np.empty(signals.half_lives.shape[0])
+    for h in range(factor.shape[0]):
+        factor[h] = decayed_by(now, signals.half_lives[h], signals.reference[h])
+    return Asker(
+        row, now, 1970.0 + now / YEAR_MS, depth_of(n), min(n, WINDOW), items, times, values, factor
+    )
