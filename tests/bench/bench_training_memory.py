@@ -30,7 +30,7 @@ from learner.data.ml100k import fetch_ml100k
 from learner.models.ranker import Ranker
 from learner.models.ranker_training import train_ranker
 from learner.models.run import Clock, Run
-from learner.ranking.features import FEATURES, LAYOUT
+from learner.ranking.columns import FEATURES, LAYOUT
 from learner.ranking.lists import FEATURES_FILE, on_disk
 from learner.training.crew import Crew, Job, Tell
 from learner.training.jobs import NEGATIVES, join_lists, lists_in

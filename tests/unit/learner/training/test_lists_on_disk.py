@@ -8,7 +8,7 @@ import pytest
 from learner.models.cold_start import fit_cold_start
 from learner.models.ranker_training import train_ranker
 from learner.models.run import Run
-from learner.ranking.features import FEATURES, LAYOUT
+from learner.ranking.columns import FEATURES, LAYOUT
 from learner.ranking.lists import FEATURES_FILE, Lists, in_file, let_go, on_disk
 from learner.training.jobs import join_lists, lists_in
 
