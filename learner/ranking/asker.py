@@ -60,6 +60,4 @@ def asker_of(asks, row, signals):  # type: ignore[no-untyped-def]
     factor = np.empty(signals.half_lives.shape[0])
     for h in range(factor.shape[0]):
         factor[h] = decayed_by(now, signals.half_lives[h], signals.reference[h])
-    return Asker(
-        row, now, 1970.0 + now / YEAR_MS, depth_of(n), min(n, WINDOW), items, times, values, factor
-    )
+    return Asker(row, now, 1970.0 + now / YEAR_MS, depth_of(n), min(n, WINDOW), items, times, values, factor)
