@@ -44,6 +44,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/worlds/aftermath.py": EVERYTHING,
     "tests/worlds/happenings.py": LONG,
     "tests/worlds/ledger.py": EVERYTHING,
+    "tests/worlds/undisturbed.py": EVERYTHING,
 }
 
 

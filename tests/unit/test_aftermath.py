@@ -10,9 +10,11 @@ import pytest
 from learner.data.catalogue import Item
 from learner.release.files import write_release
 from streams.hot_path.state_record import pack
+from streams.runtime.fleet import Fleet
 from streams.wire.contract import Click, ReleaseRecord
-from tests.worlds import aftermath
+from tests.worlds import aftermath, undisturbed
 from tests.worlds.aftermath import Listed, Placed
+from tests.worlds.happenings import Memory
 from tests.worlds.ledger import Ledger, Sent
 from tests.worlds.served import served_bundle
 
@@ -70,18 +72,18 @@ def test_faults_of_lists_are_found(run: tuple[Ledger, list[Placed], list[Listed]
 def test_a_state_that_differs_is_found(tmp_path: Path) -> None:
     release = write_release(tmp_path / "r", served_bundle("r-1", [Item(item_id=name) for name in "ab"]))
     clicks = [click(number, "ab"[number % 2], number) for number in range(200)]
-    expected = aftermath.undisturbed(release, clicks)
+    expected = undisturbed.states_after(release, clicks)
     assert expected["u"].events == 200
-    assert list(aftermath.different(expected, expected, {"a", "b"})) == []
-    assert list(aftermath.different(expected, {}, {"a", "b"})) == ["users in only one of both: ['u']"]
-    lost = aftermath.undisturbed(release, clicks[:-1])
+    assert list(undisturbed.different(expected, expected, {"a", "b"})) == []
+    assert list(undisturbed.different(expected, {}, {"a", "b"})) == ["users in only one of both: ['u']"]
+    lost = undisturbed.states_after(release, clicks[:-1])
     assert any(
-        "applied is 198, expected 199" in wrong for wrong in aftermath.different(expected, lost, set())
+        "applied is 198, expected 199" in wrong for wrong in undisturbed.different(expected, lost, set())
     )
-    short = aftermath.undisturbed(release, clicks[:9])
+    short = undisturbed.states_after(release, clicks[:9])
     other = {"u": msgspec.structs.replace(short["u"], hidden=pack(np.zeros(4, np.float32)))}
-    assert ["hidden" in wrong for wrong in aftermath.different(short, other, {"a", "b"})] == [True]
-    assert list(aftermath.different(short, other, {"a"})) == []  # `b` is none of the release's
+    assert ["hidden" in wrong for wrong in undisturbed.different(short, other, {"a", "b"})] == [True]
+    assert list(undisturbed.different(short, other, {"a"})) == []  # `b` is none of the release's
 
 
 def test_decisions_need_evidence_and_a_watcher() -> None:
@@ -107,3 +109,14 @@ def test_bad_records_have_one_letter_each() -> None:
     assert aftermath.letters_of(ledger, [Letter(5)]) == ["0 letters of (3, 6)"]
     assert aftermath.letters_of(ledger, [Letter(5), Letter(6), Letter(6)]) == ["2 letters of (3, 6)"]
     assert aftermath.letters_of(ledger, [Letter(5), Letter(6), Letter(7)]) == ["1 letters of (3, 7)"]
+
+
+def test_memory_that_grows_is_found() -> None:
+    memory = Memory(Fleet(Path()))
+    assert aftermath.grown(memory, 50, 100) == ["no process lived through the second half"]
+    memory.samples["flat", 1] = [(at, 300.0 + at % 7) for at in range(101)]
+    memory.samples["young", 2] = [(at, 1.0 * at) for at in range(60, 101)]
+    memory.samples["dead", 3] = [(at, 1.0 * at) for at in range(90)]
+    assert aftermath.grown(memory, 50, 100) == []
+    memory.samples["leaking", 4] = [(at, 300.0 + at) for at in range(101)]
+    assert "memory of leaking went from 309.5 to 390.5 MB" in aftermath.grown(memory, 0, 100)[0]

@@ -26,7 +26,7 @@ from streams.operate.releases import Entered, ReleasesError, add, pin, promote_b
 from streams.releases.roles import RoleError
 from streams.releases.topic import records, roles_now
 from streams.wire.contract import decode_release, encode
-from tests.worlds import aftermath
+from tests.worlds import aftermath, undisturbed
 from tests.worlds.aftermath import told
 from tests.worlds.happenings import STARTS_SECONDS, Memory, play, wait_for_the_last
 from tests.worlds.ledger import HUGE, Crowd
@@ -117,7 +117,7 @@ class Drill:
             play(
                 self.seconds,
                 once=[(share * self.seconds, partial(self._do, *step)) for share, *step in self.script()],
-                again=[(ITEM_EVERY, self.item), (1.0, self.memory.look)],
+                again=[(ITEM_EVERY, self.item), (1.0, self.look)],
             )
         self.half, self.end = began + self.seconds / 2, began + self.seconds
         wait_for_the_last(lambda: len(self._missing()))
@@ -205,6 +205,11 @@ class Drill:
 
     # -- what comes of it -----------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """Nobody ends who was not told to."""
+        self.memory.look()
+        self.system.fleet.check()
+
     def _missing(self) -> set[str]:
         lists = self.system.lists()
         clicks = aftermath.clicks_of(self.system.read("clicks"))
@@ -238,7 +243,7 @@ def test_everything_at_once(system: System, release: Path, tmp_path: Path) -> No
     for record in decisions:
         print(msgspec.json.encode(record).decode())
 
-    expected = aftermath.undisturbed(release, clicks)
+    expected = undisturbed.states_after(release, clicks)
     states = {user: msgspec.convert(state, StateRecord) for user, state in system.states().items()}
     of_release = {item.item_id for item in ITEMS}
     wrong = {
@@ -247,7 +252,7 @@ def test_everything_at_once(system: System, release: Path, tmp_path: Path) -> No
         "lists with what had been consumed": aftermath.consumed_again(ledger, clicks, lists),
         "lists with what had been withdrawn": aftermath.withdrawn_listed(ledger, lists, GRACE_MS),
         "bad records and letters": aftermath.letters_of(ledger, system.read("dead-letters")),
-        "states unlike those of an undisturbed run": aftermath.different(expected, states, of_release),
+        "states unlike those of an undisturbed run": undisturbed.different(expected, states, of_release),
         "decisions without evidence": aftermath.without_evidence(decisions, "by hand"),
         "decisions that nobody had watched for": aftermath.decided_unwatched(
             decisions, drill.unwatched_ms, 1000 * PATIENCE * SECONDS
