@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
+from learner.signals.kernels import Doubles, Items, Ties, Wholes
 from learner.signals.neighbours import Neighbours
 from learner.signals.state import Signals
+
+Floats = NDArray[np.float32]
 
 _NO_ITEMS = np.full((0, 1), -1, np.int32)
 _NO_WEIGHTS = np.zeros((0, 1), np.float32)
@@ -24,18 +27,18 @@ _NOTHING = np.zeros(0, np.float32)
 class Asks(NamedTuple):
     """Lists to be made, one a row; rows need not be distinct users."""
 
-    items: NDArray[np.int32]  # (B, 128) oldest first, left-aligned
-    times: NDArray[np.int64]  # (B, 128) Unix ms
+    items: Items  # (B, 128) oldest first, left-aligned
+    times: Wholes  # (B, 128) Unix ms
     kinds: NDArray[np.uint8]  # (B, 128) learner.data.events.Kind
-    values: NDArray[np.float32]  # (B, 128) normalised by kind, 0 where there is none
-    length: NDArray[np.int32]  # (B,) events in the row
-    events: NDArray[np.int64]  # (B,) events of the user ever
-    now_ms: NDArray[np.int64]  # (B,)
-    user_vector: NDArray[np.float32]  # (B, D)
-    excluded_from: NDArray[np.int64]  # (B + 1,) where each row begins in `excluded`
-    excluded: NDArray[np.int32]  # items that a row's list must not hold
+    values: Floats  # (B, 128) normalised by kind, 0 where there is none
+    length: Items  # (B,) events in the row
+    events: Wholes  # (B,) events of the user ever
+    now_ms: Wholes  # (B,)
+    user_vector: Floats  # (B, D)
+    excluded_from: Wholes  # (B + 1,) where each row begins in `excluded`
+    excluded: Items  # items that a row's list must not hold
 
-    def rows(self, rows: NDArray[np.int64]) -> "Asks":
+    def rows(self, rows: Wholes) -> "Asks":
         """Some of the asks (n,), without what their lists must not hold: for lists that are made already."""
         return Asks(
             self.items[rows], self.times[rows], self.kinds[rows], self.values[rows], self.length[rows],
@@ -47,13 +50,13 @@ class Asks(NamedTuple):
 class Candidates(NamedTuple):
     """Candidates of a batch of asks, in the order in which the sources proposed them."""
 
-    items: NDArray[np.int32]  # (B, C) -1 padded
+    items: Items  # (B, C) -1 padded
     source: NDArray[np.uint8]  # (B, C) index into SOURCES of the first source to propose it
-    because: NDArray[np.int32]  # (B, C) the item of the history that speaks for it most, or -1
+    because: Items  # (B, C) the item of the history that speaks for it most, or -1
     ranks: NDArray[np.int16]  # (B, C, S) rank from 0 in each source, -1 where it was not looked at
-    count: NDArray[np.int32]  # type: ignore[assignment]  # (B,); a tuple's own `count` is of no use here
+    count: Items  # type: ignore[assignment]  # (B,); a tuple's own `count` is of no use here
 
-    def rows(self, rows: NDArray[np.int64]) -> "Candidates":
+    def rows(self, rows: Wholes) -> "Candidates":
         """The candidates of some of the asks, (n,)."""
         return Candidates(
             self.items[rows], self.source[rows], self.because[rows], self.ranks[rows], self.count[rows]
@@ -63,17 +66,17 @@ class Candidates(NamedTuple):
 class ModelArrays(NamedTuple):
     """What candidates and features need of a release, by item number."""
 
-    vectors: NDArray[np.float32]  # (cap, D)
-    bias: NDArray[np.float32]  # (cap,)
-    content: NDArray[np.float32]  # (cap, T) unit rows, or 0 where there is no text
+    vectors: Floats  # (cap, D)
+    bias: Floats  # (cap,)
+    content: Floats  # (cap, T) unit rows, or 0 where there is no text
     prior_weight: float = 0.0  # of log popularity in the student's score
     # Indices into the half-lives: popular at short notice (also by depth, and the prior); in the long run.
     popular_now: int = 2
     popular: int = 4
     # Static item-item model: row q lists the items it speaks for, then -1 to its end. May have fewer rows.
-    ease_item: NDArray[np.int32] = _NO_ITEMS  # (rows, Ke)
-    ease_weight: NDArray[np.float32] = _NO_WEIGHTS  # (rows, Ke)
-    calibration: NDArray[np.float32] = _NOTHING  # (cap,) added to the ranker's scores
+    ease_item: Items = _NO_ITEMS  # (rows, Ke)
+    ease_weight: Floats = _NO_WEIGHTS  # (rows, Ke)
+    calibration: Floats = _NOTHING  # (cap,) added to the ranker's scores
 
 
 class CatalogueArrays(NamedTuple):
@@ -81,46 +84,46 @@ class CatalogueArrays(NamedTuple):
 
     size: int
     available: NDArray[np.bool_]  # (cap,)
-    published: NDArray[np.float64]  # (cap,) year with fraction, or nan
-    categories: NDArray[np.int32]  # (cap, 6) -1 padded
-    category_weight: NDArray[np.float32]  # (categories,)
+    published: Doubles  # (cap,) year with fraction, or nan
+    categories: Items  # (cap, 6) -1 padded
+    category_weight: Floats  # (categories,)
 
 
 class SignalArrays(NamedTuple):
     """What signals say of items: see `learner.signals.state.Signals`."""
 
-    half_lives: NDArray[np.float64]  # (H + 1,) ms; the last: of pairs
-    reference: NDArray[np.int64]  # (H + 1,)
-    popularity: NDArray[np.float64]  # (cap, H)
-    by_depth: NDArray[np.float64]  # (cap, 3, 7)
-    clicks: NDArray[np.float64]  # (cap,)
-    value_sum: NDArray[np.float64]  # (cap,)
-    first_ms: NDArray[np.int64]  # (cap,)
-    last_ms: NDArray[np.int64]  # (cap,)
-    born_ms: NDArray[np.int64]  # (cap,)
+    half_lives: Doubles  # (H + 1,) ms; the last: of pairs
+    reference: Wholes  # (H + 1,)
+    popularity: Doubles  # (cap, H)
+    by_depth: Doubles  # (cap, 3, 7)
+    clicks: Doubles  # (cap,)
+    value_sum: Doubles  # (cap,)
+    first_ms: Wholes  # (cap,)
+    last_ms: Wholes  # (cap,)
+    born_ms: Wholes  # (cap,)
     total: int  # clicks on all items
-    tie: NDArray[np.uint32]  # (cap,)
-    top: NDArray[np.int32]  # (H, TOP)
-    top_count: NDArray[np.int64]  # (H,)
-    depth_top: NDArray[np.int32]  # (3, 7, TOP)
-    depth_top_count: NDArray[np.int64]  # (3, 7)
-    depth_column: NDArray[np.int64]  # (H,)
-    newest: NDArray[np.int32]  # (NEWEST + BORN,)
-    newest_count: NDArray[np.int64]  # (2,)
-    marks: NDArray[np.int32]  # (2, cap): the kernels' to work in, all -1 between calls
+    tie: Ties  # (cap,)
+    top: Items  # (H, TOP)
+    top_count: Wholes  # (H,)
+    depth_top: Items  # (3, 7, TOP)
+    depth_top_count: Wholes  # (3, 7)
+    depth_column: Wholes  # (H,)
+    newest: Items  # (NEWEST + BORN,)
+    newest_count: Wholes  # (2,)
+    marks: Items  # (2, cap): the kernels' to work in, all -1 between calls
     places: NDArray[np.int8]  # (cap,): the same
-    category_scratch: NDArray[np.float64]  # (3, categories at least): the same, all 0 between calls
+    category_scratch: Doubles  # (3, categories at least): the same, all 0 between calls
 
 
 class PairArrays(NamedTuple):
     """Pairs of items clicked one after the other: see `learner.signals.neighbours.Neighbours`."""
 
-    before: NDArray[np.int64]  # (cap, 3) where the row before an item starts in its pool, its pairs, its room
-    before_item: NDArray[np.int32]  # (pool,)
-    weight: NDArray[np.float32]  # (pool, 5)
-    after: NDArray[np.int64]  # (cap, 3) the same of the row after an item
-    after_item: NDArray[np.int32]  # (pool,)
-    after_slot: NDArray[np.int32]  # (pool,) where the pair stands in the row before its item
+    before: Wholes  # (cap, 3) where the row before an item starts in its pool, its pairs, its room
+    before_item: Items  # (pool,)
+    weight: Floats  # (pool, 5)
+    after: Wholes  # (cap, 3) the same of the row after an item
+    after_item: Items  # (pool,)
+    after_slot: Items  # (pool,) where the pair stands in the row before its item
 
 
 def catalogue_arrays(catalogue: Catalogue) -> CatalogueArrays:

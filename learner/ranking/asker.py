@@ -8,34 +8,35 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from learner.data.events import Kind
 from learner.data.times import YEAR_MS
+from learner.ranking.arrays import Asks, Floats, SignalArrays
 from learner.ranking.feature_math import decayed_by
-from learner.signals.kernels import depth_of
+from learner.signals.kernels import Doubles, Items, Wholes, depth_of
 from learner.signals.pair_weights import WINDOW
 
 NOT_INTEREST = int(Kind.DISLIKE)  # kinds from here on (dislike, hide, impression) are no interest
 LAST = 10  # events that neighbours are looked up for
+TASTE = 20  # events that make the user's taste, with weights .9**d
 
 
 class Asker(NamedTuple):
-    """One ask; arrays by distance hold all events of interest, of which the nearest `found` count as near."""
+    """One ask; the arrays by distance hold all events of interest, the nearest `found` of them are near."""
 
     row: int  # of the asks
     now: int  # ms
     year: float  # now, with fraction
     depth: int  # `signals.kernels.depth_of` the user
     found: int  # events of interest, `WINDOW` at most
-    items: NDArray[np.int32]
-    times: NDArray[np.int64]
-    values: NDArray[np.float32]
-    factor: NDArray[np.float64]  # (H + 1,): what decayed sums are to be multiplied by now; the last: of pairs
+    items: Items
+    times: Wholes
+    values: Floats
+    factor: Doubles  # (H + 1,): what decayed sums are to be multiplied by now; the last: of pairs
 
 
-@numba.njit(cache=True, nogil=True)
-def interest(asks, row):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def interest(asks: Asks, row: int) -> Items:
     """Places in the row of the events of interest, newest first."""
     places = np.empty(asks.length[row], np.int32)
     found = 0
@@ -46,8 +47,8 @@ def interest(asks, row):  # type: ignore[no-untyped-def]
     return places[:found]
 
 
-@numba.njit(cache=True, nogil=True)
-def asker_of(asks, row, signals):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def asker_of(asks: Asks, row: int, signals: SignalArrays) -> Asker:
     """The asker of a row."""
     places = interest(asks, row)
     n = places.shape[0]

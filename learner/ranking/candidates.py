@@ -17,7 +17,11 @@ from learner.ranking import sources
 from learner.ranking.arrays import (
     Asks,
     Candidates,
+    CatalogueArrays,
+    Floats,
     ModelArrays,
+    PairArrays,
+    SignalArrays,
     catalogue_arrays,
     pair_arrays,
     signal_arrays,
@@ -37,18 +41,18 @@ from learner.ranking.sources import (
     RULES,
     SOURCES,
     TOGETHER,
+    Neighbourhood,
 )
-from learner.signals.kernels import depth_of
+from learner.signals.kernels import Items, Ties, Wholes, depth_of
 from learner.signals.state import Signals
 
 
 class _Drawn(NamedTuple):
-    """What is left of each source, the fresh ones in two: a heap or a list in order."""
+    """The sources' items, S sources and the second heap of the fresh ones: heaps, or lists in order."""
 
-    keys: NDArray[np.float32]  # (S + 1, n) of heaps
-    items: NDArray[np.int32]  # (S + 1, n)
-    left: NDArray[np.int64]  # (S + 1,)
-    begin: NDArray[np.int64]  # (S + 1,) where a list in order goes on
+    keys: Floats  # (S + 1, n) of heaps
+    items: Items  # (S + 1, n)
+    count: Wholes  # type: ignore[assignment]  # (S + 1,)
 
 
 def propose(
@@ -56,7 +60,7 @@ def propose(
     catalogue: Catalogue,
     signals: Signals,
     model: ModelArrays,
-    ann_items: NDArray[np.int32],
+    ann_items: Items,
     size: int = 200,
 ) -> Candidates:
     """At most `size` candidates for each ask: min(size, eligible) of them.
@@ -72,44 +76,92 @@ def propose(
         np.empty(batch, np.int32),
     )
     arrays = signal_arrays(signals)
-    _propose(
-        asks, ann_items, arrays, pair_arrays(signals.neighbours), catalogue_arrays(catalogue), model, out
-    )
+    pairs = pair_arrays(signals.neighbours)
+    _propose(asks, ann_items, arrays, pairs, catalogue_arrays(catalogue), model, out)
     return out
 
 
-@numba.njit(cache=True, nogil=True)
-def _propose(asks, near, signals, pairs, catalogue, model, out):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _propose(
+    asks: Asks,
+    near: Items,
+    signals: SignalArrays,
+    pairs: PairArrays,
+    catalogue: CatalogueArrays,
+    model: ModelArrays,
+    out: Candidates,
+) -> None:
     """Fills `out`."""
-    barred = signals.marks[1]  # -1 free, -2 not to be listed, else place in the list
+    place, barred = signals.marks  # barred: -1 free, -2 not to be listed, else place in the list
     wanted = out.items.shape[1]
     for b in range(out.items.shape[0]):
         excluded = asks.excluded[asks.excluded_from[b] : asks.excluded_from[b + 1]]
-        for item in excluded:
-            barred[item] = -2
+        for j in excluded:
+            barred[j] = -2
         history = asks.items[b][interest(asks, b)]
         neighbours = sources.neighbourhood(history, signals, catalogue, pairs)
+        drawn = _draw(asks, b, near[b], history, neighbours, signals, catalogue, model)
+        _shorten(drawn, wanted, signals.tie)
         _clear(b, out)
-        drawn = _draw(asks, b, near[b], history, neighbours, signals, catalogue, model, wanted)
-        taken = _unite(b, drawn, signals.tie, barred, catalogue.available, out)
+        taken = _unite(b, drawn, barred, catalogue.available, signals.tie, out)
         if taken < wanted:
-            taken = _fill(b, taken, signals, catalogue, model.popular, out)
+            taken = _fill(b, taken, model.popular, signals, catalogue, out)
         out.count[b] = taken
-        place = signals.marks[0]
         for c in range(taken):
             j = out.items[b, c]
             barred[j] = -1
             e = place[j]
             if e >= 0 and neighbours.strongest[e] > 0:
                 out.because[b, c] = neighbours.because[e]
-        for item in neighbours.items:
-            place[item] = -1
-        for item in excluded:
-            barred[item] = -1
+        for j in neighbours.items:
+            place[j] = -1
+        for j in excluded:
+            barred[j] = -1
 
 
-@numba.njit(cache=True, nogil=True)
-def _clear(row, out):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _draw(
+    asks: Asks,
+    row: int,
+    near: Items,
+    history: Items,
+    neighbours: Neighbourhood,
+    signals: SignalArrays,
+    catalogue: CatalogueArrays,
+    model: ModelArrays,
+) -> _Drawn:
+    """What each source has to say, heaps not yet in order."""
+    n = 1 + max(neighbours.items.shape[0], near.shape[0], signals.newest.shape[0], history.shape[0])
+    keys, items = np.empty((FEW + 1, n), np.float32), np.empty((FEW + 1, n), np.int32)
+    count, now = np.zeros(FEW + 1, np.int64), asks.now_ms[row]
+    count[ANN] = sources.nearest(keys[ANN], items[ANN], asks, row, near, signals, catalogue, model)
+    for s, h in ((POPULAR_NOW, model.popular_now), (POPULAR, model.popular)):
+        count[s] = sources.in_order(items[s], signals.top[h], signals.top_count[h])
+    at, depth = signals.depth_column[model.popular_now], depth_of(history.shape[0])
+    top, top_count = signals.depth_top[at, depth], signals.depth_top_count[at, depth]
+    count[BY_DEPTH] = sources.in_order(items[BY_DEPTH], top, top_count)
+    of, slow = neighbours.items, neighbours.slow
+    count[RULES] = sources.scored(keys[RULES], items[RULES], of, neighbours.rules, slow)
+    count[KNN] = sources.scored(keys[KNN], items[KNN], of, neighbours.knn, slow)
+    count[TOGETHER] = sources.scored(keys[TOGETHER], items[TOGETHER], of, neighbours.together, slow)
+    for s, few in ((FRESH, False), (FEW, True)):
+        count[s] = sources.fresh(keys[s], items[s], few, history, now, signals, catalogue, model)
+    count[OWN] = sources.own(keys[OWN], items[OWN], history, signals.marks[1], catalogue.available)
+    return _Drawn(keys, items, count)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _shorten(drawn: _Drawn, wanted: int, tie: Ties) -> None:
+    """Puts the heaps in order; each keeps as many as a list may take of it."""
+    keys, items, count = drawn
+    for s in range(FEW + 1):
+        if s not in IN_ORDER:
+            count[s] = shorten(keys[s], items[s], count[s], wanted)
+            heapify(keys[s], items[s], count[s], tie)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _clear(row: int, out: Candidates) -> None:
     """Makes a list say nothing."""
     items, source, because, ranks, _ = out
     for c in range(items.shape[1]):
@@ -118,48 +170,23 @@ def _clear(row, out):  # type: ignore[no-untyped-def]
             ranks[row, c, s] = -1
 
 
-@numba.njit(cache=True, nogil=True)
-def _draw(asks, row, near, history, neighbours, signals, catalogue, model, wanted):  # type: ignore[no-untyped-def]
-    """All sources' items, as `_Drawn`."""
-    now, available, barred = asks.now_ms[row], catalogue.available, signals.marks[1]
-    n = max(neighbours.items.shape[0], near.shape[0], signals.newest.shape[0], history.shape[0]) + 1
-    keys, items = np.empty((FEW + 1, n), np.float32), np.empty((FEW + 1, n), np.int32)
-    left = np.zeros(FEW + 1, np.int64)
-
-    left[ANN] = sources.nearest(keys[ANN], items[ANN], asks, row, near, signals, catalogue, model)
-    near_items, slow = neighbours.items, neighbours.slow
-    left[RULES] = sources.scored(keys[RULES], items[RULES], near_items, neighbours.rules, slow)
-    left[KNN] = sources.scored(keys[KNN], items[KNN], near_items, neighbours.knn, slow)
-    left[TOGETHER] = sources.scored(keys[TOGETHER], items[TOGETHER], near_items, neighbours.together, slow)
-    for few, s in ((False, FRESH), (True, FEW)):
-        left[s] = sources.fresh(keys[s], items[s], few, history, now, signals, catalogue, model)
-    left[OWN] = sources.own(keys[OWN], items[OWN], history, barred, available)
-    for s in (ANN, RULES, KNN, TOGETHER, FRESH, FEW, OWN):
-        left[s] = shorten(keys[s], items[s], left[s], wanted)
-        heapify(keys[s], items[s], left[s], signals.tie)
-
-    depth, column = depth_of(history.shape[0]), signals.depth_column[model.popular_now]
-    for s, h in ((POPULAR_NOW, model.popular_now), (POPULAR, model.popular)):
-        left[s] = sources.in_order(items[s], signals.top[h], signals.top_count[h])
-    top, count = signals.depth_top[column, depth], signals.depth_top_count[column, depth]
-    left[BY_DEPTH] = sources.in_order(items[BY_DEPTH], top, count)
-    return _Drawn(keys, items, left, np.zeros(FEW + 1, np.int64))
-
-
-@numba.njit(cache=True, nogil=True)
-def _unite(row, drawn, tie, barred, available, out):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _unite(
+    row: int, drawn: _Drawn, barred: Items, available: NDArray[np.bool_], tie: Ties, out: Candidates
+) -> int:
     """Fills a list: each source in turn names its next item. Returns how long the list is."""
-    keys, drawn_items, left, begin = drawn
-    items, source, ranks = out.items, out.source, out.ranks
+    keys, drawn_items, left = drawn
+    items, source, _, ranks, _ = out
+    cursor = np.zeros(len(SOURCES), np.int64)
     wanted, taken, rank, busy = items.shape[1], 0, 0, True
     while taken < wanted and busy:
         busy = False
         for s in range(len(SOURCES)):
             j = -1
             if s in IN_ORDER:
-                while j < 0 and begin[s] < left[s]:
-                    j = drawn_items[s, begin[s]]
-                    begin[s] += 1
+                while j < 0 and cursor[s] < left[s]:
+                    j = drawn_items[s, cursor[s]]
+                    cursor[s] += 1
                     if barred[j] == -2 or not available[j]:
                         j = -1
             else:
@@ -185,8 +212,10 @@ def _unite(row, drawn, tie, barred, available, out):  # type: ignore[no-untyped-
     return taken
 
 
-@numba.njit(cache=True, nogil=True)
-def _fill(row, taken, signals, catalogue, popular, out):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _fill(
+    row: int, taken: int, popular: int, signals: SignalArrays, catalogue: CatalogueArrays, out: Candidates
+) -> int:
     """Fills a list from the whole catalogue, most popular first; returns the new length.
 
     Reached only where every source has run dry: a small catalogue or a user who knows most of it.

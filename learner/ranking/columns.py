@@ -100,7 +100,8 @@ ITEM_CLICKS = RAW.index("popularity_all")  # the same as `item_clicks` by place
 
 
 # What kernels know the columns by; numba takes tuples of numbers and slices for constants.
-def _places(name: str, columns: tuple[str, ...]) -> Any:
+def places(name: str, columns: tuple[str, ...]) -> Any:
+    """The columns' numbers, each under its own name."""
     return namedtuple(name, columns)(*range(len(columns)))
 
 
@@ -108,5 +109,5 @@ def _places(name: str, columns: tuple[str, ...]) -> Any:
 _bounds = pairwise(accumulate((len(columns) for columns in BLOCKS.values()), initial=0))
 SPAN: Any = namedtuple("SPAN", BLOCKS)(*(slice(*bounds) for bounds in _bounds))  # type: ignore[misc,arg-type]
 STUDENT, POPULARITY, DEPTH, USER, PAIRS, CONTENT, REST, FOLLOWS = (
-    _places(name, columns) for name, columns in BLOCKS.items()
+    places(name, columns) for name, columns in BLOCKS.items()
 )

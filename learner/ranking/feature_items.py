@@ -8,7 +8,8 @@ import math
 import numba
 import numpy as np
 
-from learner.ranking.asker import LAST
+from learner.ranking.arrays import Asks, CatalogueArrays, Floats, ModelArrays, SignalArrays
+from learner.ranking.asker import LAST, Asker
 from learner.ranking.columns import DEPTH, POPULARITY, STUDENT
 from learner.ranking.feature_math import (
     EPSILON,
@@ -20,13 +21,16 @@ from learner.ranking.feature_math import (
     log_rank,
     take_logs,
 )
+from learner.signals.kernels import Items
 from learner.signals.settings import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES
 
 DEPTH_PRIOR = 0.02  # share of the popularity among all users in that among users of one depth
 
 
-@numba.njit(cache=True, nogil=True)
-def write_student(x, listed, asker, asks, signals, model):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def write_student(
+    x: Floats, listed: Items, asker: Asker, asks: Asks, signals: SignalArrays, model: ModelArrays
+) -> None:
     """The student's scores, as they are and in the list; and the nearness of vectors."""
     popularity, clicks, short = signals.popularity, signals.clicks, model.popular_now
     vectors, bias, user_vector = model.vectors, model.bias, asks.user_vector
@@ -42,27 +46,26 @@ def write_student(x, listed, asker, asks, signals, model):  # type: ignore[no-un
         mean += student[c]
         highest = max(highest, student[c])
     mean /= n
-    order = np.argsort(-student)
-    for r in range(n):
-        x[order[r], STUDENT.student_rank] = log_rank(r)
-    for r in range(1, n):  # tied scores share the better rank
-        if student[order[r]] == student[order[r - 1]]:
-            x[order[r], STUDENT.student_rank] = x[order[r - 1], STUDENT.student_rank]
     last = asker.items[0] if asker.found > 0 else -1
     length = np.float32(length_of(vectors, last) if last >= 0 else 1.0)
     way = np.empty((1, vectors.shape[1]), np.float32)
     direction(asker.items[:LAST], vectors, way, 0)
     for c in range(n):
-        j = listed[c]
+        j, better = listed[c], 0
+        for other in range(n):
+            better += student[other] > student[c]
         norm = length_of(vectors, j)
         x[c, STUDENT.student_mean] = student[c] - mean
         x[c, STUDENT.student_max] = student[c] - highest
+        x[c, STUDENT.student_rank] = log_rank(better)
         x[c, STUDENT.student_cosine] = dot(vectors, last, vectors, j) / (norm * length) if last >= 0 else 0.0
         x[c, STUDENT.student_profile] = dot(way, 0, vectors, j) / norm
 
 
-@numba.njit(cache=True, nogil=True)
-def write_popularity(x, listed, asker, signals, catalogue):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def write_popularity(
+    x: Floats, listed: Items, asker: Asker, signals: SignalArrays, catalogue: CatalogueArrays
+) -> None:
     """Popularity by half-life and in all, and ages."""
     popularity, clicks, published = signals.popularity, signals.clicks, catalogue.published
     first_ms, last_ms, factor, now = signals.first_ms, signals.last_ms, asker.factor, asker.now
@@ -96,8 +99,8 @@ def write_popularity(x, listed, asker, signals, catalogue):  # type: ignore[no-u
         x[c, POPULARITY.published_age] = logs[c, POPULARITY.published_age] if dated else -1.0
 
 
-@numba.njit(cache=True, nogil=True)
-def write_depth(x, listed, asker, signals):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def write_depth(x: Floats, listed: Items, asker: Asker, signals: SignalArrays) -> None:
     """Popularity among users of the same depth, and the depth of those who clicked."""
     popularity, by_depth, clicks = signals.popularity, signals.by_depth, signals.clicks
     factor, depth, n, lives = asker.factor, asker.depth, listed.shape[0], len(DEPTH_HALF_LIVES)

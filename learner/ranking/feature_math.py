@@ -11,15 +11,15 @@ import math
 import numba
 import numpy as np
 
-from learner.signals.kernels import decay
+from learner.ranking.arrays import Floats
+from learner.signals.kernels import Items, decay
 
 EPSILON = 0.05  # clicks added to a decayed popularity before its logarithm
-PROFILE = 20  # items whose content makes the user's profile, with weights .9**d
 _ROOT_HALF = 0x3F3504F3  # sqrt(1/2) as the bits of a float32
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def dot(a, i, b, j):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})  # type: ignore[untyped-decorator]
+def dot(a: Floats, i: int, b: Floats, j: int) -> np.float32:
     """Inner product of a[i] and b[j], float32, in whatever order is fastest."""
     total = np.float32(0.0)
     for k in range(a.shape[1]):
@@ -27,14 +27,14 @@ def dot(a, i, b, j):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, nogil=True)
-def length_of(a, i):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def length_of(a: Floats, i: int) -> float:
     """Length of the vector a[i], never 0."""
     return math.sqrt(dot(a, i, a, i)) + 1e-9
 
 
-@numba.njit(cache=True, nogil=True)
-def direction(items, vectors, out, row):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def direction(items: Items, vectors: Floats, out: Floats, row: int) -> None:
     """Unit mean of the items' unit vectors, weights .9**d, into out[row] (D,); or 0."""
     for k in range(out.shape[1]):
         out[row, k] = 0.0
@@ -49,14 +49,13 @@ def direction(items, vectors, out, row):  # type: ignore[no-untyped-def]
         out[row, k] *= scale
 
 
-@numba.njit(cache=True, nogil=True)
-def content_profile(items, content, profile):  # type: ignore[no-untyped-def]
-    """Unit mean of the content of the first `PROFILE` items, weights .9**d, into `profile` (1, T); or 0."""
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def content_profile(items: Items, content: Floats, profile: Floats) -> None:
+    """Unit mean of the items' content, weights .9**d, into `profile` (1, T); or 0."""
     for k in range(profile.shape[1]):
         profile[0, k] = 0.0
     weight = 1.0
-    for d in range(min(items.shape[0], PROFILE)):
-        q = items[d]
+    for q in items:
         for k in range(profile.shape[1]):
             profile[0, k] += np.float32(weight) * content[q, k]
         weight *= 0.9
@@ -66,30 +65,32 @@ def content_profile(items, content, profile):  # type: ignore[no-untyped-def]
             profile[0, k] /= np.float32(norm)
 
 
-@numba.njit(cache=True, nogil=True)
-def decayed_by(now_ms, half_life_ms, reference):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def decayed_by(now_ms: int, half_life_ms: float, reference: int) -> float:
     """`decay`, finite also for one who asks about times long past.
 
     Clicks later than `now_ms` would then count more than once: bound what it is multiplied with by the
     number of clicks.
     """
-    return min(decay(now_ms, half_life_ms, reference), 1e200)
+    finite: float = min(decay(now_ms, half_life_ms, reference), 1e200)
+    return finite
 
 
-@numba.njit(cache=True, nogil=True)
-def age(now, then):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def age(now: int, then: int) -> float:
     """log(1 + seconds); what lies in the future happens now."""
-    return log(1.0 + max(now - then, 0) / 1000.0)
+    passed: float = log(1.0 + max(now - then, 0) / 1000.0)
+    return passed
 
 
-@numba.njit(cache=True, nogil=True)
-def log(x):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def log(x: float) -> float:
     """log in single precision: features need no more, and it is faster. (For many at once: `take_logs`.)"""
     return math.log(np.float32(x))
 
 
-@numba.njit(cache=True, nogil=True)
-def take_logs(numbers):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def take_logs(numbers: Floats) -> None:
     """Logarithms of positive numbers, contiguous float32 in any shape, in place.
 
     log(2**e m) = e log 2 + log m with m near 1, by the polynomial of Cephes' logf (error below 1e-7 of the
@@ -117,14 +118,14 @@ def take_logs(numbers):  # type: ignore[no-untyped-def]
 _LOG_RANK = np.log1p(np.arange(4097, dtype=np.float32))
 
 
-@numba.njit(cache=True, nogil=True)
-def log_rank(rank):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def log_rank(rank: int) -> np.float32:
     """log(1 + rank) of a rank from 0; no lists are so long that what it leaves out would matter."""
-    return _LOG_RANK[min(rank, _LOG_RANK.shape[0] - 1)]
+    return np.float32(_LOG_RANK[min(rank, _LOG_RANK.shape[0] - 1)])
 
 
-@numba.njit(cache=True, nogil=True)
-def copy_columns(source, target, begin, end):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def copy_columns(source: Floats, target: Floats, begin: int, end: int) -> None:
     """Columns [begin, end) of one table (n, k) into the same of another; numba is slow at slices of both."""
     for c in range(target.shape[0]):
         for k in range(begin, end):

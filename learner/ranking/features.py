@@ -20,12 +20,16 @@ from learner.data.catalogue import Catalogue
 from learner.ranking.arrays import (
     Asks,
     Candidates,
+    CatalogueArrays,
+    Floats,
     ModelArrays,
+    PairArrays,
+    SignalArrays,
     catalogue_arrays,
     pair_arrays,
     signal_arrays,
 )
-from learner.ranking.asker import asker_of
+from learner.ranking.asker import Asker, asker_of
 from learner.ranking.columns import (
     CENTRED,
     FEATURES,
@@ -36,17 +40,14 @@ from learner.ranking.columns import (
     RAW,
     SPAN,
 )
+from learner.ranking.feature_content import cool_categories, warm_categories, write_content
 from learner.ranking.feature_items import write_depth, write_popularity, write_student
 from learner.ranking.feature_math import age, log
 from learner.ranking.feature_pairs import write_pairs
-from learner.ranking.feature_users import (
-    cool_categories,
-    warm_categories,
-    write_content,
-    write_rest,
-    write_user,
-)
-from learner.ranking.look_back import write_follows
+from learner.ranking.feature_users import write_rest, write_user
+from learner.ranking.look_back import look_back, write_follows
+from learner.ranking.pair_search import find_pairs
+from learner.signals.kernels import Doubles
 from learner.signals.state import Signals
 
 _CENTRED_COLUMNS = np.array([RAW.index(name) for name in CENTRED])
@@ -97,45 +98,59 @@ def features(
         candidates.count,
     )
     arrays = signal_arrays(signals)
-    _features(
-        asks, candidates, catalogue_arrays(catalogue), arrays, pair_arrays(signals.neighbours), model,
-        (made.alone, made.own, made.pairs),
-    )  # fmt: skip
+    pairs = pair_arrays(signals.neighbours)
+    parts = (made.alone, made.own, made.pairs)
+    _features(asks, candidates, arrays, pairs, catalogue_arrays(catalogue), model, parts)
     return made
 
 
-@numba.njit(cache=True, nogil=True)
-def _features(asks, candidates, catalogue, signals, pairs, model, made):  # type: ignore[no-untyped-def]
-    """Writes features into `made`: `alone`, `own` and `pairs` of `Features`, all 0."""
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _features(
+    asks: Asks,
+    candidates: Candidates,
+    signals: SignalArrays,
+    pairs: PairArrays,
+    catalogue: CatalogueArrays,
+    model: ModelArrays,
+    made: tuple[Floats, Floats, Floats],
+) -> None:
+    """Writes `alone`, `own` and `pairs` of `Features`."""
     alone, own, near = made
+    in_list = signals.marks[0]
     warm_categories(signals, catalogue, model.popular_now)
     for b in range(candidates.items.shape[0]):
         n = candidates.count[b]
         if n == 0:
             continue
-        listed, x = candidates.items[b, :n], alone[b, :n]
         asker = asker_of(asks, b, signals)
-        in_list = signals.marks[0]
+        listed, x = candidates.items[b, :n], alone[b, :n]
         for c in range(n):
             in_list[listed[c]] = c
-        write_student(x[:, SPAN.student], listed, asker, asks, signals, model)
-        popularity = x[:, SPAN.popularity]
+        write_student(_of(x, SPAN.student), listed, asker, asks, signals, model)
+        popularity = _of(x, SPAN.popularity)
         write_popularity(popularity, listed, asker, signals, catalogue)
-        write_depth(x[:, SPAN.depth], listed, asker, signals)
-        write_user(x[:, SPAN.user], popularity, listed, asker, asks, signals, catalogue, model)
-        write_pairs(x[:, SPAN.pairs], near[b, :n], listed, asker, signals, pairs)
-        write_content(x[:, SPAN.content], popularity, listed, asker, asks, signals, catalogue, model)
-        write_rest(x[:, SPAN.rest], candidates.ranks[b], listed, asker, signals, model)
+        write_depth(_of(x, SPAN.depth), listed, asker, signals)
+        write_user(_of(x, SPAN.user), popularity, listed, asker, asks, signals, catalogue, model)
+        found = find_pairs(asker.items[: asker.found], listed, signals, pairs)
+        write_pairs(_of(x, SPAN.pairs), near[b, :n], listed, asker, signals, pairs.weight, found)
+        write_content(_of(x, SPAN.content), popularity, listed, asker, asks, signals, catalogue, model)
+        write_rest(_of(x, SPAN.rest), candidates.ranks[b], listed, asker, signals, model)
         for j in listed:
             in_list[j] = -1
-        write_follows(x[:, SPAN.follows], x, asker, signals, catalogue, pairs, model)
+        write_follows(_of(x, SPAN.follows), x, look_back(asker, signals, catalogue, pairs, model))
         _write_centred(x)
         _write_own_items(own[b], asker, signals.clicks)
     cool_categories(signals, catalogue, model.popular_now)
 
 
-@numba.njit(cache=True, nogil=True)
-def _write_centred(x):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _of(x: Floats, span: slice) -> Floats:
+    """The columns of a block, as a view."""
+    return x[:, span]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _write_centred(x: Floats) -> None:
     """The columns `CENTRED`, less their mean over the list, into those after the raw ones."""
     n, columns = x.shape[0], _CENTRED_COLUMNS.shape[0]
     means = np.zeros(columns)
@@ -149,8 +164,8 @@ def _write_centred(x):  # type: ignore[no-untyped-def]
             x[c, len(RAW) + k] = x[c, _CENTRED_COLUMNS[k]] - means[k]
 
 
-@numba.njit(cache=True, nogil=True)
-def _write_own_items(x, asker, clicks):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _write_own_items(x: Floats, asker: Asker, clicks: Doubles) -> None:
     """The columns from `there` to `clicks` of the newest own items into x (OWN_ITEMS, 5)."""
     for d in range(min(asker.found, OWN_ITEMS)):
         x[d, 0] = 1.0

@@ -7,18 +7,21 @@ keys (n,) and items (n,).
 import numba
 import numpy as np
 
+from learner.ranking.arrays import Floats
+from learner.signals.kernels import Items, Ties
+
 _BUCKETS = 512
 
 
-@numba.njit(cache=True, nogil=True)
-def _first(i, j, keys, items, tie):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _first(i: int, j: int, keys: Floats, items: Items, tie: Ties) -> bool:
     if keys[i] != keys[j]:
-        return keys[i] > keys[j]
-    return tie[items[i]] < tie[items[j]]
+        return bool(keys[i] > keys[j])
+    return bool(tie[items[i]] < tie[items[j]])
 
 
-@numba.njit(cache=True, nogil=True)
-def _sift(keys, items, i, n, tie):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _sift(keys: Floats, items: Items, i: int, n: int, tie: Ties) -> None:
     while True:
         child = 2 * i + 1
         if child >= n:
@@ -32,31 +35,31 @@ def _sift(keys, items, i, n, tie):  # type: ignore[no-untyped-def]
         i = child
 
 
-@numba.njit(cache=True, nogil=True)
-def heapify(keys, items, n, tie):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def heapify(keys: Floats, items: Items, n: int, tie: Ties) -> None:
     """Makes a heap of n items."""
     for i in range(n // 2 - 1, -1, -1):
         _sift(keys, items, i, n, tie)
 
 
-@numba.njit(cache=True, nogil=True)
-def pop(keys, items, n, tie):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def pop(keys: Floats, items: Items, n: int, tie: Ties) -> int:
     """Best item of a heap of n > 0; the heap then holds n - 1."""
-    best = items[0]
+    best = int(items[0])
     keys[0], items[0] = keys[n - 1], items[n - 1]
     _sift(keys, items, 0, n - 1, tie)
     return best
 
 
-@numba.njit(cache=True, nogil=True)
-def _bucket(key, least, scale):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _bucket(key: float, least: float, scale: float) -> int:
     """Where a key counts; one that is no number counts lowest: as an index it would lie anywhere."""
     place = (key - least) * scale
     return min(int(place), _BUCKETS - 1) if place >= 0 else 0
 
 
-@numba.njit(cache=True, nogil=True)
-def shorten(keys, items, n, wanted):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def shorten(keys: Floats, items: Items, n: int, wanted: int) -> int:
     """Drops from n items those that at least `wanted` others surpass; returns how many stay.
 
     A list takes at most `wanted` items from a source, and two passes over a histogram cost a third of

@@ -9,12 +9,13 @@ import math
 import numba
 import numpy as np
 
-from learner.ranking.asker import LAST
-from learner.ranking.columns import FOLLOWED, FOLLOWED_DEPTH, FOLLOWED_HALF_LIVES, RAW
+from learner.ranking.arrays import CatalogueArrays, Floats, ModelArrays, PairArrays, SignalArrays
+from learner.ranking.asker import LAST, TASTE, Asker
+from learner.ranking.columns import FOLLOWED, FOLLOWED_DEPTH, FOLLOWED_HALF_LIVES, RAW, places
 from learner.ranking.feature_items import DEPTH_PRIOR
 from learner.ranking.feature_math import EPSILON, age, content_profile, direction, dot, length_of, log
-from learner.ranking.feature_pairs import chained, filled, hits_of
-from learner.signals.kernels import depth_of
+from learner.ranking.pair_search import chained, filled, hits_of
+from learner.signals.kernels import Doubles, Items, depth_of
 from learner.signals.pair_weights import WINDOW
 from learner.signals.settings import DEPTH_HALF_LIVES
 
@@ -22,11 +23,14 @@ LOOKED_BACK = 12  # own items that are looked up, each as far as `LAST` items be
 PRIOR = 0.8  # a guess at where answers stand, for whoever has followed nothing yet
 _FADING = 0.85  # of what an own item weighs, to the next older one
 _TIED = 3e-5  # values so near count as equal: rounding must not decide
+AT = places("followed", FOLLOWED)  # the column of each in what is looked back at
 _COLUMNS = np.array([RAW.index(name) for name in FOLLOWED])
 
 
-@numba.njit(cache=True, nogil=True)
-def _own_pairs(history, counted, newest, signals, pairs):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _own_pairs(
+    history: Items, counted: Doubles, newest: int, signals: SignalArrays, pairs: PairArrays
+) -> Doubles:
     """What the user's own items say of each other: (2, n, n + LAST) float64.
 
     [0, d, e]: how often the item at d and the older one at e came together; [1, d, e]: how often the former
@@ -68,8 +72,10 @@ def _own_pairs(history, counted, newest, signals, pairs):  # type: ignore[no-unt
     return own
 
 
-@numba.njit(cache=True, nogil=True)
-def _own_ease(history, newest, signals, ease_item, ease_weight):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _own_ease(
+    history: Items, newest: int, signals: SignalArrays, ease_item: Items, ease_weight: Floats
+) -> Floats:
     """What the static model gives the item at d for older ones, up to `LAST` before it: (n,) float32."""
     in_history, earlier = signals.places, np.empty(WINDOW, np.int32)
     of_pair = np.zeros((newest, newest + LAST), np.float32)
@@ -93,80 +99,112 @@ def _own_ease(history, newest, signals, ease_item, ease_weight):  # type: ignore
     return of_pair
 
 
-@numba.njit(cache=True, nogil=True)
-def _look_back(asker, looked_back, signals, catalogue, pairs, model):  # type: ignore[no-untyped-def]
-    """Columns `FOLLOWED` of the newest own items, newest first: (looked_back, len(FOLLOWED)) float32."""
-    history, found, times, values = asker.items, asker.found, asker.times, asker.values
-    clicks, popularity, by_depth, factor = signals.clicks, signals.popularity, signals.by_depth, asker.factor
-    published, first_ms, half_lives = catalogue.published, signals.first_ms, signals.half_lives
-    vectors, content, depth = model.vectors, model.content, asker.depth
-    followed = np.empty((looked_back, len(FOLLOWED)), np.float32)
-    counted = np.empty(looked_back)
-    for d in range(looked_back):
-        # A worker may hear of a click before the learner does, and lists to learn from are made for many
-        # clicks before they are counted: what is not in the sums must not be taken out of them.
-        counted[d] = 1.0 if signals.last_ms[history[d]] >= times[d] else 0.0
-    nearest = history[: min(found, looked_back + LAST)]
-    own = _own_pairs(nearest, counted, looked_back, signals, pairs)
-    own_ease = _own_ease(nearest, looked_back, signals, model.ease_item, model.ease_weight)
-    profile = np.empty((1, content.shape[1]), np.float32)
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _look_at_students(x: Floats, history: Items, vectors: Floats) -> None:
+    """`student_cosine` and `student_profile` of the items looked back at, of a history (n,)."""
     way = np.empty((1, vectors.shape[1]), np.float32)
-    for d in range(looked_back):
-        q, x, mine = history[d], followed[d], counted[d]
-        older = history[d + 1 : min(d + 1 + LAST, found)]
-        latest = older[0]
-        ago = max(asker.now - times[d], 0)
-        of_others = max(clicks[q] - mine, 0.0)
-
-        # student_cosine, student_profile
+    for d in range(x.shape[0]):
+        q, older = history[d], history[d + 1 : d + 1 + LAST]
         norm = length_of(vectors, q)
-        x[0] = dot(vectors, latest, vectors, q) / (norm * length_of(vectors, latest))
+        x[d, AT.student_cosine] = dot(vectors, older[0], vectors, q) / (norm * length_of(vectors, older[0]))
         direction(older, vectors, way, 0)
-        x[1] = dot(way, 0, vectors, q) / norm
+        x[d, AT.student_profile] = dot(way, 0, vectors, q) / norm
 
-        # popularity, among all and by depth; age, year
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _look_at_popularity(
+    x: Floats, asker: Asker, counted: Doubles, signals: SignalArrays, published: Doubles
+) -> None:
+    """Popularity, among all and by depth, `age` and `year`."""
+    popularity, by_depth, factor, depth = signals.popularity, signals.by_depth, asker.factor, asker.depth
+    for d in range(x.shape[0]):
+        q, ago = asker.items[d], max(asker.now - asker.times[d], 0)
+        clicks = max(signals.clicks[q] - counted[d], 0.0)
         for k in range(len(FOLLOWED_HALF_LIVES)):
             h = FOLLOWED_HALF_LIVES[k]
-            share = mine * 0.5 ** (ago / half_lives[h])
-            x[2 + k] = log(max(min(popularity[q, h] * factor[h] - share, of_others), 0.0) + EPSILON)
-        x[5] = log(of_others + 1.0)
+            mine = counted[d] * 0.5 ** (ago / signals.half_lives[h])
+            others = max(min(popularity[q, h] * factor[h] - mine, clicks), 0.0)
+            x[d, AT.popularity_1 + k] = log(others + EPSILON)
+        x[d, AT.popularity_all] = log(clicks + 1.0)
         h = DEPTH_HALF_LIVES[FOLLOWED_DEPTH]
-        share = mine * 0.5 ** (ago / half_lives[h])
+        mine = counted[d] * 0.5 ** (ago / signals.half_lives[h])
         same = by_depth[q, FOLLOWED_DEPTH, depth] * factor[h]
-        if depth_of(history.shape[0] - 1 - d) == depth:
-            same -= share
-        among_all = max(min(popularity[q, h] * factor[h] - share, of_others), 0.0)
-        x[6] = log(max(min(same, of_others), 0.0) + DEPTH_PRIOR * among_all + EPSILON)
-        x[7] = age(asker.now, first_ms[q]) if of_others > 0 else -1.0
-        x[8] = asker.year - published[q] if not math.isnan(published[q]) else -5.0
+        if depth_of(asker.items.shape[0] - 1 - d) == depth:
+            same -= mine
+        among_all = max(min(popularity[q, h] * factor[h] - mine, clicks), 0.0)
+        same = max(min(same, clicks), 0.0)
+        x[d, AT.popularity_depth_4] = log(same + DEPTH_PRIOR * among_all + EPSILON)
+        x[d, AT.age] = age(asker.now, signals.first_ms[q]) if clicks > 0 else -1.0
+        x[d, AT.year] = asker.year - published[q] if not math.isnan(published[q]) else -5.0
 
-        # knn_1, knn_10, rules, rule_1, and ease_10
-        slow = 1.0 / math.sqrt(of_others + 5.0)
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _look_at_pairs(
+    x: Floats, history: Items, counted: Doubles, signals: SignalArrays, pairs: PairArrays, model: ModelArrays
+) -> None:
+    """`knn_1`, `knn_10`, `rules`, `rule_1` and `ease_10`, of a history (n,)."""
+    newest, clicks = x.shape[0], signals.clicks
+    near = history[: newest + LAST]
+    own = _own_pairs(near, counted, newest, signals, pairs)
+    own_ease = _own_ease(near, newest, signals, model.ease_item, model.ease_weight)
+    for d in range(newest):
+        latest = history[d + 1]
+        slow = 1.0 / math.sqrt(max(clicks[history[d]] - counted[d], 0.0) + 5.0)
         evidence, rules, ease = 0.0, 0.0, np.float32(0.0)
-        for e in range(d + 1, d + 1 + older.shape[0]):
+        for e in range(d + 1, min(d + 1 + LAST, history.shape[0])):
             evidence += own[0, d, e] / math.sqrt(clicks[history[e]] + 1.0)
             rules += own[1, d, e] / (e - d)
             ease += own_ease[d, e]
-        x[9] = log(own[0, d, d + 1] / math.sqrt(clicks[latest] + 1.0) * slow + 1e-3)
-        x[10] = log(evidence * slow + 1e-3)
-        x[11] = log(rules * slow + 1e-3)
-        x[12] = log(own[1, d, d + 1] + 0.05)
-        x[16] = ease
+        x[d, AT.knn_1] = log(own[0, d, d + 1] / math.sqrt(clicks[latest] + 1.0) * slow + 1e-3)
+        x[d, AT.knn_10] = log(evidence * slow + 1e-3)
+        x[d, AT.rules] = log(rules * slow + 1e-3)
+        x[d, AT.rule_1] = log(own[1, d, d + 1] + 0.05)
+        x[d, AT.ease_10] = ease
 
-        # content_1, content_profile, content_max, value_item
-        content_profile(history[d + 1 :], content, profile)
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _look_at_content(x: Floats, history: Items, content: Floats) -> None:
+    """`content_1`, `content_profile` and `content_max`, of a history (n,)."""
+    profile = np.empty((1, content.shape[1]), np.float32)
+    for d in range(x.shape[0]):
+        q, older = history[d], history[d + 1 :]
+        content_profile(older[:TASTE], content, profile)
         closest = -2.0
         for e in range(min(older.shape[0], 5)):
             closest = max(closest, dot(content, older[e], content, q))
-        x[13] = dot(content, latest, content, q)
-        x[14] = dot(profile, 0, content, q)
-        x[15] = closest
-        x[17] = (signals.value_sum[q] - mine * values[d]) / (of_others + 3.0)
-    return followed
+        x[d, AT.content_1] = dot(content, older[0], content, q)
+        x[d, AT.content_profile] = dot(profile, 0, content, q)
+        x[d, AT.content_max] = closest
 
 
-@numba.njit(cache=True, nogil=True)
-def _share_below(column, followed):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def look_back(
+    asker: Asker,
+    signals: SignalArrays,
+    catalogue: CatalogueArrays,
+    pairs: PairArrays,
+    model: ModelArrays,
+) -> Floats:
+    """Columns `FOLLOWED` of the newest own items, newest first, that another came before: (n, columns)."""
+    n = max(min(asker.found - 1, LOOKED_BACK), 0)
+    history = asker.items[: asker.found]
+    x, counted = np.empty((n, len(FOLLOWED)), np.float32), np.empty(n)
+    for d in range(n):
+        q = history[d]
+        # A worker may hear of a click before the learner does, and lists to learn from are made for many
+        # clicks before they are counted: what is not in the sums must not be taken out of them.
+        counted[d] = 1.0 if signals.last_ms[q] >= asker.times[d] else 0.0
+        mine, clicks = counted[d] * asker.values[d], max(signals.clicks[q] - counted[d], 0.0)
+        x[d, AT.value_item] = (signals.value_sum[q] - mine) / (clicks + 3.0)
+    _look_at_students(x, history, model.vectors)
+    _look_at_popularity(x, asker, counted, signals, catalogue.published)
+    _look_at_pairs(x, history, counted, signals, pairs, model)
+    _look_at_content(x, history, model.content)
+    return x
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _share_below(column: Floats, followed: Floats) -> float:
     """Mean share of a column (n,) that lies below each of `followed` (m,), newest first; ties count half."""
     n = column.shape[0]
     total, share, weight = 1.0, PRIOR, 1.0
@@ -181,11 +219,9 @@ def _share_below(column, followed):  # type: ignore[no-untyped-def]
     return share / total
 
 
-@numba.njit(cache=True, nogil=True)
-def write_follows(x, raw, asker, signals, catalogue, pairs, model):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def write_follows(x: Floats, raw: Floats, followed: Floats) -> None:
     """The block's columns of C candidates into x (C, 18), by the other blocks' in `raw` (C, columns)."""
-    looked_back = max(min(asker.found - 1, LOOKED_BACK), 0)
-    followed = _look_back(asker, looked_back, signals, catalogue, pairs, model)
     column = np.empty(x.shape[0], np.float32)
     for k in range(x.shape[1]):
         for c in range(column.shape[0]):

@@ -13,9 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.times import DAY_MS, YEAR_MS
-from learner.ranking.asker import LAST
+from learner.ranking.arrays import (
+    Asks,
+    CatalogueArrays,
+    Floats,
+    ModelArrays,
+    PairArrays,
+    SignalArrays,
+)
+from learner.ranking.asker import LAST, TASTE
 from learner.ranking.feature_math import EPSILON, content_profile, decayed_by, dot
 from learner.signals.heads import HEAD
+from learner.signals.kernels import Doubles, Items
 from learner.signals.toplists import NEWEST
 
 # Nearest by the student, with the popularity prior; popular by a short and by a long half-life, and by the
@@ -37,17 +46,26 @@ _WEEK_MS = 7 * DAY_MS
 class Neighbourhood(NamedTuple):
     """Items that were clicked together with the user's last ones, (n,) each, and their scores."""
 
-    items: NDArray[np.int32]
-    slow: NDArray[np.float32]  # 1 / root of clicks, which all scores are to be multiplied by
-    rules: NDArray[np.float32]
-    knn: NDArray[np.float32]
-    together: NDArray[np.float32]
-    because: NDArray[np.int32]  # the item of the history that speaks for it most,
-    strongest: NDArray[np.float32]  # and how much
+    items: Items
+    slow: Floats  # 1 / root of clicks, which all scores are to be multiplied by
+    rules: Floats
+    knn: Floats
+    together: Floats
+    because: Items  # the item of the history that speaks for it most,
+    strongest: Floats  # and how much
 
 
-@numba.njit(cache=True, nogil=True)
-def nearest(keys, items, asks, row, near, signals, catalogue, model):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def nearest(
+    keys: Floats,
+    items: Items,
+    asks: Asks,
+    row: int,
+    near: Items,
+    signals: SignalArrays,
+    catalogue: CatalogueArrays,
+    model: ModelArrays,
+) -> int:
     """`near` (A,) int32, -1 padded, by the student's score with the prior."""
     barred, available = signals.marks[1], catalogue.available
     popularity, clicks, bias, vectors = signals.popularity, signals.clicks, model.bias, model.vectors
@@ -64,8 +82,10 @@ def nearest(keys, items, asks, row, near, signals, catalogue, model):  # type: i
     return n
 
 
-@numba.njit(cache=True, nogil=True)
-def neighbourhood(history, signals, catalogue, pairs):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def neighbourhood(
+    history: Items, signals: SignalArrays, catalogue: CatalogueArrays, pairs: PairArrays
+) -> Neighbourhood:
     """All items in the neighbours' rows of the last items, as a `Neighbourhood`; `history` newest first.
 
     Leaves in `marks[0]` each item's place among them.
@@ -111,8 +131,8 @@ def neighbourhood(history, signals, catalogue, pairs):  # type: ignore[no-untype
     return Neighbourhood(items[:n], slow[:n], rules[:n], knn[:n], together[:n], because[:n], strongest[:n])
 
 
-@numba.njit(cache=True, nogil=True)
-def scored(keys, items, neighbours, scores, slow):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def scored(keys: Floats, items: Items, neighbours: Items, scores: Floats, slow: Floats) -> int:
     """`neighbours` (n,) int32 by their scores (n,) times `slow`, those above 0.
 
     Without a branch to mispredict: there must be room for one more.
@@ -124,14 +144,23 @@ def scored(keys, items, neighbours, scores, slow):  # type: ignore[no-untyped-de
     return n
 
 
-@numba.njit(cache=True, nogil=True)
-def fresh(keys, items, few, history, now, signals, catalogue, model):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def fresh(
+    keys: Floats,
+    items: Items,
+    few: bool,
+    history: Items,
+    now: int,
+    signals: SignalArrays,
+    catalogue: CatalogueArrays,
+    model: ModelArrays,
+) -> int:
     """Items nobody has clicked, or those with a `few` clicks, by content and age."""
     barred, available, published = signals.marks[1], catalogue.available, catalogue.published
     clicks, first_ms, newest, content = signals.clicks, signals.first_ms, signals.newest, model.content
     begin, most, came_ms = (NEWEST, FEW_CLICKS, first_ms) if few else (0, 0, signals.born_ms)
     profile = np.empty((1, content.shape[1]), np.float32)
-    content_profile(history, content, profile)
+    content_profile(history[:TASTE], content, profile)
     n = 0
     for k in range(begin, begin + signals.newest_count[int(few)]):
         j = newest[k]
@@ -147,8 +176,8 @@ def fresh(keys, items, few, history, now, signals, catalogue, model):  # type: i
     return n
 
 
-@numba.njit(cache=True, nogil=True)
-def own(keys, items, history, barred, available):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def own(keys: Floats, items: Items, history: Items, barred: Items, available: NDArray[np.bool_]) -> int:
     """What the user had, often and lately first: 1 / distance for each time."""
     n = 0
     for d in range(history.shape[0]):
@@ -165,16 +194,18 @@ def own(keys, items, history, barred, available):  # type: ignore[no-untyped-def
     return n
 
 
-@numba.njit(cache=True, nogil=True)
-def in_order(items, top, count):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def in_order(items: Items, top: Items, count: int) -> int:
     """The `count` items of a list that is kept in order, also those that may not be listed."""
     for k in range(count):
         items[k] = top[k]
     return count
 
 
-@numba.njit(cache=True, nogil=True)
-def everything(keys, items, popular, signals, catalogue):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def everything(
+    keys: Doubles, items: Items, popular: int, signals: SignalArrays, catalogue: CatalogueArrays
+) -> int:
     """The whole catalogue, most popular first by the half-life `popular`, then the least clicked last."""
     barred, available = signals.marks[1], catalogue.available
     popularity, clicks = signals.popularity, signals.clicks
