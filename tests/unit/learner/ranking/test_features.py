@@ -7,9 +7,10 @@ import pytest
 
 from learner.data.events import Kind
 from learner.data.times import DAY_MS
+from learner.ranking import columns
 from learner.ranking.arrays import Candidates
 from learner.ranking.candidates import propose
-from learner.ranking.columns import CENTRED, FEATURES, RAW
+from learner.ranking.columns import BLOCKS, CENTRED, FEATURES, RAW, SPAN
 from learner.ranking.feature_math import take_logs
 from learner.ranking.features import features
 from learner.ranking.sources import SOURCES
@@ -176,3 +177,13 @@ def test_a_users_own_clicks_are_not_what_their_items_could_be_found_by():
     # Of the crowd everybody went the same way: without the user's own click, two still did.
     assert follows(1, "rule_1") > tied
     assert (columns[:, 1:] == columns[:, :1])[:, :, RAW.index("follows_age")].all()  # of the user alone
+
+
+def test_each_block_has_the_columns_that_the_table_names():
+    """Blocks write views of these slices by these names; what stands there the plain definition says."""
+    assert SPAN._fields == tuple(BLOCKS)
+    assert [name for block in BLOCKS for name in RAW[getattr(SPAN, block)]] == list(RAW)
+    for block, names in BLOCKS.items():
+        places = getattr(columns, block.upper())
+        assert RAW[getattr(SPAN, block)] == names == places._fields
+        assert tuple(places) == tuple(range(len(names)))
