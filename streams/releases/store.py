@@ -166,6 +166,7 @@ def fetch(url: str, sha256: str, cache: Path) -> Path:
     with _reaching(url):
         fs, path = fsspec.core.url_to_fs(url)
     if isinstance(fs, LocalFileSystem):
+        _standing(Path(path))
         return _checked(Path(path), sha256)
     place = cache / f"{Path(path).name}-{sha256[:16]}"
     if place.is_dir():
@@ -206,6 +207,22 @@ def manifest_at(url: str, sha256: str, cache: Path) -> Manifest:
         return read_manifest(_checked(partial, sha256))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _standing(folder: Path) -> None:
+    """Raises StoreUnreachable where the store around a release's folder is away: a mount that is gone, say.
+
+    Nothing is wrong then with the release, and it must not be taken back for everybody.
+    """
+    try:
+        folder.parent.stat()
+        if folder.exists():
+            (folder / MANIFEST).stat()
+    except FileNotFoundError as error:
+        if not folder.parent.exists():
+            raise StoreUnreachable(f"{folder.parent}: no such folder; is it mounted here?") from error
+    except OSError as error:
+        raise StoreUnreachable(f"{folder}: {_short(error)}; is it mounted, and may be read?") from error
 
 
 def _checked(folder: Path, sha256: str) -> Path:

@@ -173,7 +173,7 @@ def test_a_second_learner_is_refused(
     wait_for(lambda: "learner ready" in first.said(), first)
     for folder in ("learner", "elsewhere"):
         second = start(folder)
-        assert second.process.wait(40) == 1
+        assert second.process.wait(120) == 1
         assert "runs already" in second.said()
         assert "Traceback" not in second.said().partition("runs already")[0]
     send(producer, topics, 0)
@@ -189,7 +189,7 @@ def test_clicks_made_anew_under_old_signals_are_refused(
     producer.send(topics.signals, key=b"", value=json.dumps(record).encode())
     producer.flush()
     learner = start()
-    assert learner.process.wait(40) == 1
+    assert learner.process.wait(120) == 1
     assert "was made anew" in learner.said()
 
 
@@ -280,5 +280,5 @@ def test_a_damaged_release_is_refused_by_the_name_of_the_file(
     folder = made(tmp_path / "r1", "r-1", [Item(item_id="a")])
     (folder / "vectors.safetensors").write_bytes(b"damaged")
     learner = start("learner", "--release", str(folder))
-    assert learner.process.wait(40) == 1
+    assert learner.process.wait(120) == 1
     assert "vectors.safetensors" in learner.said().replace("\n", "")

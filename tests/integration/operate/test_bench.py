@@ -35,6 +35,6 @@ def test_what_is_measured_from_outside(system: System) -> None:
     for times in found.values():
         assert isinstance(times, dict)
         assert 0 < times["p50"] <= times["p99"]
-    swapped = bench(system, "swap", "--rate", "30", "--swaps", "2", "--every", "2")
+    swapped = bench(system, "swap", "--rate", "30", "--swaps", "2", "--every", "5")
     assert (swapped["lost"], swapped["mixed"], swapped["empty"], swapped["swaps"]) == (0, 0, 0, 2)
     assert all(megabytes > 50 for megabytes in swapped["rss_mb"])  # type: ignore[union-attr, attr-defined]

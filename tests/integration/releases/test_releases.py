@@ -38,7 +38,7 @@ def releases(settings: Settings) -> Call:
         if code == 0 and result.exception is not None:
             raise result.exception
         assert result.exit_code == code, result.output
-        return json.loads(result.output) if "--json" in arguments else result.output
+        return json.loads(result.stdout) if "--json" in arguments else result.output
 
     return call
 

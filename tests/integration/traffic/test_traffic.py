@@ -157,11 +157,11 @@ def test_load_and_play_as_commands(
         "--data-dir",
         str(tmp_path),
     )
-    assert loaded.output.splitlines() == [
+    assert loaded.stdout.splitlines() == [
         "announced 2 items", f"loaded 1 clicks into {settings.prefix}clicks",
     ]  # fmt: skip
     played = nextclick("play", "--interactions", str(clicks), "--from", "0.5", "--rate", "0")
-    assert played.output == f"played 1 clicks into {settings.prefix}clicks\n"
+    assert played.stdout == f"played 1 clicks into {settings.prefix}clicks\n"
     assert [decode_click(r.value).history for r in sorted(_clicks(settings), key=lambda r: r.timestamp)] == [
         True, False,
     ]  # fmt: skip
@@ -211,7 +211,7 @@ def test_recommend_asks_and_shows_titles(settings: Settings, nextclick: Callable
     shown = nextclick("recommend", "u1", "--k", "2")
     assert "Two" in shown.output
     assert "because of One" in shown.output
-    record = json.loads(nextclick("recommend", "u1", "--json").output)
+    record = json.loads(nextclick("recommend", "u1", "--json").stdout)
     assert [item["item_id"] for item in record["items"]] == ["i2", "i3"]
 
 
@@ -236,7 +236,7 @@ def test_watch_shows_the_click_the_list_answers(
     # As a command: a record a line, as it stands in the topic.
     some = list(itertools.islice(watching.lists(settings, watching.Titles(), from_beginning=True), 2))
     monkeypatch.setattr(watching, "lists", lambda *_, **__: iter(some))
-    lines = nextclick("watch", "--json", "--from-beginning").output.splitlines()
+    lines = nextclick("watch", "--json", "--from-beginning").stdout.splitlines()
     assert lines == [made.raw.decode() for made in some]
     assert {json.loads(line)["user_id"] for line in lines} == {"u1", "u2"}
 
@@ -262,7 +262,7 @@ def test_a_user_is_shown_as_the_last_rightful_worker_left_them(
     with clients.producer(settings) as sender:
         sender.send(topics.user_states, key=b"u1", value=newer, headers=[("epoch", b"2")])
         sender.send(topics.user_states, key=b"u1", value=older, headers=[("epoch", b"1")])  # a zombie's
-    output = nextclick("user", "u1", "--json").output
+    output = nextclick("user", "u1", "--json").stdout
     assert "Infinity" not in output
     known = json.loads(output)
     assert known["user_id"] == "u1"
@@ -291,22 +291,22 @@ def _refuse(settings: Settings, topics: Names, keys: list[bytes | None]) -> None
 def test_letters_are_listed_and_each_is_retried_once_unchanged(
     settings: Settings, topics: Names, nextclick: Callable[..., Result]
 ) -> None:
-    assert nextclick("dead-letters", "list").output == "no dead letters\n"
+    assert nextclick("dead-letters", "list").stdout == "no dead letters\n"
     _refuse(settings, topics, [b"u1", b"u2", None, b"u4"])
     listed = nextclick("dead-letters", "list").output
     assert "no JSON" in listed
     assert "{bad 2" in listed
     assert "4 letters" in listed
-    assert nextclick("dead-letters", "retry", "--offset", "2").output == "sent 1 records again\n"
+    assert nextclick("dead-letters", "retry", "--offset", "2").stdout == "sent 1 records again\n"
     (record,) = _clicks(settings)
     assert (record.key, record.value, record.partition) == (None, b"{bad 2", 1)
-    shown = [json.loads(line) for line in nextclick("dead-letters", "list", "--json").output.splitlines()]
+    shown = [json.loads(line) for line in nextclick("dead-letters", "list", "--json").stdout.splitlines()]
     assert [letter["offset"] for letter in shown] == [0, 1, 3]
     assert shown[0]["source"] == {"partition": 1, "offset": 0}
-    assert nextclick("dead-letters", "retry").output == "sent 3 records again\n"
-    assert nextclick("dead-letters", "retry").output == "nothing to retry\n"
+    assert nextclick("dead-letters", "retry").stdout == "sent 3 records again\n"
+    assert nextclick("dead-letters", "retry").stdout == "nothing to retry\n"
     _refuse(settings, topics, [b"u5"])
-    assert nextclick("dead-letters", "retry").output == "sent 1 records again\n"
+    assert nextclick("dead-letters", "retry").stdout == "sent 1 records again\n"
     assert sorted(record.key or b"" for record in _clicks(settings)) == [b"", b"u1", b"u2", b"u4", b"u5"]
     assert "sent 5 records again" in nextclick("dead-letters", "retry", "--again").output
 
@@ -324,7 +324,7 @@ def test_a_letter_that_is_not_there_is_named(settings: Settings, topics: Names) 
 
 def test_doctor_finds_what_is_missing(settings: Settings, nextclick: Callable[..., Result]) -> None:
     result = nextclick("doctor", "--json")
-    found = {finding["subject"]: finding for finding in map(json.loads, result.output.splitlines())}
+    found = {finding["subject"]: finding for finding in map(json.loads, result.stdout.splitlines())}
     assert found["brokers"]["status"] == found["clock"]["status"] == found["disk"]["status"] == "ok"
     assert found["topics"]["status"] == "warn"
     assert "topics create" in found["topics"]["remedy"]

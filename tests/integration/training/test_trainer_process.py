@@ -28,7 +28,7 @@ from streams.wire.contract import encode
 from tests.worlds.places import ROOT
 from tests.worlds.served import served_bundle
 
-pytestmark = [pytest.mark.broker, pytest.mark.learner]
+pytestmark = [pytest.mark.broker, pytest.mark.learner, pytest.mark.timeout(900)]
 CLICKS = 5000
 PARENT = """
 import asyncio, sys, pickle
@@ -74,7 +74,7 @@ class Parent:
     def said(self) -> str:
         return re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text(errors="replace"))
 
-    def wait_for(self, what: Callable[[], bool], seconds: float = 120) -> None:
+    def wait_for(self, what: Callable[[], bool], seconds: float = 240) -> None:
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, self.said()[-5000:]

@@ -339,7 +339,7 @@ def test_a_new_item_and_an_unannounced_one_can_be_recommended(system: Any) -> No
         items = [entry["item_id"] for entry in system.request("u", k=1000)["items"]]
         return items if new <= set(items) else None
 
-    items = system.wait_for(listed, "both in a list")
+    items = system.wait_for(listed, "both in a list", 180)  # the text's encoder is loaded first
     assert len(set(items)) == len(items)
     for user, excluded in (("x", "never-announced"), ("u", "brand-new")):  # as any other item
         more = {"exclude": [excluded]} if user == "u" else {}
@@ -537,13 +537,14 @@ def test_a_worker_serves_without_the_learners_libraries(system: Any, tmp_path: P
 def test_a_worker_that_cannot_work_stops_and_says_why(system: Any, topics: Any) -> None:
     from streams.transport import clients
 
-    system.start("worker", "--release", str(system.folder / "nowhere"), name="without")
+    wide = {"COLUMNS": "400"}  # or a path is broken in two
+    system.start("worker", "--release", str(system.folder / "nowhere"), name="without", env=wide)
     assert system.ended("without") == 1
     assert "nowhere: expected a release folder" in " ".join(system.said("without").split())
     assert "worker starts" not in system.said("without")  # nor joins the group, which would rebalance
     with clients.admin(system.settings) as admin:
         admin.create_partitions({topics.clicks: 9})
-    system.start("worker")
+    system.start("worker", env=wide)
     assert system.ended("worker") == 1
     said = " ".join(system.said("worker").split())
     assert "clicks has 9" in said

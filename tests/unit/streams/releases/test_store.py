@@ -253,3 +253,18 @@ def test_file_urls_are_local(tmp_path: Path) -> None:
     made = bundle(tmp_path)
     assert fsspec.core.url_to_fs(made.as_uri())[1] == str(made)
     assert fetch(made.as_uri(), bundle_sha256(made), tmp_path / "cache") == made
+
+
+def test_a_folder_that_is_away_is_a_store_that_does_not_answer_and_no_damaged_release(tmp_path: Path) -> None:
+    store = ReleaseStore(str(tmp_path / "mount" / "store"))
+    url = store.put(bundle(tmp_path))
+    sha256 = bundle_sha256(tmp_path / "made" / "r-1")
+    (tmp_path / "mount" / "store").rename(tmp_path / "away")
+    with pytest.raises(StoreUnreachable, match="is it mounted"):
+        fetch(url, sha256, tmp_path / "cache")
+    (tmp_path / "away").rename(tmp_path / "mount" / "store")
+    assert fetch(url, sha256, tmp_path / "cache").name == "r-1"
+    shutil.rmtree(tmp_path / "mount" / "store" / "r-1")
+    with pytest.raises(StoreError) as caught:
+        fetch(url, sha256, tmp_path / "cache")
+    assert not isinstance(caught.value, StoreUnreachable)
