@@ -83,6 +83,7 @@ def main() -> None:
         from rich.text import Text
 
         Console(stderr=True).print(
-            Text("error: ", style="bold red").append(str(error), style="default not bold")
+            Text("error: ", style="bold red").append(str(error), style="default not bold"),
+            soft_wrap=True,  # whoever reads a path in it may want to copy it whole
         )
         sys.exit(1)

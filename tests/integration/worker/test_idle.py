@@ -1,5 +1,7 @@
 """Users who are away for long: their states leave the memory and are there again with their next click."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,15 @@ def release(tmp_path: Path) -> Path:
     return write_release(tmp_path / "made", served_bundle("r-1", items))
 
 
+def on_disk(folder: Path) -> set[str]:
+    """Whose states a worker keeps in its file."""
+    users: set[str] = set()
+    for file in (folder / "spilled").glob("*.sqlite"):
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as rows:
+            users |= {user for (user,) in rows.execute("SELECT user FROM states")}
+    return users
+
+
 @pytest.mark.usefixtures("topics")
 def test_states_of_idle_users_are_spilled_and_not_lost(system: System) -> None:
     system.start("worker", "--set", "user_idle_days=30")
@@ -31,7 +42,9 @@ def test_states_of_idle_users_are_spilled_and_not_lost(system: System) -> None:
     frontier = {"item_id": "", "offsets": {}, "now_ms": later, "reference": [0] * (HALF_LIVES + 1)}
     system.send("signals", b"", frontier)
     system.answer(system.click("here", "i5", later))
-    system.wait_for(lambda: "spilled" in system.said("worker"), "a word on spilled states", 20)
+    system.wait_for(
+        lambda: on_disk(system.folder) == {"away", "gone"}, "states of idle users on the disk", 20
+    )
     made = system.answer(system.click("away", "i3", later + 1))
     assert not {"i0", "i2", "i3"} & {item["item_id"] for item in made["items"]}
     assert system.stop("worker") == 0

@@ -14,7 +14,7 @@ from tests.worlds.places import ROOT
 # All modules that can be imported where workers run; the baselines' kernels are compiled by the first replay.
 # What a kernel calls is compiled with it, and known by its names.
 LEFT_OUT = """
-import importlib, json, pkgutil, sys
+import importlib, json, pkgutil, sys, types
 import indexer, learner, streams
 from streams.operate.kernels import compile_all, imported
 
@@ -32,7 +32,10 @@ for package in (indexer, learner, streams):
 kernels = {kernel.dispatcher: kernel.name for kernel in imported()}
 for each in called:
     of = each.py_func.__globals__
-    named = [of.get(name) for name in each.py_func.__code__.co_names]
+    names = each.py_func.__code__.co_names
+    modules = [of[name] for name in names if isinstance(of.get(name), types.ModuleType)]
+    named = [of.get(name) for name in names]
+    named += [getattr(module, name, None) for module in modules for name in names]
     called += [callee for callee in kernels if any(callee is each for each in named) and callee not in called]
 left_out = [name for kernel, name in kernels.items() if kernel not in called]
 print(json.dumps({"signatures": signatures, "kernels": sorted(kernels.values()), "left_out": left_out}))
