@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor
 
+from learner.graphs.onnx_graph import FLOAT, Graph
 from learner.models.cold_start import ColdStart
 from learner.models.ranker import LIMIT, Ranker, RankerConfig
-from learner.onnx_graph import FLOAT, Graph
 from learner.ranking.layout import Layout
 from learner.ranking.own_items import LAYER
 from learner.release.bundle import RANKER, ReleaseError

@@ -16,8 +16,8 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 
 from learner.data.events import Kind
+from learner.graphs.onnx_graph import FLOAT, INT64, Graph
 from learner.models.student import AVERSION_KEEP, AVERSION_KINDS, GAP_SCALE, Layer, Student
-from learner.onnx_graph import FLOAT, INT64, Graph
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def _cut(x, mean, inverse, limit):  # type: ignore[no-untyped-def]
     return min(max((x - mean) * inverse, -limit), limit)
 
 
+# Ten arguments: the layer's five arrays, what they weigh, and where the sums go.
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"})  # none that takes nan for impossible
 def _sums(own, pairs, clicks, count, mean, inverse, limit, weights, bias, out):  # type: ignore[no-untyped-def]
     places, width = mean.shape[0], bias.shape[0]

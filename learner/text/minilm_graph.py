@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from learner.onnx_graph import FLOAT, FUSED, INT64, Graph
+from learner.graphs.onnx_graph import FLOAT, FUSED, INT64, Graph
 
 _LAYERS, _HEADS, _EPSILON = 6, 12, 1e-12
 

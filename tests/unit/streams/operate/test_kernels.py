@@ -123,7 +123,7 @@ def test_the_made_up_models_are_what_they_are_said_to_be() -> None:
     pytest.importorskip("onnx")
     import numpy as np
 
-    from learner.onnx_graph import FLOAT, INT64, Graph
+    from learner.graphs.onnx_graph import FLOAT, INT64, Graph
 
     student = Graph()
     for name, dtype, shape in (

@@ -6,7 +6,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from learner.onnx_graph import FLOAT, FUSED, Graph  # noqa: E402
+from learner.graphs.onnx_graph import FLOAT, FUSED, Graph  # noqa: E402
 
 pytestmark = pytest.mark.learner
 

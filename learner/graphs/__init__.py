@@ -1,0 +1,1 @@
+"""How ONNX graphs are put together by hand. Knows no network."""
