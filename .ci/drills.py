@@ -12,10 +12,8 @@ import sys
 from collections.abc import Iterable
 
 DAY_S = 86_400
-DEMO, SOAK = ("tests/e2e/test_demo.py",), ("tests/integration/worker/test_soak.py",)
-EVERYTHING = ("tests/integration/worker/test_everything.py",)
-LONG = SOAK + EVERYTHING
-ALL, NONE = DEMO + LONG, ()
+DEMO, EVERYTHING = ("tests/e2e/test_demo.py",), ("tests/integration/worker/test_everything.py",)
+ALL, NONE = DEMO + EVERYTHING, ()
 # The drills of a path are those of its longest prefix that stands here; where none does, all.
 TOUCHES: dict[str, tuple[str, ...]] = {
     "README.md": NONE,
@@ -28,21 +26,19 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "learner/training/": DEMO,
     "streams/cli/": DEMO,
     "streams/demo/": DEMO,
-    "streams/operate/": LONG,
+    "streams/operate/": EVERYTHING,
     "streams/recorded/": DEMO,
     "streams/replay/": NONE,
     "streams/traffic/": DEMO,
     "streams/training/": DEMO,
     "tests/": NONE,
-    "tests/bench/soak.py": SOAK,
     "tests/conftest.py": ALL,
     "tests/e2e/test_demo.py": DEMO,
-    "tests/integration/conftest.py": LONG,
+    "tests/integration/conftest.py": EVERYTHING,
     "tests/integration/worker/test_everything.py": EVERYTHING,
-    "tests/integration/worker/test_soak.py": SOAK,
     "tests/worlds/": ALL,
     "tests/worlds/aftermath.py": EVERYTHING,
-    "tests/worlds/happenings.py": LONG,
+    "tests/worlds/happenings.py": EVERYTHING,
     "tests/worlds/ledger.py": EVERYTHING,
     "tests/worlds/undisturbed.py": EVERYTHING,
 }

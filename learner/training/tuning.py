@@ -192,6 +192,7 @@ def _walk_pairs(
     score = np.zeros((items, settings))
     touched = np.empty(items, np.int64)
     mark = np.full(items, -1, np.int64)
+    met_at = np.full(items, -1, np.int64)  # by itself: the score of one that was met may still be 0
     rows = 0
     for k in range(item.shape[0]):
         if clicks.scored[k] and place[k] > start[k]:
@@ -206,7 +207,8 @@ def _walk_pairs(
                     last = history[place[k] - d]
                     for p in range(row[last], row[last + 1]):
                         y = neighbour[p]
-                        if score[y, settings - 1] == 0.0:
+                        if met_at[y] != k:
+                            met_at[y] = k
                             touched[met] = y
                             met += 1
                         for s in range(settings):

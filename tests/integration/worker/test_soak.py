@@ -30,18 +30,3 @@ def test_a_soak_in_short(system: System) -> None:
     assert report["lists"] >= report["clicks"] > 0
     assert report["items"]["withdrawn"] > 5
     assert report["released"] == 2
-
-
-@pytest.mark.drill
-@pytest.mark.timeout(900)
-@pytest.mark.usefixtures("topics")
-def test_a_soak_of_five_minutes(system: System) -> None:
-    """As `make soak` in half an hour: a second worker comes, and the first one is killed, in quiet times."""
-    plan = Plan(
-        seconds=300, rate=100, release_every=60, add_at=100, kill_at=200, users=1000, grace_ms=10_000
-    )  # fmt: skip
-    report = soak(system, plan)
-    assert failures(report, times=False) == [], report
-    assert report["lists"] >= report["clicks"] > 0
-    assert report["items"]["withdrawn"] > 50
-    assert report["released"] == 4

@@ -6,6 +6,7 @@ import numpy as np
 
 from learner.data.events import Kind
 from learner.data.times import DAY_MS
+from learner.training import tuning
 from learner.training.tuning import tune
 
 HALF_LIVES = tuple(hours * 3_600_000.0 for hours in (1, 24, 24 * 30, 24 * 1000))
@@ -68,6 +69,14 @@ def test_later_events_change_nothing() -> None:
     before = tune(log, 4000, 500, HALF_LIVES, repeats=False)
     log.item[4000:] = 0
     assert tune(log, 4000, 500, HALF_LIVES, repeats=False) == before
+
+
+def test_no_item_is_met_twice_in_a_small_catalogue(monkeypatch) -> None:
+    """As plain Python the kernel refuses places behind an array's end, which compiled it would write to."""
+    monkeypatch.setattr(tuning, "_walk_pairs", tuning._walk_pairs.py_func)
+    rng = np.random.default_rng(0)
+    log = log_of(rng.integers(3, size=200), rng.integers(12, size=200), np.arange(200) * 1000 * DAY_MS)
+    tune(log, 200, 12, HALF_LIVES, repeats=True)
 
 
 def test_almost_nothing_gives_middle_values() -> None:
