@@ -94,7 +94,7 @@ def test_what_a_day_has_brought_counts(repository: Path, capsys: pytest.CaptureF
     said = capsys.readouterr()
     assert said.out.split() == [*drills.DEMO]
     assert f"{drills.DEMO[0]} runs (streams/demo/show.py since" in said.err
-    assert f"{drills.SOAK[0]} does not run" in said.err
+    assert f"{drills.EVERYTHING[0]} does not run" in said.err
 
 
 def test_a_base_can_be_given(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
