@@ -75,8 +75,8 @@ def test_no_item_is_met_twice_in_a_small_catalogue(monkeypatch) -> None:
     """As plain Python the kernel refuses places behind an array's end, which compiled it would write to."""
     monkeypatch.setattr(tuning, "_walk_pairs", tuning._walk_pairs.py_func)
     rng = np.random.default_rng(0)
-    log = log_of(rng.integers(3, size=200), rng.integers(12, size=200), np.arange(200) * 1000 * DAY_MS)
-    tune(log, 200, 12, HALF_LIVES, repeats=True)
+    log = log_of(rng.integers(20, size=200), rng.integers(60, size=200), np.arange(200) * 1000)
+    tune(log, 200, 60, HALF_LIVES, repeats=False)
 
 
 def test_almost_nothing_gives_middle_values() -> None:
