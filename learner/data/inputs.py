@@ -6,7 +6,6 @@ Knows no model and no torch: the worker imports it.
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Protocol
 
 import numba
@@ -21,6 +20,7 @@ PRIOR_FLOOR = 0.05  # added to decayed popularity before the logarithm, in click
 INTEREST_KINDS: NDArray[np.bool_] = np.array([kind in INTEREST for kind in Kind])
 
 ValueScale = Mapping[str, tuple[float, float]]
+ScaleByCode = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Mean and standard deviation of an event kind's values, by the kind's word."""
 
 
@@ -51,7 +51,8 @@ class EventLog(Protocol):
 def log_gap(time_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return log(1 + seconds since the user's previous event), 0 where `previous_ms` < 0 (no such event)."""
     seconds = np.maximum(time_ms - previous_ms, 0) / 1000.0
-    return np.where(previous_ms < 0, 0.0, np.log1p(seconds)).astype(np.float32)
+    seconds[previous_ms < 0] = 0.0
+    return np.log1p(seconds).astype(np.float32)
 
 
 def value_scale(kind: NDArray[np.uint8], value: NDArray[np.float32]) -> dict[str, tuple[float, float]]:
@@ -71,7 +72,14 @@ def normalise_values(
 
     A kind without a scale (never seen in training with values) gives 0: nothing is known of its range.
     """
-    mean, inverse = _by_code(tuple((word, *pair) for word, pair in scale.items()))
+    return normalise_by_code(kind, value, scale_by_code(scale))
+
+
+def normalise_by_code(
+    kind: NDArray[np.uint8], value: NDArray[np.float32], scale: ScaleByCode
+) -> NDArray[np.float32]:
+    """The same, where the scale was looked up before: for every click."""
+    mean, inverse = scale
     normal = np.empty(value.shape, np.float32)
     _normalise(kind.ravel(), value.ravel(), mean, inverse, normal.ravel())
     return normal
@@ -103,10 +111,9 @@ def _normalise(
             normal[n] = min(max(deviations, -VALUE_LIMIT), VALUE_LIMIT)
 
 
-@lru_cache(maxsize=16)  # called for every click, with the same scale
-def _by_code(scale: tuple[tuple[str, float, float], ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def scale_by_code(scale: ValueScale) -> ScaleByCode:
     """Means and inverse deviations by code of the kind (8,) each."""
     mean, inverse = np.zeros(len(Kind)), np.zeros(len(Kind))
-    for word, centre, spread in scale:
+    for word, (centre, spread) in scale.items():
         mean[Kind[word.upper()]], inverse[Kind[word.upper()]] = centre, 1.0 / spread
     return mean, inverse

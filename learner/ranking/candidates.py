@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.groups import one_by_one
 from learner.data.catalogue import Catalogue
 from learner.ranking import sources
 from learner.ranking.arrays import (
@@ -77,7 +78,7 @@ def propose(
     )
     arrays = signal_arrays(signals)
     pairs = pair_arrays(signals.neighbours)
-    _propose(asks, ann_items, arrays, pairs, catalogue_arrays(catalogue), model, out)
+    _propose_one_by_one(*asks, ann_items, *arrays, *pairs, *catalogue_arrays(catalogue), *model, *out)
     return out
 
 
@@ -117,6 +118,9 @@ def _propose(
             place[j] = -1
         for j in excluded:
             barred[j] = -1
+
+
+_propose_one_by_one = one_by_one(_propose)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

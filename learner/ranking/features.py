@@ -16,6 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.groups import one_by_one
 from learner.data.catalogue import Catalogue
 from learner.ranking.arrays import (
     Asks,
@@ -99,8 +100,10 @@ def features(
     )
     arrays = signal_arrays(signals)
     pairs = pair_arrays(signals.neighbours)
-    parts = (made.alone, made.own, made.pairs)
-    _features(asks, candidates, arrays, pairs, catalogue_arrays(catalogue), model, parts)
+    _features_one_by_one(
+        *asks, *candidates, *arrays, *pairs, *catalogue_arrays(catalogue), *model,
+        made.alone, made.own, made.pairs,
+    )  # fmt: skip
     return made
 
 
@@ -112,10 +115,11 @@ def _features(
     pairs: PairArrays,
     catalogue: CatalogueArrays,
     model: ModelArrays,
-    made: tuple[Floats, Floats, Floats],
+    alone: Floats,
+    own: Floats,
+    near: Floats,
 ) -> None:
     """Writes `alone`, `own` and `pairs` of `Features`."""
-    alone, own, near = made
     in_list = signals.marks[0]
     warm_categories(signals, catalogue, model.popular_now)
     for b in range(candidates.items.shape[0]):
@@ -141,6 +145,9 @@ def _features(
         _write_centred(x)
         _write_own_items(own[b], asker, signals.clicks)
     cool_categories(signals, catalogue, model.popular_now)
+
+
+_features_one_by_one = one_by_one(_features)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from learner.data.arrays import grown
 from learner.data.catalogue import Catalogue
-from learner.data.inputs import normalise_value, normalise_values
+from learner.data.inputs import normalise_by_code, normalise_value, scale_by_code
 from learner.ranking.arrays import ModelArrays
 from learner.ranking.columns import FEATURES
 from learner.ranking.features import Features
@@ -72,6 +72,7 @@ class LiveRelease:
         self.normalised_value: Callable[[int, float], float] = lru_cache(maxsize=4096)(
             partial(normalise_value, scale=manifest.value_scale)
         )
+        self._scale = scale_by_code(manifest.value_scale)
         where = folder or Path(self.id)
         if bundle.ranker is not None and list(features) != manifest.features:
             raise ReleaseError(
@@ -105,7 +106,7 @@ class LiveRelease:
 
     def normalised(self, kinds: NDArray[np.integer], values: Floats) -> Floats:
         """Values in standard deviations of their kind, in any shape; 0 where there is none."""
-        return normalise_values(kinds, values, self.manifest.value_scale)  # type: ignore[arg-type]
+        return normalise_by_code(kinds, values, self._scale)  # type: ignore[arg-type]
 
     def ensure(self, catalogue: Catalogue) -> None:
         """Gives stand-in vectors to items that have joined the catalogue since the last call."""

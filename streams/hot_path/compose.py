@@ -5,6 +5,8 @@ Owns a list's id, its trigger, and what it says of each item: score, source, rea
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from learner.ranking.sources import SOURCES
 from streams.hot_path.policy import Place
 from streams.hot_path.world import Ranked, World
@@ -36,7 +38,7 @@ def compose(
         recommendation_id=f"{letter}-{arrival.partition}-{arrival.offset}",
         user_id=message.user_id,
         trigger=trigger,
-        items=[_listed(place, ranked, row, world) for place in places],
+        items=_listed(places, ranked, row, world),
         release=world.live.release.id,
         policy=world.policy.name,
         scenario=message.scenario,
@@ -44,24 +46,31 @@ def compose(
     )
 
 
-def _listed(place: Place, ranked: Ranked, row: int, world: World) -> ListedItem:
-    found, column, ids = ranked.candidates, place.column, world.catalogue.ids
-    source = SOURCES[found.source[row, column]]
-    because = int(found.because[row, column])
-    if place.explored:
-        reason = Reason("explore")
-    elif ranked.sought is not None and ranked.sought[row, column]:
-        source, reason = "query", Reason("matches_query")
-    elif because >= 0:
-        reason = Reason("because_clicked", [ids[because]])
-    elif source.startswith("popular"):
-        reason = Reason("popular")
-    else:
-        reason = Reason("new" if source == "fresh" else "for_you")
-    return ListedItem(
-        item_id=ids[found.items[row, column]],
-        score=round(float(ranked.scores[row, column]), 6),
-        source=source,
-        reason=reason,
-        propensity=place.propensity,
+def _listed(places: Sequence[Place], ranked: Ranked, row: int, world: World) -> list[ListedItem]:
+    found, ids, sought = ranked.candidates, world.catalogue.ids, ranked.sought
+    columns = np.array([place.column for place in places], np.int64)
+    asked_for = [False] * len(places) if sought is None else sought[row, columns].tolist()
+    said = zip(
+        places,
+        found.items[row, columns].tolist(),
+        found.source[row, columns].tolist(),
+        found.because[row, columns].tolist(),
+        ranked.scores[row, columns].tolist(),
+        asked_for,
+        strict=True,
     )
+    listed = []
+    for place, item, source, because, score, is_asked_for in said:
+        name = "query" if is_asked_for and not place.explored else SOURCES[source]
+        if place.explored:
+            reason = Reason("explore")
+        elif is_asked_for:
+            reason = Reason("matches_query")
+        elif because >= 0:
+            reason = Reason("because_clicked", [ids[because]])
+        elif name.startswith("popular"):
+            reason = Reason("popular")
+        else:
+            reason = Reason("new" if name == "fresh" else "for_you")
+        listed.append(ListedItem(ids[item], round(score, 6), name, reason, place.propensity))
+    return listed

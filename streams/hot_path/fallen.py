@@ -46,6 +46,10 @@ BAR_OF_KIND = np.array(
 )  # fmt: skip
 
 
+# By bar (4, kinds): which kinds of event meet an item with that bar or a stronger one.
+BARRING = np.arange(len(Bar) + 1)[:, None] <= BAR_OF_KIND
+
+
 def least_bar(*, consumed: bool, views: bool) -> Bar:
     """From which bar on an item is kept from lists: `consumed` ones stay away, and `views` consume."""
     if not consumed:
@@ -85,7 +89,7 @@ class Fallen:
     def barred(self, least: Bar) -> NDArray[np.int64]:
         """Items (n,) with that bar or a stronger one."""
         every = self.every
-        return items_of(every[bars_of(every) >= least])
+        return items_of(every[every & (1 << _BAR) - 1 >= least]) if len(every) else NOTHING
 
 
 NOTHING = np.zeros(0, np.int64)

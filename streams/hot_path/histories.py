@@ -21,15 +21,18 @@ BLOCKS = HISTORY // BLOCK + 1
 
 
 class Histories:
-    """Histories of a batch of users, as the kernels take them: left-aligned, oldest first."""
+    """Histories of a batch of users, as the kernels take them: left-aligned, oldest first.
+
+    Made with nothing in them; `EventBlocks.gather` fills them.
+    """
 
     __slots__ = ("events", "items", "kinds", "length", "times", "values")
 
     def __init__(self, rows: int) -> None:
-        self.items = np.full((rows, HISTORY), -1, np.int32)
-        self.times = np.zeros((rows, HISTORY), np.int64)
-        self.kinds = np.zeros((rows, HISTORY), np.uint8)
-        self.values = np.full((rows, HISTORY), np.nan, np.float32)
+        self.items = np.empty((rows, HISTORY), np.int32)  # -1 after the last event
+        self.times = np.empty((rows, HISTORY), np.int64)  # 0
+        self.kinds = np.empty((rows, HISTORY), np.uint8)  # 0
+        self.values = np.empty((rows, HISTORY), np.float32)  # nan
         self.length = np.zeros(rows, np.int32)
         self.events = np.zeros(rows, np.int64)
 
@@ -144,12 +147,13 @@ def _gather(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     for row in range(slots.shape[0]):
         slot = slots[row]
-        if slot < 0:
-            continue
-        length = lengths[slot]
+        length = lengths[slot] if slot >= 0 else 0
         first = max(0, length - HISTORY)
-        out_length[row] = length - first
-        out_events[row] = events[slot]
+        if slot >= 0:
+            out_length[row], out_events[row] = length - first, events[slot]
+        for to in range(length - first, HISTORY):
+            out_items[row, to], out_times[row, to] = -1, 0
+            out_kinds[row, to], out_values[row, to] = 0, np.nan
         for place in range(first, length):
             block, at, to = blocks[slot, place // BLOCK], place % BLOCK, place - first
             out_items[row, to] = items[block, at]

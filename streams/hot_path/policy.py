@@ -5,6 +5,7 @@ Owns the last decision about a list and its propensities. Knows no users, models
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +33,7 @@ class Policy:
         return max(shared, min(self.least_candidates, self.candidates))
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """One place of a list: the candidate's column, its chance of standing there, and whether it was a try."""
 
     column: int
@@ -60,7 +60,7 @@ def draw_up(
     order = _by_score(scores, items, ids, max(2 * k, k + 20))
     if policy.diversity > 0 and vectors is not None and len(order):
         order = _diversify(order, vectors[items], k, policy.diversity)
-    places = [Place(int(column), 1.0) for column in order[:k]]
+    places = [Place(column, 1.0) for column in order[:k].tolist()]
     below = order[k : k + 20]
     if rng is not None and not known_user and policy.exploration > 0 and len(below) and places:
         chance = policy.exploration
@@ -77,8 +77,8 @@ def _by_score(
 ) -> NDArray[np.int64]:
     """Columns by falling score; equal scores by item id, so that a list never depends on numbering."""
     order = np.argsort(-scores, kind="stable")
-    head = order[: top + 1]
-    if np.any(scores[head][1:] == scores[head][:-1]):
+    head = scores[order[: top + 1]]
+    if (head[1:] == head[:-1]).any():
         order = np.array(sorted(order.tolist(), key=lambda c: (-scores[c], ids[int(items[c])])), np.int64)
     return order[:top]
 

@@ -5,6 +5,7 @@ nothing, and knows no messages.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +44,7 @@ def ask(
     vectors = states.vector[slots, : release.vector_size]  # a copy
     vectors[histories.length == 0] = release.initial_vector
     barred = _barred(slots, histories, states, world, excluded)
-    excluded_from = np.zeros(len(barred) + 1, np.int64)
-    np.cumsum([len(row) for row in barred], out=excluded_from[1:])
+    excluded_from = np.array([0, *accumulate(map(len, barred))], np.int64)
     return Asks(
         items=histories.items,
         times=histories.times,
@@ -91,10 +91,11 @@ def candidates_of(asks: Asks, world: World, size: int | None = None) -> Candidat
     # Sources take turns, so half of a list is the most that one of them gives where others have anything to
     # say. A heavy user's nearest items are mostly consumed ones: look further, within reason, and for this
     # user alone.
-    depths = wanted // 2 + np.minimum(np.diff(asks.excluded_from), 300)
+    depths = wanted // 2 + np.minimum(asks.excluded_from[1:] - asks.excluded_from[:-1], 300)
     depth = min(int(depths.max(initial=0)), len(live.index))
     nearest = live.nearest(asks.user_vector, max(depth, 1))
-    nearest[np.arange(nearest.shape[1]) >= depths[:, None]] = -1
+    if len(depths) > 1:
+        nearest[np.arange(nearest.shape[1]) >= depths[:, None]] = -1
     return propose(asks, world.catalogue, world.signals, live.release.model, nearest, size=wanted)
 
 
@@ -128,7 +129,7 @@ def _scores(candidates: Candidates, columns: Features, world: World) -> NDArray[
     release = world.live.release
     scores = release.rank(columns)
     scores += release.model.calibration[candidates.items] * (columns.alone[:, :1, KNOWN] > 0)
-    scores[candidates.items < 0] = -np.inf
+    np.copyto(scores, -np.inf, where=candidates.items < 0)
     return scores
 
 

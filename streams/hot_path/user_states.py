@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from learner.data.catalogue import Catalogue
 from streams.hot_path import fallen, state_record
 from streams.hot_path.columns import Columns, column
-from streams.hot_path.fallen import BAR_OF_KIND, Fallen
+from streams.hot_path.fallen import BAR_OF_KIND, BARRING, Fallen
 from streams.hot_path.histories import BLOCK, BLOCKS, HISTORY, EventBlocks, Histories
 from streams.hot_path.state_record import ClicksTopic, StateRecord, encode_state, pack
 
@@ -162,13 +162,15 @@ class UserStates(Columns):
         oldest kept one count too.
         """
         length = int(histories.length[row])
-        recent = histories.items[row, :length][BAR_OF_KIND[histories.kinds[row, :length]] >= least]
+        barring = BARRING[least]
+        recent = histories.items[row, :length][barring[histories.kinds[row, :length]]]
         if slot < 0:
             return recent
         older, between = self._fallen_out(slot).barred(least), fallen.NOTHING
-        if self._length[slot] > HISTORY:
-            kept = self._histories.read(self._blocks[slot], int(self._length[slot]) - HISTORY)
-            between = kept.items[BAR_OF_KIND[kept.kinds] >= least].astype(np.int64)
+        beyond = int(self._length[slot]) - HISTORY
+        if beyond > 0:  # at most a block: the first
+            first = self._blocks[slot, 0]
+            between = self._histories.items[first, :beyond][barring[self._histories.kinds[first, :beyond]]]
         if len(older) or len(between):
             return np.concatenate([older, between, recent]).astype(np.int32)
         return recent
