@@ -63,7 +63,7 @@ def sources() -> list[Path]:
             if path in text and path not in found:
                 found.add(path)
                 open_.append(path)
-    return sorted({*found, Path(__file__).with_name("groups.py")})  # which writes kernels of its own
+    return sorted(found.union(Path(__file__).parent.glob("*.py")))  # groups.py writes kernels of its own
 
 
 def key_of(files: Iterable[Path]) -> str:

@@ -52,7 +52,8 @@ def log_gap(time_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) -> NDArr
     """Return log(1 + seconds since the user's previous event), 0 where `previous_ms` < 0 (no such event)."""
     seconds = np.maximum(time_ms - previous_ms, 0) / 1000.0
     seconds[previous_ms < 0] = 0.0
-    return np.log1p(seconds).astype(np.float32)
+    gaps: NDArray[np.float32] = np.log1p(seconds).astype(np.float32)
+    return gaps
 
 
 def value_scale(kind: NDArray[np.uint8], value: NDArray[np.float32]) -> dict[str, tuple[float, float]]:

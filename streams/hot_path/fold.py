@@ -15,7 +15,6 @@ from streams.hot_path.live import Live
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Outcome, Unsound, World
 from streams.wire.contract import Click
-from streams.wire.event_ids import event_hash
 from streams.wire.intake import Arrival
 
 
@@ -48,9 +47,13 @@ def fold(outcomes: Sequence[Outcome], states: UserStates, world: World) -> None:
     states.vector[slots, : release.vector_size] = vector
     states.stamp(slots, release.id)
     for row, (outcome, click) in enumerate(clicks):
-        digest = event_hash(click.event_id)
         states.append(
-            outcome.slot, int(items[row]), click.timestamp, int(kinds[row]), float(values[row]), digest
+            outcome.slot,
+            int(items[row]),
+            click.timestamp,
+            int(kinds[row]),
+            float(values[row]),
+            outcome.digest,
         )
         states.note_applied(outcome.slot, outcome.arrival.partition, outcome.arrival.offset)
 

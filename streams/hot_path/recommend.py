@@ -96,10 +96,12 @@ def _outcome(arrival: Arrival, states: UserStates) -> Outcome:
         return Outcome(arrival, Fate.REPLAYED, slot)
     if isinstance(message, Forget):
         states.erase(slot, arrival.partition, arrival.offset)
-    elif states.is_repeat(slot, event_hash(message.event_id)):
+        return Outcome(arrival, Fate.DONE, slot)
+    digest = event_hash(message.event_id)
+    if states.is_repeat(slot, digest):
         states.note_applied(slot, arrival.partition, arrival.offset)
         return Outcome(arrival, Fate.DUPLICATE, slot)
-    return Outcome(arrival, Fate.DONE, slot)
+    return Outcome(arrival, Fate.DONE, slot, digest=digest)
 
 
 def _asks(asking: Sequence[Outcome], states: UserStates, world: World, now_ms: int) -> Asks:

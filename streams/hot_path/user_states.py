@@ -163,7 +163,7 @@ class UserStates(Columns):
         """
         length = int(histories.length[row])
         barring = BARRING[least]
-        recent = histories.items[row, :length][barring[histories.kinds[row, :length]]]
+        recent: NDArray[np.int32] = histories.items[row, :length][barring[histories.kinds[row, :length]]]
         if slot < 0:
             return recent
         older, between = self._fallen_out(slot).barred(least), fallen.NOTHING
@@ -172,7 +172,7 @@ class UserStates(Columns):
             first = self._blocks[slot, 0]
             between = self._histories.items[first, :beyond][barring[self._histories.kinds[first, :beyond]]]
         if len(older) or len(between):
-            return np.concatenate([older, between, recent]).astype(np.int32)
+            recent = np.concatenate([older, between, recent]).astype(np.int32)
         return recent
 
     def idle(self, before_ms: float) -> NDArray[np.int64]:

@@ -50,6 +50,7 @@ class Outcome:
     fate: Fate
     slot: int = -1
     recommendation: Recommendation | None = None
+    digest: int = 0  # of a click that is folded in: `event_hash` of its event id
     hurried: bool = False  # drawn from fewer candidates, since many lists were made at once
 
     @property
