@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.data.arrays import grown
+from learner.data.arrays import filled, grown
 
 
 class Column(NamedTuple):
@@ -42,7 +42,7 @@ class Columns:
 
     def __init__(self, rows: int) -> None:
         for name, (dtype, width, new) in self.columns.items():
-            setattr(self, name, np.full((rows,) if width is None else (rows, width), new, dtype))
+            setattr(self, name, filled((rows,) if width is None else (rows, width), new, dtype))
 
     def grow(self, rows: int) -> None:
         """Makes it `rows` in all, the further ones new."""
@@ -53,7 +53,7 @@ class Columns:
         """Makes the rows of one array at least so wide."""
         array = getattr(self, name)
         if width > array.shape[1]:
-            wider = np.full((len(array), width), self.columns[name].new, array.dtype)
+            wider = filled((len(array), width), self.columns[name].new, array.dtype)
             wider[:, : array.shape[1]] = array
             setattr(self, name, wider)
 
