@@ -9,17 +9,27 @@ the names below; a table is a prefix, so `[broker] port = 9092` is `broker_port`
 """
 
 import difflib
+import json
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, PrivateAttr, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -36,6 +46,26 @@ IndexKind = Literal["flat", "hnsw", "ivf", "ivfpq", "gpu"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 # Kafka allows these characters in topic names; the longest suffix ("recommendations") must still fit 249.
 TopicPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,200}$")]
+# The events of `streams.wire.contract`, which stands above the settings.
+EventWord = Literal["view", "click", "purchase", "rating", "like", "dislike", "hide", "impression"]
+
+
+def _names(given: Any) -> Any:
+    """Other words for events in small letters; as text they are JSON, or add_to_cart=like,buy=purchase."""
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            pairs = [each.split("=") for each in given.split(",") if each.strip()]
+            if any(len(pair) != 2 for pair in pairs):
+                raise ValueError("expected WORD=EVENT,WORD=EVENT, such as add_to_cart=like") from None
+            given = {word.strip(): event.strip() for word, event in pairs}
+    if not isinstance(given, dict):
+        return given
+    names = {str(word).strip().lower(): event for word, event in given.items()}
+    if own := [word for word in names if word in get_args(EventWord)]:
+        raise ValueError(f"{own[0]} is an event of the contract and keeps its meaning")
+    return names
 
 
 class SettingsError(Exception):
@@ -84,6 +114,10 @@ class Settings(BaseSettings):
     retention_days: Annotated[float, Field(gt=0)] = Field(30.0, description="how long clicks are kept")
     max_future_ms: Annotated[int, Field(ge=0)] = Field(
         300_000, description="how far ahead of the wall clock an event may be before it is bad input"
+    )
+    event_names: Annotated[dict[str, EventWord], NoDecode, BeforeValidator(_names)] = Field(
+        default_factory=dict,
+        description='your words for events and what they mean, such as {add_to_cart = "like"}',
     )
     signals_interval_ms: Annotated[int, Field(ge=0)] = Field(
         200, description="longest wait between a click and the signals it changes; 0: every batch"
@@ -235,6 +269,7 @@ class Settings(BaseSettings):
     def shown(self) -> dict[str, str]:
         """Each setting as text, with secrets masked."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
+        values["event_names"] = ",".join(f"{word}={event}" for word, event in self.event_names.items())
         return {name: "" if value is None else str(value) for name, value in values.items()}
 
 
@@ -292,7 +327,7 @@ def _from_file(config: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
         raise SettingsError(f"settings file {path} is no TOML: {error}") from None
     values: dict[str, Any] = {}
     for key, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key not in Settings.model_fields:
             values |= {f"{key}_{inner}": entry for inner, entry in value.items()}
         else:
             values[key] = value

@@ -1,7 +1,13 @@
-"""Fixtures shared by all tests: the embedded broker, a prefix of topics for each test, recorded data."""
+"""Fixtures shared by all tests: the embedded broker, a prefix of topics for each test, recorded data.
 
+Also a trained release and real processes: everything as a user would start it.
+"""
+
+import fcntl
 import importlib.util
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +19,8 @@ from learner.data.ml100k import fetch_ml100k
 from streams.broker.node import EmbeddedBroker
 from streams.settings import Settings, load_settings
 from streams.transport.topics import Names, create_missing
-from tests.worlds.places import DATA
+from tests.worlds.places import DATA, ROOT
+from tests.worlds.system import TRAINED, System
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -100,3 +107,35 @@ def data_folder() -> Callable[[str], Path]:
         return path
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def release(recorded: Path, shared: Path) -> Path:
+    """A release trained briefly on the first half of the clicks, by the first of a run's processes to ask.
+
+    NEXTCLICK_TEST_RELEASE names one made before, for working on a single test.
+    """
+    if made_before := os.environ.get("NEXTCLICK_TEST_RELEASE"):
+        return Path(made_before)
+    out = shared / "trained-release"
+    with (shared / "trained-release.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not out.exists():
+            subprocess.run(
+                [
+                    sys.executable, "-m", "streams", "train",
+                    "--interactions", str(recorded / "interactions.csv.gz"),
+                    "--items", str(recorded / "items.csv.gz"), "--to", str(TRAINED), "--out", str(out),
+                    "--time-budget", "0.3",
+                ],
+                check=True, cwd=ROOT, timeout=280,
+            )  # fmt: skip
+    return out
+
+
+@pytest.fixture
+def system(settings: Settings, tmp_path: Path, release: Path) -> Iterator[System]:
+    """A system with nothing running yet, on topics of its own."""
+    running = System(settings, tmp_path, release)
+    yield running
+    running.close()

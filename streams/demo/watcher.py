@@ -59,7 +59,7 @@ class Watcher:
 
     def _see(self, record: Record, *, is_click: bool) -> None:
         if is_click:
-            click = decode_click(record.value)
+            click = decode_click(record.value, self.settings.event_names)
             self.board.see_click(click, record.timestamp)
             self.follower.see_click(click)
         else:

@@ -49,6 +49,7 @@ class CanaryWatch:
         self.answers = Answers(expects=self.decider.expect)
         self.watched = Watched()
         self._connection, self._roles, self._send, self._repeats = connection, roles, send, repeats
+        self._event_names = settings.event_names
 
     async def run(self) -> None:
         """Reads, and sends what is decided."""
@@ -107,7 +108,7 @@ class CanaryWatch:
                 continue
             try:
                 if record.topic == self.topics[0]:
-                    answer = self.answers.see_click(decode_click(record.value))
+                    answer = self.answers.see_click(decode_click(record.value, self._event_names))
                 else:
                     answer = self.answers.see_list(decode_list(record.value))
             except UNREADABLE:

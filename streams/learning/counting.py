@@ -20,6 +20,7 @@ from streams.wire.clock import Clock
 from streams.wire.contract import Click, Forget
 from streams.wire.event_ids import DEDUPLICATED, event_hash
 from streams.wire.intake import Misplaced, Refused, admit
+from streams.wire.second_reading import NO_WORDS
 
 Normalised = Callable[[int, float], float]  # kind, value -> value on a common scale
 
@@ -45,7 +46,8 @@ class Counting:
     """Clicks in, signals changed.
 
     `partitions` of topic `clicks`; `normalised` puts ratings, dwell times and prices on one scale; `users`
-    are known at most. Call `begin()` when the signals' records are read and before the first click.
+    are known at most; `event_names`: the setting. Call `begin()` when the signals' records are read and
+    before the first click.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class Counting:
         normalised: Normalised = lambda _kind, _value: 0.0,
         *,
         users: int = MOST_USERS,
+        event_names: Mapping[str, str] = NO_WORDS,
     ) -> None:
         self.signals = signals
         self.catalogue = catalogue
         self.clock = clock
         self.partitions = partitions
+        self.event_names = event_names
         self.normalised = normalised
         self.counts = dict.fromkeys(("counted", "known", "refused", "misplaced", "duplicates"), 0)
         self._users: OrderedDict[str, _User] = OrderedDict()  # who clicked last comes last
@@ -125,6 +129,7 @@ class Counting:
         verdict = admit(
             value, partition, offset, requests=False, partitions=self.partitions,
             refuses=lambda timestamp: self.clock.refuses(timestamp, wall_ms), forgets=True,
+            names=self.event_names,
         )  # fmt: skip
         if isinstance(verdict, Refused):
             self.counts["refused"] += 1

@@ -96,8 +96,9 @@ class Learner(Service):  # type: ignore[misc]
         await self._caught_up(restoring)
         await restoring.stop()  # from now on this process alone writes there
         self.counting = Counting(
-            self.signals, self.catalogue, self.clock, self._partitions, self.releases.scale()
-        )
+            self.signals, self.catalogue, self.clock, self._partitions, self.releases.scale(),
+            event_names=self.settings.event_names,
+        )  # fmt: skip
         self.counting.begin()
         self._spawn(self.publisher.run())
         clicks = self._feed(self.names.clicks, self._on_click, on_stretch=self._on_clicks)

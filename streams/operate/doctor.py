@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topic_reader import ends_of, newest_ms
 from streams.transport.topics import Described, Names, TopicsError, check, describe, plan, too_low
+from streams.wire.intake import cause_of
 from streams.worker.aside import named
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ DISK_WARN_BYTES, DISK_FAIL_BYTES = 2048 * MB, 256 * MB
 SKEW_WARN_S, SKEW_FAIL_S = 60.0, 240.0
 # The learner publishes at most 200 ms after a click, and nothing where there is none to tell of.
 SIGNALS_STALE_S = 60.0
+_CAUSES_SHOWN = 5  # of what was wrong with records
+_NUMBER = re.compile(r"\d+")  # what differs between two of one cause
 
 # Those whose versions matter to what goes wrong; the learner's are looked for only where torch is.
 PACKAGES = (
@@ -285,10 +289,14 @@ def _aside(settings: Settings) -> Iterator[Finding]:
 
 def _letters(settings: Settings) -> Finding:
     retried = Retried(settings)
-    waiting = sum(not letter.retried for letter in read_letters(settings, retried))
-    if waiting:
+    causes = Counter(
+        _NUMBER.sub("#", cause_of(letter.error))[:120]
+        for letter in read_letters(settings, retried) if not letter.retried
+    )  # fmt: skip
+    if causes:
+        why = "".join(f"; {count:,} × {cause}" for cause, count in causes.most_common(_CAUSES_SHOWN))
         return Finding(
-            "warn", "dead letters", f"{waiting:,} records were refused",
+            "warn", "dead letters", f"{causes.total():,} records were refused{why}",
             "nextclick dead-letters list; `retry` sends them again once they can be used",
         )  # fmt: skip
     return Finding("ok", "dead letters", "none waiting")

@@ -8,7 +8,7 @@ import contextlib
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def lists(
         elif record.topic == names.items:
             titles.learn(record)
         elif record.topic == names.clicks:
-            _remember(clicks, record)
+            _remember(clicks, record, settings.event_names)
         elif user is None or record.key == user.encode():
             with contextlib.suppress(*UNREADABLE):
                 held.append((time.monotonic() + CLICK_WAIT_S, record, decode_list(record.value)))
@@ -212,9 +212,9 @@ def _views_consume(settings: Settings, release: str) -> bool:
         return False
 
 
-def _remember(clicks: dict[str, tuple[str, int]], record: Record) -> None:
+def _remember(clicks: dict[str, tuple[str, int]], record: Record, names: Mapping[str, str]) -> None:
     try:
-        click = decode_click(record.value)
+        click = decode_click(record.value, names)
     except UNREADABLE:
         return
     clicks[click.event_id] = click.item_id, record.timestamp

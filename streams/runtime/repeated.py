@@ -15,6 +15,7 @@ log = structlog.get_logger()
 EVERY_SECONDS = 60.0
 # Told one by one; of whatever is wrong in more ways than that, the rest is one kind.
 MOST_KINDS = 20
+_MOST_TOLD = 5  # kinds of which a sum tells how many there were
 _OTHERS = "others"
 _VARYING = re.compile(r"\d+")  # what differs between two of one kind
 
@@ -50,8 +51,9 @@ class Repeated:
         if not self._untold or self._clock() - self._since < EVERY_SECONDS:
             return
         most, _ = self._untold.most_common(1)[0]
+        by_cause = ", ".join(f"{count:,} × {kind}" for kind, count in self._untold.most_common(_MOST_TOLD))
         log.warning(
             f"{self._event}: more of them", more=self._untold.total(), so_far=self.counted, mostly=most,
-            kinds=len(self._untold), mend=self._mend,
+            kinds=len(self._untold), by_cause=by_cause, mend=self._mend,
         )  # fmt: skip
         self._untold.clear()

@@ -101,6 +101,7 @@ class KafkaWire:
             verdict = admit(
                 record.value, record.partition, record.offset, requests=False, partitions=partitions,
                 refuses=lambda timestamp: clock.refuses(timestamp, wall_ms),
+                names=self.settings.event_names,
             )  # fmt: skip
             if isinstance(verdict, Arrival):
                 _add(clicks, verdict, record.timestamp)

@@ -8,6 +8,7 @@ the workers its clock through `signals`.
 from typing import Literal
 
 from learner.data.times import DAY_MS
+from streams.wire.second_reading import unit_of
 
 # Further ahead than this, one event is taken for a mistake of its producer...
 LEAP_MS = 30 * DAY_MS
@@ -35,12 +36,16 @@ class Clock:
     def refuses(self, timestamp_ms: int, wall_ms: int) -> str | None:
         """Why an event with this time is bad input, or None."""
         if timestamp_ms < 0:
-            return f"timestamp {timestamp_ms} lies before 1970; expected Unix milliseconds"
+            return f"timestamp lies before 1970; expected Unix milliseconds: {timestamp_ms}"
+        unit = unit_of(timestamp_ms)
+        # Recorded times may begin at 0, so those of a stream are not taken for seconds.
+        if unit is not None and (self.kind == "wall" or unit != "seconds"):
+            return f"Unix {unit}? send milliseconds: timestamp is {timestamp_ms}"
         if timestamp_ms > wall_ms + self.max_future_ms:
             # In whole seconds: a division of integers without bound overflows a float.
             return (
-                f"timestamp {timestamp_ms} is {(timestamp_ms - wall_ms) // 1000} s ahead of the clock; "
-                f"at most {self.max_future_ms // 1000} s are taken (expected Unix milliseconds)"
+                f"timestamp ahead of the clock; at most {self.max_future_ms // 1000} s are taken: "
+                f"{timestamp_ms} is {(timestamp_ms - wall_ms) // 1000} s ahead (expected Unix milliseconds)"
             )
         return None
 

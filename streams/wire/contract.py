@@ -7,15 +7,16 @@ lies too far ahead is the reader's decision.
 """
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args
 
 import msgspec
 
 from learner.data.catalogue import Id, Item, Timestamp
+from streams.wire.second_reading import NO_WORDS, reread
 
 __all__ = [
-    "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Forget", "Id", "Item", "ListedItem", "Reason",
+    "EVENT_WORDS", "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Forget", "Id", "Item", "ListedItem", "Reason",
     "Recommendation", "ReleaseRecord", "Request", "Trigger", "decode_click", "decode_forget", "decode_item",
     "decode_list", "decode_release", "decode_request", "decode_tombstone", "encode",
 ]  # fmt: skip
@@ -25,6 +26,7 @@ MAX_ID_BYTES = 256
 MAX_DEPTH = 32  # of an item's attributes: deeper ones could be read here and not where less stack is left
 
 EventWord = Literal["view", "click", "purchase", "rating", "like", "dislike", "hide", "impression"]
+EVENT_WORDS: tuple[str, ...] = get_args(EventWord)
 
 
 class Click(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -125,24 +127,43 @@ class ReleaseRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 T = TypeVar("T", bound=msgspec.Struct)
+Sent = TypeVar("Sent", bound=msgspec.Struct, covariant=True)
+
+
+class Decode(Protocol[Sent]):
+    """From a record's value to a message; `names` are other words for events, in small letters."""
+
+    def __call__(self, value: bytes | None, names: Mapping[str, str] = ..., /) -> Sent:
+        """Raises one of `UNREADABLE`."""
 
 
 def _decoder(
     kind: type[T], *ids: str, flaw: Callable[[T], str | None] = lambda _: None,
-    limit: float = MAX_RECORD_BYTES,
-) -> Callable[[bytes | None], T]:  # fmt: skip
+    limit: float = MAX_RECORD_BYTES, words: tuple[str, ...] = (), theirs: bool = True,
+) -> Decode[T]:  # fmt: skip
     """Decodes what others write. `ids`: fields limited in bytes, which the schema counts in characters.
 
     `flaw` says what else is wrong with a message, or None. All that is wrong raises one of `UNREADABLE`.
+    `theirs`: producers of all kinds write it, so what is off the schema is read a second time, as what it
+    probably is; `words` are those that its events may have.
     """
     decode = msgspec.json.Decoder(kind).decode
+    required = [field.name for field in msgspec.structs.fields(kind) if field.required] if theirs else []
 
-    def checked(value: bytes | None) -> T:
+    def second(value: bytes, names: Mapping[str, str]) -> T:
+        return msgspec.convert(reread(value, required=required, words=words, names=names), kind)
+
+    def checked(value: bytes | None, names: Mapping[str, str] = NO_WORDS, /) -> T:
         if value is None:
             raise msgspec.ValidationError("the value is empty; expected a JSON object")
         if len(value) > limit:
             raise msgspec.ValidationError(f"{len(value)} bytes; at most {limit} are taken")
-        message = decode(value)
+        try:
+            message = decode(value)
+        except msgspec.DecodeError:
+            if not theirs:
+                raise
+            message = second(value, names)
         wrong = _overlong(message, ids) or flaw(message)
         if wrong is not None:
             raise msgspec.ValidationError(wrong)
@@ -180,12 +201,13 @@ def _unshared(record: ReleaseRecord) -> str | None:
 
 
 encode = msgspec.json.Encoder().encode
-decode_click = _decoder(Click, "event_id", "user_id", "item_id")
+decode_click = _decoder(Click, "event_id", "user_id", "item_id", words=EVENT_WORDS)
 decode_forget = _decoder(Forget, "user_id")
 decode_request = _decoder(Request, "request_id", "user_id")
 decode_item = _decoder(Item, "item_id", flaw=lambda item: _unfit(item.attributes))
-decode_release = _decoder(ReleaseRecord, "release", flaw=_unshared)
-decode_list = _decoder(Recommendation, limit=math.inf)  # workers write them, of up to 1,000 items
+decode_release = _decoder(ReleaseRecord, "release", flaw=_unshared, theirs=False)
+# Workers write them, of up to 1,000 items.
+decode_list = _decoder(Recommendation, limit=math.inf, theirs=False)
 
 
 def decode_tombstone(key: bytes | None) -> str:

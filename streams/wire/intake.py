@@ -3,7 +3,7 @@
 Owns what counts as bad input in `clicks` and `requests`. Knows no broker: `worker` acts on the verdict.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from streams.wire.contract import (
@@ -16,6 +16,7 @@ from streams.wire.contract import (
     decode_request,
 )
 from streams.wire.partitioner import partition_of
+from streams.wire.second_reading import NO_WORDS
 
 
 @dataclass(slots=True)
@@ -34,9 +35,19 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Refused:
-    """A record that goes to the dead letters; `error` says what was wrong."""
+    """A record that goes to the dead letters; `error` says what was wrong: "CAUSE: particulars"."""
 
     error: str
+
+    @property
+    def cause(self) -> str:
+        """What many bad records have in common."""
+        return cause_of(self.error)
+
+
+def cause_of(error: str) -> str:
+    """Of what was wrong with a record, the part that is the same for all that are wrong in this way."""
+    return error.partition(": ")[0]
 
 
 @dataclass(frozen=True)
@@ -56,18 +67,19 @@ def admit(
     partitions: int,
     refuses: Callable[[int], str | None],
     forgets: bool = False,
+    names: Mapping[str, str] = NO_WORDS,
 ) -> Arrival | Refused | Misplaced:
     """Takes in one record of `clicks`, or of `requests`; where it is no arrival, says what it is.
 
     `refuses` is the clock's word on a timestamp: None, or why it cannot be. `forgets`: the reader keeps users
-    and takes the wish to forget one, which is no click.
+    and takes the wish to forget one, which is no click. `names`: the setting `event_names`.
     """
     message: Click | Request | Forget
     try:
         if forgets and value is not None and _FORGET in value:
-            message = _click_or_wish(value)
+            message = _click_or_wish(value, names)
         else:
-            message = decode_request(value) if requests else decode_click(value)
+            message = decode_request(value) if requests else decode_click(value, names)
     except UNREADABLE as error:
         return Refused(str(error))
     if message.timestamp is not None:
@@ -84,9 +96,9 @@ def admit(
 _FORGET = b'"forget"'
 
 
-def _click_or_wish(value: bytes) -> Click | Forget:
+def _click_or_wish(value: bytes, names: Mapping[str, str]) -> Click | Forget:
     """A record that holds the word: it may stand in a click's scenario too."""
     try:
         return decode_forget(value)
     except UNREADABLE:
-        return decode_click(value)
+        return decode_click(value, names)

@@ -6,6 +6,7 @@ user's clicks are in. The verdict is `streams.wire.intake`'s.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from streams.runtime.repeated import Repeated
@@ -14,23 +15,26 @@ from streams.transport.delivery import Outgoing
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
 from streams.wire.intake import Arrival, Misplaced, Refused, admit
+from streams.wire.second_reading import NO_WORDS
 from streams.worker.assignment import Assignment
 
 
 class Admission:
     """`partitions`: how many the topics by user have. `counts`: the worker's, which this raises two of.
 
-    `bad` tells of bad records.
+    `bad` tells of bad records. `event_names`: the setting.
     """
 
     def __init__(
-        self, names: Names, partitions: int, clock: Clock, counts: dict[str, int], bad: Repeated
-    ) -> None:
+        self, names: Names, partitions: int, clock: Clock, counts: dict[str, int], bad: Repeated,
+        event_names: Mapping[str, str] = NO_WORDS,
+    ) -> None:  # fmt: skip
         self._names = names
         self._partitions = partitions
         self._clock = clock
         self._counts = counts
         self._bad = bad
+        self._event_names = event_names
         self._misplaced = Repeated(
             "misplaced records are forwarded",
             "key records by user_id; librdkafka clients need partitioner=murmur2_random",
@@ -50,6 +54,7 @@ class Admission:
                 record.value, batch.partition, record.offset,
                 requests=requests, partitions=self._partitions,
                 refuses=lambda timestamp: self._clock.refuses(timestamp, now_ms), forgets=not requests,
+                names=self._event_names,
             )  # fmt: skip
             if isinstance(verdict, Arrival):
                 good.append((verdict.user_id, verdict))
@@ -64,7 +69,7 @@ class Admission:
                 assert isinstance(verdict, Refused)
                 self._counts["refused"] += 1
                 self._bad.note(
-                    f"{batch.topic}: {verdict.error}", error=verdict.error, topic=batch.topic,
+                    f"{batch.topic}: {verdict.cause}", error=verdict.error, topic=batch.topic,
                     partition=batch.partition, offset=record.offset,
                 )  # fmt: skip
                 acknowledgements += await assignment.letters.send(record, verdict.error, now_ms)

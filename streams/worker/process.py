@@ -104,7 +104,9 @@ class Worker:
             settings, self.connection, self.clock, self.models, self.reports, self.app,
             suspect=self.suspicion.take(),
         )  # fmt: skip
-        self.admission = Admission(self.names, partitions, self.clock, self.figures.counts, self.bad)
+        self.admission = Admission(
+            self.names, partitions, self.clock, self.figures.counts, self.bad, settings.event_names
+        )
         self.rounds: Rounds[Arrival] = Rounds(cost=_work_of)
         spill = Spill(settings.data_dir / "spilled" / f"{member}.sqlite")
         aside = Aside(settings.data_dir / "aside" / f"{member}.tsv")

@@ -8,7 +8,12 @@ import pytest
 
 from tests.worlds.places import ROOT
 
-KINDS = ("unit", "integration", "e2e")  # folders with tests; `bench` measures, `golden` and `worlds` serve
+KINDS = (
+    "unit",
+    "integration",
+    "e2e",
+    "strangers",
+)  # folders with tests; `bench` measures, `golden` and `worlds` serve
 
 
 def imported(file: Path) -> Iterator[str]:
@@ -36,7 +41,7 @@ def misplaced(root: Path) -> list[str]:
     """Test files that speak of no room of the project.
 
     tests/unit/<package>/<room>, tests/integration/<room of streams>; whatever concerns the whole stands in
-    the root of `unit` or in `e2e`.
+    the root of `unit`, in `e2e`, or in `strangers`, which has what others send and where they run it.
     """
     wrong = []
     for file in sorted((root / "tests").rglob("test_*.py")):
