@@ -142,6 +142,11 @@ class Settings(BaseSettings):
     user_idle_days: Annotated[float, Field(gt=0)] = Field(
         365.0, description="days without an event after which a user's state is kept on disk, not in memory"
     )
+    users_in_memory: Annotated[int, Field(ge=100)] = Field(
+        50_000,
+        description="users whose states a worker keeps in memory, some 2 KB each; those of others, longest "
+        "away, are on disk and read when they come back",
+    )
     stop_seconds: Annotated[float, Field(gt=0)] = Field(
         8.0, description="seconds that a worker told to stop waits for a broker that does not answer"
     )

@@ -180,6 +180,13 @@ class UserStates(Columns):
         users = len(self.users)
         return np.flatnonzero((self.events[:users] > 0) & (self.last_ms[:users] < before_ms))
 
+    def longest_away(self, count: int) -> NDArray[np.int64]:
+        """Slots (n,) of at most so many users, those whose last events are the oldest, in no order."""
+        there = np.flatnonzero(self.events[: len(self.users)] > 0)
+        if count >= len(there):
+            return there
+        return there[np.argpartition(self.last_ms[there], count)[:count]]
+
     # -- whose student a hidden state is of ---------------------------------------------------------
 
     def number_of(self, release: str) -> int:

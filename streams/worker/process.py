@@ -110,7 +110,10 @@ class Worker:
         self.rounds: Rounds[Arrival] = Rounds(cost=_work_of)
         spill = Spill(settings.data_dir / "spilled" / f"{member}.sqlite")
         aside = Aside(settings.data_dir / "aside" / f"{member}.tsv")
-        self.users = Users(spill, partitions, settings.user_idle_days, partial(ground, settings), aside)
+        self.users = Users(
+            spill, partitions, settings.user_idle_days, settings.users_in_memory,
+            partial(ground, settings), aside,
+        )  # fmt: skip
         self.assignment: Assignment | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._leaving = AsyncExitStack()  # what ends with the assignment

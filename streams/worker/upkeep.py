@@ -63,15 +63,20 @@ async def expire(followed: Followed, lock: asyncio.Lock) -> None:
 async def tidy(
     rounds: Rounds[Any], serving: Serving, users: Users, lock: asyncio.Lock, suspicion: Suspicion
 ) -> None:
-    """While nothing is pending: re-encodes states after a swap, spills those of idle users, frees memory."""
+    """While nothing is pending: re-encodes states after a swap, spills those of idle users, frees memory.
+
+    Where there are too many users they are spilled between two rounds of a backlog, too.
+    """
     trimmed = time.monotonic()
     while True:
         done = 0
-        if not rounds.pending:
+        if not rounds.pending or users.crowded:
             async with lock:
-                with suspicion.falls_on(serving):
-                    done = serving.idle(users.states, _IDLE_USERS)
-                done = done or users.spill_idle(serving.world)
+                if not rounds.pending:
+                    with suspicion.falls_on(serving):
+                        done = serving.idle(users.states, _IDLE_USERS)
+                if users.crowded or not done:
+                    done += users.spill_idle(serving.world)
             if not done and time.monotonic() - trimmed > _TRIMMED_EVERY_S:
                 await asyncio.to_thread(trim_heap)
                 trimmed = time.monotonic()

@@ -5,11 +5,14 @@ that leaves them here, and go with their partitions. Knows no lists and no click
 """
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
 from learner.data.times import DAY_MS
@@ -27,12 +30,15 @@ log = structlog.get_logger()
 
 # States of idle users that go to disk between two rounds: some 3 ms in all.
 SPILLED_AT_ONCE = 50
+_SLACK = 16  # share of the users in memory that may be there beyond the most: they leave by and by
 _STATES_A_TURN = 200  # restored between two turns for heartbeats
 _NO_GENERATION = -2  # none follows it
 
 
 class Users:
     """`partitions`: how many the topic `clicks` has. `idle_days`: without an event, and a state goes to disk.
+
+    So do the states of those longest away where more than `most` are in memory.
 
     `ground(partitions)` asks the broker what states stand on, in a thread; `aside` is told of users whose
     states are set aside.
@@ -41,8 +47,8 @@ class Users:
     """
 
     def __init__(
-        self, spill: Spill, partitions: int, idle_days: float, ground: Callable[[frozenset[int]], Ground],
-        aside: Aside,
+        self, spill: Spill, partitions: int, idle_days: float, most: int,
+        ground: Callable[[frozenset[int]], Ground], aside: Aside,
     ) -> None:  # fmt: skip
         self.states = UserStates(0, 0)  # nobody's, until the first partitions come
         self.owned: frozenset[int] = frozenset()
@@ -51,6 +57,9 @@ class Users:
         self._spill = spill
         self._partitions = partitions
         self._idle_ms = idle_days * DAY_MS
+        self._most = most
+        self._leaving = False  # since there were too many, until there are `most`
+        self._oldest_ms = -math.inf  # of a last event; whose is older goes to disk as it is read
         self._ask_ground = ground
         self._state_bytes = MAX_STATE_BYTES
         self._aside = aside
@@ -78,13 +87,14 @@ class Users:
         kept = self.owned & partitions
         for partition in kept:
             changelog.keep(partition, self._epochs[partition], generation)
+        self._oldest_ms = -math.inf
         ground = await asyncio.to_thread(self._ask_ground, partitions)
         self.states.stand_on(ground.clicks)
         self._state_bytes = ground.state_bytes
         users = 0
         async for restored in changelog.restore(sorted(partitions - kept), generation):
             self._epochs[restored.partition] = restored.epoch
-            await self._restore(restored, serving.world)
+            await self._restore(restored, serving.world, lock)
             users += len(restored.states)
             async with lock:
                 for live in serving.loaded:
@@ -112,14 +122,27 @@ class Users:
         self._set_aside(user_id, f"{len(value):,} bytes; at most {self._state_bytes:,} are written")
         return None
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there are more in memory than may wait for a pause."""
+        return len(self.states) > self._most + self._most // _SLACK
+
     def spill_idle(self, world: World) -> int:
-        """Puts states of some idle users on disk; returns how many."""
+        """Puts states of some idle users on disk, or of those longest away of too many; returns how many."""
+        slots = self.states.idle(self._away_ms(world))[:SPILLED_AT_ONCE]
+        over = len(self.states) - self._most
+        self._leaving = over > 0 and (self._leaving or self.crowded)
+        if not len(slots) and self._leaving:
+            slots = self.states.longest_away(min(over, SPILLED_AT_ONCE))
+        return self._put_away(slots, world)
+
+    def _put_away(self, slots: NDArray[np.int64], world: World) -> int:
+        """From memory to disk; returns how many."""
         states = self.states
-        slots = states.idle(self._away_ms(world))[:SPILLED_AT_ONCE].tolist()
-        users = [states.users[slot] for slot in slots]
+        users = [states.users[slot] for slot in slots.tolist()]
         away = [
             (user, self._home(user), states.encode(slot, world.catalogue))
-            for user, slot in zip(users, slots, strict=True)
+            for user, slot in zip(users, slots.tolist(), strict=True)
         ]
         if not self._spilled(away):
             return 0
@@ -135,16 +158,28 @@ class Users:
                 self.states.forget(user)
         self._spill.forget(partitions)
 
-    async def _restore(self, restored: Restored, world: World) -> None:
-        away_ms = self._away_ms(world)
+    async def _restore(self, restored: Restored, world: World, lock: asyncio.Lock) -> None:
         records = iter(restored.states.items())
         while some := list(islice(records, _STATES_A_TURN)):
+            away_ms = max(self._away_ms(world), self._oldest_ms)
             known = [(state, value) for key, value in some if (state := self._read(key, value)) is not None]
             away = [(state, value) for state, value in known if state.last_ms < away_ms]
             spilled = self._spilled([(state.user_id, restored.partition, value) for state, value in away])
             for state, _ in known:
                 if not spilled or state.last_ms >= away_ms:
                     self._take_up(state, restored.partition, world.catalogue)
+            await asyncio.sleep(0)
+            if self.crowded:
+                async with lock:
+                    await self._make_room(world)
+
+    async def _make_room(self, world: World) -> None:
+        """Those longest away go to disk, so that memory holds at no moment more than it may for long."""
+        slots = self.states.longest_away(len(self.states) - self._most)
+        self._oldest_ms = max(self._oldest_ms, float(self.states.last_ms[slots].max(initial=0)))
+        for first in range(0, len(slots), _STATES_A_TURN):
+            if not self._put_away(slots[first : first + _STATES_A_TURN], world):
+                return
             await asyncio.sleep(0)
 
     def _read(self, key: bytes, value: bytes) -> StateRecord | None:

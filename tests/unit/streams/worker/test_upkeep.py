@@ -82,6 +82,7 @@ class Tidying:
 
     def __init__(self, stragglers: int = 0, idle: int = 0) -> None:
         self.pending = 0
+        self.crowded = False
         self.stragglers, self.left_idle = stragglers, idle
         self.states = object()
         self.steps: list[str] = []
@@ -120,6 +121,16 @@ def test_while_somebody_waits_nothing_is_tidied(tmp_path: Path, monkeypatch: pyt
     tidying.pending = 1
     tidying.run(tmp_path, monkeypatch)
     assert set(tidying.steps) <= {"trimmed"}
+
+
+def test_too_many_users_are_spilled_while_somebody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidying = Tidying(stragglers=1, idle=1)
+    tidying.pending, tidying.crowded = 1, True
+    tidying.run(tmp_path, monkeypatch)
+    assert "spilled" in tidying.steps
+    assert "re-encoded" not in tidying.steps
 
 
 def test_a_release_that_fails_meanwhile_is_under_suspicion(

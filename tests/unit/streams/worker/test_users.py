@@ -52,7 +52,9 @@ class Log:
 class Place:
     """A worker's users beside a changelog in which each of `USERS` has one click."""
 
-    def __init__(self, tmp_path: Path, idle_days: float = 30, known_topic: str = "topic-1") -> None:
+    def __init__(
+        self, tmp_path: Path, idle_days: float = 30, known_topic: str = "topic-1", most: int = 1000
+    ) -> None:
         known, states = world()
         states.stand_on(ClicksTopic(known_topic))
         clicks = [
@@ -70,7 +72,7 @@ class Place:
         self.ground = Ground(ClicksTopic(known_topic))
         self.aside = Aside(tmp_path / "aside" / "worker-0.tsv")
         self.users = Users(
-            Spill(tmp_path / "spill.sqlite"), PARTITIONS, idle_days, lambda _: self.ground, self.aside
+            Spill(tmp_path / "spill.sqlite"), PARTITIONS, idle_days, most, lambda _: self.ground, self.aside
         )
 
     def take_over(self, partitions: Iterable[int], generation: int) -> int:
@@ -142,6 +144,28 @@ def test_users_away_for_long_are_on_disk_until_they_come_back(tmp_path: Path, wh
     place.take_over({home("u3")}, 2)
     assert place.here == {home("u3")}
     assert place.users.away == sum(home(f"u{n}") == home("u3") for n in range(20)) - 1
+
+
+def test_no_more_users_than_may_be_are_in_memory(tmp_path: Path) -> None:
+    """As states are read, and later as users come: those longest away go to disk, and nobody is lost."""
+    most = USERS // 2
+    place = Place(tmp_path, most=most)
+    place.take_over(EVERY, 1)
+    users, world = place.users, place.serving.world
+    assert len(users.states) <= most + most // 16
+    assert len(users.states) + users.away == USERS
+    everybody = [f"u{n}" for n in range(USERS)]
+    users.bring_back(everybody, world.catalogue)
+    assert users.crowded
+    assert len(users.states) == USERS
+    assert users.spill_idle(world) == USERS - most
+    assert users.spill_idle(world) == 0
+    assert set(users.states.index) == set(everybody[USERS - most :])  # whose clicks are the newest
+    users.bring_back(["u3"], world.catalogue)
+    assert not users.crowded
+    assert users.spill_idle(world) == 0  # one more waits until there are many
+    states = users.states
+    assert states.encode(states.index["u3"], world.catalogue) == place.log.states["u3"]
 
 
 def test_clicks_made_anew_are_not_taken_for_replayed_ones(tmp_path: Path) -> None:
