@@ -6,7 +6,7 @@ numbers are others than the ones here.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -16,9 +16,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from learner.data import cells
 from learner.data.catalogue import Item
 from learner.data.events import KIND_OF_WORD, Kind
 from learner.data.inputs import value_scale
+from learner.data.naming import CLICK_NAMES, ITEM_NAMES
 from learner.data.repeats import data_repeats
 from learner.data.tables import DataError, Table, read_table
 
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _WORDS = {**KIND_OF_WORD, "": Kind.CLICK, "review": Kind.RATING}
-_YES, _NO = frozenset({"true", "1", "yes", "t", "y"}), frozenset({"false", "0", "no", "f", "n"})
+_CLICK_COLUMNS = ("user_id", "item_id", "timestamp"), ("event", "value", "rating", "scenario")
 _ITEM_COLUMNS = (
     "title", "description", "categories", "tags", "attributes", "keywords", "price", "image",
     "published_at", "available",
@@ -111,15 +113,28 @@ class Interactions:
         return [blake2b(row.encode(), digest_size=12).hexdigest() for row in rows]
 
 
-def load_interactions(path: Path | str) -> Interactions:
-    """Reads an interactions file (.csv, .csv.gz or .parquet), in the file's order.
+def columns_named(pairs: str | None) -> dict[str, str]:
+    """What `--columns user_id=userId,item_id=movieId` says: the file's names by ours. Raises DataError."""
+    named: dict[str, str] = {}
+    known = list(dict.fromkeys((*_CLICK_COLUMNS[0], *_CLICK_COLUMNS[1], *_ITEM_COLUMNS)))
+    for pair in filter(None, (pairs or "").split(",")):
+        name, equals, source = (part.strip() for part in pair.partition("="))
+        if not (equals and name and source):
+            raise DataError(f"--columns {pair}: expected NAME=COLUMN, such as user_id=userId")
+        if name not in known:
+            raise DataError(f"--columns {pair}: expected one of {', '.join(known)} before the =, got {name}")
+        named[name] = source
+    return named
 
-    Columns: user_id, item_id, timestamp (seconds or milliseconds), and optionally event, value or
-    rating, scenario. Raises DataError, which names line and column.
+
+def load_interactions(path: Path | str, columns: Mapping[str, str] | None = None) -> Interactions:
+    """Reads an interactions file, in the file's order: delimited text, JSON Lines or Parquet, also gzipped.
+
+    Columns: user_id, item_id, timestamp (seconds, milliseconds or ISO 8601), and optionally event, value or
+    rating, scenario; common other names are taken, and those that `columns` gives (the file's by ours).
+    Raises DataError, which names line and column.
     """
-    table = read_table(
-        Path(path), ("user_id", "item_id", "timestamp"), ("event", "value", "rating", "scenario")
-    )
+    table = read_table(Path(path), *_CLICK_COLUMNS, CLICK_NAMES, columns)
     if not table.rows:
         raise DataError(
             f"{path}: expected at least one row below the header, got none; check how it was written"
@@ -130,18 +145,18 @@ def load_interactions(path: Path | str) -> Interactions:
     if (missing := np.isnan(times)).any():
         table.fail("timestamp", int(np.argmax(missing)), "a time", "", "give every row a time")
     place, scenarios = _scenarios(table)
-    columns = (user, item, times.astype(np.int64), _kinds(table), _values(table), place)
-    return Interactions(*columns, _occurrences(*columns), user_ids, item_ids, scenarios)
+    fields = (user, item, times.astype(np.int64), _kinds(table), _values(table), place)
+    return Interactions(*fields, _occurrences(*fields), user_ids, item_ids, scenarios)
 
 
-def load_items(path: Path | str) -> list[Item]:
-    """Reads an items file (.csv, .csv.gz or .parquet). Of several rows for one item the last one counts.
+def load_items(path: Path | str, columns: Mapping[str, str] | None = None) -> list[Item]:
+    """Reads an items file, in the formats of interactions. Of several rows for one item the last one counts.
 
     Columns: item_id and any of title, description, categories, tags, keywords (more tags), attributes,
-    price, image, published_at, available; lists are split by "|". Raises DataError, which names line
-    and column.
+    price, image, published_at, available; lists are split by "|", or JSON or Python literals. `columns` has
+    the file's names by ours. Raises DataError, which names line and column.
     """
-    table = read_table(Path(path), ("item_id",), _ITEM_COLUMNS)
+    table = read_table(Path(path), ("item_id",), _ITEM_COLUMNS, ITEM_NAMES, columns)
     numbers, ids = table.ids("item_id")
     tags = [
         first + [tag for tag in more if tag not in first]
@@ -220,24 +235,25 @@ def _texts(table: Table, name: str) -> list[str | None]:
 
 
 def _lists(table: Table, name: str) -> list[list[str]]:
-    """Lists of a column, split by "|"; of Parquet also true lists."""
+    """Lists of a column: text as `cells.parts` reads it; of Parquet also true lists."""
     if name not in table:
         return [[] for _ in range(table.rows)]
     if _is_list(table.columns[name].type):
-        return [[str(part) for part in row or [] if part] for row in table.columns[name].to_pylist()]
-    return [
-        [part for part in map(str.strip, text.split("|")) if part] for text in table.text(name).to_pylist()
-    ]
+        return [cells.parts(row or []) for row in table.columns[name].to_pylist()]
+    return [cells.parts(text) for text in table.text(name).to_pylist()]
 
 
 def _attributes(table: Table) -> list[dict[str, Any]]:
-    """A "|" list becomes {"values": [...]}; structs and maps of Parquet stay what they are."""
-    if "attributes" in table:
-        column = table.columns["attributes"]
-        if pa.types.is_struct(column.type) or pa.types.is_map(column.type):
-            rows = [dict(row or {}) for row in column.to_pylist()]
-            return [{name: value for name, value in row.items() if value is not None} for row in rows]
-    return [{"values": values} if values else {} for values in _lists(table, "attributes")]
+    """A list becomes {"values": [...]}; structs and maps of Parquet, and objects in text, stay so."""
+    if "attributes" not in table:
+        return [{} for _ in range(table.rows)]
+    column = table.columns["attributes"]
+    if pa.types.is_struct(column.type) or pa.types.is_map(column.type):
+        rows = [dict(row or {}) for row in column.to_pylist()]
+        return [{name: value for name, value in row.items() if value is not None} for row in rows]
+    if _is_list(column.type):
+        return [{"values": values} if values else {} for values in _lists(table, "attributes")]
+    return [cells.attributes(text) for text in table.text("attributes").to_pylist()]
 
 
 def _prices(table: Table) -> list[float | None]:
@@ -259,14 +275,14 @@ def _or_none(values: NDArray[np.float64], convert: Callable[[float], T]) -> list
 def _available(table: Table) -> list[bool]:
     if "available" not in table:
         return [True] * table.rows
-    if pa.types.is_boolean(table.columns["available"].type):
-        return [value is not False for value in table.columns["available"].to_pylist()]
     codes, words = table.words("available")
+    verdicts = []
     for code, word in enumerate(words):
-        if word and word.lower() not in _YES | _NO:
+        verdict = cells.yes_or_no(word) if word else True
+        if verdict is None:
             table.fail("available", int(np.argmax(codes == code)), "true or false", word, "or leave it empty")
-    verdict = [word.lower() not in _NO for word in words]
-    return [verdict[code] for code in codes.tolist()]
+        verdicts.append(verdict)
+    return [verdicts[code] for code in codes.tolist()]
 
 
 def _is_list(kind: Any) -> bool:

@@ -1,53 +1,72 @@
-"""Tables from files: CSV, gzipped CSV and Parquet, read into columns, with errors that name the place.
+"""Tables from files: delimited text, JSON Lines and Parquet, packed or not, read into columns.
 
-Owns reading, conversion of text to numbers and the wording of what is wrong with a file. Knows nothing
-of what the columns mean: that is `learner.data.dataset`'s.
+Owns which reader a file needs, conversion of text to numbers and times, and the wording of what is wrong
+with a row. Which column is meant is `learner.data.naming`'s, what columns mean `learner.data.dataset`'s.
 """
 
-import csv
-import gzip
-import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as arrow_csv
-import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
-# Timestamps below are seconds (the year 5138), above milliseconds (March 1973).
-_SECONDS_BELOW = 1e11
-# Median timestamps from here on are micro- or nanoseconds (milliseconds of the year 5138).
-_FINER_FROM = 1e14
-_SHOWN = 80  # characters of a bad value that an error shows
+from learner.data import moments
+from learner.data.delimited import Delimited
+from learner.data.faulty import DataError, shown
+from learner.data.json_lines import JsonLines
+from learner.data.naming import Chosen, chosen, stripped
+from learner.data.parquet_file import ParquetFile
+from learner.data.text_file import TextFile
+
+__all__ = ["DataError", "Table", "read_table"]
+
+log = logging.getLogger(__name__)
+
+_ROWS = (".csv", ".tsv", ".psv", ".txt", ".dat", ".inter", ".item")
+_OBJECTS = (".jsonl", ".ndjson", ".json")
+_PARQUET = (".parquet", ".pq")
 
 
-class DataError(ValueError):
-    """A file that cannot be read: says where, what was expected, what came, and what to do."""
+Source = Delimited | JsonLines | ParquetFile
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of a file by name; of CSV all text, of Parquet as the file has them."""
+    """Columns of a file by name; of text files all text, of Parquet as the file has them.
+
+    own: the file's own name of each column that is not called as we call it
+    """
 
     path: Path
     columns: dict[str, Any]  # pyarrow arrays of one length
     rows: int
+    source: Source
+    own: dict[str, str] = field(default_factory=dict)
 
     def __contains__(self, name: str) -> bool:
         return name in self.columns
 
     def text(self, name: str) -> Any:
         """The column as a pyarrow string array, with "" where there is nothing."""
-        column = self.columns[name]
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-            if not (pa.types.is_integer(column.type) or column.null_count == len(column)):
+        column = _plain(self.columns[name])
+        if pa.types.is_floating(column.type):
+            column = self._whole(name, column)
+        elif pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            try:
+                column = column.cast(pa.string())
+            except pa.ArrowInvalid:
+                self.fail(name, 0, "text in UTF-8", "other bytes", "store the column as text")
+        elif not _is_text(column.type):
+            if not (
+                pa.types.is_integer(column.type)
+                or pa.types.is_boolean(column.type)
+                or column.null_count == len(column)
+            ):
                 self.fail(name, 0, "text or whole numbers", str(column.type), "store the column as text")
             column = column.cast(pa.string())
         return pc.fill_null(column, "")
@@ -61,6 +80,9 @@ class Table:
             if not 1 <= len(value) <= 256 or len(value.encode()) > 256:
                 row = int(np.argmax(numbers == number))
                 self.fail(name, row, "an id of 1 to 256 bytes", value, "give every row an id")
+            if "\0" in value:
+                row = int(np.argmax(numbers == number))
+                self.fail(name, row, "an id without NUL bytes", value.replace("\0", "\\0"), "take them out")
         return numbers, values
 
     def words(self, name: str) -> tuple[NDArray[np.int32], list[str]]:
@@ -70,10 +92,10 @@ class Table:
 
     def numbers(self, name: str, mend: str) -> NDArray[np.float64]:
         """The column as (n,) float64, nan where there is nothing."""
-        column = self.columns[name]
-        if pa.types.is_timestamp(column.type):
+        column = _plain(self.columns[name])
+        if pa.types.is_temporal(column.type):
             column = column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        if _is_text(column.type):
             column = pc.utf8_trim_whitespace(column)
             column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
         if (bad := _first_that_fails(column)) is not None:
@@ -88,163 +110,164 @@ class Table:
     def times_ms(self, name: str, *, strict: bool) -> NDArray[np.float64]:
         """Times (n,) float64 in whole Unix milliseconds, nan where there is nothing.
 
-        Whether the file has seconds or milliseconds is decided by the median of the column. `strict`
-        also refuses single seconds within milliseconds (for events, that could hardly be from 1970).
+        Text may be numbers or ISO 8601, as its first value is; of numbers the median decides whether they are
+        seconds or milliseconds. `strict` (for events) refuses times before 1970, from 2100 on, and of another
+        unit than most; else those out of that range are left out, with a warning.
         """
-        mend = "write Unix seconds or milliseconds, for instance 1763856000"
-        if pa.types.is_timestamp(self.columns[name].type):
-            return self.numbers(name, mend)
-        values = self.numbers(name, mend)
-        known = values[~np.isnan(values)]
-        if not known.size:
-            return values
-        middle = float(np.median(known))
-        seconds = middle < _SECONDS_BELOW
-        unit, other = ("seconds", "milliseconds") if seconds else ("milliseconds", "seconds")
-        stray = values >= _SECONDS_BELOW if seconds else (values >= 1e8) & (values < _SECONDS_BELOW) & strict
-        for bad, expected, repair in (
-            (values < 0, "a time from 1970 on", "times before 1970 are not taken: leave the row out"),
-            (values >= _FINER_FROM, "Unix seconds or milliseconds", "divide micro- or nanoseconds down"),
-            (stray, f"Unix {unit} as in most rows", f"the file mixes {unit} and {other}: use one of them"),
-        ):
-            if bad.any():
-                row = int(np.argmax(bad))
-                self.fail(name, row, expected, f"{values[row]:.0f}", repair)
-        return np.rint(values * 1000.0 if seconds else values)
+        kind = _plain(self.columns[name]).type
+        try:
+            if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+                values = self.numbers(name, moments.ADVICE)
+            elif _is_text(kind) and (texts := self._iso_texts(name)) is not None:
+                values = moments.of_texts(*texts)
+            else:
+                values = moments.of_numbers(self.numbers(name, moments.ADVICE), strict=strict)
+        except moments.Wrong as wrong:
+            self.fail(name, wrong.row, wrong.expected, self._cell(name, wrong.row), wrong.mend)
+        outside = (values < 0) | (values >= moments.END_MS)
+        if outside.any():
+            row = int(np.argmax(outside))
+            early = bool(values[row] < 0)
+            expected = "a time from 1970 on" if early else "a time before the year 2100"
+            if strict:
+                self.fail(
+                    name, row, expected, self._cell(name, row), "leave the row out, or give it its time"
+                )
+            log.warning(
+                "%s: %d of %d times in column %s are before 1970 or after 2099 and are left out "
+                "(the first: %s, %s)",
+                self.path, outside.sum(), self.rows, self._own(name), self._place(row), self._cell(name, row),
+            )  # fmt: skip
+            values = np.where(outside, np.nan, values)
+        return values
 
     def fail(self, column: str, row: int, expected: str, got: object, mend: str) -> NoReturn:
         """Raises a `DataError` for a row, counted from 0."""
-        place = f"{self.path}, {self._place(row)}, column {column}"
-        raise DataError(f"{place}: expected {expected}, got {_shown(got)}; {mend}")
+        place = f"{self.path}, {self._place(row)}, column {self._own(column)}"
+        raise DataError(f"{place}: expected {expected}, got {shown(got)}; {mend}")
+
+    def _whole(self, name: str, column: Any) -> Any:
+        """Floats that are whole, as pandas stores whole numbers beside missing ones; nan is nothing."""
+        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        odd = ~np.isnan(values) & ((values != np.rint(values)) | (np.abs(values) >= 2**53))
+        if odd.any():
+            row = int(np.argmax(odd))
+            mend = f"store the column as text (the value is {values[row]:g})"
+            self.fail(name, row, "text or whole numbers", str(column.type), mend)
+        whole = pa.array(np.where(np.isnan(values), 0, values).astype(np.int64)).cast(pa.string())
+        return pc.if_else(pa.array(np.isnan(values)), "", whole)
+
+    def _iso_texts(self, name: str) -> tuple[NDArray[np.int32], list[str]] | None:
+        """The column as `words`, None where its first value is a number."""
+        codes, texts = self.words(name)
+        first = next((text for text in texts if text), "0")
+        try:
+            float(first)
+        except ValueError:
+            return codes, texts
+        return None
+
+    def _cell(self, name: str, row: int) -> str:
+        value = _plain(self.columns[name])[row].as_py()
+        return f"{value:.0f}" if isinstance(value, float) else str(value)
+
+    def _own(self, name: str) -> str:
+        return self.own.get(name, name)
 
     def _place(self, row: int) -> str:
-        if is_parquet(self.path):
+        if isinstance(self.source, ParquetFile):
             return f"row {row + 1}"
-        with _opened(
-            self.path
-        ) as file:  # walks the file once more: rows are not lines where values are quoted
-            reader = csv.reader(file)
-            before = 0
-            filled = (n for n, fields in _with_first_line(reader) if fields)
-            for number, line in enumerate(filled, -1):
-                before = line
-                if number == row:
-                    break
-        return f"line {before}"
+        return f"line {self.source.line_of(row)}"
 
 
-def read_table(path: Path, required: Sequence[str], optional: Sequence[str]) -> Table:
+def read_table(
+    path: Path,
+    required: Sequence[str],
+    optional: Sequence[str],
+    others: Mapping[str, Sequence[str]] | None = None,
+    given: Mapping[str, str] | None = None,
+) -> Table:
     """Reads the named columns of a file and leaves all others out.
 
-    Raises DataError where the file is missing, is damaged or lacks a required column.
+    `others` are names by which columns are found too, `given` the file's names as the user says, both by our
+    name. What is not called by our name is told in one line. Raises DataError where the file is missing, is
+    damaged or lacks a required column.
     """
+
+    def found_in(header: list[str]) -> Chosen:
+        return chosen(stripped(header), required, optional, others or {}, given or {})
+
+    source = _source(path, found_in, [*required, *optional])
+    found, header = found_in(source.header), stripped(source.header)
+    where = f"{path}, line {source.header_line}" if isinstance(source, Delimited) else f"{path}"
+    if unknown := [name for name in found.absent if name != "item_id"]:
+        raise DataError(
+            f"{where}: expected the column {found.absent[unknown[0]]} as --columns says, got "
+            f"{shown(', '.join(header))}; write --columns {unknown[0]}=NAME with one of these"
+        )
+    if found.missing:
+        raise DataError(
+            f"{where}: expected the columns {', '.join(required)}, got {shown(', '.join(header))}; "
+            f"rename or add {', '.join(found.missing)}{_advice(source, found.missing, header)}"
+        )
+    if found.doubled:
+        raise DataError(
+            f"{where}: expected each column once, got {', '.join(found.doubled)} twice; rename one of them"
+        )
+    _tell(path, found)
+    arrays, rows = source.columns(list(found.places.values()))
+    return Table(path, dict(zip(found.places, arrays, strict=True)), rows, source, found.taken)
+
+
+def _source(path: Path, found_in: Any, always: Sequence[str]) -> Source:
     if not path.is_file():
         raise DataError(
             f"{path}: expected a file, found {'a folder' if path.is_dir() else 'none'}; check the path"
         )
-    if not (is_parquet(path) or path.name.endswith((".csv", ".csv.gz"))):
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith(_PARQUET):
+        return ParquetFile(path)
+    if not name.endswith(_ROWS + _OBJECTS):
         raise DataError(
-            f"{path}: expected a name that ends in .csv, .csv.gz or .parquet; rename or convert the file"
+            f"{path}: expected a name that ends in .csv, .csv.gz or .parquet (or .tsv, .txt, .jsonl, .gz); "
+            "rename or convert the file"
         )
-    header = _parquet_header(path) if is_parquet(path) else _csv_header(path)
-    where = f"{path}" if is_parquet(path) else f"{path}, line 1"
-    if missing := [name for name in required if name not in header]:
-        raise DataError(
-            f"{where}: expected the columns {', '.join(required)}, got {_shown(', '.join(header))}; "
-            f"rename or add {', '.join(missing)}" + _other_delimiter(header)
+    if name.endswith(_OBJECTS):
+        return JsonLines(TextFile.of(path), always)
+    return Delimited(TextFile.of(path), lambda header: not found_in(header).missing)
+
+
+def _tell(path: Path, found: Chosen) -> None:
+    if found.taken:
+        said = ", ".join(f"{own} as {name}" for name, own in found.taken.items())
+        log.warning("%s: took the columns %s (--columns NAME=COLUMN says otherwise)", path, said)
+    for name, source in found.absent.items():  # of two files one may call its items otherwise
+        log.warning(
+            "%s: has no column %s; %s is taken from %s", path, source, name, found.taken.get(name, name)
         )
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise DataError(
-            f"{where}: expected each column once, got {', '.join(twice)} twice; rename one of them"
-        )
-    wanted = [name for name in header if name in required or name in optional]
-    table = _read_parquet(path, wanted) if is_parquet(path) else _read_csv(path, wanted, len(header))
-    columns = {name: table.column(name).combine_chunks() for name in wanted}
-    return Table(path, columns, table.num_rows)
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether the file's name says Parquet."""
-    return path.name.endswith(".parquet")
+def _advice(source: Source, missing: list[str], header: list[str]) -> str:
+    if isinstance(source, Delimited) and any(name.replace(".", "", 1).isdigit() for name in header):
+        return "; the first line seems to be data: put a line with the columns' names above it"
+    if header and header != [""]:
+        return f", or say which are meant: --columns {','.join(f'{name}=COLUMN' for name in missing)}"
+    return ""
 
 
-def _read_csv(path: Path, wanted: list[str], width: int) -> Any:
-    # Everything as text, never null: an item may well be called NA or 007.
-    try:
-        return arrow_csv.read_csv(
-            str(path),
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(wanted, pa.string()),
-                include_columns=wanted,
-                strings_can_be_null=False,
-            ),
-        )
-    except (pa.ArrowInvalid, OSError) as error:
-        _explain(path, width, error)
+def _plain(column: Any) -> Any:
+    """The column without dictionaries and views, and decimals as floats."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    if pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
+    return column
 
 
-def _explain(path: Path, width: int, error: Exception) -> NoReturn:
-    """Finds the place of what Arrow could not read and raises a DataError that names it."""
-    line = 0
-    try:
-        with _opened(path) as file:
-            for line, fields in _with_first_line(csv.reader(file)):
-                if fields and len(fields) != width:
-                    mend = "quote values that hold commas or quotes, and give every row all columns"
-                    raise DataError(
-                        f"{path}, line {line}: expected {width} columns, got {len(fields)}; {mend}"
-                    ) from None
-    except UnicodeDecodeError as wrong:
-        byte = wrong.object[wrong.start]
-        raise DataError(
-            f"{path}, after line {line}: expected UTF-8, got the byte {byte:#04x}; save the file as UTF-8"
-        ) from None
-    except (EOFError, OSError) as wrong:
-        raise DataError(
-            f"{path}, after line {line}: expected a whole file, got {_shown(wrong)}; copy or pack it again"
-        ) from None
-    except csv.Error as wrong:
-        raise DataError(
-            f"{path}, after line {line}: expected CSV, got {_shown(wrong)}; repair the row"
-        ) from None
-    raise DataError(f"{path}: expected CSV, got {_shown(error)}; repair the file") from error
-
-
-def _read_parquet(path: Path, wanted: list[str]) -> Any:
-    try:
-        return parquet.read_table(path, columns=wanted)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: expected a Parquet file, got {_shown(error)}; write it again") from error
-
-
-def _parquet_header(path: Path) -> list[str]:
-    try:
-        return list(parquet.read_schema(path).names)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: expected a Parquet file, got {_shown(error)}; write it again") from error
-
-
-def _csv_header(path: Path) -> list[str]:
-    try:
-        with _opened(path) as file:
-            return next((fields for fields in csv.reader(file) if fields), [])
-    except (EOFError, OSError, UnicodeDecodeError, csv.Error) as error:
-        _explain(path, 0, error)
-
-
-def _opened(path: Path) -> IO[str]:
-    if path.name.endswith(".gz"):
-        return io.TextIOWrapper(gzip.open(path), "utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def _with_first_line(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a csv reader, each with the line it begins on."""
-    line = 1
-    for fields in reader:
-        yield line, fields
-        line = reader.line_num + 1
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _first_that_fails(column: Any) -> int | None:
@@ -264,15 +287,3 @@ def _first_that_fails(column: Any) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if not casts(column[low:middle]) else (middle, high)
     return low
-
-
-def _other_delimiter(header: list[str]) -> str:
-    for character, name in (("\t", "tabs"), (";", "semicolons")):
-        if any(character in field for field in header):
-            return f"; the columns seem to be separated by {name}: use commas"
-    return ""
-
-
-def _shown(value: object) -> str:
-    text = " ".join(str(value).split())
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

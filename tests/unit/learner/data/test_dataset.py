@@ -95,8 +95,7 @@ def test_seconds_and_milliseconds(write: Callable[..., Path], stamps: list[str],
     [
         ("", "line 1: expected the columns user_id, item_id, timestamp, got ''"),
         (HEADER, "expected at least one row"),
-        ("user,item_id,time\nu,i,1\n", "got 'user, item_id, time'; rename or add user_id, timestamp"),
-        ("user_id;item_id;timestamp\nu;i;1\n", "separated by semicolons"),
+        ("who,item_id,when\nu,i,1\n", "got 'who, item_id, when'; rename or add user_id, timestamp"),
         (
             "user_id,item_id,timestamp,item_id\nu,i,1,i\n",
             "line 1: expected each column once, got item_id twice",
@@ -144,7 +143,7 @@ def test_files_that_are_none(write: Callable[..., Path], tmp_path: Path) -> None
     for path, says in (
         (tmp_path / "absent.csv", "expected a file, found none"),
         (tmp_path, "found a folder"),
-        (write("x", "data.json"), "ends in .csv, .csv.gz or .parquet"),
+        (write("x", "data.xlsx"), "ends in .csv, .csv.gz or .parquet"),
         (write("x", "data.parquet"), "expected a Parquet file"),
     ):
         with pytest.raises(DataError, match=says):
@@ -293,7 +292,6 @@ def test_the_last_row_of_an_item_counts(write: Callable[..., Path], caplog: pyte
             "line 3, column price: expected a number, got '$5'; write a number without",
         ),
         ("item_id,available\na,maybe\n", "line 2, column available: expected true or false, got 'maybe'"),
-        ("item_id,published_at\na,-1\n", "line 2, column published_at: expected a time from 1970 on"),
         ("item_id,title\n,x\n", "line 2, column item_id"),
     ],
 )

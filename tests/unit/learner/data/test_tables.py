@@ -142,6 +142,4 @@ def test_a_file_that_is_no_parquet_is_told(tmp_path: Path) -> None:
 def test_other_delimiters_are_recognised(tmp_path: Path, mark: str) -> None:
     path = tmp_path / "t.csv"
     path.write_text(f"a{mark}b\n1{mark}2\n")
-    name = {"\t": "tabs", ";": "semicolons"}[mark]
-    with pytest.raises(DataError, match=f"separated by {name}: use commas"):
-        read_table(path, ("a",), ())
+    assert read_table(path, ("b",), ()).text("b").to_pylist() == ["2"]

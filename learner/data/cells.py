@@ -1,0 +1,98 @@
+"""What single cells hold: lists, attributes, yes and no.
+
+Owns the spellings that are understood. Knows neither columns nor files.
+"""
+
+import ast
+import io
+import math
+import tokenize
+from typing import Any
+
+import msgspec
+
+_YES = frozenset(
+    {"true", "yes", "t", "y", "on", "instock", "available", "limitedavailability", "preorder", "backorder"}
+)
+_NO = frozenset({"false", "no", "f", "n", "off", "outofstock", "soldout", "unavailable", "discontinued"})
+_NOTHING = object()
+
+
+def parts(cell: Any) -> list[str]:
+    """The parts of a list: `a|b`, JSON (["a", "b"]), a Python literal (['a', 'b']), or a list already.
+
+    Of objects the name is taken. Text in brackets that is neither is split by commas if it has any.
+    """
+    if isinstance(cell, str):
+        text = cell.strip()
+        if text.startswith(("[", "(", "{")) and text.endswith(("]", ")", "}")):
+            read = _literal(text)
+            if isinstance(read, list | tuple | set | dict):
+                return parts(read)
+            if text.startswith("[") and "|" not in text and "," in text:
+                text = text[1:-1].replace(",", "|")
+        return [part for part in map(str.strip, text.split("|")) if part]
+    if isinstance(cell, dict):
+        named = next((cell[name] for name in ("name", "title", "value", "id") if cell.get(name)), _NOTHING)
+        return [str(named).strip()] if named is not _NOTHING else [f"{k}: {v}" for k, v in cell.items()]
+    if isinstance(cell, set):
+        cell = sorted(cell, key=str)
+    if isinstance(cell, list | tuple):
+        nested = (list, tuple, dict)
+        return [part for each in cell for part in (parts(each) if isinstance(each, nested) else _part(each))]
+    return []
+
+
+def attributes(cell: str) -> dict[str, Any]:
+    """An object in JSON or as a Python literal stays what it is; any other list becomes {"values": [...]}."""
+    text = cell.strip()
+    if text.startswith("{") and text.endswith("}"):
+        read = _literal(text)
+        if isinstance(read, dict):
+            return {str(name): value for name, value in read.items() if value is not None}
+    values = parts(cell)
+    return {"values": values} if values else {}
+
+
+def yes_or_no(word: str) -> bool | None:
+    """What a word such as true, 1.0, no or "out of stock" says; None for one that is not known."""
+    spelt = word.casefold().rpartition("/")[2].replace(" ", "").replace("_", "").replace("-", "")
+    if spelt in _YES or spelt in _NO:
+        return spelt in _YES
+    try:
+        number = float(spelt)
+    except ValueError:
+        return None
+    return bool(number) if number in (0.0, 1.0) else None
+
+
+def _part(value: Any) -> list[str]:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return []
+    text = str(value).strip()
+    return [text] if text else []
+
+
+def _literal(text: str) -> Any:
+    """The value that JSON or else Python reads in the text; `_NOTHING` where neither does."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        pass
+    try:
+        words = _neighbouring(text)
+        return words if words else ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, tokenize.TokenError):
+        return _NOTHING
+
+
+def _neighbouring(text: str) -> list[Any]:
+    """The strings of a printed NumPy array, ['a' 'b'], which Python would read as one; else nothing."""
+    tokens = [
+        token for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in (tokenize.NEWLINE, tokenize.NL, tokenize.ENDMARKER)
+    ]  # fmt: skip
+    inner = tokens[1:-1]
+    if text.startswith("[") and len(inner) > 1 and all(token.type == tokenize.STRING for token in inner):
+        return [ast.literal_eval(token.string) for token in inner]
+    return []
