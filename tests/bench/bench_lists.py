@@ -5,7 +5,7 @@
 
 Recorded clicks up to the split are remembered, those after it answered click by click, as a replay does:
 state, signals and lists by the functions that a worker runs. Compared are items in their order (ties aside)
-and scores. Prints the processor time a list; to compare it, run both sides in turn, often, and take medians.
+and scores. Prints the processor time a list; on a machine with other work compare it by `bench_beside.py`.
 """
 
 import argparse
@@ -24,14 +24,17 @@ from streams.recorded.clicks import RecordedClicks
 from streams.recorded.world import Offline
 
 SPLIT = 0.8
+AT_ONCE = 50  # lists of one side, where two take turns
 WARM = 200  # the first lists load kernels and fill caches: they are compared, not timed
 TOLERANCE = 1e-5  # of a score
 
 
-def lists_of(release: Path, data: Path, count: int) -> tuple[list[list[Any]], float]:
-    """Lists of `count` clicks after the split, each as [item, score] pairs, and processor seconds a list.
+def lists_of(
+    release: Path, data: Path, count: int, *, in_turn: bool = False
+) -> tuple[list[list[Any]], list[float]]:
+    """Lists of `count` clicks after the split, each as [item, score] pairs, and processor seconds of each.
 
-    The seconds are the mean of those after the first `WARM`.
+    `in_turn`: says "ready" and waits for a line before each `AT_ONCE` of them.
     """
     items = data / "items.csv.gz"
     catalogue = Catalogue()
@@ -48,15 +51,18 @@ def lists_of(release: Path, data: Path, count: int) -> tuple[list[list[Any]], fl
         offline.remember(click)
     offline.encode()
     made: list[list[Any]] = []
-    spent = 0.0
+    spent: list[float] = []
     for number, click in enumerate(clicks[split : split + count]):
+        if in_turn and number % AT_ONCE == 0:
+            print("ready", flush=True)
+            sys.stdin.readline()
         began = time.process_time()
         outcome = offline._recommended([click], click.timestamp)[0]
-        spent += time.process_time() - began if number >= WARM else 0.0
+        spent.append(time.process_time() - began)
         listed = outcome.recommendation.items if outcome.recommendation else []
         made.append([[entry.item_id, entry.score] for entry in listed])
         offline.count(click)
-    return made, spent / max(sum(map(bool, made[WARM:])), 1)
+    return made, spent
 
 
 def differences(before: list[list[Any]], after: list[list[Any]]) -> list[str]:
@@ -95,8 +101,12 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000, help="clicks to answer")
     parser.add_argument("--write", type=Path, help="keep the lists in this file")
     parser.add_argument("--compare", type=Path, help="a file that --write has made")
+    parser.add_argument("--times", type=Path, help="for bench_beside: take turns, and write seconds here")
     wishes = parser.parse_args()
-    made, seconds = lists_of(wishes.release, wishes.data, wishes.count)
+    made, spent = lists_of(wishes.release, wishes.data, wishes.count, in_turn=wishes.times is not None)
+    seconds = sum(spent[WARM:]) / max(len(spent[WARM:]), 1)
+    if wishes.times is not None:
+        wishes.times.write_text(json.dumps(spent[WARM:]))
     print(f"{sum(map(bool, made))} lists, {1e6 * seconds:.1f} us of processor time a list")
     if wishes.write is not None:
         wishes.write.write_text(json.dumps(made))
