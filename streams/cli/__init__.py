@@ -5,13 +5,17 @@ and what it prints. A command has an argument for each of its flags, many as the
 them. Anything heavy is imported inside the commands, so that `--help` is instant.
 """
 
+import errno
 import logging
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
-from streams.cli import admin, bench, kernels, models, releases, run, simulate, traffic
+from streams.cli import admin, bench, items, kernels, models, releases, reset, run, simulate, traffic
+from streams.cli.options import WithIds
+from streams.runtime import terminal
 
 app = typer.Typer(
     name="nextclick",
@@ -33,15 +37,17 @@ app.command()(models.replay)
 app.command()(traffic.load)
 app.command()(traffic.play)
 app.command()(traffic.watch)
-app.command()(traffic.recommend)
-app.command()(traffic.user)
+app.command(cls=WithIds)(traffic.recommend)
+app.command(cls=WithIds)(traffic.user)
+app.add_typer(items.items, name="items")
 app.add_typer(releases.releases, name="releases")
 app.add_typer(bench.bench, name="bench")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(admin.topics, name="topics")
 app.add_typer(admin.dead_letters, name="dead-letters")
 app.command()(admin.doctor)
-app.command()(admin.forget)
+app.command(cls=WithIds)(admin.forget)
+app.command()(reset.reset)
 app.command("settings")(admin.show_settings)
 app.command()(admin.schema)
 app.command("compile")(kernels.compile_kernels)
@@ -66,6 +72,13 @@ def _main(
 
 def main() -> None:
     """Run the command line; an error that the project itself defines is a message, not a traceback."""
+    terminal.replace_unknown()
+    if any("\udc80" <= character <= "\udcff" for word in sys.argv for character in word):
+        _fail(
+            "an argument holds bytes that are no text here: write it in the terminal's encoding, or set "
+            "PYTHONUTF8=1",
+            2,
+        )
     for client in ("aiokafka", "kafka"):  # their warnings tell of retries, which is what retries are for
         logging.getLogger(client).setLevel(logging.ERROR)
     try:
@@ -76,14 +89,39 @@ def main() -> None:
         # Whoever read our output has enough (`nextclick watch | head`); nothing may be flushed into it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None and error.errno not in _NO_ROOM:
+            raise
+        _fail(_of_machine(error), CONFIGURATION)
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in ("streams", "indexer", "learner"):
             raise
-        from rich.console import Console
-        from rich.text import Text
+        _fail(str(error), getattr(error, "exit_code", 1))
 
-        Console(stderr=True).print(
-            Text("error: ", style="bold red").append(str(error), style="default not bold"),
-            soft_wrap=True,  # whoever reads a path in it may want to copy it whole
+
+# A folder that cannot be used, or has no more room: the machine's or the settings' fault, not the program's.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+CONFIGURATION = 78  # EX_CONFIG of sysexits.h: a start again would end in the same way
+
+
+def _of_machine(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename is not None else ""
+    remedy = (
+        ""
+        if isinstance(error, FileNotFoundError)
+        else (
+            "; choose another folder with --data-dir (NEXTCLICK_DATA_DIR), and for downloads and machine code "
+            "with NEXTCLICK_CACHE_DIR and NUMBA_CACHE_DIR"
         )
-        sys.exit(1)
+    )
+    return f"{where}{error.strerror or error}{remedy}"
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    from rich.text import Text
+
+    from streams.runtime import terminal
+
+    line = Text("error: ", style="bold red").append(message, style="default not bold")
+    terminal.console(stderr=True).print(line)
+    sys.exit(code)

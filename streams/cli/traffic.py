@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from streams.operate.watching import Shown, Titles
     from streams.settings import Settings
 
+LoadedInteractions = Annotated[
+    Path | None,
+    typer.Option(
+        "--interactions", help="CSV or Parquet of user_id, item_id, timestamp, …", show_default=False,
+        exists=True, dir_okay=False,
+    ),
+]  # fmt: skip
 Start = Annotated[
     str | None,
     typer.Option("--from", help="First click: a fraction such as 0.8, or an ISO time", show_default=False),
@@ -28,27 +35,51 @@ Seed = Annotated[int, typer.Option(help="Seed of the order of clicks with the sa
 @takes_settings("data_dir")
 def load(
     settings: "Settings",
-    interactions: Interactions,
+    interactions: LoadedInteractions = None,
     items: Items = None,
     start: Start = None,
     stop: Stop = None,
     again: Annotated[bool, typer.Option("--again", help="Send what was loaded before once more.")] = False,
+    unseen: Annotated[
+        bool,
+        typer.Option("--unseen", help="Go on though the topic has lost what it was loaded with long ago."),
+    ] = False,
+    withdraw_others: Annotated[
+        bool, typer.Option("--withdraw-others", help="Withdraw items that --items does not name.")
+    ] = False,
     seed: Seed = 0,
 ) -> None:
-    """Send the past: a file's clicks as history.
+    """Send the past: a file's clicks as history, and items.
 
-    History changes states and signals as any click and triggers no list. Goes on where an
-    interrupted run ended, and refuses to send a complete file twice.
+    History changes states and signals as any click and triggers no list. Clicks that were
+    loaded before are recognised and not sent again, whatever the file is called and
+    wherever they stand in it.
     """
     from streams.recorded.clicks import RecordedClicks
     from streams.traffic import loading
+    from streams.traffic.admissible import check
 
-    _announce(settings, items)
+    if interactions is None and items is None:
+        raise typer.BadParameter("give --interactions FILE, --items FILE, or both")
+    if withdraw_others and items is None:
+        raise typer.BadParameter("--withdraw-others needs --items, the whole catalogue")
+    if interactions is None:
+        _announce(settings, items, withdraw_others=withdraw_others)
+        return
     clicks = RecordedClicks(interactions, seed)
     part = clicks.part(start, stop)
+    check(settings, clicks, part)  # before items are sent
+    _announce(settings, items, withdraw_others=withdraw_others)
     with _progress("history", len(part)) as progress:
-        sent = loading.load(settings, clicks, part, again=again, progress=progress)
-    typer.echo(f"loaded {sent:,} clicks into {settings.prefix}clicks")
+        loaded = loading.load(settings, clicks, part, again=again, unseen=unseen, progress=progress, say=_say)
+    topic = f"{settings.prefix}clicks"
+    if loaded.known and not loaded.sent:
+        typer.echo(
+            f"nothing new: all {loaded.known:,} clicks of {interactions} were loaded into {topic} before"
+        )
+        return
+    before = f"; {loaded.known:,} others were loaded before and not sent again" if loaded.known else ""
+    typer.echo(f"loaded {loaded.sent:,} clicks into {topic}{before}")
 
 
 @takes_settings()
@@ -80,13 +111,15 @@ def play(
     """
     from streams.recorded.clicks import RecordedClicks
     from streams.traffic import playing
+    from streams.traffic.admissible import check
 
     if speed is not None and rate is not None:
         raise typer.BadParameter("give --speed or --rate, not both")
     pace = playing.Pace(speed=speed, rate=100.0 if speed is None and rate is None else rate)
-    _announce(settings, items)
     clicks = RecordedClicks(interactions, seed)
     part = clicks.part(start, stop)
+    check(settings, clicks, part)
+    _announce(settings, items)
     with _progress("live clicks", len(part)) as progress:
         sent = playing.play(settings, clicks, part, pace, progress, patient=patient)
     typer.echo(f"played {sent:,} clicks into {settings.prefix}clicks")
@@ -107,15 +140,14 @@ def watch(
 
     Runs until Ctrl-C. Titles come from the topic `items`.
     """
-    from rich.console import Console
-
     from streams.operate import watching
+    from streams.runtime import terminal
 
     titles = watching.Titles() if as_json else watching.Titles.read(settings)
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     for shown in watching.lists(settings, titles, user=user, from_beginning=from_beginning):
         if as_json:
-            print(shown.raw.decode(), flush=True)
+            print(terminal.shown_json(shown.raw.decode()), flush=True)
         else:
             _print_line(console, shown, titles)
 
@@ -140,10 +172,11 @@ def recommend(
     Goes through the topic `requests` and waits for the answer of a worker.
     """
     from streams.operate import watching
+    from streams.runtime import terminal
 
     shown = watching.ask(settings, user, k=k, query=query, exclude=exclude, timeout_s=timeout)
     if as_json:
-        typer.echo(shown.raw.decode())
+        typer.echo(terminal.shown_json(shown.raw.decode()))
     else:
         _print_table(shown, watching.Titles.read(settings))
 
@@ -161,19 +194,26 @@ def user(
     from datetime import UTC, datetime
 
     import msgspec
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from streams.operate import watching
+    from streams.runtime import terminal
 
     known = watching.known_of(settings, user)
     if as_json:
-        typer.echo(msgspec.json.encode(known).decode())  # a value beyond float32 becomes null
+        typer.echo(
+            terminal.shown_json(msgspec.json.encode(known).decode())
+        )  # a value beyond float32 becomes null
         return
     titles = watching.Titles.read(settings)
-    console = Console(highlight=False)
+    console = terminal.console()
     applied = known["applied"]
-    console.print(f"[bold]{user}[/]: {known['events']:,} events, {len(known['consumed']):,} items consumed")
+    console.print(
+        Text(user, style="bold").append(
+            f": {known['events']:,} events, {len(known['consumed']):,} items consumed", style="not bold"
+        )
+    )
     console.print(
         f"applied up to offset {applied['offset']} of partition {applied['partition']}, "
         f"hidden state ({len(known['hidden'])} numbers) of release {known['release'] or '-'}"
@@ -183,21 +223,37 @@ def user(
         when = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
         value = "" if event["value"] is None else f"{event['value']:g}"
         table.add_row(when, event["event"], titles.of(event["item_id"]), value)
-    console.print(table)
+    console.print(table, soft_wrap=False)
     if len(known["history"]) > 20:
         console.print(f"… and {len(known['history']) - 20} earlier ones (--json shows them)")
 
 
-def _announce(settings: "Settings", items: Path | None) -> None:
+def _announce(settings: "Settings", items: Path | None, *, withdraw_others: bool = False) -> None:
     if items is None:
         return
     from learner.data.dataset import load_items
-    from streams.traffic import loading
+    from streams.traffic import catalogue
 
     records = load_items(items)
     with _progress("items", len(records)) as progress:
-        sent = loading.send_items(settings, records, progress)
+        sent = catalogue.send_items(settings, records, progress, _say)
     typer.echo(f"announced {sent:,} items")
+    if not (others := catalogue.missing_from(settings, records)):
+        return
+    named = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
+    if withdraw_others:
+        catalogue.withdraw(settings, others)
+        typer.echo(f"withdrew {len(others):,} that are not in {items}: {named}")
+        return
+    items_are = (
+        "1 item known from before is" if len(others) == 1 else f"{len(others):,} items known from before are"
+    )
+    typer.echo(f"{items_are} not in {items}: {named}; --withdraw-others withdraws them")
+
+
+def _say(line: str) -> None:
+    """What a person should know beside the result."""
+    typer.echo(line, err=True)
 
 
 @contextmanager
@@ -259,14 +315,17 @@ def _print_line(console, shown: "Shown", titles: "Titles") -> None:  # type: ign
 
 
 def _print_table(shown: "Shown", titles: "Titles") -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from streams.runtime import terminal
 
     made = shown.recommendation
     table = Table("", "item", "why", "score", "source", box=None)
     for place, item in enumerate(made.items, 1):
         why = _reason(item.reason.kind, item.reason.items, titles)
         table.add_row(str(place), titles.of(item.item_id), why, f"{item.score:.3f}", item.source)
-    console = Console(highlight=False)
-    console.print(f"[bold]{made.user_id}[/], release {made.release}, after {shown.freshness_ms} ms")
-    console.print(table)
+    console = terminal.console()
+    told = Text(made.user_id, style="bold")
+    console.print(told.append(f", release {made.release}, after {shown.freshness_ms} ms", style="not bold"))
+    console.print(table, soft_wrap=False)

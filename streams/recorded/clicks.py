@@ -48,6 +48,12 @@ class RecordedClicks:
             )
         return range(first, last)
 
+    def scenarios(self, part: range) -> list[str]:
+        """The different scenarios that the clicks of a part name."""
+        data = self._data.at(slice(part.start, part.stop))
+        names = (data.scenarios[number] for number in np.unique(data.place).tolist())
+        return [name for name in names if name]
+
     def clicks(self, places: range, *, history: bool) -> Iterator[Click]:
         """The clicks at these places, in order."""
         part, words = self._data.at(slice(places.start, places.stop)), self._words

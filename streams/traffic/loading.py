@@ -1,60 +1,41 @@
-"""Sends the past of a shop, once: history clicks from a file, with a checkpoint to go on from.
+"""Sends the past of a shop, each click once: history from files that grow, move and come again.
 
-Owns what "loaded" means: a checkpoint for each file, part and prefix of one cluster, written after each
-acknowledged chunk. What a crash left between the last checkpoint and the end of the topic is found there
-by its event ids, so that going on sends nothing twice. Knows nothing of how the file is read.
+Owns what "loaded" means: of each click by itself (`streams.traffic.known`), not of a file. What a crash left
+unmentioned stands in the topic and is found there, so that going on sends nothing twice. Knows nothing of
+how the file is read.
 """
 
 import asyncio
-import hashlib
-import json
-import os
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import msgspec
-
-from learner.data.catalogue import Item
 from streams.recorded.clicks import RecordedClicks
+from streams.runtime.slots import SlotError, take_slot
 from streams.settings import Settings
+from streams.traffic.admissible import check
+from streams.traffic.known import Known, place_of
 from streams.transport import clients
 from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, new_producer
-from streams.transport.topic_reader import ends_of, read_to_end
-from streams.transport.topics import Names, create_missing
-from streams.wire.contract import UNREADABLE, encode
+from streams.transport.topics import Names
+from streams.wire.contract import encode
 
 # A chunk is in flight while the next is encoded; a second's worth at the least speed asked of it.
 CHUNK = 20_000
 
 Progress = Callable[[int], None]
+Say = Callable[[str], None]
 
 
-class AlreadyLoaded(Exception):  # noqa: N818 (a state, and read as one)
-    """The file has been loaded completely before."""
+class LoadError(Exception):
+    """Nothing was sent: says why, and what to do."""
 
 
-@dataclass
-class Checkpoint:
-    """How far one file's part has been sent.
+@dataclass(frozen=True)
+class Loaded:
+    """`sent` by this call; `known`: clicks of the part that were there before and were not sent again."""
 
-    `tail`: by partition an offset after which whatever a crash left unmentioned stands.
-    """
-
-    file: str
-    total: int
-    tail: dict[int, int]
-    sent: int = 0
-    completed_at: str | None = None
-
-
-def send_items(settings: Settings, items: Iterable[Item], progress: Progress = lambda _: None) -> int:
-    """Announce items, and return once they are acknowledged; returns how many."""
-    records = [Outgoing(item.item_id.encode(), encode(item)) for item in items]
-    _prepare(settings)
-    asyncio.run(_send_items(settings, records, progress))
-    return len(records)
+    sent: int
+    known: int
 
 
 def load(
@@ -63,138 +44,83 @@ def load(
     part: range,
     *,
     again: bool = False,
+    unseen: bool = False,
     progress: Progress = lambda _: None,
-) -> int:
-    """Send a part of the recorded clicks as history; returns how many were sent by this call.
+    say: Say = lambda _: None,
+) -> Loaded:
+    """Send a part of the recorded clicks as history, without those that were loaded before.
 
-    `progress` is called with the number of clicks acknowledged so far, those of earlier runs included.
-    Raises AlreadyLoaded where all were sent before, unless `again`.
+    `progress` is called with the number of clicks acknowledged or known so far, `say` with what a person
+    should know meanwhile. With `again` known ones are sent too. Raises LoadError where workers would refuse
+    some, where another load runs, and, unless `unseen`, where it cannot be told what was loaded before.
     """
-    cluster, names = _prepare(settings), Names(settings.prefix)
-    path = _checkpoint_path(settings, clicks, part, cluster)
-    checkpoint = _read(path)
-    if checkpoint is not None and checkpoint.completed_at is not None:
-        if not again:
-            raise AlreadyLoaded(
-                f"{clicks.file} was loaded completely at {checkpoint.completed_at} "
-                f"({checkpoint.total:,} clicks into {settings.prefix}clicks); --again sends them once more, "
-                "and most of them would count twice"
-            )
-        checkpoint = None
-    if checkpoint is None:
-        already: set[str] = set()
-        checkpoint = Checkpoint(str(clicks.file), len(part), tail=ends_of(settings, names.clicks))
-        _write(path, checkpoint)
-    else:
-        already = _ids_after(settings, checkpoint)
-    return asyncio.run(_load(settings, clicks, part, checkpoint, path, already, progress))
-
-
-async def _send_items(settings: Settings, records: list[Outgoing], progress: Progress) -> None:
-    producer = new_producer(clients.async_connection(settings))
-    await producer.start()
+    check(settings, clicks, part)
+    place = place_of(settings)
     try:
-        delivery, topic = Delivery(producer), Names(settings.prefix).items
-        for start in range(0, len(records), CHUNK):
-            for future in await delivery.send(topic, records[start : start + CHUNK]):
-                await future
-            progress(min(start + CHUNK, len(records)))
+        slot = take_slot(settings.data_dir, f"{settings.prefix}load", 0)
+    except SlotError:
+        raise LoadError(
+            f"another `nextclick load` into {settings.prefix}clicks runs with the data folder "
+            f"{settings.data_dir}; wait until it has ended"
+        ) from None
+    try:
+        known = Known(settings, place)
+        _catch_up(settings, known, unseen=again or unseen, say=say)
+        return asyncio.run(_load(settings, clicks, part, known, again, progress))
     finally:
-        await producer.stop()
+        slot.release()
+
+
+def _catch_up(settings: Settings, known: Known, *, unseen: bool, say: Say) -> None:
+    topic, begun = Names(settings.prefix).clicks, known.begun
+    if gone := known.catch_up(say):
+        what = (
+            f"{gone:,} records of {topic} were deleted (their retention has ended) before they were looked "
+            f"at from the data folder {settings.data_dir}: clicks that were loaded with them, from "
+            "elsewhere, cannot be recognised and would count twice"
+        )
+        if not begun and not unseen:
+            raise LoadError(
+                f"{what}; load with the --data-dir that was used before, or, where none of this file's "
+                "clicks was loaded so long ago, add --unseen"
+            )
+        say(f"warning: {what}")
+    known.remember()
 
 
 async def _load(
-    settings: Settings,
-    clicks: RecordedClicks,
-    part: range,
-    checkpoint: Checkpoint,
-    path: Path,
-    already: set[str],
-    progress: Progress,
-) -> int:
+    settings: Settings, clicks: RecordedClicks, part: range, known: Known, again: bool, progress: Progress
+) -> Loaded:
     producer = new_producer(clients.async_connection(settings))
     await producer.start()
     sent = 0
     try:
         delivery, topic = Delivery(producer), Names(settings.prefix).clicks
-        in_flight: tuple[int, list[Acknowledgement]] | None = None
-        for start in range(part.start + checkpoint.sent, part.stop, CHUNK):
+        in_flight: tuple[int, list[str], list[Acknowledgement]] | None = None
+        for start in range(part.start, part.stop, CHUNK):
             places = range(start, min(start + CHUNK, part.stop))
-            records = [
-                Outgoing(click.user_id.encode(), encode(click))
-                for click in clicks.clicks(places, history=True)
-                if click.event_id not in already
-            ]
+            some = list(clicks.clicks(places, history=True))
+            held = known.holds([click.event_id for click in some])
+            news = [click for click, before in zip(some, held.tolist(), strict=True) if again or not before]
+            records = [Outgoing(click.user_id.encode(), encode(click)) for click in news]
             if in_flight is not None:
-                await _settle(checkpoint, path, in_flight, progress)
+                await _settle(known, in_flight, progress)
             sent += len(records)
             futures = await delivery.send(topic, records)
-            in_flight = places.stop - part.start, futures
+            in_flight = places.stop - part.start, [click.event_id for click in news], futures
         if in_flight is not None:
-            await _settle(checkpoint, path, in_flight, progress)
-        checkpoint.completed_at = datetime.now(UTC).isoformat(timespec="seconds")
-        _write(path, checkpoint)
+            await _settle(known, in_flight, progress)
     finally:
         await producer.stop()
-    return sent
+    return Loaded(sent, len(part) - sent)
 
 
 async def _settle(
-    checkpoint: Checkpoint, path: Path, in_flight: tuple[int, list[Acknowledgement]], progress: Progress
+    known: Known, in_flight: tuple[int, list[str], list[Acknowledgement]], progress: Progress
 ) -> None:
     """Wait for a chunk's acknowledgements, then write down that it is sent."""
-    done, futures = in_flight
+    done, event_ids, futures = in_flight
     for future in futures:
-        metadata = await future
-        checkpoint.tail[metadata.partition] = metadata.offset
-    checkpoint.sent = done
-    _write(path, checkpoint)
+        await future
+    known.note(event_ids)
     progress(done)
-
-
-def _ids_after(settings: Settings, checkpoint: Checkpoint) -> set[str]:
-    """Event ids that stand in the topic after the checkpoint: sent by a run that could not say so."""
-    ids = set()
-    for record in read_to_end(settings, Names(settings.prefix).clicks, start=checkpoint.tail):
-        try:
-            ids.add(msgspec.json.decode(record.value, type=_EventId).event_id)
-        except (*UNREADABLE, TypeError):
-            continue  # somebody else's bad record, or an empty one
-    return ids
-
-
-class _EventId(msgspec.Struct):
-    event_id: str
-
-
-def _prepare(settings: Settings) -> str:
-    """Make sure of the topics; returns the cluster's id."""
-    with clients.admin(settings) as admin:
-        create_missing(admin, settings)
-        return str(admin.describe_cluster()["cluster_id"])
-
-
-def _checkpoint_path(settings: Settings, clicks: RecordedClicks, part: range, cluster: str) -> Path:
-    """One checkpoint for each content, order, part, cluster and prefix; a new broker's data begin anew."""
-    with clicks.file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    what = f"{digest} {clicks.seed} {part.start}-{part.stop} {cluster} {settings.prefix}"
-    return settings.data_dir / "loads" / f"{hashlib.sha256(what.encode()).hexdigest()[:24]}.json"
-
-
-def _read(path: Path) -> Checkpoint | None:
-    if not path.exists():
-        return None
-    stored = json.loads(path.read_text())
-    stored["tail"] = {int(partition): offset for partition, offset in stored["tail"].items()}
-    return Checkpoint(**stored)
-
-
-def _write(path: Path, checkpoint: Checkpoint) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    with draft.open("w") as file:
-        json.dump(asdict(checkpoint), file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

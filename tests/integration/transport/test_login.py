@@ -9,7 +9,7 @@ from learner.data.catalogue import Item
 from streams.broker.node import EmbeddedBroker, _free_port
 from streams.operate import watching
 from streams.settings import Settings, load_settings
-from streams.traffic import loading
+from streams.traffic.catalogue import send_items
 from streams.transport import clients
 from tests.worlds.system import System
 
@@ -54,7 +54,7 @@ def _settings(broker: GuardedBroker, password: str) -> Settings:
 
 def test_all_clients_log_in(guarded: GuardedBroker) -> None:
     settings = _settings(guarded, "hush")
-    loading.send_items(settings, [Item(item_id="i1", title="One")])  # admin, then aiokafka
+    send_items(settings, [Item(item_id="i1", title="One")])  # admin, then aiokafka
     assert watching.Titles.read(settings).of("i1") == "One"  # kafka-python
 
 

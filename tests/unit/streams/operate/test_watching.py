@@ -1,6 +1,7 @@
 """What commands make of bad records, and of figures that nobody was there to measure."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,8 @@ from streams.demo.screen import Follower
 from streams.demo.watcher import Watcher
 from streams.operate import watching
 from streams.settings import Settings
-from streams.traffic import loading
+from streams.traffic import known
+from streams.traffic.known import Known, Place
 
 BAD = [None, b"", b"{broken", b"\xff\xfe", b'{"item_id": "\xff"}', b"[" * 50_000, b"[1]", b'"text"']
 CLICK = b'{"event_id":"e1","user_id":"u1","item_id":"i1","event":"click","timestamp":1}'
@@ -56,10 +58,17 @@ def test_bad_records_do_not_end_the_demo(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (board.clicks, board.lists) == (1, 1)
 
 
-def test_a_load_goes_on_past_the_bad_records_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    records = [record("clicks", value) for value in (*BAD, CLICK)]
-    monkeypatch.setattr(loading, "read_to_end", lambda *_, **__: iter(records))
-    assert loading._ids_after(Settings(), loading.Checkpoint("f", 1, {})) == {"e1"}
+def test_a_load_goes_on_past_the_bad_records_of_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recorded = "0123456789abcdef01234567"
+    loaded = CLICK.replace(b"e1", recorded.encode())
+    records = [record("clicks", value) for value in (*BAD, CLICK, loaded)]
+    monkeypatch.setattr(known, "read_to_end", lambda *_, **__: iter(records))
+    monkeypatch.setattr(known, "bounds_of", lambda *_: {0: (0, len(records))})
+    found = Known(Settings(data_dir=tmp_path), Place("c", "t", "s"))
+    assert found.catch_up(lambda _: None) == 0
+    assert found.holds([recorded, recorded[::-1]]).tolist() == [True, False]
 
 
 def test_the_report_has_null_for_what_was_not_measured() -> None:
