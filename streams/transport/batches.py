@@ -394,6 +394,8 @@ class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         # A fetch leaves out partitions whose records wait to be taken, and until it returns there is no other
         # to the same broker: with Faust's 1,500 ms those partitions stood still for as long.
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        # Faust reads so only where it writes in transactions itself; producers of clicks may do it too.
+        consumer._isolation_level = "read_committed"
         return consumer
 
     async def on_start(self) -> None:
@@ -408,7 +410,9 @@ class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         if assignment is None or tp not in assignment.tps:
             return Place(None, None)
         state = assignment.state_value(tp)
-        return Place(state._position, state.highwater)
+        # Behind the last stable offset stand transactions that are open: nothing to wait for.
+        stable = state.highwater if state.lso is None or state.lso < 0 else state.lso
+        return Place(state._position, stable)
 
 
 __all__ = ["SLICE", "TP", "Batch", "BatchSource"]

@@ -65,8 +65,9 @@ def producer(settings: Settings, **options: Any) -> KafkaProducer:
 
 
 def consumer(settings: Settings, *topics: str, **options: Any) -> KafkaConsumer:
-    """A consumer; without `group_id` it commits nothing."""
-    return _connected(settings, KafkaConsumer, *topics, **{"enable_auto_commit": False, **options})
+    """A consumer of what is committed; without `group_id` it commits nothing."""
+    defaults = {"enable_auto_commit": False, "isolation_level": "read_committed"}
+    return _connected(settings, KafkaConsumer, *topics, **(defaults | options))
 
 
 def members(client: KafkaAdminClient, group: str) -> int:

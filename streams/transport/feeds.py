@@ -37,6 +37,7 @@ def new_reader(connection: Mapping[str, Any], *topics: str, gather_ms: int = 0) 
     return AIOKafkaConsumer(
         *topics,
         enable_auto_commit=False,
+        isolation_level="read_committed",
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=_FETCH_BYTES,
         fetch_min_bytes=_GATHERED_BYTES if gather_ms else 1,

@@ -1,14 +1,17 @@
 """Reading a topic up to its end, or on from there, outside any consumer group.
 
 Owns how a command sees what a topic holds now: by the position of the consumer, since compaction leaves
-gaps between offsets. Knows no message.
+gaps between offsets, and transactions leave markers. What is deleted while it is read is said. Knows no
+message.
 """
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import structlog
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import OffsetOutOfRangeError
 from kafka.structs import TopicPartition as Partition
 
 from streams.settings import Settings
@@ -18,8 +21,13 @@ Record = (
     Any  # kafka.consumer.fetcher.ConsumerRecord: topic, partition, offset, timestamp, key, value, headers
 )
 
+log = structlog.get_logger()
+
 # One answer of the broker holds about as many records of 1 KB as this; polling for less only costs calls.
 POLL_RECORDS = 5000
+# How far before its end a partition is looked through for its newest record, until there is one: behind it
+# may stand what transactions have left, a marker each and what was taken back.
+_LOOKED_BACK = (2, 1000)
 
 
 class TopicMissing(Exception):  # noqa: N818 (it names what is the matter)
@@ -41,9 +49,12 @@ def read_to_end(
     """Every record of `topic` up to its end as of this call.
 
     `start` gives the first offset to read for some partitions (others are read from their beginning);
-    `partitions` limits the reading. Raises TopicMissing, and ReadTimeout after `timeout_s` without news.
+    `partitions` limits the reading. What is deleted before it could be read (retention, or by hand) is
+    said in the log with its number, and the reading goes on behind it. Raises TopicMissing, and ReadTimeout
+    after `timeout_s` without news.
     """
-    with clients.consumer(settings, max_poll_records=POLL_RECORDS) as consumer:
+    # Without a policy of its own: the client's would go on at the newest record and leave out all between.
+    with clients.consumer(settings, max_poll_records=POLL_RECORDS, auto_offset_reset="none") as consumer:
         places = _assign(consumer, settings, topic, partitions)
         first, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
         pending = set()
@@ -54,7 +65,11 @@ def read_to_end(
                 pending.add(place)
         news = time.monotonic()
         while pending:
-            fetched = consumer.poll(timeout_ms=500)
+            try:
+                fetched = consumer.poll(timeout_ms=500)
+            except OffsetOutOfRangeError:
+                _pass_over(consumer, places, ends)
+                fetched = {}
             for place, records in fetched.items():
                 news = time.monotonic()
                 yield from (record for record in records if record.offset < ends[place])
@@ -90,10 +105,13 @@ def follow(settings: Settings, starts: Mapping[str, str]) -> Iterator[Record | N
 def newest_ms(settings: Settings, topic: str) -> int | None:
     """CreateTime of the newest record of the topic, ms; None where it is empty."""
     ends = ends_of(settings, topic)
-    # The newest record of a partition is never compacted away, but a transaction marker may follow it.
-    last = {partition: max(0, end - 2) for partition, end in ends.items()}
-    stamps = [record.timestamp for record in read_to_end(settings, topic, start=last)]
-    return max(stamps, default=None)
+    found: dict[int, int] = {}
+    # The newest record of a partition is never compacted away, but markers of transactions may follow it.
+    for back in (*_LOOKED_BACK, max(ends.values(), default=0)):
+        last = {number: max(0, end - back) for number, end in ends.items() if number not in found and end}
+        for record in read_to_end(settings, topic, start=last, partitions=last) if last else ():
+            found[record.partition] = max(record.timestamp, found.get(record.partition, 0))
+    return max(found.values(), default=None)
 
 
 def ends_of(settings: Settings, topic: str) -> dict[int, int]:
@@ -109,6 +127,20 @@ def bounds_of(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
         places = _places(consumer, settings, topic)
         first, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
         return {place.partition: (first[place], ends[place]) for place in places}
+
+
+def _pass_over(consumer: KafkaConsumer, places: list[Partition], ends: Mapping[Partition, int]) -> None:
+    """Moves on to the first record that there is, where the next one to be read is gone; says the loss."""
+    for place, first in consumer.beginning_offsets(places).items():
+        position = consumer.position(place)
+        if position < first:
+            consumer.seek(place, first)
+            if lost := min(first, ends[place]) - position:
+                log.warning(
+                    "records were deleted before they could be read", topic=place.topic,
+                    partition=place.partition, lost=lost, offset=position,
+                    mend="keep them for longer: retention.ms and retention.bytes of the topic",
+                )  # fmt: skip
 
 
 def _assign(
