@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli.options import takes_settings
+from streams.cli.options import WithIds, takes_settings
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -30,6 +30,7 @@ def list_items(
 
     Those announced, and those of the live release where it can be read here.
     """
+    from streams.runtime import terminal
     from streams.traffic.catalogue import entries
 
     known = entries(settings)
@@ -37,7 +38,7 @@ def list_items(
     shown = found[:limit] if limit else found
     if as_json:
         for entry in shown:
-            typer.echo(json.dumps(_described(entry), ensure_ascii=False))
+            typer.echo(terminal.shown_json(json.dumps(_described(entry), ensure_ascii=False)))
         return
     for entry in shown:
         title = entry.item.title if entry.item else None
@@ -47,10 +48,11 @@ def list_items(
     typer.echo(f"{len(known) - gone:,} items may be recommended, {gone:,} are withdrawn{more}")
 
 
-@items.command("show")
+@items.command("show", cls=WithIds)
 @takes_settings()
 def show(settings: "Settings", item: ItemId) -> None:
     """Show all that is said of one item, as JSON."""
+    from streams.runtime import terminal
     from streams.traffic.catalogue import look_up
 
     entry = look_up(settings, item)
@@ -61,10 +63,10 @@ def show(settings: "Settings", item: ItemId) -> None:
             err=True,
         )
         raise typer.Exit(1)
-    typer.echo(json.dumps(_described(entry), indent=2, ensure_ascii=False))
+    typer.echo(terminal.shown_json(json.dumps(_described(entry), indent=2, ensure_ascii=False)))
 
 
-@items.command("announce")
+@items.command("announce", cls=WithIds)
 @takes_settings()
 def announce(
     settings: "Settings",
@@ -101,7 +103,7 @@ def announce(
     typer.echo(f"announced {item}")
 
 
-@items.command("withdraw")
+@items.command("withdraw", cls=WithIds)
 @takes_settings()
 def withdraw(settings: "Settings", item: Several) -> None:
     """Withdraw items: no list holds them until they are announced again.

@@ -74,11 +74,9 @@ def load(
         loaded = loading.load(settings, clicks, part, again=again, unseen=unseen, progress=progress, say=_say)
     topic = f"{settings.prefix}clicks"
     if loaded.known and not loaded.sent:
-        typer.echo(
-            f"nothing new: all {loaded.known:,} clicks of {interactions} were loaded into {topic} before"
-        )
+        typer.echo(f"nothing new: all {loaded.known:,} clicks of {interactions} were sent to {topic} before")
         return
-    before = f"; {loaded.known:,} others were loaded before and not sent again" if loaded.known else ""
+    before = f"; {loaded.known:,} others were sent before" if loaded.known else ""
     typer.echo(f"loaded {loaded.sent:,} clicks into {topic}{before}")
 
 

@@ -1,9 +1,10 @@
 """Which recorded clicks have been loaded before, whatever their file is called and in what order it stands.
 
 Owns the memory of that: the ids of recorded clicks (a hash of user, item, event, time, value, scenario and
-the how-manieth of equals) that were sent from this data folder or stand in the topic `clicks`. Workers and
-the learner remember a user's last 64 events only, so what is known must not be sent. Knows nothing of
-files; it holds as long as the users' states do: where `user-states` is made anew, nothing counts as loaded.
+the how-manieth of equals) that were sent from this data folder or stand in the topic `clicks`. A nightly file
+holds also what producers have sent live, with ids of their own: told by user, item, event and second.
+Workers and the learner remember a user's last 64 events only, so what is known must not be sent. It holds as
+long as the users' states do: where `user-states` is made anew, nothing counts as loaded. Knows no files.
 """
 
 import hashlib
@@ -11,11 +12,11 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +24,7 @@ from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topic_reader import bounds_of, read_to_end
 from streams.transport.topics import Names, create_missing
-from streams.wire.contract import UNREADABLE
+from streams.wire.contract import UNREADABLE, Click, decode_click
 
 FORMAT = 1
 # As `learner.data.dataset` makes them: other producers' ids are never those of a file.
@@ -41,10 +42,10 @@ class Place(NamedTuple):
 
 
 class Known:
-    """Ids of recorded clicks that count already.
+    """Recorded and live clicks that count already.
 
-    `clicks_id`: which topic `read_to` is of: by partition the offset up to which it has been looked through.
-    8 bytes for each click that was loaded, here and on the disk.
+    `read_to`: by partition the offset up to which the present topic has been looked through.
+    A number of 64 bits for each click, in memory and on the disk.
     """
 
     def __init__(self, settings: Settings, place: Place) -> None:
@@ -87,38 +88,44 @@ class Known:
         self.read_to = {partition: end for partition, (_, end) in bounds.items()}
         return sum(max(0, first - start[each]) for each, (first, _) in bounds.items())
 
-    def holds(self, event_ids: Sequence[str]) -> NDArray[np.bool_]:
-        """Which of these clicks are known, (n,) bool."""
-        if not len(self._numbers) or not event_ids:
-            return np.zeros(len(event_ids), np.bool_)
-        numbers = _numbers_of(event_ids)
-        places = np.searchsorted(self._numbers, numbers)
-        found: NDArray[np.bool_] = self._numbers[np.minimum(places, len(self._numbers) - 1)] == numbers
-        return found
+    def holds(self, clicks: Sequence[Click]) -> NDArray[np.bool_]:
+        """Which of these recorded clicks are known, (n,) bool."""
+        if not len(self._numbers) or not clicks:
+            return np.zeros(len(clicks), np.bool_)
+        return self._among(_numbers_of(click.event_id for click in clicks)) | self._among(
+            np.array([_moment(click) for click in clicks], np.uint64)
+        )
 
-    def note(self, event_ids: Sequence[str]) -> None:
+    def note(self, clicks: Sequence[Click]) -> None:
         """Writes down that these are acknowledged; `holds` says so from the next `Known` on.
 
         Equal rows of a file have ids of their own, so that a load need not know what it sends itself.
         """
-        self._append(_numbers_of(event_ids))
+        self._append(_numbers_of(click.event_id for click in clicks))
+
+    def _among(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        places = np.minimum(np.searchsorted(self._numbers, numbers), len(self._numbers) - 1)
+        found: NDArray[np.bool_] = self._numbers[places] == numbers
+        return found
 
     def _gather(self, topic: str, start: dict[int, int], say: Callable[[str], None], unread: int) -> None:
         found: list[NDArray[np.uint64]] = []
-        some: list[str] = []
+        some: list[int] = []
         for count, record in enumerate(read_to_end(self._settings, topic, start=start), 1):
             try:
-                event_id = _decode(record.value).event_id
-            except (*UNREADABLE, TypeError):
-                continue  # somebody else's bad record, an empty one, or a wish
-            if _RECORDED.fullmatch(event_id):
-                some.append(event_id)
+                click = decode_click(record.value, self._settings.event_names)
+            except UNREADABLE:
+                continue  # a bad record, which counts nowhere, or the wish to forget somebody
+            if _RECORDED.fullmatch(click.event_id):
+                some.append(_number(click.event_id))
+            else:
+                some.append(_moment(click))
             if len(some) == _AT_ONCE:
-                found.append(_numbers_of(some))
+                found.append(np.array(some, np.uint64))
                 some = []
             if count % 1_000_000 == 0:
                 say(f"looked through {count:,} of {unread:,} records")
-        news = np.unique(np.concatenate([*found, _numbers_of(some)]))
+        news = np.unique(np.concatenate([*found, np.array(some, np.uint64)]))
         news = news[~np.isin(news, self._numbers)]
         self._append(news)
         self._numbers = np.union1d(self._numbers, news)
@@ -169,16 +176,20 @@ def place_of(settings: Settings) -> Place:
     return Place(cluster, ids.get(names.clicks, ""), ids.get(names.user_states, ""))
 
 
-class _EventId(msgspec.Struct):
-    event_id: str
-
-
-_decode = msgspec.json.Decoder(_EventId).decode
+def _number(event_id: str) -> int:
+    """64 bits of a recorded click's id."""
+    return int(event_id[:16], 16)
 
 
 def _numbers_of(event_ids: Iterable[str]) -> NDArray[np.uint64]:
-    """64 bits of each id, (n,) uint64."""
-    return np.array([int(each[:16], 16) for each in event_ids], np.uint64)
+    return np.array([_number(each) for each in event_ids], np.uint64)
+
+
+def _moment(click: Click) -> int:
+    """64 bits of what a live click and its row in a file have in common: files often keep whole seconds."""
+    user, item = click.user_id, click.item_id
+    text = f"{len(user)} {len(item)} {user}{item} {click.event} {click.timestamp // 1000}"
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def _read_numbers(path: Path) -> NDArray[np.uint64]:

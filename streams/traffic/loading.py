@@ -17,7 +17,7 @@ from streams.traffic.known import Known, place_of
 from streams.transport import clients
 from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, new_producer
 from streams.transport.topics import Names
-from streams.wire.contract import encode
+from streams.wire.contract import Click, encode
 
 # A chunk is in flight while the next is encoded; a second's worth at the least speed asked of it.
 CHUNK = 20_000
@@ -96,18 +96,18 @@ async def _load(
     sent = 0
     try:
         delivery, topic = Delivery(producer), Names(settings.prefix).clicks
-        in_flight: tuple[int, list[str], list[Acknowledgement]] | None = None
+        in_flight: tuple[int, list[Click], list[Acknowledgement]] | None = None
         for start in range(part.start, part.stop, CHUNK):
             places = range(start, min(start + CHUNK, part.stop))
             some = list(clicks.clicks(places, history=True))
-            held = known.holds([click.event_id for click in some])
+            held = known.holds(some)
             news = [click for click, before in zip(some, held.tolist(), strict=True) if again or not before]
             records = [Outgoing(click.user_id.encode(), encode(click)) for click in news]
             if in_flight is not None:
                 await _settle(known, in_flight, progress)
             sent += len(records)
             futures = await delivery.send(topic, records)
-            in_flight = places.stop - part.start, [click.event_id for click in news], futures
+            in_flight = places.stop - part.start, news, futures
         if in_flight is not None:
             await _settle(known, in_flight, progress)
     finally:
@@ -116,11 +116,11 @@ async def _load(
 
 
 async def _settle(
-    known: Known, in_flight: tuple[int, list[str], list[Acknowledgement]], progress: Progress
+    known: Known, in_flight: tuple[int, list[Click], list[Acknowledgement]], progress: Progress
 ) -> None:
     """Wait for a chunk's acknowledgements, then write down that it is sent."""
-    done, event_ids, futures = in_flight
+    done, news, futures = in_flight
     for future in futures:
         await future
-    known.note(event_ids)
+    known.note(news)
     progress(done)

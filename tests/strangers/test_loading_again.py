@@ -20,7 +20,7 @@ from streams.traffic.loading import Loaded, LoadError
 from streams.transport import clients
 from streams.transport.topic_reader import bounds_of, read_to_end
 from streams.transport.topics import Names, partition_counts
-from streams.wire.contract import decode_click
+from streams.wire.contract import Click, decode_click, encode
 
 # One user with more events than anybody downstream remembers, an equal row twice, and others.
 ROWS = [
@@ -107,6 +107,22 @@ def test_what_was_played_live_is_recognised_in_the_export(
     assert _load(settings, clicks) == Loaded(137, 16)
 
 
+def test_live_clicks_with_their_producers_ids_are_recognised_in_the_export(
+    settings: Settings, file: Callable[..., RecordedClicks], topics: Names
+) -> None:
+    with clients.producer(settings) as producer:
+        for n, (user, second) in enumerate((("ada", 1_400_000_000), ("fay", 1_400_000_077))):
+            live = Click(
+                event_id=f"web-{n}", user_id=user, item_id="s1", event="click", timestamp=1000 * second + 519
+            )
+            producer.send(topics.clicks, key=user.encode(), value=encode(live))
+    # To the second they are the export's; another second, item or event is another click.
+    rows = ["ada,s1,1400000000", "fay,s1,1400000077", "fay,s1,1400000078", "fay,s2,1400000077"]
+    assert _load(settings, file(rows)) == Loaded(2, 2)
+    assert _load(settings, file([*rows, "gil,s1,1400000000"])) == Loaded(1, 4)
+    assert len(_ids(settings)) == 5
+
+
 def test_a_damaged_memory_is_made_anew_from_the_topic(
     settings: Settings, file: Callable[..., RecordedClicks]
 ) -> None:
@@ -173,10 +189,10 @@ def test_a_nightly_load_ends_well_and_says_what_it_did(
     assert nextclick("load", "--interactions", path).stdout == f"loaded 153 clicks into {topic}\n"
     again = nextclick("load", "--interactions", path)
     assert again.exit_code == 0
-    assert again.stdout == f"nothing new: all 153 clicks of {path} were loaded into {topic} before\n"
+    assert again.stdout == f"nothing new: all 153 clicks of {path} were sent to {topic} before\n"
     file([*ROWS, "cleo,s3,1400009000"])
     assert nextclick("load", "--interactions", path).stdout == (
-        f"loaded 1 clicks into {topic}; 153 others were loaded before and not sent again\n"
+        f"loaded 1 clicks into {topic}; 153 others were sent before\n"
     )
     assert nextclick("load", catch_exceptions=True).exit_code == 2
 

@@ -17,6 +17,7 @@ from streams.operate import watching
 from streams.settings import Settings
 from streams.traffic import known
 from streams.traffic.known import Known, Place
+from streams.wire.contract import decode_click
 
 BAD = [None, b"", b"{broken", b"\xff\xfe", b'{"item_id": "\xff"}', b"[" * 50_000, b"[1]", b'"text"']
 CLICK = b'{"event_id":"e1","user_id":"u1","item_id":"i1","event":"click","timestamp":1}'
@@ -63,12 +64,13 @@ def test_a_load_goes_on_past_the_bad_records_of_others(
 ) -> None:
     recorded = "0123456789abcdef01234567"
     loaded = CLICK.replace(b"e1", recorded.encode())
+    unheard = loaded.replace(b"01234", b"43210").replace(b"u1", b"u2")
     records = [record("clicks", value) for value in (*BAD, CLICK, loaded)]
     monkeypatch.setattr(known, "read_to_end", lambda *_, **__: iter(records))
     monkeypatch.setattr(known, "bounds_of", lambda *_: {0: (0, len(records))})
     found = Known(Settings(data_dir=tmp_path), Place("c", "t", "s"))
     assert found.catch_up(lambda _: None) == 0
-    assert found.holds([recorded, recorded[::-1]]).tolist() == [True, False]
+    assert [found.holds([decode_click(each)]).tolist() for each in (loaded, unheard)] == [[True], [False]]
 
 
 def test_the_report_has_null_for_what_was_not_measured() -> None:
