@@ -34,6 +34,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from indexer.rows import Kind
+
 ENV_PREFIX = "NEXTCLICK_"
 DEFAULT_FILE = Path("nextclick.toml")
 # Variables with the prefix that are no settings: where tests find data and a release, and what Kubernetes
@@ -42,7 +44,6 @@ _NO_SETTINGS = re.compile(r"NEXTCLICK_(DATA|TEST_RELEASE|(\w+_)?(SERVICE_HOST|(S
 
 Clock = Literal["wall", "stream"]
 Repeats = Literal["yes", "no", "auto"]
-IndexKind = Literal["flat", "hnsw", "ivf", "ivfpq", "gpu"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 # Kafka allows these characters in topic names; the longest suffix ("recommendations") must still fit 249.
 TopicPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,200}$")]
@@ -150,7 +151,7 @@ class Settings(BaseSettings):
     stop_seconds: Annotated[float, Field(gt=0)] = Field(
         8.0, description="seconds that a worker told to stop waits for a broker that does not answer"
     )
-    index_kind: IndexKind | Literal["auto"] = Field(
+    index_kind: Kind | Literal["auto"] = Field(
         "auto", description="how the nearest items are found; auto: by their number, and the memory for it"
     )
     index_memory_mb: Annotated[float, Field(gt=0)] | None = Field(
@@ -242,7 +243,7 @@ class Settings(BaseSettings):
         return {"yes": True, "no": False, "auto": None}[self.repeat_consumption]
 
     @property
-    def index(self) -> IndexKind | None:
+    def index(self) -> Kind | None:
         """The kind of index; None: the rule chooses."""
         return None if self.index_kind == "auto" else self.index_kind
 

@@ -17,6 +17,7 @@ from streams.transport.topics import (
     plan,
     too_low,
 )
+from streams.wire import schema
 
 
 class FakeAdmin:
@@ -30,7 +31,7 @@ class FakeAdmin:
     def describe_configs(self, resources: list[Any], config_filter: str) -> dict[str, Any]:
         assert config_filter == "all"
         entries = {
-            each.name: {key: {"value": value} for key, value in self.configs[each.name].items()}
+            each.name: {key: {"value": value} for key, value in self.configs.get(each.name, {}).items()}
             for each in resources
         }
         return {"topic": entries}
@@ -150,3 +151,9 @@ def test_low_limits_are_found_and_raised(monkeypatch: pytest.MonkeyPatch) -> Non
     assert too_low(SETTINGS, describe(admin, SETTINGS)) == []
     assert admin.configs[NAMES.dead_letters]["max.message.bytes"] == str(2**30)
     assert list(topics_repair.repair(admin, SETTINGS)) == ["nothing to repair: 4 partitions each"]
+
+
+def test_every_topic_that_others_use_has_a_schema() -> None:
+    own = {"user-states", "signals", "dead-letters"}  # nobody else reads or writes their records
+    names = Names("")
+    assert set(schema.TOPICS) == set(names.all()) - own

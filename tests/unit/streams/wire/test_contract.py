@@ -2,11 +2,12 @@
 
 import json
 import re
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from streams.wire import contract
+from streams.wire import contract, schema
 from streams.wire.contract import Click, Forget, Recommendation
 from streams.wire.intake import Arrival, Misplaced, Refused, admit
 from streams.wire.partitioner import partition_of
@@ -35,6 +36,16 @@ def test_the_documented_messages_fit_the_schema(kind: str, text: str) -> None:
 
 def test_every_message_is_documented() -> None:
     assert {kind for kind, _ in BLOCKS} == set(TYPES)
+
+
+def test_every_message_of_the_schema_is_read_here() -> None:
+    """A topic that is new in the schema fails here until it is documented."""
+    of_schema = {each for kinds, _ in schema.TOPICS.values() for kind in kinds for each in _types(kind)}
+    assert of_schema == set(TYPES.values())
+
+
+def _types(kind: Any) -> list[Any]:
+    return [each for each in get_args(kind) if each is not type(None)] or [kind]
 
 
 def test_unknown_fields_are_ignored() -> None:
