@@ -90,7 +90,7 @@ def figures(seen: Seen) -> dict[str, Any]:
     """What `swaps` tells of."""
     waited = np.array(
         [[answer.created_ms, answer.created_ms - seen.sent[e]] for e, answer in seen.answers.items()]
-    )
+    ).reshape(-1, 2)  # also where no click got a list
     changes = seen.changes()
     near = (np.abs(waited[:, :1] - np.array(changes)[None]) < _SWAP_WINDOW * 1000).any(1)
     beside = float(np.percentile(waited[~near, 1], 99.9)) if (~near).any() else 0.0

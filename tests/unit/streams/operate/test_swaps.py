@@ -50,3 +50,9 @@ def test_another_users_older_list_is_not_mixed() -> None:
     was = seen()
     answers = was.answers | {"e5": listed(5, "other", "a", 50_010, "i")}
     assert replace(was, answers=answers).mixed() == 0
+
+
+def test_where_no_click_got_a_list_all_are_lost() -> None:
+    told = figures(replace(seen(), answers={}))
+    assert told["lost"] == told["clicks"] > 0
+    assert told["swaps"] == 0
