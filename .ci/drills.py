@@ -13,14 +13,15 @@ from collections.abc import Iterable
 
 DAY_S = 86_400
 DEMO, EVERYTHING = ("tests/e2e/test_demo.py",), ("tests/integration/worker/test_everything.py",)
-ALL, NONE = DEMO + EVERYTHING, ()
+OUTAGE = ("tests/integration/learning/test_canary_outage.py",)
+ALL, NONE = DEMO + EVERYTHING + OUTAGE, ()
 # The drills of a path are those of its longest prefix that stands here; where none does, all.
 TOUCHES: dict[str, tuple[str, ...]] = {
     "README.md": NONE,
     "deploy/": NONE,
     "docs/": NONE,
     "learner/evaluation/": DEMO,
-    "learner/judging/": NONE,
+    "learner/judging/": OUTAGE,
     "learner/models/": DEMO,
     "learner/text/": DEMO,
     "learner/training/": DEMO,
@@ -34,7 +35,8 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/": NONE,
     "tests/conftest.py": ALL,
     "tests/e2e/test_demo.py": DEMO,
-    "tests/integration/conftest.py": EVERYTHING,
+    "tests/integration/conftest.py": EVERYTHING + OUTAGE,
+    "tests/integration/learning/test_canary_outage.py": OUTAGE,
     "tests/integration/worker/test_everything.py": EVERYTHING,
     "tests/worlds/": ALL,
     "tests/worlds/aftermath.py": EVERYTHING,

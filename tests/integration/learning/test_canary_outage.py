@@ -10,7 +10,7 @@ import pytest
 from streams.releases.canary import assign
 from tests.worlds.system import System
 
-pytestmark = [pytest.mark.broker, pytest.mark.drill]
+pytestmark = pytest.mark.broker
 
 HOUR_MS = 3_600_000
 SHARE = 0.4
@@ -47,6 +47,7 @@ def back(system: System, name: str) -> None:
     )
 
 
+@pytest.mark.drill
 def test_a_learner_that_comes_back_after_hours_decides_by_what_it_reads_and_not_by_the_time(
     system: System,
 ) -> None:
