@@ -35,7 +35,6 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/": NONE,
     "tests/conftest.py": ALL,
     "tests/e2e/test_demo.py": DEMO,
-    "tests/integration/conftest.py": EVERYTHING + OUTAGE,
     "tests/integration/learning/test_canary_outage.py": OUTAGE,
     "tests/integration/worker/test_everything.py": EVERYTHING,
     "tests/worlds/": ALL,
