@@ -25,7 +25,7 @@ from streams.releases.topic import roles_now
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topic_reader import ends_of, newest_ms
-from streams.transport.topics import Described, Names, TopicsError, check, describe, plan, too_low
+from streams.transport.topics import Described, Names, describe, too_low, wrong_cleanup
 from streams.wire.intake import cause_of
 from streams.worker.aside import named
 
@@ -166,9 +166,8 @@ def _brokers(admin: "KafkaAdminClient", settings: Settings) -> Iterator[Finding]
     )
     yield _clock(admin, settings)
     described = describe(admin, settings)
-    topics = _topics(admin, settings, described)
-    yield topics
-    if topics.status == "ok":
+    yield from _topics(settings, described)
+    if all(topic.partitions for topic in described):
         yield from _limits(settings, described)
         if not settings.release:
             yield _live_release(settings)
@@ -178,30 +177,38 @@ def _brokers(admin: "KafkaAdminClient", settings: Settings) -> Iterator[Finding]
         yield _letters(settings)
 
 
-def _topics(admin: "KafkaAdminClient", settings: Settings, described: list[Described]) -> Finding:
+def _topics(settings: Settings, described: list[Described]) -> Iterator[Finding]:
     absent = [topic.name for topic in described if not topic.partitions]
     if absent:
-        return Finding(
+        yield Finding(
             "warn", "topics", f"missing: {', '.join(absent)}",
             "`nextclick topics create`; the first worker or learner does it too",
         )  # fmt: skip
-    try:
-        shared = check(admin, settings)
-    except TopicsError as error:
-        detail, _, remedy = str(error).partition("; ")
-        return Finding("fail", "topics", detail, remedy)
-    planned = {topic.name: topic.configs["cleanup.policy"] for topic in plan(settings)}
-    found = {topic.name: topic.configs.get("cleanup.policy") for topic in described}
-    wrong = [f"{name} has cleanup.policy={found[name]}, not {planned[name]}" for name in planned
-             if found[name] != planned[name]]  # fmt: skip
-    if wrong:
-        return Finding(
-            "fail", "topics", "; ".join(wrong), "states and signals must be compacted and clicks must not: "
-            "alter the topic's cleanup.policy with your Kafka's tools",
+    names = Names(settings.prefix)
+    counts = {topic.name: topic.partitions for topic in described}
+    by_user = {name: counts[name] for name in names.copartitioned if counts[name]}
+    shared = max(by_user.values(), default=0)
+    if len(set(by_user.values())) > 1:
+        listed = ", ".join(f"{name} has {count}" for name, count in by_user.items())
+        yield Finding(
+            "fail", "topics", f"they must have equally many partitions, but {listed}",
+            "no worker starts, and those that run leave some unread: stop them, `nextclick topics repair`",
         )  # fmt: skip
-    return Finding(
-        "ok", "topics", f"all {len(described)} under {settings.prefix!r}, {shared} partitions by user"
-    )
+    elif 0 < counts[names.recommendations] < shared:
+        yield Finding(
+            "warn", "topics", f"{names.recommendations} has {counts[names.recommendations]} partitions, and "
+            f"{names.clicks} {shared}", "lists go by key all the same; `nextclick topics repair` mends it",
+        )  # fmt: skip
+    wrong = wrong_cleanup(settings, described)
+    if wrong:
+        yield Finding(
+            "fail", "topics", "; ".join(each.told for each in wrong),
+            "states, signals and items would be lost with their age: `nextclick topics repair`",
+        )  # fmt: skip
+    if not absent and len(set(by_user.values())) == 1 and not wrong:
+        yield Finding(
+            "ok", "topics", f"all {len(described)} under {settings.prefix!r}, {shared} partitions by user"
+        )
 
 
 def _limits(settings: Settings, described: list[Described]) -> Iterator[Finding]:

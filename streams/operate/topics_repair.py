@@ -2,9 +2,10 @@
 
 Owns the move of state records when a topic grows: with more partitions a key may belong elsewhere. Clicks
 need no move, since workers forward those that lie in the wrong partition. Kafka cannot shrink a topic, so
-the smaller ones grow. Limits that are too low are raised, which needs no pause.
+the smaller ones grow. Limits that are too low are raised and ways of cleanup set right, which needs no pause.
 """
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,32 +13,53 @@ import msgspec
 
 from streams.settings import Settings
 from streams.transport import clients
+from streams.transport.refusals import limit_in
 from streams.transport.topic_reader import Record, read_to_end
-from streams.transport.topics import Low, Names, TopicsError, describe, partition_counts, too_low
+from streams.transport.topics import (
+    Low,
+    Names,
+    TopicsError,
+    describe,
+    partition_counts,
+    too_low,
+    wrong_cleanup,
+)
 from streams.wire.partitioner import partition_of
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
 
 
-def repair(admin: "KafkaAdminClient", settings: Settings) -> Iterator[str]:
-    """Raise low limits, and grow clicks, requests and user-states to equally many partitions.
+# A worker is a static member: one that was stopped or killed counts until its session has ended.
+LEAVING_SECONDS = 15.0
 
-    Says what it does, line by line. Raises TopicsError while workers run, once the limits are raised: they
-    would go on writing states where nobody looks for them.
+
+def repair(admin: "KafkaAdminClient", settings: Settings) -> Iterator[str]:
+    """Set cleanup right, raise low limits, and grow the topics by user to equally many partitions.
+
+    Says what it does, line by line. Raises TopicsError while workers run, once settings are mended: they
+    would go on writing states where nobody looks for them. Lists go by key wherever they are, so their topic
+    grows only for those who read it beside clicks.
     """
     names = Names(settings.prefix)
-    raised = too_low(settings, describe(admin, settings))
+    described = describe(admin, settings)
+    wrong, raised = wrong_cleanup(settings, described), too_low(settings, described)
+    for each in wrong:
+        if (said := _set(admin, each.topic, "cleanup.policy", each.planned)) != "OK":
+            raise TopicsError(
+                f"cannot set cleanup.policy of {each.topic} to {each.planned}: {said}; ask whoever "
+                "administers the brokers"
+            )
+        yield f"{each.topic}: cleanup.policy {each.found} became {each.planned}"
     for low in raised:
-        _raise(admin, low)
-        yield f"{low.topic}: {low.setting} {low.found:,} became {low.planned:,}"
-    if running := clients.members(admin, names.worker_group):
-        raise TopicsError(f"{running} workers are running; stop them first, then repeat this")
+        yield _raise(admin, low)
+    yield from _await_workers(admin, names)
     counts = partition_counts(admin, names.copartitioned)
     if absent := [name for name, count in counts.items() if not count]:
         raise TopicsError(f"missing topics: {', '.join(absent)}; create them with `nextclick topics create`")
     target = max(counts.values())
-    smaller = {name: count for name, count in counts.items() if count < target}
+    lists = partition_counts(admin, [names.recommendations])
+    smaller = {name: count for name, count in (counts | lists).items() if 0 < count < target}
     for name, count in smaller.items():
         admin.create_partitions({name: target})
         yield f"{name}: {count} partitions became {target}"
@@ -45,20 +67,41 @@ def repair(admin: "KafkaAdminClient", settings: Settings) -> Iterator[str]:
     moved = _move_states(settings, names.user_states, target)
     if moved:
         yield f"{names.user_states}: {moved:,} states moved to where their users now belong"
-    if not smaller and not moved and not raised:
+    if not smaller and not moved and not raised and not wrong:
         yield f"nothing to repair: {target} partitions each"
 
 
-def _raise(admin: "KafkaAdminClient", low: Low) -> None:
+def _await_workers(admin: "KafkaAdminClient", names: Names) -> Iterator[str]:
+    """Waits for those that have just been stopped."""
+    deadline = time.monotonic() + LEAVING_SECONDS
+    told = False
+    while running := clients.members(admin, names.worker_group):
+        workers = "1 worker is" if running == 1 else f"{running} workers are"
+        if time.monotonic() > deadline:
+            raise TopicsError(f"{workers} running; stop all of them first, then repeat this")
+        if not told:
+            yield f"{workers} in the group; it is given {LEAVING_SECONDS:.0f} s to leave"
+            told = True
+        time.sleep(0.5)
+
+
+def _raise(admin: "KafkaAdminClient", low: Low) -> str:
+    """Raises a limit as far as the brokers let it, and says how far: it is a wish, and holds nothing up."""
+    became, said = low.planned, _set(admin, low.topic, low.setting, str(low.planned))
+    most = limit_in(said, str(low.planned)) if said != "OK" else None
+    if most is not None and most > low.found:
+        became, said = most, _set(admin, low.topic, low.setting, str(most))
+    if said != "OK":
+        return f"{low.topic}: {low.setting} stays at {low.found:,}, not {low.planned:,}: {said}"
+    return f"{low.topic}: {low.setting} {low.found:,} became {became:,}"
+
+
+def _set(admin: "KafkaAdminClient", topic: str, setting: str, value: str) -> str:
+    """What the brokers say to it: OK, or why not."""
     from kafka.admin import ConfigResource, ConfigResourceType
 
-    wanted = ConfigResource(ConfigResourceType.TOPIC, low.topic, {low.setting: str(low.planned)})
-    said = admin.alter_configs([wanted])["topic"][low.topic]
-    if said != "OK":
-        raise TopicsError(
-            f"cannot set {low.setting} of {low.topic} to {low.planned}: {said}; ask whoever administers the "
-            "brokers"
-        )
+    wanted = ConfigResource(ConfigResourceType.TOPIC, topic, {setting: value})
+    return str(admin.alter_configs([wanted])["topic"][topic])
 
 
 def _move_states(settings: Settings, topic: str, partitions: int) -> int:

@@ -10,11 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from learner.data.times import DAY_MS
 from streams.settings import Settings
+from streams.transport.refusals import NEEDED, allowed
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
+
+log = structlog.get_logger()
 
 # The brokers' default for one batch (1 MiB) refuses the state of a user with thousands of items consumed,
 # a list of 1,000 items with long ids, and the letter of a bad record that only just fitted. As much as the
@@ -38,9 +43,18 @@ WITHDRAWALS = {"delete.retention.ms": str(36_500 * DAY_MS)}
 # Of these a topic may have more than is planned, but not less.
 AT_LEAST = ("max.message.bytes", "delete.retention.ms")
 
+# Hosts have limits of their own; a year outlives every release that knows what was withdrawn.
+ENOUGH = {"delete.retention.ms": 365 * DAY_MS}
+
+# INVALID_CONFIG, INVALID_REQUEST, POLICY_VIOLATION: what brokers answer where they refuse a setting.
+_REFUSED = (40, 42, 44)
+_MOST_TRIES = 8  # to make a topic, one setting less each time
+
 
 class TopicsError(Exception):
     """Topics that do not fit together: says which, how, and the command that mends it."""
+
+    exit_code = 78  # a start again would end in the same way
 
 
 @dataclass(frozen=True)
@@ -135,6 +149,20 @@ class Low:
     planned: int
 
 
+@dataclass(frozen=True)
+class Cleanup:
+    """A topic whose records go otherwise than planned."""
+
+    topic: str
+    found: str
+    planned: str
+
+    @property
+    def told(self) -> str:
+        """What is wrong, in a few words."""
+        return f"{self.topic} has cleanup.policy={self.found}, not {self.planned}"
+
+
 def plan(settings: Settings, partitions: int | None = None) -> list[Topic]:
     """The topics as they are created. `partitions` overrides the setting for the topics keyed by user.
 
@@ -169,19 +197,8 @@ def create_missing(admin: "KafkaAdminClient", settings: Settings) -> list[str]:
     missing = [topic for topic in wanted if not existing[topic.name]]
     if not missing:
         return []
-    answer = admin.create_topics(
-        {
-            topic.name: {
-                "num_partitions": topic.partitions,
-                "replication_factor": settings.replication,
-                "configs": topic.configs,
-            }
-            for topic in missing
-        },
-        raise_errors=False,
-    )
     created = []
-    for result in answer["topics"]:
+    for result in _make(admin, settings, missing):
         error = for_code(result["error_code"])
         if result["error_code"] == 0:
             created.append(result["name"])
@@ -194,6 +211,44 @@ def create_missing(admin: "KafkaAdminClient", settings: Settings) -> list[str]:
     admin.wait_for_topics([topic.name for topic in missing])
     _await_leaders(admin, missing)
     return created
+
+
+def _make(admin: "KafkaAdminClient", settings: Settings, missing: list[Topic]) -> list[dict[str, Any]]:
+    """The answer for each topic; where brokers refuse settings that are wishes it is made without them."""
+    configs = {topic.name: topic.configs for topic in missing}
+    answers: dict[str, dict[str, Any]] = {}
+    trying = missing
+    for _ in range(_MOST_TRIES):
+        answer = admin.create_topics(
+            {
+                topic.name: {
+                    "num_partitions": topic.partitions,
+                    "replication_factor": settings.replication,
+                    "configs": configs[topic.name],
+                }
+                for topic in trying
+            },
+            raise_errors=False,
+        )
+        answers |= {result["name"]: result for result in answer["topics"]}
+        refused = []
+        for topic in trying:
+            result = answers[topic.name]
+            if result["error_code"] in _REFUSED:
+                less = allowed(configs[topic.name], said := result.get("error_message") or "")
+                if less is not None:
+                    changed = {key for key, value in configs[topic.name].items() if less.get(key) != value}
+                    log.warning(
+                        "the brokers refuse a topic's settings, so it is made with what they allow",
+                        topic=topic.name, said=said,
+                        settings=", ".join(f"{key}={less.get(key, 'default')}" for key in sorted(changed)),
+                    )  # fmt: skip
+                    configs[topic.name] = less
+                    refused.append(topic)
+        if not refused:
+            break
+        trying = refused
+    return list(answers.values())
 
 
 def check(admin: "KafkaAdminClient", settings: Settings) -> int:
@@ -214,6 +269,11 @@ def check(admin: "KafkaAdminClient", settings: Settings) -> int:
             f"clicks, requests and user-states must have equally many partitions, but {listed}; stop the "
             f"workers and run `nextclick topics repair {where}`"
         )
+    if wrong := wrong_cleanup(settings, describe(admin, settings)):
+        raise TopicsError(
+            f"{'; '.join(each.told for each in wrong)}: records would go that are needed, "
+            f"by age or by key; run `nextclick topics repair {where}`"
+        )
     return next(iter(counts.values()))
 
 
@@ -225,18 +285,20 @@ def partition_counts(admin: "KafkaAdminClient", names: Iterable[str]) -> dict[st
 
 
 def describe(admin: "KafkaAdminClient", settings: Settings) -> list[Described]:
-    """Each topic of the contract as the brokers have it."""
+    """Each topic of the contract as the brokers have it; without settings where it may not ask for them."""
     from kafka.admin import ConfigResource, ConfigResourceType
+    from kafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 
     counts = partition_counts(admin, Names(settings.prefix).all())
     existing = [name for name, count in counts.items() if count]
     configs: dict[str, dict[str, str]] = {}
     if existing:
-        answer: dict[str, Any] = admin.describe_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, name) for name in existing], config_filter="all"
-        )
-        for name, entries in answer["topic"].items():
-            configs[name] = {key: str(entry["value"]) for key, entry in entries.items()}
+        with contextlib.suppress(ClusterAuthorizationFailedError, TopicAuthorizationFailedError):
+            answer: dict[str, Any] = admin.describe_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, name) for name in existing], config_filter="all"
+            )
+            for name, entries in answer["topic"].items():
+                configs[name] = {key: str(entry["value"]) for key, entry in entries.items()}
     return [Described(name, count, configs.get(name, {})) for name, count in counts.items()]
 
 
@@ -248,9 +310,19 @@ def too_low(settings: Settings, described: Iterable[Described]) -> list[Low]:
         for setting in AT_LEAST:
             if setting in planned[topic.name] and setting in topic.configs:
                 found, wanted = int(topic.configs[setting]), int(planned[topic.name][setting])
-                if found < wanted:
+                if found < min(wanted, ENOUGH.get(setting, wanted)):
                     lacking.append(Low(topic.name, setting, found, wanted))
     return lacking
+
+
+def wrong_cleanup(settings: Settings, described: Iterable[Described]) -> list[Cleanup]:
+    """Topics that exist and are not cleaned up as planned; those whose settings nobody tells are left out."""
+    planned = {topic.name: topic.configs[NEEDED] for topic in plan(settings)}
+    return [
+        Cleanup(topic.name, found, planned[topic.name])
+        for topic in described
+        if topic.partitions and (found := topic.configs.get(NEEDED, "")) not in ("", planned[topic.name])
+    ]
 
 
 def _metadata(admin: "KafkaAdminClient", names: list[str]) -> list[dict[str, Any]]:

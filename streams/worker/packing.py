@@ -34,7 +34,8 @@ def pack(
         if outcome.recommendation is not None:
             counts["lists"] += 1
             counts["hurried_lists"] += outcome.hurried
-            parcel.lists.append(Outgoing(key, encode(outcome.recommendation), partition))
+            # By key: the topic of lists may have another number of partitions than clicks.
+            parcel.lists.append(Outgoing(key, encode(outcome.recommendation)))
         if outcome.changed:
             wish = isinstance(arrival.message, Forget)
             counts["forgotten" if wish else "clicks"] += 1
