@@ -12,6 +12,7 @@ import difflib
 import json
 import os
 import re
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,8 +70,42 @@ def _names(given: Any) -> Any:
     return names
 
 
+def _brokers(given: Any) -> Any:
+    """host:port,host:port without spaces; an IPv6 address stands in brackets."""
+    if not isinstance(given, str):
+        return given
+    brokers = [each.strip() for each in given.split(",") if each.strip()]
+    if not brokers:
+        raise ValueError("expected HOST:PORT[,HOST:PORT…]")
+    for each in brokers:
+        if "://" in each or "/" in each:
+            raise ValueError(f"{each!r} is an address with a scheme or a path; expected HOST:PORT")
+        if each.count(":") > 1 and not each.startswith("["):
+            raise ValueError(f"{each!r}: an IPv6 address stands in brackets, such as [::1]:9092")
+        host, _, port = each.rpartition(":") if ":" in each.rpartition("]")[2] else (each, "", "9092")
+        if not host or any(character.isspace() for character in each):
+            raise ValueError(f"{each!r} names no host; expected HOST:PORT")
+        if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 65535):
+            raise ValueError(f"{each!r}: the port {port!r} is no number from 1 to 65535")
+    return ",".join(brokers)
+
+
+def _cache_of_user() -> Path:
+    """Where the user keeps caches; where there is no home or it cannot be written to, a temporary folder."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nextclick"
+        there = next(each for each in (home, *home.parents) if each.exists())
+        if os.access(there, os.W_OK):
+            return home
+    except (RuntimeError, OSError):  # nobody knows a home, or it may not even be looked at
+        pass
+    return Path(tempfile.gettempdir()) / f"nextclick-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+
+
 class SettingsError(Exception):
     """A setting that cannot be used: names the setting, its source and what was expected."""
+
+    exit_code = 78  # EX_CONFIG of sysexits.h: a start again would end in the same way
 
 
 class Settings(BaseSettings):
@@ -78,16 +113,16 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
-    bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, comma-separated")
+    bootstrap_servers: Annotated[str, BeforeValidator(_brokers)] = Field(
+        "127.0.0.1:9092", description="Kafka brokers, host:port, comma-separated"
+    )
     prefix: TopicPrefix = Field("nextclick.", description="what every topic's name begins with")
     clock: Clock = Field("wall", description="what now is: the wall clock, or the newest event time seen")
     data_dir: Path = Field(
         Path(".nextclick"), description="folder of everything that is kept on this machine"
     )
     cache_dir: Path = Field(
-        default_factory=lambda: (
-            Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nextclick"
-        ),
+        default_factory=_cache_of_user,
         description="folder of downloads that any project on this machine may share",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
@@ -237,6 +272,19 @@ class Settings(BaseSettings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _certificates_are_there(self) -> Self:
+        if not self.security_protocol.endswith("SSL"):
+            return self
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ValueError("ssl_keyfile needs ssl_certfile, the certificate that the key belongs to")
+        for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+            file = getattr(self, name)
+            if file is not None and not (file.is_file() and os.access(file, os.R_OK)):
+                why = "cannot be read by this user" if file.is_file() else "is no file"
+                raise ValueError(f"{name}: {file} {why}; expected a certificate or key in PEM form")
+        return self
+
     @property
     def repeats(self) -> bool | None:
         """Whether consumed items may be recommended again; None: as the release says."""
@@ -348,7 +396,8 @@ def _explain(error: ValidationError, origin: dict[str, str]) -> str:
             lines.append(f"{name} ({origin[name]}) is no setting; `nextclick settings` lists them all")
         elif name:
             source = origin.get(name, "default")
-            lines.append(f"{name} ({source}): {problem['msg']}, got {problem['input']!r}")
+            wrong = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{name} ({source}): {wrong}, got {problem['input']!r}")
         else:
             lines.append(problem["msg"].removeprefix("Value error, "))
     return "\n".join(lines)

@@ -175,7 +175,11 @@ def _cause(error: BaseException) -> str:
 
 
 def _local_repository() -> Path:
-    return Path(os.environ.get("M2_REPO") or Path.home() / ".m2" / "repository")
+    try:
+        home = Path.home()
+    except RuntimeError:  # nobody knows a home
+        home = Path(tempfile.gettempdir())
+    return Path(os.environ.get("M2_REPO") or home / ".m2" / "repository")
 
 
 def _file_name(coordinate: str) -> str:

@@ -9,6 +9,8 @@ import errno
 import logging
 import os
 import sys
+import tempfile
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -73,6 +75,7 @@ def _main(
 def main() -> None:
     """Run the command line; an error that the project itself defines is a message, not a traceback."""
     terminal.replace_unknown()
+    _at_home()
     if any("\udc80" <= character <= "\udcff" for word in sys.argv for character in word):
         _fail(
             "an argument holds bytes that are no text here: write it in the terminal's encoding, or set "
@@ -99,6 +102,14 @@ def main() -> None:
         _fail(str(error), getattr(error, "exit_code", 1))
 
 
+def _at_home() -> None:
+    """Gives a user whom the machine knows no home for a temporary one: libraries look there as they load."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(Path(tempfile.gettempdir()) / f"nextclick-{os.getuid()}")
+
+
 # A folder that cannot be used, or has no more room: the machine's or the settings' fault, not the program's.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 CONFIGURATION = 78  # EX_CONFIG of sysexits.h: a start again would end in the same way
@@ -106,21 +117,16 @@ CONFIGURATION = 78  # EX_CONFIG of sysexits.h: a start again would end in the sa
 
 def _of_machine(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename is not None else ""
-    remedy = (
-        ""
-        if isinstance(error, FileNotFoundError)
-        else (
-            "; choose another folder with --data-dir (NEXTCLICK_DATA_DIR), and for downloads and machine code "
-            "with NEXTCLICK_CACHE_DIR and NUMBA_CACHE_DIR"
-        )
+    if isinstance(error, FileNotFoundError):
+        return f"{where}{error.strerror}"
+    return (
+        f"{where}{error.strerror or error}; choose another folder with --data-dir (NEXTCLICK_DATA_DIR), and "
+        "for what is downloaded or compiled with NEXTCLICK_CACHE_DIR and NUMBA_CACHE_DIR"
     )
-    return f"{where}{error.strerror or error}{remedy}"
 
 
 def _fail(message: str, code: int) -> NoReturn:
     from rich.text import Text
-
-    from streams.runtime import terminal
 
     line = Text("error: ", style="bold red").append(message, style="default not bold")
     terminal.console(stderr=True).print(line)

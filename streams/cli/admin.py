@@ -38,9 +38,9 @@ def create_topics(settings: "Settings") -> None:
 @takes_settings()
 def describe_topics(settings: "Settings", as_json: AsJson = False) -> None:
     """Show partitions, cleanup and retention."""
-    from rich.console import Console
     from rich.table import Table
 
+    from streams.runtime import terminal
     from streams.transport import clients
     from streams.transport.topics import describe, plan
 
@@ -62,7 +62,7 @@ def describe_topics(settings: "Settings", as_json: AsJson = False) -> None:
         kept = "the latest of each key" if cleanup == "compact" else _days(configs["retention.ms"])
         partitions = str(each.partitions) if each.partitions else f"missing ({planned[each.name].partitions})"
         table.add_row(each.name, partitions, cleanup, kept, style="" if each.partitions else "yellow")
-    Console().print(table)
+    terminal.console().print(table, soft_wrap=False)
 
 
 @topics.command("repair")
@@ -117,14 +117,14 @@ def show_settings(
         both = {name: {"value": value, "from": origins[name]} for name, value in shown.items()}
         typer.echo(json.dumps(both, indent=2))
         return
-    from rich.console import Console
+    from streams.runtime import terminal
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     width = max(map(len, shown.values()))
     for name, value in shown.items():
         style = "dim" if origins[name] == "default" else "bold"
         what = f"  # {type(settings).model_fields[name].description}" if explain else ""
-        console.print(f"{name:<22}{value:<{width}}  {origins[name]}{what}", style=style, markup=False)
+        console.print(f"{name:<22}{value:<{width}}  {origins[name]}{what}", style=style)
 
 
 @takes_settings("release", "data_dir")
@@ -134,11 +134,12 @@ def doctor(settings: "Settings", as_json: AsJson = False) -> None:
     Looks at versions, brokers, topics, release, workers, signals, disk and clock. The exit
     code is 1 when something fails, else 0.
     """
-    from rich.console import Console
+    from rich.text import Text
 
     from streams.operate.doctor import examine
+    from streams.runtime import terminal
 
-    console = Console(highlight=False)
+    console = terminal.console()
     style = {"ok": "green", "warn": "yellow", "fail": "bold red"}
     failed = False
     for finding in examine(settings):
@@ -146,12 +147,11 @@ def doctor(settings: "Settings", as_json: AsJson = False) -> None:
         if as_json:
             typer.echo(json.dumps(vars(finding)))
             continue
-        console.print(
-            f"[{style[finding.status]}]{finding.status:>4}[/]  [bold]{finding.subject:<12}[/] ", end=""
-        )
-        console.print(finding.detail, markup=False, soft_wrap=True)
+        line = Text(f"{finding.status:>4}", style=style[finding.status])
+        line.append(f"  {finding.subject:<12} ", style="default bold")
+        console.print(line.append(finding.detail, style="default not bold"))
         if finding.remedy:
-            console.print(f"{'':19}→ {finding.remedy}", markup=False, soft_wrap=True)
+            console.print(f"{'':19}→ {finding.remedy}")
     if failed:
         raise typer.Exit(1)
 
@@ -190,27 +190,26 @@ def list_letters(
 
     Oldest first, with the reason and where each came from.
     """
-    from rich.console import Console
-
     from streams.operate.letters import Retried, read_letters
+    from streams.runtime import terminal
 
-    console = Console(highlight=False)
+    console = terminal.console()
     count = 0
     for letter in read_letters(settings, Retried(settings)):
         if (letter.retried and not everything) or (topic and letter.topic != settings.prefix + topic):
             continue
         count += 1
         if as_json:
-            typer.echo(json.dumps(letter.shown(), ensure_ascii=False))
+            typer.echo(terminal.shown_json(json.dumps(letter.shown(), ensure_ascii=False)))
             continue
         value = letter.shown()["value"]
         mark = "  (retried)" if letter.retried else ""
         console.print(
             f"{letter.place[1]:>6}  {letter.at}  {letter.topic}[{letter.source[0]}]@{letter.source[1]}{mark}",
-            markup=False, style="bold",
+            style="bold",
         )  # fmt: skip
-        console.print(f"        {letter.error}", markup=False, style="red", soft_wrap=True)
-        console.print(f"        {_short(value)}", markup=False, style="dim", soft_wrap=True)
+        console.print(f"        {letter.error}", style="red")
+        console.print(f"        {_short(value)}", style="dim")
     if not as_json:
         typer.echo(f"{count:,} letters" if count else "no dead letters")
 

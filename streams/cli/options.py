@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 EVERYWHERE = ("bootstrap_servers", "prefix", "clock")
 
@@ -77,6 +78,31 @@ Sets = Annotated[
         show_default=False,
     ),
 ]
+
+
+class WithIds(TyperCommand):
+    """A command whose arguments are ids, which may begin with a minus: "-1" is a user, "--kk" a slip."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Moves such ids behind the options, where a minus means nothing."""
+        takes_value = {
+            name: not getattr(option, "is_flag", False)
+            for option in self.get_params(ctx)
+            for name in option.opts
+        }
+        options: list[str] = []
+        ids: list[str] = []
+        words = iter(args)
+        for word in words:
+            if word == "--":
+                ids += words
+            elif word.startswith("--") or word in takes_value:
+                options.append(word)
+                if takes_value.get(word) and (value := next(words, None)) is not None:
+                    options.append(value)
+            else:
+                ids.append(word)
+        return super().parse_args(ctx, [*options, *(["--", *ids] if ids else [])])
 
 
 def takes_settings(*names: str, kafka: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

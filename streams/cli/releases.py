@@ -39,8 +39,9 @@ def list_releases(settings: "Settings", as_json: AsJson = False) -> None:
     if not found:
         typer.echo("no releases; enter one with `nextclick releases add DIR --as live`")
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from streams.runtime import terminal
 
     table = Table("release", "role", "decided", "at", "items", "reason", box=None)
     for listed in found:
@@ -50,7 +51,7 @@ def list_releases(settings: "Settings", as_json: AsJson = False) -> None:
             _time(record.at) if record else "", f"{manifest.items:,}" if manifest else "?",
             listed.trouble or (record.reason if record else ""), style=_STYLE.get(listed.role, "dim"),
         )  # fmt: skip
-    Console().print(table)
+    terminal.console().print(table, soft_wrap=False)
 
 
 @releases.command("show")
@@ -113,13 +114,14 @@ def list_events(
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(found), indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from streams.runtime import terminal
 
     table = Table("at", "what", "release", "why", box=None)
     for event in found:
         table.add_row(_time(event.at), event.kind, event.release, event.reason)
-    Console().print(table)
+    terminal.console().print(table, soft_wrap=False)
 
 
 @releases.command("add")

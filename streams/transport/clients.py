@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 from pydantic import SecretStr
 
-from streams.settings import Settings
+from streams.settings import Settings, SettingsError
 
 # Enough for a laptop that starts a JVM beside the command, short enough not to look hung.
 BOOTSTRAP_TIMEOUT_MS = 5_000
@@ -45,10 +45,24 @@ def async_connection(settings: Settings) -> dict[str, Any]:
 
 def ssl_context(settings: Settings) -> ssl.SSLContext:
     """The TLS context that the ssl_* settings describe."""
-    context = ssl.create_default_context(cafile=settings.ssl_cafile)
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+    except OSError as error:  # an SSLError is one
+        raise SettingsError(
+            f"ssl_cafile: {settings.ssl_cafile} holds no certificates in PEM form ({error})"
+        ) from None
     context.check_hostname = settings.ssl_check_hostname
     if settings.ssl_certfile:
-        context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, _revealed(settings.ssl_password))
+        try:
+            # Without a password OpenSSL would ask for one at the terminal.
+            context.load_cert_chain(
+                settings.ssl_certfile, settings.ssl_keyfile, _revealed(settings.ssl_password) or ""
+            )
+        except OSError as error:
+            raise SettingsError(
+                f"ssl_certfile, ssl_keyfile and ssl_password do not fit together: {settings.ssl_certfile} "
+                f"with the key in {settings.ssl_keyfile or settings.ssl_certfile} cannot be loaded ({error})"
+            ) from None
     return context
 
 

@@ -116,7 +116,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_a_wrong_setting_is_a_message_not_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "nextclick.toml").write_text("clock = 'sundial'")
     done = _nextclick("settings", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 78
     assert "error: clock (file nextclick.toml)" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -1,0 +1,41 @@
+"""What a command prints: data as they are, on any terminal and in any pipe.
+
+Owns the consoles: nothing in a text is taken for markup, what the terminal's encoding lacks is replaced, and
+no line of a pipe is broken, so that commands and paths in it can be copied. Imports rich only when needed.
+"""
+
+import io
+import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDE = 1000  # columns of a table in a pipe, which nobody folds
+
+
+def replace_unknown() -> None:
+    """From now on a character that an output's encoding lacks is replaced: no command ends for one."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A console whose lines are printed as they are; a table is to be printed with `soft_wrap=False`."""
+    from rich.console import Console
+
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if not made.is_terminal:
+        made.width = _WIDE
+    return made
+
+
+def shown_json(text: str) -> str:
+    """JSON as it can be printed here: escaped where the terminal's encoding would lose characters."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(json.loads(text))
+    return text
