@@ -39,10 +39,12 @@ def load(
     items: Items = None,
     start: Start = None,
     stop: Stop = None,
-    again: Annotated[bool, typer.Option("--again", help="Send what was loaded before once more.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Send what was sent before too; most of it counts twice.")
+    ] = False,
     unseen: Annotated[
         bool,
-        typer.Option("--unseen", help="Go on though the topic has lost what it was loaded with long ago."),
+        typer.Option("--unseen", help="Send what the topic does not hold, though it has lost old clicks."),
     ] = False,
     withdraw_others: Annotated[
         bool, typer.Option("--withdraw-others", help="Withdraw items that --items does not name.")
@@ -233,6 +235,8 @@ def _announce(settings: "Settings", items: Path | None, *, withdraw_others: bool
     from streams.traffic import catalogue
 
     records = load_items(items)
+    if withdraw_others and not records:  # an export that failed
+        raise typer.BadParameter(f"{items} names no item: --withdraw-others would withdraw all there are")
     with _progress("items", len(records)) as progress:
         sent = catalogue.send_items(settings, records, progress, _say)
     typer.echo(f"announced {sent:,} items")

@@ -62,6 +62,10 @@ def test_items_go_alone_and_those_gone_are_said_and_withdrawn_on_wish(
     # One that comes back is announced as any other.
     nextclick("load", "--items", catalogue("cup", "pot"))
     assert _available(settings) == {"cup", "pot"}
+    # An export that has failed takes nothing away.
+    empty = nextclick("load", "--items", catalogue(), "--withdraw-others", catch_exceptions=True)
+    assert empty.exit_code != 0
+    assert _available(settings) == {"cup", "pot"}
     alone = nextclick("load", "--withdraw-others", "--interactions", path, catch_exceptions=True)
     assert alone.exit_code == 2
 
