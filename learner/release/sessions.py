@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from learner.graphs.running import session
 from learner.ranking.columns import FEATURES
 from learner.ranking.features import Features
 from learner.ranking.own_items import LAYER, OwnItemLayer
@@ -116,7 +117,7 @@ def _session(model: bytes, path: Path) -> Any:
     options.log_severity_level = 3  # else each load warns of the ranker's input that may be left out
     options.enable_cpu_mem_arena = False  # as fast without, and what it has taken it keeps
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return session(model, options)
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
         raise _unfit(path, "an ONNX model", error) from error
 

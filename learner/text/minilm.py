@@ -45,6 +45,7 @@ class MiniLM:
         import onnxruntime
         from tokenizers import Tokenizer
 
+        from learner.graphs.running import session
         from learner.text.minilm_graph import minilm_model
 
         options = onnxruntime.SessionOptions()
@@ -52,11 +53,7 @@ class MiniLM:
         options.enable_mem_pattern = False  # batches have all shapes
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            minilm_model(folder / "model.safetensors", MAX_TOKENS),
-            options,
-            providers=["CPUExecutionProvider"],
-        )
+        self._session = session(minilm_model(folder / "model.safetensors", MAX_TOKENS), options)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.no_padding()
