@@ -66,7 +66,9 @@ def load(
     try:
         known = Known(settings, place)
         _catch_up(settings, known, unseen=again or unseen, say=say)
-        return asyncio.run(_load(settings, clicks, part, known, again, progress))
+        loaded = asyncio.run(_load(settings, clicks, part, known, again, progress))
+        known.sent(loaded.sent)
+        return loaded
     finally:
         slot.release()
 
