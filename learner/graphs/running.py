@@ -1,8 +1,8 @@
 """ONNX graphs as sessions that run: the one place where they are made, so that nothing goes home.
 
 ONNX Runtime collects usage events (a device's id, the system, the program's path) in the user's cache folder
-unless it is told not to, here and by `ORT_DISABLE_TELEMETRY`, which `learner` sets. Owns that; what a session's
-options are is its user's business.
+unless it is told not to, here and by `ORT_DISABLE_TELEMETRY`, which `learner` sets. Owns that; what a
+session's options are is its user's business.
 """
 
 from typing import Any
