@@ -33,7 +33,7 @@ from learner.ranking.lists import FEATURES_FILE, Lists, Wanted, in_file, let_go,
 from learner.release.live import LiveRelease
 from learner.signals.settings import DEPTH_HALF_LIVES, SignalSettings
 from learner.training.collect import Collect
-from learner.training.crew import Tell
+from learner.training.crew import Tell, trim
 from learner.training.material import Material, Trained, pack
 from learner.training.settings import TrainingSettings
 from learner.training.time_plan import EASE_SHARE, Stage
@@ -105,6 +105,8 @@ def stage_job(
     folder.mkdir()
     bundle = pack("r-stage", material, Trained(student, shared.ease(stage.start)), seed=shared.seed)
     vectors = encode_histories(student, data, material.scale, start=stage.start, stop=stage.stop)
+    del student
+    trim()
     left_s = max(lists_s - (clock() - begun), 0.5 * lists_s)
     found = shared.collect(
         LiveRelease(bundle, Catalogue()), data.at(slice(stage.begin, None)), stage.start - stage.begin,

@@ -53,8 +53,8 @@ def taken(process: psutil.Process) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[None]:
-    """Samples this process and all below it, and prints the worst moment."""
+def watched(*, with_this: bool) -> Iterator[None]:
+    """Samples all processes below this one, `with_this` or without, and prints the worst moment."""
     worst: tuple[float, list[dict[str, float]]] = (0.0, [])
     done = threading.Event()
     me = psutil.Process()
@@ -63,7 +63,7 @@ def watched() -> Iterator[None]:
         nonlocal worst
         while not done.wait(EVERY_SECONDS):
             with contextlib.suppress(psutil.NoSuchProcess):
-                parts = [taken(each) for each in (me, *me.children(recursive=True))]
+                parts = [taken(each) for each in (*[me] * with_this, *me.children(recursive=True))]
                 worst = max(worst, (sum(part["all"] for part in parts), parts), key=lambda each: each[0])
 
     sampling = threading.Thread(target=sample)
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--rankers", action="store_true")
     parser.add_argument("--lists", type=int, default=52_500)
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=".") as made, watched():
+    with tempfile.TemporaryDirectory(dir=".") as made, watched(with_this=chosen.rankers):
         if chosen.rankers:
             rankers(chosen.lists, Path(made))
         else:
