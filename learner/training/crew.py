@@ -138,7 +138,7 @@ def _do(work: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
 
 
 def trim() -> None:
-    """Gives back what a job, or a part of one, leaves: hundreds of MB of tensors that the C library would keep.
+    """Gives back what a job, or a part of one, leaves: hundreds of MB that the C library would keep.
 
     Does nothing of that where there is another C library than glibc.
     """
