@@ -72,7 +72,7 @@ def run(settings: Settings, wishes: Wishes) -> None:
     _write(told, wishes.report, console)
     if wishes.plot is not None:
         plot(told, wishes.plot)
-        console.print(f"plot written to {wishes.plot}")
+        console.print(f"plot written to {wishes.plot}", soft_wrap=True, markup=False)
     out = Console()
     out.width = out.width if out.is_terminal else WIDE_TABLE
     out.print(table(told, out.width))
@@ -167,7 +167,7 @@ def _through(
 def _write(told: Report, file: Path | None, console: Console) -> None:
     if file is not None:
         file.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
-        console.print(f"report written to {file}")
+        console.print(f"report written to {file}", soft_wrap=True, markup=False)
 
 
 def _outcome(name: str, row: list[Outcome]) -> Outcome:

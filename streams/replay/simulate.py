@@ -81,10 +81,10 @@ def run(settings: Settings, wishes: Wishes) -> None:
     told = _told(wishes, [figures(each.runs, each.split, each.drift, each.end) for each in curves])
     if wishes.report is not None:
         wishes.report.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
-        console.print(f"report written to {wishes.report}")
+        console.print(f"report written to {wishes.report}", soft_wrap=True, markup=False)
     if wishes.plot is not None:
         draw(curves[0], wishes.plot)
-        console.print(f"plot written to {wishes.plot}")
+        console.print(f"plot written to {wishes.plot}", soft_wrap=True, markup=False)
     Console().print(_table(told))
 
 

@@ -55,4 +55,5 @@ def run(
     found.settings.write(out, "\n".join(remarks))
     for remark in remarks[1:] or ["too few events to search: the defaults stand"]:
         console.print(remark)
-    console.print(f"settings written to {out}: nextclick train --tuned {out}")
+    # A line to copy: not broken in a pipe, and a path in brackets is no markup.
+    console.print(f"settings written to {out}: nextclick train --tuned {out}", soft_wrap=True, markup=False)
