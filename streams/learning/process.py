@@ -33,6 +33,7 @@ from streams.runtime.event_loop import fast_loops, freeze_heap
 from streams.settings import Settings
 from streams.training.process import keep_trainer
 from streams.transport import clients, topics
+from streams.transport.changed_topics import ChangedTopics
 from streams.transport.delivery import Delivery, Outgoing, acknowledged, new_producer
 from streams.transport.feeds import Feed, gathering
 from streams.transport.topics import Names
@@ -124,6 +125,7 @@ class Learner(Service):  # type: ignore[misc]
             )
         self._spawn(self._watch_canaries())
         self._spawn(keep_trainer(self.settings, self.releases.roles))
+        self._spawn(ChangedTopics(self.settings, self._partitions).watch())
 
     async def on_stop(self) -> None:
         """Sends what is counted and not sent yet."""

@@ -24,11 +24,13 @@ from mode.utils.futures import notify
 
 from streams.transport.behind import Behind, Place
 from streams.transport.fence import Fence
+from streams.transport.lost import Lost
 
 SLICE = 1024  # records; slices of 512 capped the agent at 40 k/s
 FETCH_WAIT_MS = 20  # that the broker keeps a fetch which finds nothing, and that misses what comes meanwhile
 MORE_WAIT_S = 10.0  # a word from the agent that got lost costs this, and not the worker
 QUEUED_SLICES = 64  # waiting for the agent; Faust stops fetching from a partition above 80 % of it
+LOOK_S = 20.0  # between two looks at where partitions begin: what is lost is said within a minute
 NOTHING_S = 0.05  # until the next look at partitions that may not be read yet
 
 
@@ -88,17 +90,19 @@ class BatchSource:
     of equal partition counts are assigned alike, so that partition 3 of each meets on one worker.
 
     `follows` names for some topics another one: after an assignment nothing is handed out of such a topic's
-    partition before all that stood in the other's was.
+    partition before all that stood in the other's was. Of each topic the first `partitions` are read,
+    also where there are more.
     """
 
     def __init__(
         self, app: Any, topics: Iterable[str], *, assigned: Assigned, revoking: Revoking,
-        follows: Mapping[str, str] | None = None,
+        follows: Mapping[str, str] | None = None, partitions: int | None = None,
     ) -> None:  # fmt: skip
         self.app = app
         self.topics = frozenset(topics)
         self.partitions: frozenset[Any] = frozenset()
-        self.behind = Behind(follows or {})
+        self.behind = Behind(follows or {}, partitions)
+        self.lost = Lost()
         self._fence = Fence(app.conf.broker_session_timeout)
         self._assigned = assigned
         self._revoking = revoking
@@ -172,6 +176,16 @@ class BatchSource:
         fetch costs the same for one record as for a hundred.
         """
         self._wanted.set()
+
+    async def watch_losses(self) -> None:
+        """Says what was deleted before it was read; until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                if self.partitions:
+                    self.lost.look(await self.app.consumer.earliest_offsets(*self.partitions))
+            except Exception as error:  # whatever the client raises while brokers are away
+                self.app.log.debug("cannot look where partitions begin: %r", error)
 
     def _finished(self, batch: Batch) -> None:
         batches = self._in_flight[batch.tp]
@@ -300,6 +314,7 @@ class BatchConsumer(AiokafkaConsumer):  # type: ignore[misc]
         partition whose owner died before its first commit.
         """
         await super().perform_seek()
+        self._source.lost.begin({tp: at for tp, at in self._committed_offset.items() if at})
         uncommitted = [tp for tp in self.assignment() if not self._committed_offset[tp]]
         if not uncommitted:
             return
@@ -315,6 +330,8 @@ class BatchConsumer(AiokafkaConsumer):  # type: ignore[misc]
     ) -> Iterable[Any]:
         if tp.topic not in source.topics:
             return [self._to_message(tp, record) for record in records]
+        if records:
+            source.lost.fetched(tp, records[0].offset, records[-1].offset)
         read = self._read_offset[tp]
         if read is not None and records and records[0].offset < read:
             records = [record for record in records if record.offset >= read]

@@ -33,6 +33,7 @@ from streams.runtime.slots import take_slot
 from streams.settings import Settings
 from streams.transport import clients, topics
 from streams.transport.batches import Batch, BatchSource
+from streams.transport.changed_topics import ChangedTopics
 from streams.transport.faust_app import new_app
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
@@ -95,7 +96,10 @@ class Worker:
             assigned=self._assigned,
             revoking=self._revoking,
             follows={self.names.requests: self.names.clicks},
+            partitions=partitions,
         )
+        self._changed_topics = ChangedTopics(settings, partitions)
+        self._partitions = partitions
         self.suspicion = Suspicion(settings.data_dir / "suspicions" / member)
         self.bad = Repeated("bad record", "`nextclick dead-letters list` shows what and why")
         self.reports = Reports(settings, self.slot.number, self._report, self.bad)
@@ -133,6 +137,14 @@ class Worker:
         async def learn_the_world() -> None:
             try:
                 await self.knowledge.start()
+            except Exception as error:
+                await app.crash(error)
+                raise
+
+        @app.task  # type: ignore[untyped-decorator]
+        async def watch_topics() -> None:
+            try:
+                await self._changed_topics.watch()
             except Exception as error:
                 await app.crash(error)
                 raise
@@ -194,7 +206,10 @@ class Worker:
     async def _assigned(self, partitions: frozenset[Any], generation: int) -> None:
         """Takes over the users of new partitions; Faust hands out no batch before this returns."""
         serving = await self.knowledge.known()
-        mine = frozenset(tp.partition for tp in partitions if tp.topic == self.names.clicks)
+        mine = frozenset(
+            tp.partition for tp in partitions
+            if tp.topic == self.names.clicks and tp.partition < self._partitions  # else added since the start
+        )  # fmt: skip
         assignment = await self._leaving.enter_async_context(
             Assignment(self.source, self.connection, self.names, mine)
         )
@@ -209,6 +224,7 @@ class Worker:
         await self.reports.send(assignment, self.knowledge.releases.roles)
         freeze_heap()
         assignment.loop(self.rounds.run(partial(self._round, assignment, serving)))
+        assignment.loop(self.source.watch_losses())
         assignment.loop(tidy(self.rounds, serving, self.users, self.knowledge.lock, self.suspicion))
         self.assignment = assignment
 

@@ -1,0 +1,88 @@
+"""What becomes of the topics while a process runs on them: partitions are added, topics are made anew.
+
+Owns when it is looked for and what is said. Knows no record.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import structlog
+from kafka.errors import KafkaError
+
+from streams.settings import Settings
+from streams.transport import clients
+from streams.transport.topics import Names
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 20.0
+TOLD_SECONDS = 60.0  # between two lines of the same
+
+
+class MadeAnew(Exception):  # noqa: N818 (it names what is the matter)
+    """A topic was deleted and made again: what this process knows of its offsets is of another one."""
+
+    exit_code = 75  # EX_TEMPFAIL: a start again is what helps
+
+
+class Seen(NamedTuple):
+    """What a topic is now; `identity` is empty where brokers tell none (before 2.8)."""
+
+    partitions: int
+    identity: str
+
+
+Look = dict[str, Seen]
+
+
+def look(settings: Settings) -> Look:
+    """The topics by user as they are now, by name; those that are not there are left out. Blocks."""
+    with clients.admin(settings) as admin:
+        described: list[dict[str, Any]] = admin.describe_topics(list(Names(settings.prefix).copartitioned))
+    return {
+        topic["name"]: Seen(len(topic["partitions"]), str(topic.get("topic_id") or ""))
+        for topic in described if topic["error_code"] == 0
+    }  # fmt: skip
+
+
+class ChangedTopics:
+    """Compares looks with the first one. `partitions` is what the process reads of each topic."""
+
+    def __init__(
+        self, settings: Settings, partitions: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings, self._partitions, self._clock = settings, partitions, clock
+        self._first: Look = {}
+        self._told_s: float | None = None
+
+    def compare(self, seen: Look) -> None:
+        """Says it where partitions are left unread, once a minute; raises MadeAnew."""
+        for name, topic in seen.items():
+            before = self._first.setdefault(name, topic)
+            if topic.identity != before.identity:
+                raise MadeAnew(
+                    f"the topic {name} was deleted and made anew while this process ran on it; start it "
+                    "again (signals of the old topic: `nextclick reset` begins anew)"
+                )
+        more = {name: topic.partitions for name, topic in seen.items() if topic.partitions > self._partitions}
+        if more and (self._told_s is None or self._clock() - self._told_s >= TOLD_SECONDS):
+            self._told_s = self._clock()
+            log.error(
+                "partitions were added, and are not read",
+                topics=", ".join(f"{name} has {count}" for name, count in more.items()),
+                read=self._partitions,
+                mend="what is sent there waits: stop workers and learner, run `nextclick topics repair "
+                f"--bootstrap-servers {self._settings.bootstrap_servers} --prefix {self._settings.prefix}`, "
+                "and start them again",
+            )
+
+    async def watch(self) -> None:
+        """Looks until it is cancelled; a broker that does not answer is none of its business."""
+        while True:
+            try:
+                self.compare(await asyncio.to_thread(look, self._settings))
+            except (KafkaError, clients.BrokerUnreachable) as error:
+                log.debug("the topics cannot be looked at", error=str(error))
+            await asyncio.sleep(LOOK_SECONDS)
