@@ -13,11 +13,25 @@ if TYPE_CHECKING:
 _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000}
 
 Interactions = Annotated[
-    Path, typer.Option(help="CSV or Parquet of user_id, item_id, timestamp, …", exists=True, dir_okay=False)
+    Path,
+    typer.Option(
+        help="CSV, JSON Lines or Parquet of user_id, item_id, timestamp, …", exists=True, dir_okay=False
+    ),
 ]
 Items = Annotated[
     Path | None,
-    typer.Option(help="CSV or Parquet of item_id, title, …", exists=True, dir_okay=False, show_default=False),
+    typer.Option(
+        help="CSV, JSON Lines or Parquet of item_id, title, …",
+        exists=True,
+        dir_okay=False,
+        show_default=False,
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", help="The files' own names: user_id=userId,item_id=movieId", show_default=False
+    ),
 ]
 
 
@@ -27,6 +41,7 @@ def train(
     interactions: Interactions,
     out: Annotated[Path, typer.Option(help="Folder to write the release to", file_okay=False)],
     items: Items = None,
+    columns: Columns = None,
     to: Annotated[
         float, typer.Option(help="Share of the events, oldest first, to train on", min=0.001, max=1.0)
     ] = 1.0,
@@ -48,8 +63,8 @@ def train(
     from streams.training import train as command
 
     command.run(
-        settings, command.Recorded(interactions, items, to), out=out, time_budget=time_budget, seed=seed,
-        tuned=tuned, logs=logs,
+        settings, command.Recorded(interactions, items, to, columns), out=out, time_budget=time_budget,
+        seed=seed, tuned=tuned, logs=logs,
     )  # fmt: skip
 
 
@@ -61,6 +76,7 @@ def tune(
         "tuned.toml"
     ),
     items: Items = None,
+    columns: Columns = None,
     to: Annotated[
         float, typer.Option(help="Share of the events, oldest first, to search on", min=0.001, max=1.0)
     ] = 1.0,
@@ -76,7 +92,7 @@ def tune(
 
     command.run(
         settings,
-        Recorded(interactions, items, to),
+        Recorded(interactions, items, to, columns),
         out=out,
         time_budget=time_budget,
         trials=trials,
@@ -89,6 +105,7 @@ def replay(
     settings: "Settings",
     interactions: Interactions,
     items: Items = None,
+    columns: Columns = None,
     split: Annotated[float, typer.Option(help="Share of the events that trains", min=0.0, max=1.0)] = 0.8,
     seed: Annotated[int, typer.Option(help="Seed of ties and training")] = 0,
     seeds: Annotated[int, typer.Option(help="How many seeds to average over", min=1)] = 1,
@@ -146,7 +163,8 @@ def replay(
     from streams.replay.wishes import Wishes
 
     wishes = Wishes(
-        interactions=interactions, items=items, without=_listed(without), split=split, seed=seed, seeds=seeds,
+        interactions=interactions, items=items, columns=columns, without=_listed(without), split=split,
+        seed=seed, seeds=seeds,
         announce=announce, sessions_ms=_milliseconds(sessions), systems=_listed(systems),
         learn=learn or ("none" if through == "kafka" else "ranker"), through=through, release=release,
         time_budget=time_budget, report=report, plot=plot,

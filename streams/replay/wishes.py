@@ -12,7 +12,8 @@ from typing import Literal
 import msgspec
 
 from learner.data.catalogue import Item
-from learner.data.dataset import Interactions, load_interactions, load_items
+from learner.data.dataset import Interactions
+from learner.data.pair import read_pair
 from learner.evaluation.plan import Announce
 from learner.evaluation.report import CONTENT_FIELDS
 from streams.replay.parts import Learn
@@ -41,6 +42,7 @@ class Wishes:
     time_budget: float  # minutes
     report: Path | None
     plot: Path | None
+    columns: str | None = None  # what the files call theirs
 
     def named(self, usual: Sequence[str]) -> list[str]:
         """The systems asked for, each once."""
@@ -54,7 +56,7 @@ class Wishes:
 
     def loaded(self) -> tuple[Interactions, list[Item]]:
         """What the files hold."""
-        return loaded(self.interactions, self.items, self.without)
+        return loaded(self.interactions, self.items, self.without, self.columns)
 
     def files(self) -> dict[str, list[str]]:
         """Their names, for the report."""
@@ -62,13 +64,13 @@ class Wishes:
 
 
 def loaded(
-    interactions: Path, items: Path | None, without: Sequence[str] = ()
+    interactions: Path, items: Path | None, without: Sequence[str] = (), columns: str | None = None
 ) -> tuple[Interactions, list[Item]]:
     """Both files; the items' fields `without` are emptied, as if the file did not have them."""
-    records = load_items(items) if items else []
     wrong = [name for name in without if name not in CONTENT_FIELDS]
     if wrong:
         raise ReplayCommandError(f"--without {wrong[0]}: an item's fields are {', '.join(CONTENT_FIELDS)}")
     blank = Item(item_id="-")
     empty = {name: getattr(blank, name) for name in without}
-    return load_interactions(interactions), [msgspec.structs.replace(record, **empty) for record in records]
+    events, records = read_pair(interactions, items, columns)
+    return events, [msgspec.structs.replace(record, **empty) for record in records]

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from learner.data.catalogue import Item
-from learner.data.dataset import Interactions, load_interactions, load_items
+from learner.data.dataset import Interactions
+from learner.data.pair import read_pair
 from learner.text.cache import TextCache
 from learner.training.crew import cores
 from streams.settings import Settings
@@ -26,16 +27,21 @@ class TrainError(Exception):
 
 @dataclass(frozen=True)
 class Recorded:
-    """Files to learn from: the first `to` of the events in `interactions`, and records of `items` if any."""
+    """Files to learn from: the first `to` of the events in `interactions`, and records of `items` if any.
+
+    columns: what `--columns` says of their names
+    """
 
     interactions: Path
     items: Path | None
     to: float
+    columns: str | None = None
 
     def read(self, seed: int) -> tuple[Interactions, list[Item]]:
         """The events in order of time, those of one time in an order that `seed` draws; and the items."""
-        part, _ = load_interactions(self.interactions).in_order(seed).split(self.to)
-        return part, load_items(self.items) if self.items else []
+        events, records = read_pair(self.interactions, self.items, self.columns)
+        part, _ = events.in_order(seed).split(self.to)
+        return part, records
 
 
 class Bars:
