@@ -70,6 +70,7 @@ class Crew(Generic[Context]):
         """Does all jobs; returns their results in order. Raises what a job raises."""
         if self.processes == 1 or len(jobs) < 2:
             return [job.work(self.context, self._tell, self._clock, *job.arguments) for job in jobs]
+        trim()  # before others need memory too
         pool = self._started()
         futures: dict[int, Future[Any]] = {
             number: pool.submit(_do, jobs[number].work, jobs[number].arguments)
