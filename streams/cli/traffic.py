@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.cli.models import Interactions, Items
+from streams.cli.models import Columns, Interactions, Items
 from streams.cli.options import takes_settings
 
 if TYPE_CHECKING:
+    from learner.data.catalogue import Item
     from streams.operate.watching import Shown, Titles
     from streams.settings import Settings
 
@@ -37,6 +38,7 @@ def load(
     settings: "Settings",
     interactions: LoadedInteractions = None,
     items: Items = None,
+    columns: Columns = None,
     start: Start = None,
     stop: Stop = None,
     again: Annotated[
@@ -66,12 +68,15 @@ def load(
     if withdraw_others and items is None:
         raise typer.BadParameter("--withdraw-others needs --items, the whole catalogue")
     if interactions is None:
-        _announce(settings, items, withdraw_others=withdraw_others)
+        from learner.data.dataset import columns_named, load_items
+
+        records = load_items(items, columns_named(columns)) if items is not None else []
+        _announce(settings, items, records, withdraw_others=withdraw_others)
         return
-    clicks = RecordedClicks(interactions, seed)
+    clicks = RecordedClicks(interactions, seed, columns, items)
     part = clicks.part(start, stop)
     check(settings, clicks, part)  # before items are sent
-    _announce(settings, items, withdraw_others=withdraw_others)
+    _announce(settings, items, clicks.announced, withdraw_others=withdraw_others)
     with _progress("history", len(part)) as progress:
         loaded = loading.load(settings, clicks, part, again=again, unseen=unseen, progress=progress, say=_say)
     topic = f"{settings.prefix}clicks"
@@ -87,6 +92,7 @@ def play(
     settings: "Settings",
     interactions: Interactions,
     items: Items = None,
+    columns: Columns = None,
     speed: Annotated[
         float | None, typer.Option(help="Times the recorded speed", min=1e-9, show_default=False)
     ] = None,
@@ -116,10 +122,10 @@ def play(
     if speed is not None and rate is not None:
         raise typer.BadParameter("give --speed or --rate, not both")
     pace = playing.Pace(speed=speed, rate=100.0 if speed is None and rate is None else rate)
-    clicks = RecordedClicks(interactions, seed)
+    clicks = RecordedClicks(interactions, seed, columns, items)
     part = clicks.part(start, stop)
     check(settings, clicks, part)
-    _announce(settings, items)
+    _announce(settings, items, clicks.announced)
     with _progress("live clicks", len(part)) as progress:
         sent = playing.play(settings, clicks, part, pace, progress, patient=patient)
     typer.echo(f"played {sent:,} clicks into {settings.prefix}clicks")
@@ -228,13 +234,13 @@ def user(
         console.print(f"… and {len(known['history']) - 20} earlier ones (--json shows them)")
 
 
-def _announce(settings: "Settings", items: Path | None, *, withdraw_others: bool = False) -> None:
+def _announce(
+    settings: "Settings", items: Path | None, records: "list[Item]", *, withdraw_others: bool = False
+) -> None:
     if items is None:
         return
-    from learner.data.dataset import load_items
     from streams.traffic import catalogue
 
-    records = load_items(items)
     if withdraw_others and not records:  # an export that failed
         raise typer.BadParameter(f"{items} names no item: --withdraw-others would withdraw all there are")
     with _progress("items", len(records)) as progress:

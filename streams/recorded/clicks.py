@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.data.dataset import load_interactions
 from learner.data.events import Kind
+from learner.data.pair import read_pair
 from streams.wire.contract import Click
 
 
@@ -24,9 +24,15 @@ class PartError(ValueError):
 class RecordedClicks:
     """The clicks of one file in replay order: by time, ties broken by `seed` as in `nextclick replay`."""
 
-    def __init__(self, file: Path, seed: int = 0) -> None:
+    def __init__(
+        self, file: Path, seed: int = 0, columns: str | None = None, items: Path | None = None
+    ) -> None:
+        """`columns` as `--columns` says; `items` is a file that the clicks' ids are compared
+        with; `announced` holds its records.
+        """
         self.file, self.seed = file, seed
-        self._data = load_interactions(file).in_order(seed)
+        events, self.announced = read_pair(file, items, columns)
+        self._data = events.in_order(seed)
         self._words = [kind.word for kind in Kind]
 
     def __len__(self) -> int:
