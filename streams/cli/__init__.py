@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import tempfile
+from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
 
@@ -97,7 +98,16 @@ def main() -> None:
             raise
         _fail(_of_machine(error), CONFIGURATION)
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("streams", "indexer", "learner"):
+        family = type(error).__module__.partition(".")[0]
+        if family in ("aiokafka", "kafka") and "KafkaError" in map(
+            attrgetter("__name__"), type(error).__mro__
+        ):
+            _fail(
+                f"the brokers did not do what was asked: {type(error).__name__}: {error}; started again, "
+                "this goes on where it ended",
+                TRY_AGAIN,
+            )
+        if family not in ("streams", "indexer", "learner"):
             raise
         _fail(str(error), getattr(error, "exit_code", 1))
 
@@ -112,6 +122,7 @@ def _at_home() -> None:
 
 # A folder that cannot be used, or has no more room: the machine's or the settings' fault, not the program's.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+TRY_AGAIN = 75  # EX_TEMPFAIL: a start again is what helps
 CONFIGURATION = 78  # EX_CONFIG of sysexits.h: a start again would end in the same way
 
 

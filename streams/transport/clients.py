@@ -20,6 +20,8 @@ BOOTSTRAP_TIMEOUT_MS = 5_000
 class BrokerUnreachable(Exception):  # noqa: N818 (read aloud in messages: "broker unreachable")
     """No configured broker answers: the message names them and what to do."""
 
+    exit_code = 75  # EX_TEMPFAIL: a start again is what helps
+
 
 def connection(settings: Settings) -> dict[str, Any]:
     """Arguments with which any kafka-python client reaches the brokers."""

@@ -13,6 +13,8 @@ from aiokafka.errors import KafkaError
 class Fenced(KafkaError):  # type: ignore[misc] # noqa: N818 (a state of the process, and read aloud so)
     """Another process may own what this one was about to write. A KafkaError that no client retries."""
 
+    exit_code = 75  # EX_TEMPFAIL: a start again is what helps
+
 
 def alive_clock() -> float:
     """Seconds that also pass while the machine sleeps, as a session at the broker does."""

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import structlog
 import typer
+from aiokafka.errors import KafkaTimeoutError
 from typer.testing import CliRunner
 
+from streams import cli
 from streams.cli import app
 from streams.cli.options import EVERYWHERE, FLAGS, takes_settings
 from streams.settings import Settings
@@ -123,7 +125,7 @@ def test_a_wrong_setting_is_a_message_not_a_traceback(tmp_path: Path) -> None:
 
 def test_a_broker_that_is_not_there_is_a_message(tmp_path: Path) -> None:
     done = _nextclick("topics", "describe", "--bootstrap-servers", "127.0.0.1:1", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 75
     assert "no Kafka broker answers at 127.0.0.1:1" in done.stderr.replace("\n", " ")
     assert "nextclick broker" in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
@@ -196,3 +198,20 @@ def test_a_misspelt_variable_is_a_warning(tmp_path: Path, monkeypatch: pytest.Mo
     assert done.returncode == 0
     assert "NEXTCLICK_CLOK is no setting" in done.stderr
     assert "NEXTCLICK_CLOCK" in done.stderr
+
+
+def test_a_broker_that_stays_away_from_a_process_is_a_line_and_a_start_again_helps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def away() -> None:
+        raise KafkaTimeoutError("no answer for 40 s")
+
+    monkeypatch.setattr(cli, "app", away)
+    monkeypatch.setattr(sys, "argv", ["nextclick", "worker"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 75
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "KafkaTimeoutError" in said
+    assert "no answer for 40 s" in said
+    assert "Traceback" not in said
