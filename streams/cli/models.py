@@ -46,6 +46,9 @@ def train(
         float, typer.Option(help="Share of the events, oldest first, to train on", min=0.001, max=1.0)
     ] = 1.0,
     time_budget: Annotated[float, typer.Option(help="Minutes that training may take", min=0.05)] = 6.0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A first release within half a minute; learners make better ones")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
     tuned: Annotated[
         Path | None,
@@ -63,8 +66,8 @@ def train(
     from streams.training import train as command
 
     command.run(
-        settings, command.Recorded(interactions, items, to, columns), out=out, time_budget=time_budget,
-        seed=seed, tuned=tuned, logs=logs,
+        settings, command.Recorded(interactions, items, to, columns), out=out,
+        time_budget=command.QUICK_MINUTES if quick else time_budget, seed=seed, tuned=tuned, logs=logs,
     )  # fmt: skip
 
 

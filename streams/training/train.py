@@ -19,6 +19,7 @@ from learner.training.crew import cores
 from streams.settings import Settings
 
 REPEATS = {"yes": True, "no": False, "auto": None}
+QUICK_MINUTES = 0.35  # of training; to read the files and write the release takes a few seconds more
 
 
 class TrainError(Exception):

@@ -151,9 +151,9 @@ def test_two_workers_share_and_one_hands_over(system: Any, recorded: Path) -> No
 POISON: list[tuple[str, Any, str]] = [
     ("no JSON", b"\x00\xff not json", ""),
     ("an empty value", None, "empty"),
-    ("no object", [1, 2], "object"),
+    ("no object", [1, 2], "list"),
     ("a missing field", {"event_id": "x", "user_id": "u", "event": "click", "timestamp": 1}, "item_id"),
-    ("a wrong type", {"event_id": "x", "user_id": "u", "item_id": 3, "event": "click", "timestamp": 1}, "item_id"),
+    ("a wrong type", {"event_id": "x", "user_id": "u", "item_id": [3], "event": "click", "timestamp": 1}, "item_id"),
     ("an unknown event", {"event_id": "x", "user_id": "u", "item_id": "i", "event": "sneeze", "timestamp": 1}, "sneeze"),
     ("an empty id", {"event_id": "", "user_id": "u", "item_id": "i", "event": "click", "timestamp": 1}, "event_id"),
     ("a long id", {"event_id": "x", "user_id": "u", "item_id": "é" * 200, "event": "click", "timestamp": 1}, "256"),
@@ -545,7 +545,7 @@ def test_a_worker_that_cannot_work_stops_and_says_why(system: Any, topics: Any) 
     with clients.admin(system.settings) as admin:
         admin.create_partitions({topics.clicks: 9})
     system.start("worker", env=wide)
-    assert system.ended("worker") == 1
+    assert system.ended("worker") == 78
     said = " ".join(system.said("worker").split())
     assert "clicks has 9" in said
     assert f"nextclick topics repair --bootstrap-servers {system.bootstrap} --prefix {system.prefix}" in said

@@ -215,3 +215,19 @@ def test_a_broker_that_stays_away_from_a_process_is_a_line_and_a_start_again_hel
     assert "KafkaTimeoutError" in said
     assert "no answer for 40 s" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("flags", "minutes"), [((), 6.0), (("--quick",), 0.35)])
+def test_a_quick_training_takes_less_than_half_a_minute(
+    flags: tuple[str, ...], minutes: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from streams.training import train
+
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(train, "run", lambda *_, **named: given.update(named))
+    file = tmp_path / "clicks.csv"
+    file.touch()
+    said = CliRunner().invoke(app, ["train", "--interactions", str(file), "--out", "out", *flags])
+    assert said.exit_code == 0, said.output
+    assert given["time_budget"] == minutes
