@@ -105,7 +105,7 @@ def _cache_of_user() -> Path:
 class SettingsError(Exception):
     """A setting that cannot be used: names the setting, its source and what was expected."""
 
-    exit_code = 78  # EX_CONFIG of sysexits.h: a start again would end in the same way
+    exit_code = os.EX_CONFIG  # 78: a start again would end in the same way
 
 
 class Settings(BaseSettings):

@@ -20,8 +20,9 @@ PRIOR_FLOOR = 0.05  # added to decayed popularity before the logarithm, in click
 INTEREST_KINDS: NDArray[np.bool_] = np.array([kind in INTEREST for kind in Kind])
 
 ValueScale = Mapping[str, tuple[float, float]]
-ScaleByCode = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Mean and standard deviation of an event kind's values, by the kind's word."""
+ScaleByCode = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Means and inverse deviations (8,) each, by the kind's code."""
 
 
 class EventLog(Protocol):

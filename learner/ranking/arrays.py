@@ -148,5 +148,4 @@ def signal_arrays(signals: Signals) -> SignalArrays:
 def pair_arrays(neighbours: Neighbours) -> PairArrays:
     """The pairs' arrays of this moment."""
     before, after = neighbours.before, neighbours.after
-    before, after = neighbours.before, neighbours.after
     return PairArrays(before.rows, before.item, before.weight, after.rows, after.item, after.place)

@@ -4,8 +4,6 @@ Owns the processes, what they share and how their progress comes back. A job is 
 context, of the time it may take and of its own arguments. Knows nothing of what jobs do.
 """
 
-import contextlib
-import ctypes
 import gc
 import multiprocessing
 import os
@@ -21,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from learner.data.heap import trim_heap
 from learner.models.run import Clock
 
 Context = TypeVar("Context")
@@ -139,10 +138,6 @@ def _do(work: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
 
 
 def trim() -> None:
-    """Gives back what a job, or a part of one, leaves: hundreds of MB that the C library would keep.
-
-    Does nothing of that where there is another C library than glibc.
-    """
+    """Gives back what a job, or a part of one, leaves: hundreds of MB that the C library would keep."""
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    trim_heap()

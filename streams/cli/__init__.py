@@ -96,7 +96,7 @@ def main() -> None:
     except OSError as error:
         if error.filename is None and error.errno not in _NO_ROOM:
             raise
-        _fail(_of_machine(error), CONFIGURATION)
+        _fail(_of_machine(error), os.EX_CONFIG)
     except Exception as error:
         family = type(error).__module__.partition(".")[0]
         if family in ("aiokafka", "kafka") and "KafkaError" in map(
@@ -105,7 +105,7 @@ def main() -> None:
             _fail(
                 f"the brokers did not do what was asked: {type(error).__name__}: {error}; started again, "
                 "this goes on where it ended",
-                TRY_AGAIN,
+                os.EX_TEMPFAIL,
             )
         if family not in ("streams", "indexer", "learner"):
             raise
@@ -122,8 +122,6 @@ def _at_home() -> None:
 
 # A folder that cannot be used, or has no more room: the machine's or the settings' fault, not the program's.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-TRY_AGAIN = 75  # EX_TEMPFAIL: a start again is what helps
-CONFIGURATION = 78  # EX_CONFIG of sysexits.h: a start again would end in the same way
 
 
 def _of_machine(error: OSError) -> str:

@@ -89,7 +89,7 @@ class Fallen:
     def barred(self, least: Bar) -> NDArray[np.int64]:
         """Items (n,) with that bar or a stronger one."""
         every = self.every
-        return items_of(every[every & (1 << _BAR) - 1 >= least]) if len(every) else NOTHING
+        return items_of(every[bars_of(every) >= least]) if len(every) else NOTHING
 
 
 NOTHING = np.zeros(0, np.int64)

@@ -6,6 +6,8 @@ import ctypes
 import gc
 from pathlib import Path
 
+from learner.data.heap import trim_heap
+
 _M_ARENA_MAX = -8  # of mallopt(3)
 _MADV_DONTNEED = 4  # of madvise(2)
 COMPILER = "libllvmlite.so"
@@ -42,15 +44,6 @@ def freeze_heap() -> None:
     gc.freeze()
     trim_heap()
     release_code(COMPILER)
-
-
-def trim_heap() -> None:
-    """Gives free memory back to the system; some 5 ms, in which other threads wait for memory.
-
-    Loading a release leaves 10 to 40 MB that glibc would keep. Does nothing where there is another C library.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def release_code(library: str, maps: Path = Path("/proc/self/maps")) -> int:

@@ -28,7 +28,7 @@ class SlotError(Exception):
 class LocksUnsupported(Exception):  # noqa: N818 (it names what is the matter)
     """The file system of the data folder knows no locks: names both."""
 
-    exit_code = 78  # EX_CONFIG of sysexits.h: another data folder is needed
+    exit_code = os.EX_CONFIG  # 78: another data folder is needed
 
 
 class Slot:

@@ -4,6 +4,7 @@ Owns when it is looked for and what is said. Knows no record.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ TOLD_SECONDS = 60.0  # between two lines of the same
 class MadeAnew(Exception):  # noqa: N818 (it names what is the matter)
     """A topic was deleted and made again: what this process knows of its offsets is of another one."""
 
-    exit_code = 75  # EX_TEMPFAIL: a start again is what helps
+    exit_code = os.EX_TEMPFAIL  # 75: a start again is what helps
 
 
 class Seen(NamedTuple):

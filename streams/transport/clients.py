@@ -4,6 +4,7 @@ Owns how settings become arguments of kafka-python and aiokafka, and the error t
 cannot be reached. Knows no topics and no messages.
 """
 
+import os
 import ssl
 from typing import Any
 
@@ -20,7 +21,7 @@ BOOTSTRAP_TIMEOUT_MS = 5_000
 class BrokerUnreachable(Exception):  # noqa: N818 (read aloud in messages: "broker unreachable")
     """No configured broker answers: the message names them and what to do."""
 
-    exit_code = 75  # EX_TEMPFAIL: a start again is what helps
+    exit_code = os.EX_TEMPFAIL  # 75: a start again is what helps
 
 
 def connection(settings: Settings) -> dict[str, Any]:

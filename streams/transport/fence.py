@@ -4,6 +4,7 @@ A process that was paused past its session wakes up believing that it owns what 
 what it appended would stand after the new owner's records. Knows no topics.
 """
 
+import os
 import time
 from typing import Any
 
@@ -13,7 +14,7 @@ from aiokafka.errors import KafkaError
 class Fenced(KafkaError):  # type: ignore[misc] # noqa: N818 (a state of the process, and read aloud so)
     """Another process may own what this one was about to write. A KafkaError that no client retries."""
 
-    exit_code = 75  # EX_TEMPFAIL: a start again is what helps
+    exit_code = os.EX_TEMPFAIL  # 75: a start again is what helps
 
 
 def alive_clock() -> float:

@@ -6,6 +6,7 @@ nothing of what the records contain.
 """
 
 import contextlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ _MOST_TRIES = 8  # to make a topic, one setting less each time
 class TopicsError(Exception):
     """Topics that do not fit together: says which, how, and the command that mends it."""
 
-    exit_code = 78  # a start again would end in the same way
+    exit_code = os.EX_CONFIG  # 78: a start again would end in the same way
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from typing import Any
 
 import structlog
 
+from learner.data.heap import trim_heap
 from learner.release.bundle import ReleaseError
 from streams.hot_path.live import Live
 from streams.hot_path.serving import Serving
 from streams.releases.events import Event, Kind
 from streams.releases.roles import DRIFTED, PINNED, RoleError, Roles, changed, take_back
 from streams.releases.store import StoreError, StoreUnreachable
-from streams.runtime.event_loop import trim_heap
 from streams.settings import Settings
 from streams.wire.contract import ReleaseRecord
 from streams.worker.release_loader import Loader

@@ -11,8 +11,8 @@ from typing import Any
 
 import structlog
 
+from learner.data.heap import trim_heap
 from streams.hot_path.serving import Serving
-from streams.runtime.event_loop import trim_heap
 from streams.worker.followed import Followed
 from streams.worker.rounds import Rounds
 from streams.worker.suspicion import Suspicion

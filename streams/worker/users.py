@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
@@ -20,13 +19,12 @@ from streams.hot_path.serving import Serving
 from streams.hot_path.state_record import MAX_STATE_BYTES, StateError, StateRecord, decode_state
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import World
+from streams.runtime.repeated import Repeated
 from streams.transport.changelog import Changelog, Restored
 from streams.wire.partitioner import partition_of
 from streams.worker.aside import Aside
 from streams.worker.ground import Ground
 from streams.worker.spill import Spill
-
-log = structlog.get_logger()
 
 # States of idle users that go to disk between two rounds: some 3 ms in all.
 SPILLED_AT_ONCE = 50
@@ -63,6 +61,7 @@ class Users:
         self._ask_ground = ground
         self._state_bytes = MAX_STATE_BYTES
         self._aside = aside
+        self._stay = Repeated("states of idle users stay in memory", "is the disk full?")
 
     @property
     def away(self) -> int:
@@ -129,6 +128,7 @@ class Users:
 
     def spill_idle(self, world: World) -> int:
         """Puts states of some idle users on disk, or of those longest away of too many; returns how many."""
+        self._stay.watch()
         slots = self.states.idle(self._away_ms(world))[:SPILLED_AT_ONCE]
         over = len(self.states) - self._most
         self._leaving = over > 0 and (self._leaving or self.crowded)
@@ -214,7 +214,7 @@ class Users:
         try:
             self._spill.put(states)
         except sqlite3.Error as error:
-            log.warning("states of idle users stay in memory", error=str(error), mend="is the disk full?")
+            self._stay.note(str(error), error=str(error))
             return False
         return True
 

@@ -218,7 +218,7 @@ def test_a_broker_that_stays_away_from_a_process_is_a_line_and_a_start_again_hel
 
 
 @pytest.mark.parametrize(("flags", "minutes"), [((), 6.0), (("--quick",), 0.35)])
-def test_a_quick_training_takes_less_than_half_a_minute(
+def test_a_quick_training_has_a_budget_of_its_own(
     flags: tuple[str, ...], minutes: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch")

@@ -1,15 +1,12 @@
 """What a process does about its memory."""
 
 import gc
-import platform
 import weakref
 from pathlib import Path
 
-import numpy as np
-import psutil
 import pytest
 
-from streams.runtime.event_loop import COMPILER, freeze_heap, release_code, trim_heap
+from streams.runtime.event_loop import COMPILER, freeze_heap, release_code
 
 
 class Node:
@@ -43,22 +40,6 @@ def test_what_was_left_out_and_is_garbage_goes_at_the_next_start() -> None:
         assert [each() for each in gone] == [None, None]
     finally:
         gc.unfreeze()
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library gives memory back by itself")
-def test_free_memory_goes_back_to_the_system() -> None:
-    def resident() -> int:
-        return psutil.Process().memory_info().rss
-
-    trim_heap()
-    # Small pieces come from the heap itself, and the last one keeps glibc from giving any back by itself.
-    pieces = [np.ones(10_000, np.uint8) for _ in range(4000)]
-    last = pieces.pop()
-    del pieces
-    full = resident()
-    trim_heap()
-    assert full - resident() > 20_000_000
-    assert last.any()
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system tells no mappings")
