@@ -4,6 +4,7 @@ Owns the numbering of items (an item keeps its number for the life of the proces
 catalogue's owner says of them. Knows neither models nor signals: their arrays follow the numbering.
 """
 
+import array
 import math
 import re
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1, description="Unix milliseconds")]
 _AT_ONCE = 8192  # records of a release unpacked at one time
 _USUAL_ITEMS = 20_000  # what category weights are relative to
+CHANGES_KEPT = 65_536  # at least so many of the last changes are told; who comes later reads all items anew
 MAX_CATEGORIES = 6  # of an item that the features look at; further ones are kept in the record only
 
 
@@ -57,6 +59,7 @@ class Catalogue:
     published (capacity,) float64: year with fraction, nan where unknown (float32 would round to hours)
     records: the last record of each item that has one, by number
     version: rises whenever the availability of an item changes
+    changes: rises, too, with each record that is taken of an item that was there before
     """
 
     def __init__(self) -> None:
@@ -70,6 +73,8 @@ class Catalogue:
         self.records = Records(Item)
         self.category_names: list[str] = []
         self.version = 0
+        self._changed = array.array("i")  # numbers of items, the last change last
+        self._forgotten = 0  # changes that are no longer in it
         self._category_index: dict[str, int] = {}
         self._category_items: list[int] = []  # items that carry the category
         self._category_weight: NDArray[np.float32] = np.zeros(16, np.float32)
@@ -92,6 +97,27 @@ class Catalogue:
         changes the weights of the item's own categories alone.
         """
         return self._category_weight[: len(self.category_names)]
+
+    @property
+    def changes(self) -> int:
+        """How many changes there have been; the mark to begin with for `changes_since`."""
+        return self._forgotten + len(self._changed)
+
+    def changes_since(self, mark: int) -> tuple[int, NDArray[np.int64] | None]:
+        """Which items' record or availability may have changed since an earlier mark; returns a new mark.
+
+        The numbers (n,) int64 are sorted, each once; None where the mark is so old that nobody knows. Items
+        that joined are not among them: they are what lies beyond the size that one has seen.
+        """
+        first = mark - self._forgotten
+        if first < 0:
+            return self.changes, None
+        numbers = np.array(self._changed[first:], np.int64)  # a copy: an array that is looked at cannot grow
+        return self.changes, np.unique(numbers) if len(numbers) > 1 else numbers
+
+    def remembers(self, mark: int) -> bool:
+        """Whether `changes_since` can tell what has changed since a mark."""
+        return mark >= self._forgotten
 
     def intern(self, item_id: str) -> int:
         """Returns the item's number; an unknown item joins, available and without content."""
@@ -183,7 +209,14 @@ class Catalogue:
         self.records.put(number, packed)
         self.published[number] = _published(item)
         self._set_categories(number, item.categories)
+        self._note(number)
         return number
+
+    def _note(self, number: int) -> None:
+        self._changed.append(number)
+        if len(self._changed) >= 2 * CHANGES_KEPT:
+            del self._changed[:CHANGES_KEPT]
+            self._forgotten += CHANGES_KEPT
 
     def _describe(self, begin: int, items: Sequence[Item]) -> None:
         """Takes the records of new items, numbered from `begin` on: as `_take`, without a step for each."""
@@ -230,6 +263,7 @@ class Catalogue:
         if self.available[number] != available:
             self.available[number] = available
             self.version += 1
+            self._note(number)
 
     def _set_categories(self, number: int, names: list[str]) -> None:
         row = self.categories[number]

@@ -3,12 +3,13 @@
 Owns the packing, by number in memory and by line in a file. Knows nothing of what the records say.
 """
 
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import Generic, TypeVar, overload
 
 import msgspec
 import numpy as np
 
+_NOTHING = b"\x80"  # an empty map
 _AT_ONCE = 1024  # lines unpacked at one time while iterating
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -31,7 +32,7 @@ class Records(MutableMapping[int, T], Generic[T]):
         _, self._packed, self._count = state
 
     def __getitem__(self, number: int) -> T:
-        packed = self._packed[number] if 0 <= number < len(self._packed) else None
+        packed = self.kept(number)
         if packed is None:
             raise KeyError(number)
         return self._decode(packed)
@@ -43,6 +44,10 @@ class Records(MutableMapping[int, T], Generic[T]):
         """The record as `put` takes it. Raises OverflowError for integers beyond 64 bits."""
         return self._encode(record)
 
+    def kept(self, number: int) -> bytes | None:
+        """The record as it is kept, the same object until another one comes; None where there is none."""
+        return self._packed[number] if 0 <= number < len(self._packed) else None
+
     def put(self, number: int, packed: bytes) -> None:
         """Keeps a packed record."""
         if number < 0:
@@ -51,6 +56,11 @@ class Records(MutableMapping[int, T], Generic[T]):
             self._packed.extend([None] * (number + 1 - len(self._packed)))
         self._count += self._packed[number] is None
         self._packed[number] = packed
+
+    def raw(self, numbers: Iterable[int]) -> list[bytes]:
+        """Records as MessagePack, for who wants few of their fields; of what has none an empty map."""
+        kept, end = self._packed, len(self._packed)
+        return [(kept[number] if number < end else None) or _NOTHING for number in numbers]
 
     def __delitem__(self, number: int) -> None:
         if number not in self:
