@@ -14,6 +14,7 @@ from streams.releases.roles import Roles, take_back
 from streams.runtime.repeated import Repeated
 from streams.settings import Settings
 from streams.transport.delivery import Outgoing
+from streams.transport.last_good import LastGood
 from streams.wire.contract import ReleaseRecord
 from streams.worker import reports as module
 from streams.worker.reports import Reports
@@ -30,13 +31,20 @@ class Sent:
         self.letters = SimpleNamespace(send=self._letter)
         self.released: list[bytes | None] = []
         self.refused: list[tuple[str, int, str]] = []
+        self.restored: list[tuple[bytes | None, bytes | None, Any]] = []
+        self.order: list[str] = []
 
     async def _records(self, topic: str, records: list[Outgoing]) -> list[Any]:
+        if topic == "p.items":
+            self.order.append("record")
+            self.restored += [(record.key, record.value, record.headers) for record in records]
+            return [_done()]
         assert topic == "p.releases"
         self.released += [record.key for record in records]
         return [_done()]
 
     async def _letter(self, record: ConsumerRecord, error: str, _: int) -> list[Any]:
+        self.order.append("letter")
         self.refused.append((record.topic, record.offset, error))
         return [_done()]
 
@@ -76,6 +84,24 @@ def test_bad_records_are_said_by_the_owner_of_partition_0_alone(reports: Reports
     assert (first.refused, len(reports)) == ([("p.items", 4, "no JSON")], 0)
     send(reports, first)
     assert len(first.refused) == 1
+
+
+def test_good_records_are_written_again_by_the_owner_of_partition_0_behind_the_letters(
+    reports: Reports,
+) -> None:
+    items = LastGood("p.items", lambda key: b"good " + key)
+    reports.restore(items)
+    reports.refuse(bad(4), "no JSON")
+    items.broke(bad(4))
+    assert len(reports) == 2
+    other, first = Sent(1, 2), Sent(0, 1)
+    send(reports, other)
+    assert (other.restored, len(reports)) == ([], 2)
+    send(reports, first)
+    assert (first.restored, len(reports)) == ([(b"i", b"good i", [("restores", b"4")])], 0)
+    assert first.order == ["letter", "record"]
+    send(reports, first)
+    assert len(first.restored) == 1
 
 
 def test_records_older_than_letters_are_kept_are_not_said(reports: Reports) -> None:
