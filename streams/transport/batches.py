@@ -25,6 +25,7 @@ from mode.utils.futures import notify
 from streams.transport.behind import Behind, Place
 from streams.transport.fence import Fence
 from streams.transport.lost import Lost
+from streams.transport.reached import Reached
 
 SLICE = 1024  # records; slices of 512 capped the agent at 40 k/s
 FETCH_WAIT_MS = 20  # that the broker keeps a fetch which finds nothing, and that misses what comes meanwhile
@@ -88,6 +89,7 @@ class BatchSource:
     partitions are given away and before the app stops: it ends the work in hand (finishing what it
     can) and may leave the rest, which is then abandoned. Both get (topic, partition) tuples. Topics
     of equal partition counts are assigned alike, so that partition 3 of each meets on one worker.
+    `taken_in(batch)` is said when the agent has a batch in its hands: `reached` tells how far it has come.
 
     `follows` names for some topics another one: after an assignment nothing is handed out of such a topic's
     partition before all that stood in the other's was. Of each topic the first `partitions` are read,
@@ -103,6 +105,8 @@ class BatchSource:
         self.partitions: frozenset[Any] = frozenset()
         self.behind = Behind(follows or {}, partitions)
         self.lost = Lost()
+        self.reached = Reached()
+        self._followed = frozenset((follows or {}).values())
         self._fence = Fence(app.conf.broker_session_timeout)
         self._assigned = assigned
         self._revoking = revoking
@@ -177,6 +181,11 @@ class BatchSource:
         """
         self._wanted.set()
 
+    def taken_in(self, batch: Batch) -> None:
+        """The batch's records are where they wait for their turns, before all that comes from now on."""
+        if not batch.abandoned:
+            self.reached.take_in(batch.tp, batch.records[-1].offset + 1)
+
     async def watch_losses(self) -> None:
         """Says what was deleted before it was read; until cancelled."""
         while True:
@@ -197,6 +206,7 @@ class BatchSource:
     def _start_opening(self, assigned: frozenset[Any], generation: int) -> None:
         self.partitions = assigned
         self.behind.begin(assigned)
+        self.reached.begin(tp for tp in assigned if tp.topic in self._followed)
         self._fence.renew()
 
         async def opening() -> None:
@@ -298,7 +308,10 @@ class BatchConsumer(AiokafkaConsumer):  # type: ignore[misc]
                 source.more()  # nobody got anything, so nobody else would say so
 
     async def _getmany(self, active_partitions: set[Any] | None, timeout: float) -> Any:
-        waiting = self._source.behind.waiting(self._thread.place)
+        source = self._source
+        for tp in source.reached.watched:  # nothing is being fetched now
+            source.reached.pass_by(tp, self._thread.place(tp).position)
+        waiting = source.behind.waiting(self._thread.place)
         if active_partitions is not None and waiting:
             active_partitions = active_partitions - waiting
             if not active_partitions:  # to aiokafka no partition would mean all
@@ -339,6 +352,7 @@ class BatchConsumer(AiokafkaConsumer):  # type: ignore[misc]
             return []
         last = records[-1]
         batch = Batch(source, tp, records)
+        source.reached.hand_out(tp)
         message = ConsumerMessage(
             tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, (), None,
             batch, None, 0, 0, tp, generation_id=generation,

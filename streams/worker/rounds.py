@@ -52,7 +52,9 @@ class _Open:
 class Rounds(Generic[Payload]):
     """Pending records of all owned partitions. Used by one event loop only.
 
-    `capacity` bounds the pending records: above it `put` waits, so that what is fetched stays in
+    pending: records that wait for a round; parked: those of users whose turn does not come
+
+    `capacity` bounds both: above it `put` waits, so that what is fetched stays in
     Kafka. `cost(payload)` is a record's work, in lists: 1 for each by default. Batches may finish in any
     order; offsets are marked in order by their source.
     """
@@ -62,12 +64,20 @@ class Rounds(Generic[Payload]):
         self._cost = cost
         self.pending = 0
         self._of_user: dict[str, deque[Pending[Payload]]] = {}  # in the order of their next turn
+        self.parked = 0
+        self._parked: dict[str, deque[Pending[Payload]]] = {}  # lines that have no turn
         self._room = asyncio.Event()
         self._room.set()
         self._work = asyncio.Event()
 
-    async def put(self, batch: Finishable, records: list[tuple[str, Payload]]) -> None:
-        """Queues a batch's (user, payload) in order; a batch without any is finished at once."""
+    async def put(
+        self, batch: Finishable, records: list[tuple[str, Payload]],
+        keeps: Callable[[Pending[Payload]], bool] | None = None,
+    ) -> None:  # fmt: skip
+        """Queues a batch's (user, payload) in order; a batch without any is finished at once.
+
+        What `keeps` takes waits elsewhere, and comes by `again`.
+        """
         await self._room.wait()
         if batch.abandoned:
             return
@@ -76,9 +86,32 @@ class Rounds(Generic[Payload]):
             return
         opened = _Open(batch, len(records))
         for user, payload in records:
-            self._of_user.setdefault(user, deque()).append(Pending(user, payload, opened))
-        self.pending += len(records)
+            record = Pending(user, payload, opened)
+            if keeps is None or not keeps(record):
+                self._queue(record)
         self._update()
+
+    def again(self, record: Pending[Payload]) -> None:
+        """A record that has waited elsewhere goes to the end of its user's line."""
+        self._queue(record)
+        self._update()
+
+    def park(self, user: str, records: list[Pending[Payload]]) -> None:
+        """Taken records of a user go back to the head of the line, and the line waits for `unpark`."""
+        line = self._of_user.pop(user, deque())
+        self.pending -= len(line)
+        self.parked += len(records) + len(line)
+        self._parked[user] = deque([*records, *line])
+        self._update()
+
+    def unpark(self, user: str) -> None:
+        """The user's records take turns again."""
+        line = self._parked.pop(user, None)
+        if line is not None:
+            self._of_user[user] = line
+            self.pending += len(line)
+            self.parked -= len(line)
+            self._update()
 
     async def run(self, handle: Callable[[], Awaitable[None]]) -> None:
         """Calls `handle`, which takes a round, whenever something is pending, until cancelled.
@@ -129,8 +162,17 @@ class Rounds(Generic[Payload]):
     def clear(self) -> None:
         """Forgets everything pending: their partitions are given away."""
         self._of_user.clear()
-        self.pending = 0
+        self._parked.clear()
+        self.pending = self.parked = 0
         self._update()
+
+    def _queue(self, record: Pending[Payload]) -> None:
+        if self._parked and record.user in self._parked:
+            self._parked[record.user].append(record)
+            self.parked += 1
+            return
+        self._of_user.setdefault(record.user, deque()).append(record)
+        self.pending += 1
 
     async def _gather(self) -> None:
         """Lets in what has been fetched already: slices of one fetch come one after the other.
@@ -144,7 +186,7 @@ class Rounds(Generic[Payload]):
                 await asyncio.sleep(0)
 
     def _update(self) -> None:
-        _set(self._room, self.pending < self.capacity)
+        _set(self._room, self.pending + self.parked < self.capacity)
         _set(self._work, self.pending > 0)
 
 

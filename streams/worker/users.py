@@ -106,11 +106,11 @@ class Users:
         self._generation = _NO_GENERATION
 
     def bring_back(self, users: Iterable[str], catalogue: Catalogue) -> None:
-        """Those of the users whose states are on disk have come back."""
+        """Those of the users whose states are on disk have come back; "" is nobody."""
         if not len(self._spill):
             return
         for user in users:
-            if user not in self.states.index and (value := self._spill.take(user)) is not None:
+            if user and user not in self.states.index and (value := self._spill.take(user)) is not None:
                 self._take_up(decode_state(value), self._home(user), catalogue)
 
     def encoded(self, user_id: str, catalogue: Catalogue) -> bytes | None:

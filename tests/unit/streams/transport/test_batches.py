@@ -11,6 +11,7 @@ from faust.types import TP
 from streams.transport.batches import BatchConsumer, BatchSource
 from streams.transport.behind import Behind
 from streams.transport.fence import Fence
+from streams.transport.reached import Reached
 
 CLICKS = TP("clicks", 0)
 
@@ -156,6 +157,7 @@ def test_an_assignment_without_partitions_ends_too_and_each_ends_once() -> None:
         made._in_flight, made.partitions = {}, frozenset()  # type: ignore[assignment]
         made._assigned, made._revoking = assigned, revoking
         made.behind, made._fence = Behind({}), Fence(10)
+        made.reached, made._followed = Reached(), frozenset()
         await made._close()
         assert ended == []  # nothing was assigned yet
         made._start_opening(frozenset(), 1)
@@ -165,3 +167,15 @@ def test_an_assignment_without_partitions_ends_too_and_each_ends_once() -> None:
         assert ended == [frozenset()]
 
     asyncio.run(test())
+
+
+def test_a_slice_that_was_abandoned_says_nothing_of_how_far_its_partition_is_taken_in() -> None:
+    made = source()
+    made.reached = Reached()
+    made.reached.begin([CLICKS])
+    batch: Any = SimpleNamespace(tp=CLICKS, abandoned=True, records=[SimpleNamespace(offset=7)])
+    made.taken_in(batch)
+    assert made.reached.of(CLICKS) == 0
+    batch.abandoned = False
+    made.taken_in(batch)
+    assert made.reached.of(CLICKS) == 8

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.worker.rounds import OF_ONE, Rounds
+from streams.worker.rounds import OF_ONE, Pending, Rounds
 
 
 class Slice:
@@ -199,6 +199,81 @@ def test_a_round_that_fails_ends_the_rounds() -> None:
         await rounds.put(Slice(), [("a", 1)])
         with pytest.raises(ZeroDivisionError):
             await rounds.run(handle)
+
+    run(test)
+
+
+def test_what_is_kept_elsewhere_comes_again_behind_what_came_meanwhile() -> None:
+    async def test() -> None:
+        rounds: Rounds[int] = Rounds()
+        kept: list[Pending[int]] = []
+
+        def keeps(record: Pending[int]) -> bool:
+            if record.payload == 1:
+                kept.append(record)
+            return record.payload == 1
+
+        batch, later = Slice(), Slice()
+        await rounds.put(batch, [("a", 1), ("b", 2)], keeps)
+        await rounds.put(later, [("a", 3)])
+        assert rounds.pending == 2
+        rounds.again(kept[0])
+        taken = rounds.take()
+        assert [record.payload for record in taken if record.user == "a"] == [3, 1]
+        for record in taken:
+            assert not batch.finished or record.payload == 1
+            record.done()
+        assert (batch.finished, later.finished) == (1, 1)
+
+    run(test)
+
+
+def test_a_batch_of_which_all_is_kept_elsewhere_is_no_work_and_not_finished() -> None:
+    async def test() -> None:
+        rounds: Rounds[int] = Rounds()
+        batch, kept = Slice(), list[Pending[int]]()
+        await rounds.put(batch, [("a", 1)], lambda record: not kept.append(record))  # type: ignore[func-returns-value]
+        assert (rounds.pending, rounds.take(), batch.finished) == (0, [], 0)
+        rounds.again(kept[0])
+        rounds.take()[0].done()
+        assert batch.finished == 1
+
+    run(test)
+
+
+def test_a_parked_line_waits_and_keeps_its_order() -> None:
+    async def test() -> None:
+        rounds: Rounds[int] = Rounds(capacity=6)
+        await rounds.put(Slice(), [("a", n) for n in range(OF_ONE + 1)] + [("b", 10)])
+        taken = [record for record in rounds.take() if record.user == "a"]
+        rounds.park("a", taken[1:])
+        await rounds.put(Slice(), [("a", 20), ("c", 30)])
+        assert (rounds.pending, rounds.parked) == (1, OF_ONE + 1)
+        assert [record.payload for record in rounds.take()] == [30]
+        await rounds.put(Slice(), [("c", 31)])
+        late = asyncio.create_task(rounds.put(Slice(), [("d", 41)]))
+        await settle()
+        assert not late.done()  # what is parked takes room
+        rounds.take()
+        rounds.unpark("a")
+        assert rounds.parked == 0
+        lines = [record.payload for record in (*rounds.take(), *rounds.take()) if record.user == "a"]
+        assert lines == [*range(1, OF_ONE + 1), 20]
+        await late
+
+    run(test)
+
+
+def test_what_is_parked_is_forgotten_with_its_partitions() -> None:
+    async def test() -> None:
+        rounds: Rounds[int] = Rounds()
+        await rounds.put(Slice(), [("a", 1)])
+        rounds.park("a", rounds.take())
+        rounds.clear()
+        rounds.unpark("a")
+        assert (rounds.pending, rounds.parked) == (0, 0)
+        await rounds.put(Slice(), [("a", 2)])
+        assert [record.payload for record in rounds.take()] == [2]
 
     run(test)
 
