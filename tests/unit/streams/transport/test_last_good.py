@@ -1,5 +1,6 @@
 """The last good record behind a broken one: when it is due, and which of two written at once counts."""
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,9 +29,8 @@ class Reader:
         self.kept = LastGood("t", self._good)
 
     def read(self, record: Record) -> None:
-        if record.value is not None and record.value.startswith("!"):
-            self.kept.broke(record)
-        elif self.kept.is_late(record) and self.in_force.get(record.key) != record.value:
+        broken = record.value is not None and record.value.startswith("!")
+        if broken or (self.kept.is_late(record) and self.in_force.get(record.key) != record.value):
             self.kept.broke(record)
         else:
             self.in_force[record.key] = record.value
@@ -126,10 +126,8 @@ def test_whoever_reads_the_compacted_topic_has_what_the_others_have(
             worker.read(topic[-1])
         else:
             for due in worker.kept.due():
-                try:
+                with contextlib.suppress(Unknown):
                     on_the_way.append((worker.kept.value(due), due))
-                except Unknown:
-                    pass
                 worker.kept.done(due)
             if on_the_way and (len(topic) >= late or data.draw(st.booleans())):
                 value, due = on_the_way.pop(0)
