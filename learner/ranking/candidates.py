@@ -48,6 +48,16 @@ from learner.signals.kernels import Items, Ties, Wholes, depth_of
 from learner.signals.state import Signals
 
 
+class Allowed(NamedTuple):
+    """Items that filters leave, by mask: those that may be recommended now and that the filter takes."""
+
+    masks: NDArray[np.bool_]  # (M, cap)
+    of: Wholes  # (B,) the ask's mask, -1 where it has no filter
+
+
+_NO_MASKS = np.zeros((0, 0), np.bool_)
+
+
 class _Drawn(NamedTuple):
     """The sources' items, S sources and the second heap of the fresh ones: heaps, or lists in order."""
 
@@ -63,12 +73,15 @@ def propose(
     model: ModelArrays,
     ann_items: Items,
     size: int = 200,
+    allowed: Allowed | None = None,
 ) -> Candidates:
     """At most `size` candidates for each ask: min(size, eligible) of them.
 
-    `ann_items` (B, A) int32, -1 padded: nearest items by the student's score, in any order.
+    `ann_items` (B, A) int32, -1 padded: nearest items by the student's score, in any order. `allowed`: which
+    items the asks' filters leave, for asks that have one.
     """
     batch = len(asks.length)
+    masks, mask_of = (_NO_MASKS, np.full(batch, -1, np.int64)) if allowed is None else allowed
     out = Candidates(
         np.empty((batch, size), np.int32),
         np.empty((batch, size), np.uint8),
@@ -78,7 +91,9 @@ def propose(
     )
     arrays = signal_arrays(signals)
     pairs = pair_arrays(signals.neighbours)
-    _propose_one_by_one(*asks, ann_items, *arrays, *pairs, *catalogue_arrays(catalogue), *model, *out)
+    _propose_one_by_one(
+        *asks, ann_items, masks, mask_of, *arrays, *pairs, *catalogue_arrays(catalogue), *model, *out
+    )
     return out
 
 
@@ -86,9 +101,11 @@ def propose(
 def _propose(
     asks: Asks,
     near: Items,
+    masks: NDArray[np.bool_],
+    mask_of: Wholes,
     signals: SignalArrays,
     pairs: PairArrays,
-    catalogue: CatalogueArrays,
+    whole: CatalogueArrays,
     model: ModelArrays,
     out: Candidates,
 ) -> None:
@@ -96,6 +113,11 @@ def _propose(
     place, barred = signals.marks  # barred: -1 free, -2 not to be listed, else place in the list
     wanted = out.items.shape[1]
     for b in range(out.items.shape[0]):
+        catalogue = whole
+        if mask_of[b] >= 0:
+            catalogue = CatalogueArrays(
+                whole.size, masks[mask_of[b]], whole.published, whole.categories, whole.category_weight
+            )
         excluded = asks.excluded[asks.excluded_from[b] : asks.excluded_from[b + 1]]
         for j in excluded:
             barred[j] = -2

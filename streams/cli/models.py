@@ -160,6 +160,16 @@ def replay(
         Path | None, typer.Option(help="Draw quality over the stream to this PNG", show_default=False)
     ] = None,
     time_budget: Annotated[float, typer.Option(help="Minutes that training may take", min=0.05)] = 6.0,
+    scenario: Annotated[
+        Path | None,
+        typer.Option(
+            help="Replay under the rules in this file too (JSON, as `scenarios put` takes it): what they "
+            "cost, and how often each has a say. Nothing but states and signals learns then",
+            show_default=False,
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Judge the system on recorded clicks: each is ranked before it is learned from."""
     from streams.replay import command
@@ -169,8 +179,9 @@ def replay(
         interactions=interactions, items=items, columns=columns, without=_listed(without), split=split,
         seed=seed, seeds=seeds,
         announce=announce, sessions_ms=_milliseconds(sessions), systems=_listed(systems),
-        learn=learn or ("none" if through == "kafka" else "ranker"), through=through, release=release,
-        time_budget=time_budget, report=report, plot=plot,
+        learn=learn or ("none" if through == "kafka" or scenario is not None else "ranker"),
+        through=through, release=release, time_budget=time_budget, report=report, plot=plot,
+        scenario=scenario,
     )  # fmt: skip
     if protocol == "leave-one-out":
         command.run_leave_one_out(wishes)

@@ -4,18 +4,32 @@ Owns a list's id, its trigger, and what it says of each item: score, source, rea
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from msgspec import UNSET
+from numpy.typing import NDArray
 
+from learner.data.catalogue import Item
 from learner.ranking.sources import SOURCES
 from streams.hot_path.policy import Place
+from streams.hot_path.wanted import Wanted
 from streams.hot_path.world import Ranked, World
-from streams.wire.contract import Click, Forget, ListedItem, Reason, Recommendation, Trigger
+from streams.wire.contract import (
+    Click,
+    Forget,
+    ListedItem,
+    Reason,
+    Recommendation,
+    Trigger,
+    Understood,
+)
 from streams.wire.intake import Arrival
 
 
 def compose(
     arrival: Arrival,
+    want: Wanted,
     places: Sequence[Place],
     ranked: Ranked,
     row: int,
@@ -36,41 +50,100 @@ def compose(
         letter, trigger = "r", Trigger("request", message.request_id, timestamp)
     return Recommendation(
         recommendation_id=f"{letter}-{arrival.partition}-{arrival.offset}",
-        user_id=message.user_id,
+        user_id=UNSET if message.user_id is None else message.user_id,
         trigger=trigger,
-        items=_listed(places, ranked, row, world),
+        items=_listed(want, places, ranked, row, world),
         release=world.live.release.id,
-        policy=world.policy.name,
+        policy=want.policy.name,
         scenario=message.scenario,
         created_at=made_ms,
+        rules=want.rules.offset,
+        unknown=want.unknown or UNSET,
+        profile=want.profile or UNSET,
+        understood=UNSET if want.query is None else Understood(None, want.query),
     )
 
 
-def _listed(places: Sequence[Place], ranked: Ranked, row: int, world: World) -> list[ListedItem]:
+def _listed(
+    want: Wanted, places: Sequence[Place], ranked: Ranked, row: int, world: World
+) -> list[ListedItem]:
     found, ids, sought = ranked.candidates, world.catalogue.ids, ranked.sought
     columns = np.array([place.column for place in places], np.int64)
     asked_for = [False] * len(places) if sought is None else sought[row, columns].tolist()
+    items = found.items[row, columns]
+    fields = () if want.request is None else want.request.fields
+    similar = want.request is not None and want.request.similar_to is not None
+    rules = _rules(want, items, places, world)
     said = zip(
         places,
-        found.items[row, columns].tolist(),
+        items.tolist(),
         found.source[row, columns].tolist(),
         found.because[row, columns].tolist(),
         ranked.scores[row, columns].tolist(),
         asked_for,
+        rules,
         strict=True,
     )
     listed = []
-    for place, item, source, because, score, is_asked_for in said:
+    for place, item, source, because, score, is_asked_for, rule in said:
         name = "query" if is_asked_for and not place.explored else SOURCES[source]
         if place.explored:
-            reason = Reason("explore")
+            reason = Reason("explore", [], "Something new to try.", rule)
         elif is_asked_for:
-            reason = Reason("matches_query")
+            reason = Reason("matches_query", [], "It fits what you asked for.", rule)
+        elif similar:
+            like = want.request.similar_to  # type: ignore[union-attr]
+            reason = Reason("similar", [like], f"Like {world.title(world.catalogue.index[like])}.", rule)  # type: ignore[list-item,index]
         elif because >= 0:
-            reason = Reason("because_clicked", [ids[because]])
+            text = f"Because of your interest in {world.title(because)}."
+            reason = Reason("because_clicked", [ids[because]], text, rule)
         elif name.startswith("popular"):
-            reason = Reason("popular")
+            reason = Reason("popular", [], "Popular with others now.", rule)
+        elif name == "fresh":
+            reason = Reason("new", [], "New here.", rule)
         else:
-            reason = Reason("new" if name == "fresh" else "for_you")
-        listed.append(ListedItem(ids[item], round(score, 6), name, reason, place.propensity))
+            reason = Reason("for_you", [], "It fits what you like.", rule)
+        listed.append(
+            ListedItem(
+                ids[item], round(score, 6), name, reason, place.propensity,
+                _fields(item, fields, world) if fields else UNSET,
+            )
+        )  # fmt: skip
     return listed
+
+
+def _rules(want: Wanted, items: NDArray[np.int32], places: Sequence[Place], world: World) -> list[str]:
+    """What rules had to do with each of the items (n,)."""
+    tilts = want.rules.tilts
+    if want.plain or not (tilts or any(place.rule for place in places)):
+        return [""] * len(places)
+    said = [[place.rule] if place.rule else [] for place in places]
+    for name, some in (
+        ("boost", tuple(tilt for tilt in tilts if tilt.weight > 0)),
+        ("bury", tuple(tilt for tilt in tilts if tilt.weight < 0)),
+    ):
+        if some:
+            for words, added in zip(said, world.steering.tilt(items, some).tolist(), strict=True):
+                if added:
+                    words.append(name)
+    return [", ".join(words) for words in said]
+
+
+def _fields(item: int, names: Sequence[str], world: World) -> dict[str, Any]:
+    """Of an item's record the fields that are asked for and that it has."""
+    if item not in world.catalogue.records:
+        return {}
+    record = world.catalogue.records[item]
+    found: dict[str, Any] = {}
+    for name in names:
+        value = _field(record, name)
+        if value not in (None, [], {}):
+            found[name] = value
+    return found
+
+
+def _field(record: Item, name: str) -> Any:
+    """A field of a record as filters name it: else the attribute of that name."""
+    if name.startswith("attributes."):
+        return record.attributes.get(name.removeprefix("attributes."))
+    return getattr(record, name) if name in record.__struct_fields__ else record.attributes.get(name)

@@ -34,11 +34,15 @@ class Policy:
 
 
 class Place(NamedTuple):
-    """One place of a list: the candidate's column, its chance of standing there, and whether it was a try."""
+    """One place of a list: the candidate's column, its chance of standing there, and whether it was a try.
+
+    rule: what rules had to do with it, "" for nothing
+    """
 
     column: int
     propensity: float
     explored: bool = False
+    rule: str = ""
 
 
 def draw_up(
@@ -57,9 +61,9 @@ def draw_up(
     `scores` (C,) float32, `items` (C,) int32 with their numbers, `ids` names by number; `vectors`
     (V, D) float32 are needed for diversity alone. `rng` None means no exploration (replay).
     """
-    order = _by_score(scores, items, ids, max(2 * k, k + 20))
+    order = by_score(scores, items, ids, max(2 * k, k + 20))
     if policy.diversity > 0 and vectors is not None and len(order):
-        order = _diversify(order, vectors[items], k, policy.diversity)
+        order = diversify(order, vectors[items], k, policy.diversity)
     places = [Place(column, 1.0) for column in order[:k].tolist()]
     below = order[k : k + 20]
     if rng is not None and not known_user and policy.exploration > 0 and len(below) and places:
@@ -72,7 +76,7 @@ def draw_up(
     return places
 
 
-def _by_score(
+def by_score(
     scores: NDArray[np.float32], items: NDArray[np.int32], ids: Sequence[str], top: int
 ) -> NDArray[np.int64]:
     """Columns by falling score; equal scores by item id, so that a list never depends on numbering."""
@@ -83,7 +87,7 @@ def _by_score(
     return order[:top]
 
 
-def _diversify(
+def diversify(
     order: NDArray[np.int64],
     vectors: NDArray[np.float32],
     k: int,

@@ -4,9 +4,6 @@ Owns which items those are and how their nearness is mixed with what the ranker 
 time; `live` reads the query. Knows no messages and no text.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,27 +13,11 @@ from learner.ranking.arrays import Candidates
 WEIGHT = 2.0
 
 
-@dataclass(frozen=True)
-class Found:
-    """The candidates of one list, as `Candidates` of one row, and how near each is to the query (C,)."""
-
-    candidates: Candidates
-    nearness: NDArray[np.float32]
-    sought: NDArray[np.bool_]  # (C,) whether it is one of the nearest there are
-
-
-def join(
-    candidates: Candidates, row: int, sought: NDArray[np.int32],
-    nearness: Callable[[NDArray[np.int32]], NDArray[np.float32]],
-) -> Found:  # fmt: skip
-    """The row's candidates, and after them those of the items `sought` (n,) that it lacks.
-
-    nearness: of items (n,) to the query (n,).
-    """
+def join(candidates: Candidates, row: int, sought: NDArray[np.int32]) -> Candidates:
+    """The row's candidates, and after them those of the items `sought` (n,) that it lacks; a batch of one."""
     own = candidates.rows(np.array([row]))
     width = int(own.count[0])
-    items = own.items[0, :width]
-    new = np.setdiff1d(sought, items).astype(np.int32)
+    new = np.setdiff1d(sought, own.items[0, :width]).astype(np.int32)
     columns = {
         "items": new,
         "source": np.zeros(len(new), np.uint8),  # none of the sources: such an item is named as sought
@@ -46,20 +27,15 @@ def join(
     joined = {
         name: np.concatenate([getattr(own, name)[0, :width], more])[None] for name, more in columns.items()
     }
-    found = Candidates(**joined, count=np.array([width + len(new)], np.int32))
-    return Found(found, nearness(found.items[0]), np.isin(found.items[0], sought))
-
-
-def unread(items: NDArray[np.int32]) -> NDArray[np.float32]:
-    """The nearness (n,) of items to a query that nobody can read."""
-    return np.zeros(len(items), np.float32)
+    return Candidates(**joined, count=np.array([width + len(new)], np.int32))
 
 
 def mixed(scores: NDArray[np.float32], nearness: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scores (C,) of candidates with their nearness to the query (C,), both standardised."""
-    return _standard(scores) + np.float32(WEIGHT) * _standard(nearness)
+    return standard(scores) + np.float32(WEIGHT) * standard(nearness)
 
 
-def _standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    standard: NDArray[np.float32] = (values - values.mean()) / max(float(values.std()), 1e-6)
-    return standard
+def standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values (n,) less their mean, in standard deviations."""
+    standardised: NDArray[np.float32] = (values - values.mean()) / max(float(values.std()), 1e-6)
+    return standardised

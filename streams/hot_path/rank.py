@@ -4,20 +4,27 @@ Owns what an ask knows and the order of the stages; `learner.ranking` owns candi
 nothing, and knows no messages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learner.ranking.arrays import Asks, Candidates
-from learner.ranking.candidates import propose
+from learner.ranking.candidates import Allowed, propose
 from learner.ranking.columns import KNOWN
 from learner.ranking.features import Features, features
-from streams.hot_path import queries
+from streams.hot_path.allowed import nearest_allowed
+from streams.hot_path.fallen import Bar
 from streams.hot_path.histories import Histories
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Ranked, World
+
+Bars = tuple[Bar, int | None]
+"""From which bar on met items stay out, and the time (ms) before which consumed ones come back, or None."""
+
+NO_BARS: Mapping[int, Bars | None] = {}
+NO_ITEMS: NDArray[np.int32] = np.zeros(0, np.int32)
 
 
 def rank(slots: NDArray[np.int64], now_ms: NDArray[np.int64], states: UserStates, world: World) -> Ranked:
@@ -34,16 +41,18 @@ def ask(
     states: UserStates,
     world: World,
     excluded: Sequence[Sequence[str]] = (),
+    bars: Mapping[int, Bars | None] = NO_BARS,
 ) -> Asks:
     """What is known of the askers now: lists made of it later know no later click.
 
-    `excluded`: item ids a row that the asker does not want.
+    `excluded`: item ids a row that the asker does not want. `bars`: of rows whose met items are kept out by
+    another rule than the release's; None keeps nothing out.
     """
     release = world.live.release
     histories = states.gather(slots)
     vectors = states.vector[slots, : release.vector_size]  # a copy
     vectors[histories.length == 0] = release.initial_vector
-    barred = _barred(slots, histories, states, world, excluded)
+    barred = _barred(slots, histories, states, world, excluded, bars)
     excluded_from = np.array([0, *accumulate(map(len, barred))], np.int64)
     return Asks(
         items=histories.items,
@@ -77,26 +86,35 @@ def rows_of(asks: Asks, rows: Sequence[int]) -> Asks:
     )
 
 
-def rank_asks(asks: Asks, world: World, size: int | None = None) -> Ranked:
+def rank_asks(asks: Asks, world: World, size: int | None = None, allowed: Allowed | None = None) -> Ranked:
     """Candidates and scores of asks; `size` C defaults to the policy's."""
-    candidates = candidates_of(asks, world, size)
+    candidates = candidates_of(asks, world, size, allowed)
     columns = features_of(asks, candidates, world)
-    return Ranked(candidates, columns, _scores(candidates, columns, world))
+    return Ranked(candidates, columns, scores_of(candidates, columns, world))
 
 
-def candidates_of(asks: Asks, world: World, size: int | None = None) -> Candidates:
-    """The union of the nearest items with what signals propose."""
+def candidates_of(
+    asks: Asks, world: World, size: int | None = None, allowed: Allowed | None = None
+) -> Candidates:
+    """The union of the nearest items with what signals propose.
+
+    `allowed`: which items the asks' filters leave, for asks that have one.
+    """
     live = world.live
     wanted = size or world.policy.candidates
     # Sources take turns, so half of a list is the most that one of them gives where others have anything to
     # say. A heavy user's nearest items are mostly consumed ones: look further, within reason, and for this
     # user alone.
     depths = wanted // 2 + np.minimum(asks.excluded_from[1:] - asks.excluded_from[:-1], 300)
-    depth = min(int(depths.max(initial=0)), len(live.index))
-    nearest = live.nearest(asks.user_vector, max(depth, 1))
-    if len(depths) > 1:
-        nearest[np.arange(nearest.shape[1]) >= depths[:, None]] = -1
-    return propose(asks, world.catalogue, world.signals, live.release.model, nearest, size=wanted)
+    if allowed is not None:
+        nearest = nearest_allowed(asks.user_vector, depths, allowed, world)
+    else:
+        nearest = live.nearest(asks.user_vector, max(min(int(depths.max(initial=0)), len(live.index)), 1))
+        if len(depths) > 1:
+            nearest[np.arange(nearest.shape[1]) >= depths[:, None]] = -1
+    return propose(
+        asks, world.catalogue, world.signals, live.release.model, nearest, size=wanted, allowed=allowed
+    )
 
 
 def features_of(asks: Asks, candidates: Candidates, world: World) -> Features:
@@ -104,24 +122,7 @@ def features_of(asks: Asks, candidates: Candidates, world: World) -> Features:
     return features(asks, candidates, world.catalogue, world.signals, world.live.release.model)
 
 
-def heeding(query: str, ranked: Ranked, row: int, asks: Asks, world: World) -> Ranked:
-    """The row's candidates and those that the query asks for, with scores that mix both; a batch of one."""
-    wish, by_content = world.live.wish(query), world.live.by_content
-    if wish is None:
-        found = queries.join(ranked.candidates, row, np.zeros(0, np.int32), queries.unread)
-    else:
-        allowed = world.catalogue.available[: world.catalogue.size].copy()
-        allowed[asks.excluded[asks.excluded_from[row] : asks.excluded_from[row + 1]]] = False
-        sought = by_content.nearest(wish, allowed, ranked.candidates.items.shape[1] // 2)
-        found = queries.join(ranked.candidates, row, sought, lambda items: by_content.nearness(items, wish))
-    if not found.candidates.count[0]:  # nothing is left for this user
-        return Ranked(ranked.candidates.rows(np.array([row])), ranked.features, ranked.scores[row : row + 1])
-    columns = features_of(asks.rows(np.array([row])), found.candidates, world)
-    scores = queries.mixed(_scores(found.candidates, columns, world)[0], found.nearness)
-    return Ranked(found.candidates, columns, scores[None], found.sought[None])
-
-
-def _scores(candidates: Candidates, columns: Features, world: World) -> NDArray[np.float32]:
+def scores_of(candidates: Candidates, columns: Features, world: World) -> NDArray[np.float32]:
     """The ranker's scores (B, C), calibrated; -inf where there is no candidate.
 
     Lists of users without a past have an order of their own, which calibration is not learned for.
@@ -139,10 +140,16 @@ def _barred(
     states: UserStates,
     world: World,
     excluded: Sequence[Sequence[str]],
+    bars: Mapping[int, Bars | None],
 ) -> list[NDArray[np.int32]]:
     """Items that each row's list must not hold."""
     least = world.live.least_bar
     rows = [states.barred(slot, histories, row, least) for row, slot in enumerate(slots.tolist())]
+    for row, rule in bars.items():
+        if rule is None:
+            rows[row] = NO_ITEMS
+        elif rule != (least, None):
+            rows[row] = states.barred(int(slots[row]), histories, row, *rule)
     for row, ids in enumerate(excluded):
         if ids:
             index = world.catalogue.index

@@ -4,20 +4,25 @@ One function for the online worker, the offline replay and the tests. Time and r
 arguments. Knows no Kafka and no clock: `worker` brings arrivals and takes outcomes away.
 
 The way of a click, with the file beside this one that owns each step: into its user's state (`fold`), to
-scored candidates (`rank`), to the places of a list (`policy`), to a message (`compose`).
+scored candidates (`rank`), to the places of a list (`policy`; `ruled`, where rules or a request's own wishes
+have a say, which `wanted` tells), to a message (`compose`).
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from learner.data.events import INTEREST, KIND_OF_WORD
 from learner.ranking.arrays import Asks
+from learner.ranking.candidates import Allowed
+from streams.hot_path.allowed import NARROW, allowed_by
+from streams.hot_path.asked import kept_out, note
 from streams.hot_path.compose import compose
 from streams.hot_path.fold import fold
 from streams.hot_path.policy import draw_up
-from streams.hot_path.rank import ask, heeding, joined, rank_asks, rows_of
+from streams.hot_path.rank import Bars, ask, joined, rank_asks, rows_of
+from streams.hot_path.ruled import draw_up_ruled
 from streams.hot_path.user_states import UserStates
+from streams.hot_path.wanted import Wanted, wanted
 from streams.hot_path.world import Fate, Outcome, Ranked, Unsound, World
 from streams.wire.contract import Click, Forget, Recommendation, Request
 from streams.wire.event_ids import event_hash
@@ -48,6 +53,7 @@ def recommend(
     world.live.follow()  # items may have joined under another release
     outcomes: dict[int, Outcome] = {}
     asking: list[Outcome] = []
+    wants: list[Wanted] = []
     asks: list[Asks] = []
     for step in _steps(arrivals):
         met = [_outcome(arrivals[place], states) for place in step]
@@ -57,9 +63,11 @@ def recommend(
         now_asking = [outcome for outcome in done if calls_for_list(outcome.arrival)]
         if now_asking:
             asking += now_asking
-            asks.append(_asks(now_asking, states, world, now_ms))
+            now_wanted = [wanted(each.arrival.message, world.steering, world.policy) for each in now_asking]
+            wants += now_wanted
+            asks.append(_asks(now_asking, now_wanted, states, world, now_ms))
     if asking:
-        _answer(asking, joined(asks), world, rng, now_ms if made_ms is None else made_ms)
+        _answer(asking, wants, joined(asks), world, rng, now_ms if made_ms is None else made_ms)
     return [outcomes[place] for place in range(len(arrivals))]
 
 
@@ -68,7 +76,7 @@ def calls_for_list(arrival: Arrival) -> bool:
     message = arrival.message
     if isinstance(message, Request):
         return True
-    return isinstance(message, Click) and not message.history and KIND_OF_WORD[message.event] in INTEREST
+    return isinstance(message, Click) and not message.history and message.is_interest
 
 
 def _steps(arrivals: Sequence[Arrival]) -> list[list[int]]:
@@ -104,12 +112,16 @@ def _outcome(arrival: Arrival, states: UserStates) -> Outcome:
     return Outcome(arrival, Fate.DONE, slot, digest=digest)
 
 
-def _asks(asking: Sequence[Outcome], states: UserStates, world: World, now_ms: int) -> Asks:
+def _asks(
+    asking: Sequence[Outcome], wants: Sequence[Wanted], states: UserStates, world: World, now_ms: int
+) -> Asks:
     """What is known of those who ask, at the moment they ask about."""
     slots = np.array([outcome.slot for outcome in asking], np.int64)
     times = np.full(len(asking), now_ms, np.int64)
     excluded: list[Sequence[str]] = [()] * len(asking)
-    for row, outcome in enumerate(asking):
+    bars: dict[int, Bars | None] = {}
+    special: list[int] = []
+    for row, (outcome, want) in enumerate(zip(asking, wants, strict=True)):
         message = outcome.arrival.message
         if isinstance(message, Request):
             excluded[row] = message.exclude
@@ -117,68 +129,77 @@ def _asks(asking: Sequence[Outcome], states: UserStates, world: World, now_ms: i
                 times[row] = message.timestamp
         elif outcome.slot < 0 and isinstance(message, Click):  # set aside: a list knows the click alone
             excluded[row] = [message.item_id]
-    return ask(slots, times, states, world, excluded)
+        if want.rules.acts or want.personal:
+            special.append(row)
+            excluded[row], bars[row] = kept_out(want, excluded[row], world, int(times[row]))
+    asks = ask(slots, times, states, world, excluded, bars)
+    for row in special:
+        note(wants[row], asks, row, asking[row], states, world)
+    return asks
 
 
 def _answer(
-    asking: Sequence[Outcome], asks: Asks, world: World, rng: np.random.Generator | None, made_ms: int
-) -> None:
-    """Gives each of the outcomes its list; `asks` has a row for each."""
-    lengths = [_length(outcome, world) for outcome in asking]
-    sizes = _sizes(lengths, world)
-    places: dict[int, tuple[Asks, Ranked, int]] = {}
+    asking: Sequence[Outcome], wants: Sequence[Wanted], asks: Asks, world: World,
+    rng: np.random.Generator | None, made_ms: int,
+) -> None:  # fmt: skip
+    """Gives each of the outcomes its list; `wants` and `asks` have a row for each."""
+    allowed = None
+    if not all(want.plain for want in wants):
+        world.steering.masks.follow()
+        allowed = allowed_by(wants, world)
+    sizes = _sizes(wants, allowed, world)
+    places: dict[int, tuple[Asks, Allowed | None, Ranked, int]] = {}
     for size in dict.fromkeys(sizes):
         rows = [row for row, each in enumerate(sizes) if each == size]
         part = asks if len(rows) == len(asking) else rows_of(asks, rows)
-        ranked = rank_asks(part, world, size)
+        theirs = None if allowed is None else Allowed(allowed.masks, allowed.of[rows])
+        ranked = rank_asks(part, world, size, theirs)
         if world.checked and not np.isfinite(ranked.scores[ranked.candidates.items >= 0]).all():
             raise Unsound(
                 f"{world.live.release.id}: the ranker gives scores that are not finite; train a new release"
             )
-        places.update((row, (part, ranked, at)) for at, row in enumerate(rows))
+        places.update((row, (part, theirs, ranked, at)) for at, row in enumerate(rows))
     for row, outcome in enumerate(asking):
-        part, ranked, at = places[row]
-        outcome.recommendation = _list_of(outcome, part, ranked, at, lengths[row], world, rng, made_ms)
+        outcome.recommendation = _list_of(outcome, wants[row], *places[row], world, rng, made_ms)
         outcome.hurried = sizes[row] < world.policy.candidates
 
 
-def _sizes(lengths: Sequence[int], world: World) -> list[int]:
+def _sizes(wants: Sequence[Wanted], allowed: Allowed | None, world: World) -> list[int]:
     """How many candidates each list is drawn from, by its length.
 
     Who asks for more than the others' candidates is ranked apart, together with those who ask for about as
     much: one list of a thousand must not make thirty of ten as dear. The size says nothing of the others.
+    All items that a narrow filter leaves are candidates.
     """
-    usual = max(world.policy.candidates_for(len(lengths)), world.policy.k)
-    return [usual if length <= usual else 1 << (length - 1).bit_length() for length in lengths]
+    usual = max(world.policy.candidates_for(len(wants)), world.policy.k)
+    reaches = [want.reach for want in wants]
+    if allowed is not None:
+        left = np.count_nonzero(allowed.masks, axis=1).tolist()
+        for row, mask in enumerate(allowed.of.tolist()):
+            if mask >= 0 and left[mask] <= NARROW:
+                reaches[row] = max(reaches[row], left[mask])
+    return [usual if reach <= usual else 1 << (reach - 1).bit_length() for reach in reaches]
 
 
 def _list_of(
-    outcome: Outcome, asks: Asks, ranked: Ranked, row: int, length: int, world: World,
-    rng: np.random.Generator | None, made_ms: int,
+    outcome: Outcome, want: Wanted, asks: Asks, allowed: Allowed | None, ranked: Ranked, row: int,
+    world: World, rng: np.random.Generator | None, made_ms: int,
 ) -> Recommendation:  # fmt: skip
     """The list of one outcome, whose ask and candidates stand in `row`."""
-    at_ms, known_user = int(asks.now_ms[row]), bool(asks.events[row] > 0)
-    if query := _query(outcome):
-        ranked, row = heeding(query, ranked, row, asks, world), 0
-    count = int(ranked.candidates.count[row])
-    places = draw_up(
-        ranked.scores[row, :count],
-        ranked.candidates.items[row, :count],
-        world.catalogue.ids,
-        length,
-        world.policy,
-        known_user=known_user,
-        vectors=world.live.release.model.vectors,
-        rng=rng,
-    )
-    return compose(outcome.arrival, places, ranked, row, world, at_ms, made_ms)
-
-
-def _length(outcome: Outcome, world: World) -> int:
-    message = outcome.arrival.message
-    return (message.k if isinstance(message, Request) else None) or world.policy.k
-
-
-def _query(outcome: Outcome) -> str | None:
-    message = outcome.arrival.message
-    return message.query if isinstance(message, Request) else None
+    at_ms = int(asks.now_ms[row])
+    if want.plain:
+        count = int(ranked.candidates.count[row])
+        places = draw_up(
+            ranked.scores[row, :count],
+            ranked.candidates.items[row, :count],
+            world.catalogue.ids,
+            want.length,
+            want.policy,
+            known_user=bool(asks.events[row] > 0),
+            vectors=world.live.release.model.vectors,
+            rng=rng,
+        )
+    else:
+        ranked, places = draw_up_ruled(want, asks, ranked, row, allowed, world, rng)
+        row = 0
+    return compose(outcome.arrival, want, places, ranked, row, world, at_ms, made_ms)

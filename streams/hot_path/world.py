@@ -15,6 +15,7 @@ from learner.ranking.features import Features
 from learner.signals.state import Signals
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
+from streams.hot_path.rules import Steering
 from streams.wire.contract import Forget, Recommendation, Request
 from streams.wire.intake import Arrival
 
@@ -32,6 +33,15 @@ class World:
     live: Live
     policy: Policy = field(default_factory=Policy)
     checked: bool = False  # states and scores that are not finite raise `Unsound`
+    steering: Steering = None  # type: ignore[assignment]  # made below; one for all worlds of a process
+
+    def __post_init__(self) -> None:
+        if self.steering is None:
+            self.steering = Steering(self.catalogue, self.policy)
+
+    def title(self, number: int) -> str:
+        """What people call an item: its title, or its id where it has none."""
+        return self.steering.titles.of(number)
 
 
 class Fate(Enum):

@@ -45,8 +45,8 @@ class Seen:
         mixed, latest = 0, dict[str, int]()
         for answer in self.answers.values():
             made = answer.made
-            mixed += made.release not in self.known or order[made.release] < latest.get(made.user_id, 0)
-            latest[made.user_id] = max(order[made.release], latest.get(made.user_id, 0))
+            mixed += made.release not in self.known or order[made.release] < latest.get(made.user, 0)
+            latest[made.user] = max(order[made.release], latest.get(made.user, 0))
         return mixed
 
 

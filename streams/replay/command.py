@@ -23,7 +23,7 @@ from learner.evaluation.report import MAIN, Learning, Report, report
 from learner.evaluation.system import System
 from streams.hot_path.policy import Policy
 from streams.replay.bars import Tell, bars
-from streams.replay.parts import PARTS, SAME, WITHOUT, part
+from streams.replay.parts import PARTS, SAME, SCENARIO, WITHOUT, part
 from streams.replay.releases import Releases
 from streams.replay.wishes import ReplayCommandError, Wishes
 from streams.settings import Settings
@@ -40,6 +40,7 @@ def run(settings: Settings, wishes: Wishes) -> None:
     console = Console(stderr=True)
     names = _names(wishes)
     wishes.check_folders()
+    rules = wishes.rules()
     plans = _plans(wishes, _REPEATS[settings.repeat_consumption])
     policy = Policy(k=settings.k, exploration=0.0, diversity=settings.diversity)
     with tempfile.TemporaryDirectory(prefix="nextclick-replay-") as scratch, bars(console) as tell:
@@ -48,7 +49,7 @@ def run(settings: Settings, wishes: Wishes) -> None:
             makers = [
                 kafka
                 if kafka is not None and name == MAIN
-                else part(name, trained, policy, wishes.learn, wishes.time_budget, distilled)
+                else part(name, trained, policy, wishes.learn, wishes.time_budget, distilled, rules)
                 if name in PARTS
                 else baseline(name)
                 for name in _apart(names, wishes)
@@ -76,6 +77,11 @@ def run(settings: Settings, wishes: Wishes) -> None:
     out = Console()
     out.width = out.width if out.is_terminal else WIDE_TABLE
     out.print(table(told, out.width))
+    for row in outcomes[:1]:
+        for outcome in row:
+            if acted := outcome.description.get("rules_acted"):
+                said = ", ".join(f"{name} {share:.1%}" for name, share in sorted(acted.items()))
+                out.print(f"rules had a say in: {said} of the lists", soft_wrap=True, markup=False)
 
 
 def run_leave_one_out(wishes: Wishes) -> None:
@@ -111,6 +117,10 @@ def _names(wishes: Wishes) -> list[str]:
     """The systems in the report's order: those asked for, and what Nextclick is to be compared with."""
     known = (*PARTS, *BASELINES, *CONTROLS)
     names = wishes.named(DEFAULT_SYSTEMS)
+    if wishes.scenario is not None:
+        names = list(dict.fromkeys([*names, SCENARIO]))
+    elif SCENARIO in names:
+        raise ReplayCommandError(f"--systems {SCENARIO}: name the rules with --scenario FILE")
     if wishes.learn != "none" and MAIN in names:
         names = list(dict.fromkeys([*names, WITHOUT[wishes.learn]]))  # what the report's ratio is over
     unknown = [name for name in names if name not in known]

@@ -10,7 +10,9 @@ from typing import Literal
 from learner.evaluation.system import System
 from streams.hot_path.policy import Policy
 from streams.replay.controls import ColdNoContent, ColdRandom
+from streams.replay.steered import Steered
 from streams.replay.systems import HotPath, Nextclick, Student, Train
+from streams.wire.contract import Rules
 
 Learn = Literal["none", "ranker", "periodic"]
 """What goes on learning after the split besides users' states and signals: nothing, the ranker from lists
@@ -34,20 +36,24 @@ _MAKERS: dict[str, Callable[[Train, Policy], System]] = {
 }
 # The same parts of a release whose student and ranker have learned from teachers and an ensemble too.
 DISTILLED = {"student_distilled": Student, "ranker_distilled": HotPath}
-PARTS = ("nextclick", "teacher", *_MAKERS, *DISTILLED)
+SCENARIO = "nextclick_scenario"  # under the rules of `--scenario`
+PARTS = ("nextclick", "teacher", SCENARIO, *_MAKERS, *DISTILLED)
 # With nothing beyond signals that learns, the whole is this part of it: it is not computed twice.
 SAME = {"nextclick_signals": "nextclick", "ranker": "nextclick"}
 
 
 def part(
     name: str, train: Train, policy: Policy, learn: Learn = "none", minutes: float = 6.0,
-    distilled: Train | None = None,
+    distilled: Train | None = None, rules: Rules | None = None,
 ) -> Callable[[], System]:  # fmt: skip
     """The maker of Nextclick or of a part of it.
 
     `learn` is about `nextclick` itself alone, `minutes` about training teachers, or everything anew;
-    `distilled` trains for the parts that are.
+    `distilled` trains for the parts that are; `rules` are the scenario's.
     """
+    if name == SCENARIO:
+        assert rules is not None, f"{name} is of a scenario"
+        return lambda: Steered(train, policy, rules)
     if name in DISTILLED:
         assert distilled is not None, f"{name} is of a release of its own"
         return lambda: DISTILLED[name](distilled, policy, name=name)

@@ -17,6 +17,7 @@ from learner.data.pair import read_pair
 from learner.evaluation.plan import Announce
 from learner.evaluation.report import CONTENT_FIELDS
 from streams.replay.parts import Learn
+from streams.wire.contract import UNREADABLE, Rules, decode_rules
 
 
 class ReplayCommandError(Exception):
@@ -43,6 +44,7 @@ class Wishes:
     report: Path | None
     plot: Path | None
     columns: str | None = None  # what the files call theirs
+    scenario: Path | None = None  # JSON, as on the topic `scenarios`
 
     def named(self, usual: Sequence[str]) -> list[str]:
         """The systems asked for, each once."""
@@ -57,6 +59,15 @@ class Wishes:
     def loaded(self) -> tuple[Interactions, list[Item]]:
         """What the files hold."""
         return loaded(self.interactions, self.items, self.without, self.columns)
+
+    def rules(self) -> Rules | None:
+        """The scenario's. Raises `ReplayCommandError` where the file holds none."""
+        if self.scenario is None:
+            return None
+        try:
+            return decode_rules(self.scenario.read_bytes())
+        except UNREADABLE as error:
+            raise ReplayCommandError(f"{self.scenario}: no scenario: {error}") from None
 
     def files(self) -> dict[str, list[str]]:
         """Their names, for the report."""

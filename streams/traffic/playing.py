@@ -19,7 +19,6 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from numpy.typing import NDArray
 
-from learner.data.events import INTEREST, KIND_OF_WORD
 from streams.recorded.clicks import RecordedClicks
 from streams.settings import Settings
 from streams.transport import clients
@@ -138,7 +137,7 @@ class _Users:
 
     def clicked(self, click: Click) -> None:
         """A click is about to be sent; where it calls for a list, its user waits for that."""
-        if KIND_OF_WORD[click.event] in INTEREST:
+        if click.is_interest:
             self._waiting[click.user_id] = click.event_id, asyncio.get_running_loop().create_future()
 
     def waits(self, user_id: str) -> bool:
@@ -166,9 +165,9 @@ class _Users:
         async for record in consumer:
             with suppress(*UNREADABLE):
                 made = decode_list(record.value)
-                event_id, shown = self._waiting.get(made.user_id, ("", None))
+                event_id, shown = self._waiting.get(made.user, ("", None))
                 if shown is not None and made.trigger.id == event_id:
-                    del self._waiting[made.user_id]
+                    del self._waiting[made.user]
                     shown.set_result(None)
 
 

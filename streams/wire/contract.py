@@ -13,28 +13,38 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args
 import msgspec
 
 from learner.data.catalogue import Id, Item, Timestamp
+from learner.data.events import INTEREST, KIND_OF_WORD
+from learner.filters.language import FilterError, parse
 from streams.wire.second_reading import NO_WORDS, reread
+from streams.wire.steering import Applied, Filter, Rules, Share, flaw_of_rules
 
 __all__ = [
-    "EVENT_WORDS", "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Forget", "Id", "Item", "ListedItem", "Reason",
-    "Recommendation", "ReleaseRecord", "Request", "Trigger", "decode_click", "decode_forget", "decode_item",
-    "decode_list", "decode_release", "decode_request", "decode_tombstone", "encode",
+    "EVENT_WORDS", "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Forget", "Id", "Item", "ListedItem", "Profile",
+    "Reason", "Recommendation", "ReleaseRecord", "Request", "Rules", "Trigger", "decode_click",
+    "decode_forget", "decode_item", "decode_list", "decode_release", "decode_request", "decode_rules",
+    "decode_tombstone", "encode",
 ]  # fmt: skip
 
 MAX_RECORD_BYTES = 64 * 1024
 MAX_ID_BYTES = 256
 MAX_DEPTH = 32  # of an item's attributes: deeper ones could be read here and not where less stack is left
 
+Hash = int | Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{16}$")]
+
 EventWord = Literal["view", "click", "purchase", "rating", "like", "dislike", "hide", "impression"]
 EVENT_WORDS: tuple[str, ...] = get_args(EventWord)
 
 
 class Click(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One interaction event: topic `clicks`, key `user_id`."""
+    """One interaction event: topic `clicks`, key `user_id`.
+
+    undo: takes back the user's newest event with that item and of that kind
+    items: of an impression of a whole list, what it showed
+    """
 
     event_id: Id
     user_id: Id
-    item_id: Id
+    item_id: Id = ""  # "" of an impression of a whole list alone
     event: EventWord
     timestamp: Timestamp
     value: float | None = None
@@ -42,7 +52,19 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     recommendation_id: str | None = None
     position: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | None = None
     history: bool = False
+    undo: bool = False
+    items: Annotated[list[Id], msgspec.Meta(max_length=1000)] = []
     v: Literal[1] = 1
+
+    @property
+    def is_interest(self) -> bool:
+        """Whether it says that the user takes an interest in the item, and so counts."""
+        return not self.undo and KIND_OF_WORD[self.event] in INTEREST
+
+    @property
+    def shown(self) -> list[str]:
+        """Of an impression, the ids of the items that the user saw, the first one first."""
+        return self.items if not self.item_id else [self.item_id, *self.items]
 
 
 class Forget(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -55,16 +77,37 @@ class Forget(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A list asked for without a click: topic `requests`, key `user_id`."""
+    """A list asked for without a click: topic `requests`, key `user_id`, or `request_id` without a user.
+
+    interests: words or item ids, in the place of clicks where there are few or none
+    exclude_hashes: `event_hash` of item ids, as numbers or 16 hexadecimal digits
+    """
 
     request_id: Id
-    user_id: Id
+    user_id: Id | None = None
     timestamp: Timestamp | None = None
     scenario: str | None = None
     k: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
     query: str | None = None
     exclude: list[Id] = []
+    rules: Rules | None = None
+    filter: Filter | None = None
+    interests: Annotated[list[Id], msgspec.Meta(max_length=20)] = []
+    exclude_hashes: Annotated[list[Hash], msgspec.Meta(max_length=500)] = []
+    similar_to: Id | None = None
+    rank: Annotated[list[Id], msgspec.Meta(max_length=500)] | None = None
+    diversity: Share | None = None
+    fields: Annotated[list[Id], msgspec.Meta(max_length=64)] = []
+    profile: bool = False
+    if_clicked: Annotated[list[Id], msgspec.Meta(max_length=20)] = []
+    at_least: Applied | None = None
+    expires_at: Timestamp | None = None
     v: Literal[1] = 1
+
+    @property
+    def key(self) -> str:
+        """What the record's key is, which decides its partition."""
+        return self.request_id if self.user_id is None else self.user_id
 
 
 class Trigger(msgspec.Struct, frozen=True):
@@ -76,10 +119,16 @@ class Trigger(msgspec.Struct, frozen=True):
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why an item is in the list, and for `because_clicked` which of the user's items made it so."""
+    """Why an item is in the list, and for `because_clicked` which of the user's items made it so.
 
-    kind: Literal["because_clicked", "for_you", "popular", "new", "explore", "matches_query"]
+    text: the same as a sentence, made of titles
+    rule: what rules did to the item: pin, boost, bury, fill, with commas between
+    """
+
+    kind: Literal["because_clicked", "for_you", "popular", "new", "explore", "matches_query", "similar"]
     items: list[str] = []
+    text: str = ""
+    rule: str = ""
 
 
 class ListedItem(msgspec.Struct, frozen=True):
@@ -90,20 +139,68 @@ class ListedItem(msgspec.Struct, frozen=True):
     source: str
     reason: Reason
     propensity: float = 1.0
+    fields: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class ProfileEvent(msgspec.Struct, frozen=True):
+    """One event of a user's history."""
+
+    item_id: str
+    event: str
+    timestamp: int
+    value: float | None
+
+
+class CategoryWeight(msgspec.Struct, frozen=True):
+    """How much of what a user liked lately is of a category, 0 to 1."""
+
+    name: str
+    weight: float
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a user; `history` holds the newest 50 events, the newest first."""
+
+    events: int
+    consumed: int
+    history: list[ProfileEvent]
+    categories: list[CategoryWeight]
+    release: str
+    applied_offset: int | None
+
+
+class Understood(msgspec.Struct, frozen=True):
+    """How a query was read: as a filter, and as words whose meaning counts."""
+
+    filter: Filter | None
+    text: str
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
-    """One list: topic `recommendations`, key `user_id`."""
+    """One list: topic `recommendations`, key `user_id`, or `request_id` where nobody's list was asked for.
+
+    rules: offset of the record of `scenarios` that the list obeys, or None
+    unknown: of the items that the request named, those that cannot be listed
+    """
 
     recommendation_id: str
-    user_id: str
+    user_id: str | msgspec.UnsetType = msgspec.UNSET
     trigger: Trigger
     items: list[ListedItem]
     release: str
     policy: str
     scenario: str | None
     created_at: int
+    rules: int | None = None
+    unknown: list[str] | msgspec.UnsetType = msgspec.UNSET
+    profile: Profile | msgspec.UnsetType = msgspec.UNSET
+    understood: Understood | msgspec.UnsetType = msgspec.UNSET
     v: Literal[1] = 1
+
+    @property
+    def user(self) -> str:
+        """Whose list it is; "" for a stranger's."""
+        return "" if self.user_id is msgspec.UNSET else self.user_id
 
 
 class ReleaseRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -140,18 +237,21 @@ class Decode(Protocol[Sent]):
 def _decoder(
     kind: type[T], *ids: str, flaw: Callable[[T], str | None] = lambda _: None,
     limit: float = MAX_RECORD_BYTES, words: tuple[str, ...] = (), theirs: bool = True,
+    lacks: Callable[[T], str | None] = lambda _: None,
 ) -> Decode[T]:  # fmt: skip
     """Decodes what others write. `ids`: fields limited in bytes, which the schema counts in characters.
 
     `flaw` says what else is wrong with a message, or None. All that is wrong raises one of `UNREADABLE`.
     `theirs`: producers of all kinds write it, so what is off the schema is read a second time, as what it
-    probably is; `words` are those that its events may have.
+    probably is; `words` are those that its events may have. `lacks` names a field that a message ought to
+    have, though its type does not ask for it.
     """
     decode = msgspec.json.Decoder(kind).decode
     required = [field.name for field in msgspec.structs.fields(kind) if field.required] if theirs else []
 
-    def second(value: bytes, names: Mapping[str, str]) -> T:
-        return msgspec.convert(reread(value, required=required, words=words, names=names), kind)
+    def second(value: bytes, names: Mapping[str, str], *missing: str) -> T:
+        needed = [*required, *missing]
+        return msgspec.convert(reread(value, required=needed, words=words, names=names), kind)
 
     def checked(value: bytes | None, names: Mapping[str, str] = NO_WORDS, /) -> T:
         if value is None:
@@ -164,6 +264,8 @@ def _decoder(
             if not theirs:
                 raise
             message = second(value, names)
+        if (missing := lacks(message)) is not None:
+            message = second(value, names, missing)
         wrong = _overlong(message, ids) or flaw(message)
         if wrong is not None:
             raise msgspec.ValidationError(wrong)
@@ -174,9 +276,30 @@ def _decoder(
 
 def _overlong(message: msgspec.Struct, ids: tuple[str, ...]) -> str | None:
     for name in ids:
-        text = getattr(message, name)  # of characters with at most 4 bytes
-        if 4 * len(text) > MAX_ID_BYTES and (length := len(text.encode())) > MAX_ID_BYTES:
-            return f"{name} has {length} bytes; at most {MAX_ID_BYTES} are taken"
+        text = getattr(message, name)
+        if text is not None and (flaw := _long(text, name)) is not None:
+            return flaw
+    return None
+
+
+def _long(text: str, name: str) -> str | None:
+    if 4 * len(text) > MAX_ID_BYTES and (length := len(text.encode())) > MAX_ID_BYTES:  # of 4 bytes at most
+        return f"{name} has {length} bytes; at most {MAX_ID_BYTES} are taken"
+    return None
+
+
+def _itemless(click: Click) -> str | None:
+    return None if click.item_id or click.items else "item_id"
+
+
+def _unclear(click: Click) -> str | None:
+    """What is wrong with a click that its type cannot say."""
+    if click.items and click.event != "impression":
+        return f"items: an impression may name a whole list; a {click.event} names one item, as item_id"
+    if (flaw := next((flaw for each in click.items if (flaw := _long(each, "items"))), None)) is not None:
+        return flaw
+    if click.undo and click.event == "impression":
+        return "undo: an impression cannot be taken back; undo what the user has done"
     return None
 
 
@@ -200,10 +323,29 @@ def _unshared(record: ReleaseRecord) -> str | None:
     return None
 
 
+def _unasked(request: Request) -> str | None:
+    """What is wrong with a request that its type cannot say."""
+    if request.rank is not None and (request.similar_to is not None or request.query is not None):
+        return "rank orders the items that it names, similar_to and query find others; ask for one of them"
+    if request.similar_to is not None and request.query is not None:
+        return "similar_to and query in one request; ask for one of them"
+    if any(isinstance(each, int) and not 0 <= each < 2**64 for each in request.exclude_hashes):
+        return "exclude_hashes are numbers of 64 bits, or 16 hexadecimal digits"
+    if request.filter is not None:
+        try:
+            parse(request.filter)
+        except FilterError as error:
+            return str(error)
+    return None if request.rules is None else flaw_of_rules(request.rules, "rules.")
+
+
 encode = msgspec.json.Encoder().encode
-decode_click = _decoder(Click, "event_id", "user_id", "item_id", words=EVENT_WORDS)
+decode_click = _decoder(
+    Click, "event_id", "user_id", "item_id", flaw=_unclear, words=EVENT_WORDS, lacks=_itemless
+)
 decode_forget = _decoder(Forget, "user_id")
-decode_request = _decoder(Request, "request_id", "user_id")
+decode_request = _decoder(Request, "request_id", "user_id", flaw=_unasked)
+decode_rules = _decoder(Rules, "scenario", flaw=flaw_of_rules, theirs=False)
 decode_item = _decoder(Item, "item_id", flaw=lambda item: _unfit(item.attributes))
 decode_release = _decoder(ReleaseRecord, "release", flaw=_unshared, theirs=False)
 # Workers write them, of up to 1,000 items.

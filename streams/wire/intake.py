@@ -29,8 +29,13 @@ class Arrival:
 
     @property
     def user_id(self) -> str:
-        """Whose state the arrival concerns."""
-        return self.message.user_id
+        """Whose state the arrival concerns; "" where nobody's list is asked for."""
+        return self.message.user_id or ""
+
+    @property
+    def key(self) -> str:
+        """The record's key, as the contract has it: whose turn it is."""
+        return self.message.key if isinstance(self.message, Request) else self.message.user_id
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,18 @@ def admit(
         refusal = refuses(message.timestamp)
         if refusal is not None:
             return Refused(refusal)
-    key = message.user_id.encode()
+    key = (message.key if isinstance(message, Request) else message.user_id).encode()
     home = partition_of(key, partitions)
     if home != partition:
         return Misplaced(key, home)
+    if isinstance(message, Request) and message.at_least is not None:
+        if message.user_id is None:
+            return Refused("at_least without user_id: a stranger's list knows no clicks; leave it out")
+        if message.at_least.partition != home:
+            return Refused(
+                "at_least of another user's partition: "
+                f"it is {message.at_least.partition}, and clicks of {message.user_id!r} are in {home}"
+            )
     return Arrival(message, partition, offset)
 
 

@@ -35,16 +35,11 @@ def test_the_nearest_that_are_allowed_join_behind_the_others() -> None:
         because=np.full(shape, -1, np.int32), ranks=np.zeros((*shape, len(SOURCES)), np.int16),
         count=np.array([4, 3], np.int32),
     )  # fmt: skip
-    near = np.array([0.9, 0.8, 0.1, 0.7, 0.6, -0.5, 0.0], np.float32)
-    found = queries.join(candidates, 1, np.array([4, 0, 1], np.int32), near.__getitem__)
-    assert found.candidates.items.tolist() == [[2, 0, 5, 1, 4]]
-    assert found.candidates.count.tolist() == [5]
-    assert found.sought.tolist() == [False, True, False, True, True]
-    np.testing.assert_allclose(found.nearness, near[[2, 0, 5, 1, 4]])
-    assert (found.candidates.ranks[0, 3:] == -1).all()
-    nothing = queries.join(candidates, 1, np.zeros(0, np.int32), near.__getitem__)
-    assert nothing.candidates.items.tolist() == [[2, 0, 5]]
-    assert not nothing.sought.any()
+    found = queries.join(candidates, 1, np.array([4, 0, 1], np.int32))
+    assert found.items.tolist() == [[2, 0, 5, 1, 4]]
+    assert found.count.tolist() == [5]
+    assert (found.ranks[0, 3:] == -1).all()
+    assert queries.join(candidates, 1, np.zeros(0, np.int32)).items.tolist() == [[2, 0, 5]]
 
 
 def test_scores_and_nearness_are_mixed_on_one_scale() -> None:
