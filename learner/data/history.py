@@ -32,6 +32,8 @@ from learner.data.times import DAY_MS
 FORMAT = 1
 STATE = "history.json"
 MERGED_FROM = 16  # parts of a day that are written as one: each costs a request when training reads
+UNDONE = 128  # added to the kind of a click that takes back the user's newest one of that item and kind
+WITH_UNDONE = 2  # the format of a history that has such clicks: version 1 took each for a click
 SCHEMA = pa.schema(
     [
         ("partition", pa.int32()), ("offset", pa.int64()), ("arrived_ms", pa.int64()),
@@ -134,7 +136,11 @@ class History:
             parts.append(self._write_part(_name(day), table.filter(pa.array(days == day))))
         merged, gone = self._merge(parts)
         steps = {str(partition): offset for partition, offset in following.items()}
-        self._commit(State(next=self.state.next | steps, parts=merged, notes=self.state.notes))
+        undone = max(clicks.rows["kind"], default=0) >= UNDONE
+        version = WITH_UNDONE if undone else self.state.format
+        self._commit(
+            State(next=self.state.next | steps, parts=merged, notes=self.state.notes, format=version)
+        )
         self._remove(gone)
 
     def note(self, **notes: Any) -> None:
@@ -153,7 +159,8 @@ class History:
     def interactions(self, newest: int | None = None) -> Interactions:
         """The kept clicks in order of time, each event id of a user once; of about the `newest` that came.
 
-        Clicks of one time stand in the order in which their partition has them.
+        A click that was taken back is not among them, nor what took it back. Clicks of one time stand in the
+        order in which their partition has them.
         """
         wanted: list[Part] = []
         for part in reversed(self.state.parts):
@@ -170,7 +177,7 @@ class History:
         data = self._fs.cat_file(path)
         try:
             version = msgspec.json.decode(data, type=_Version).format
-            if version == FORMAT:
+            if version in (FORMAT, WITH_UNDONE):
                 return msgspec.json.decode(data, type=State)
         except msgspec.DecodeError as error:
             raise HistoryError(
@@ -178,8 +185,8 @@ class History:
                 "move the folder away to begin anew with what the topic still has"
             ) from None
         raise HistoryError(
-            f"{self.url}/{STATE}: expected format {FORMAT}, got {version}; update nextclick, or move the "
-            "folder away to begin anew with what the topic still has"
+            f"{self.url}/{STATE}: expected format {WITH_UNDONE} or less, got {version}; update nextclick, "
+            "or move the folder away to begin anew with what the topic still has"
         )
 
     def _write_part(self, day: str, table: Any) -> Part:
@@ -290,10 +297,12 @@ def _interactions(table: Any, newest: int | None) -> Interactions:
     )
     fresh = np.zeros(len(order), np.bool_)
     fresh[arrival[firsts]] = True
+    items, item_ids = _numbered(columns["item_id"])
+    if (plain["kind"] >= UNDONE).any():
+        fresh[_taken_back(users, items, plain["kind"], arrival[fresh[arrival]])] = False
     order = order[fresh[order]]
     if newest is not None:
         order = order[-newest:]
-    items, item_ids = _numbered(columns["item_id"])
     places, names = _numbered(columns["scenario"].fill_null(""))
     scenarios: list[str | None] = [None, *(name for name in names if name)]
     shift = np.array([scenarios.index(name or None) for name in names], np.int32)
@@ -303,6 +312,26 @@ def _interactions(table: Any, newest: int | None) -> Interactions:
         place=shift[places[order]], occurrence=np.zeros(len(order), np.int32), user_ids=user_ids,
         item_ids=item_ids, scenarios=scenarios,
     )  # fmt: skip
+
+
+def _taken_back(
+    users: NDArray[np.int32], items: NDArray[np.int32], kinds: NDArray[np.uint8], arrival: NDArray[np.int64]
+) -> list[int]:
+    """Rows of clicks that later ones took back, and of these; `arrival` (n,): rows as they came."""
+    undone = arrival[kinds[arrival] >= UNDONE]
+    concerned = arrival[np.isin(users[arrival], users[undone]) & np.isin(items[arrival], items[undone])]
+    standing: dict[tuple[int, int, int], list[int]] = {}
+    gone: list[int] = []
+    for row in concerned.tolist():
+        kind = int(kinds[row])
+        same = standing.setdefault((int(users[row]), int(items[row]), kind % UNDONE), [])
+        if kind < UNDONE:
+            same.append(row)
+        else:
+            gone.append(row)
+            if same:
+                gone.append(same.pop())
+    return gone
 
 
 _NUMBERS = ("partition", "offset", "kind", "time_ms", "value")

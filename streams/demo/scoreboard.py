@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from learner.data.dataset import Interactions
-from learner.data.events import CONSUMPTION, INTEREST, KIND_OF_WORD, Kind
+from learner.data.events import CONSUMPTION, KIND_OF_WORD, Kind
 from learner.data.repeats import data_repeats
 from streams.demo.popularity import DecayedPopularity, best_half_life
 from streams.wire.contract import Click, Recommendation
@@ -61,9 +61,9 @@ class Scoreboard:
 
     def see_click(self, click: Click, created_ms: int) -> None:
         """Takes a record of `clicks` with its CreateTime; history ones only teach popularity."""
-        kind = KIND_OF_WORD[click.event]
-        if kind not in INTEREST:
+        if not click.is_interest:
             return
+        kind = KIND_OF_WORD[click.event]
         consumed = self._consumed[click.user_id]
         if not click.history:
             self.clicks += 1

@@ -44,6 +44,8 @@ class Follower:
 
     def see_click(self, click: Click) -> None:
         """Follows the first live user; moves to another when the user falls silent is the caller's part."""
+        if not click.is_interest:
+            return
         if self.user is None:
             self.user = click.user_id
         if click.user_id == self.user:

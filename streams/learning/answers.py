@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from learner.data.events import INTEREST, KIND_OF_WORD
 from streams.wire.contract import Click
 
 MOST_BYTES = 256_000_000  # of all users together: some 150,000 who are shown ten items a list
@@ -36,10 +35,10 @@ class ListSeen(msgspec.Struct):
     """Of a record of `recommendations`, what answers are made from: a fifth of the cost of reading it all."""
 
     recommendation_id: str
-    user_id: str
     trigger: _Trigger
     items: list[_Place]
     release: str
+    user_id: str = ""  # of a list that no user asked for
 
 
 decode_list = msgspec.json.Decoder(ListSeen).decode
@@ -111,7 +110,7 @@ class Answers:
 
     def see_click(self, click: Click) -> Answer | None:
         """Takes a click; returns the answer where its list has come before."""
-        if KIND_OF_WORD[click.event] not in INTEREST or click.history:
+        if not click.is_interest or click.history:
             return None
         user = self._user(click.user_id)
         answer = self._take_click(user, click)
@@ -120,7 +119,7 @@ class Answers:
 
     def see_list(self, listed: ListSeen) -> Answer | None:
         """Takes a list; returns the answer where the next click has come before."""
-        if listed.trigger.kind != "click":
+        if listed.trigger.kind != "click" or not listed.user_id:
             return None
         user, trigger = self._user(listed.user_id), hash(listed.trigger.id)
         items = array("q", [hash(place.item_id) for place in listed.items])

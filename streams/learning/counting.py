@@ -67,7 +67,7 @@ class Counting:
         self.partitions = partitions
         self.event_names = event_names
         self.normalised = normalised
-        self.counts = dict.fromkeys(("counted", "known", "refused", "misplaced", "duplicates"), 0)
+        self.counts = dict.fromkeys(("counted", "known", "refused", "misplaced", "duplicates", "undone"), 0)
         self._users: OrderedDict[str, _User] = OrderedDict()  # who clicked last comes last
         self._most = users
         self._read: dict[int, int] = {}  # by partition, the last offset read
@@ -153,7 +153,7 @@ class Counting:
             return
         _remember(user.seen, digest, DEDUPLICATED)
         if kind not in INTEREST:
-            return
+            return  # of one item or of a list
         item = self.catalogue.intern(click.item_id)
         if self._is_counted(item, partition, offset):
             self.counts["known"] += 1
@@ -163,6 +163,9 @@ class Counting:
             # A time that may not move the clock may not age everything else either.
             time_ms = self.clock.bounded(click.timestamp)
             self.signals.learn(item, time_ms, int(kind), scaled, np.array(user.history, np.int32))
+        if click.undo:
+            self._take_back(user, click.item_id)
+            return
         _remember(user.history, item, WINDOW)
 
     def _user(self, user_id: str) -> _User:
@@ -174,6 +177,15 @@ class Counting:
             self._users.popitem(last=False)
         user = self._users[user_id] = _User()
         return user
+
+    def _take_back(self, user: _User, item_id: str) -> None:
+        """The user's later items make no pair with it; what was counted names nobody and stays."""
+        self.counts["undone"] += 1
+        item = self.catalogue.index.get(item_id, -1)
+        for place in range(len(user.history) - 1, -1, -1):
+            if user.history[place] == item:
+                del user.history[place]
+                return
 
     def _is_counted(self, item: int, partition: int, offset: int) -> bool:
         if offset > self._restored.get(partition, -1):

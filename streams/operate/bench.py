@@ -46,7 +46,9 @@ def recent(settings: Settings) -> tuple[list[str], list[str], int]:
             click = decode(record.value or b"")
         except msgspec.DecodeError:
             continue
-        users[click.user_id] = items[click.item_id] = None
+        users[click.user_id] = None
+        if click.item_id:
+            items[click.item_id] = None
         now = max(now, click.timestamp) if settings.clock == "stream" else now
     if not users:
         raise BenchError(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
-from learner.data.events import INTEREST, Kind
+from learner.data.events import Kind
 from learner.ranking.arrays import Asks, Candidates
 from learner.ranking.feature_math import EPSILON
 from learner.signals.kernels import decay
@@ -108,9 +108,9 @@ class Offline:
 
     def count(self, click: Click) -> None:
         """What the learner does with a click."""
-        kind = Kind[click.event.upper()]
-        if kind not in INTEREST:
+        if not click.is_interest:
             return
+        kind = Kind[click.event.upper()]
         world = self.world
         item = world.catalogue.intern(click.item_id)
         earlier = self._interests[click.user_id]

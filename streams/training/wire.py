@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from learner.data.events import KIND_OF_WORD
-from learner.data.history import Clicks, History, HistoryError
+from learner.data.history import UNDONE, Clicks, History, HistoryError
 from streams.releases.roles import Roles
 from streams.releases.topic import announce, roles_now
 from streams.settings import Settings
@@ -142,8 +142,11 @@ def _check_ends(history: History, ends: dict[int, int]) -> None:
 def _add(clicks: Clicks, arrival: Arrival, arrived_ms: int) -> None:
     click = arrival.message
     assert isinstance(click, Click)
+    if click.items:  # what was shown says nothing that a training reads
+        return
+    kind = int(KIND_OF_WORD[click.event]) + UNDONE * click.undo
     clicks.add(
         partition=arrival.partition, offset=arrival.offset, arrived_ms=arrived_ms, event_id=click.event_id,
-        user_id=click.user_id, item_id=click.item_id, kind=int(KIND_OF_WORD[click.event]),
-        time_ms=click.timestamp, value=click.value, scenario=click.scenario,
+        user_id=click.user_id, item_id=click.item_id, kind=kind, time_ms=click.timestamp,
+        value=click.value, scenario=click.scenario,
     )  # fmt: skip

@@ -13,6 +13,17 @@ from streams.wire.contract import Click, Forget, Item, Recommendation, ReleaseRe
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VERSION = 1
 
+# What the type of a click cannot say: it is on an item, or an impression of several.
+_A_LIST = {"required": ["items"], "properties": {"items": {"minItems": 1}}}
+_IMPRESSION = {"required": ["event"], "properties": {"event": {"const": "impression"}}}
+_WHAT_CLICKS_ARE_ON = {
+    "anyOf": [{"required": ["item_id"]}, _A_LIST],
+    "allOf": [
+        {"if": _A_LIST, "then": _IMPRESSION},
+        {"if": _IMPRESSION, "then": {"properties": {"undo": {"const": False}}}},
+    ],
+}
+
 # Of each topic the kinds of values that it takes, and a word on it.
 TOPICS: dict[str, tuple[tuple[Any, ...], str]] = {
     "clicks": (
@@ -41,6 +52,8 @@ def document() -> dict[str, Any]:
         "title": "Nextclick wire contract",
         "description": "Values of the records of each topic: UTF-8 JSON, times in Unix milliseconds, ids of "
         "1 to 256 bytes. Unknown fields are ignored.",
+    definitions["Click"].update(_WHAT_CLICKS_ARE_ON)
+    del definitions["Click"]["properties"]["item_id"]["default"]
         "version": VERSION,
         "type": "object",
         "properties": properties,

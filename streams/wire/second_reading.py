@@ -58,8 +58,8 @@ def reread(
             record[name] = _id(name, content)
         elif name in ("timestamp", "published_at") and content is not None:
             record[name] = _time(name, content)
-        elif name == "exclude" and isinstance(content, list):
-            record[name] = [_id("exclude", each) for each in content]
+        elif name in ("exclude", "items") and isinstance(content, list):
+            record[name] = [_id(name, each) for each in content]
         elif name == "event" and words and isinstance(content, str):
             record[name] = _event(content, words, names)
         elif name in ("position", "k", "v") and isinstance(content, float) and content.is_integer():

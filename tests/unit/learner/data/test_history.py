@@ -189,7 +189,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match=r"history\.json"):
         History(url)
     state.write_bytes(msgspec.json.encode({"format": 9}))
-    with pytest.raises(HistoryError, match="expected format 1, got 9; update nextclick"):
+    with pytest.raises(HistoryError, match="expected format 2 or less, got 9; update nextclick"):
         History(url)
     with pytest.raises(HistoryError, match="nosuch"):
         History("nosuch://history")
@@ -221,3 +221,27 @@ def test_a_mix_holds_the_newest_and_whole_users() -> None:
     for each in np.unique(older):
         assert (older == each).sum() == (user[:4500] == each).sum()
     assert recent_and_replayed(data, n) is data
+
+
+def test_what_was_taken_back_is_neither_trained_on_nor_its_undo(url: str) -> None:
+    """The newest event before it goes, of that user, item and kind, in whichever part; once if sent twice."""
+    history = History(url)
+    batch, again = Clicks(), Clicks()
+    rows = [("u", "i", 2), ("u", "i", 1), ("v", "i", 2), ("u", "i", 2), ("u", "j", 6)]
+    undo = 2 + module.UNDONE
+    later = [("u", "i", undo), ("u", "i", undo), ("u", "j", undo), ("u", "j", 6)]
+    for n, (user, item, kind) in enumerate(rows + later):
+        (batch if n < len(rows) else again).add(
+            partition=0, offset=n, arrived_ms=0, event_id="e5" if n == 6 else f"e{n}", user_id=user,
+            item_id=item, kind=kind, time_ms=n, value=None, scenario=None,
+        )  # fmt: skip
+    history.append(batch, {0: len(rows)})
+    assert history.state.format == module.FORMAT
+    history.append(again, {0: len(rows) + len(later)})
+    assert history.state.format == module.WITH_UNDONE
+    data = History(url).interactions()
+    found = [
+        (data.user_ids[user], data.item_ids[item], kind)
+        for user, item, kind in zip(data.user.tolist(), data.item.tolist(), data.kind.tolist(), strict=True)
+    ]
+    assert found == [("u", "i", 2), ("u", "i", 1), ("v", "i", 2), ("u", "j", 6), ("u", "j", 6)]

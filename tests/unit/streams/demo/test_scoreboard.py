@@ -6,6 +6,7 @@ import pytest
 
 from streams.demo.popularity import DecayedPopularity, best_half_life
 from streams.demo.scoreboard import Scoreboard
+from streams.wire.contract import Click
 from tests.worlds.messages import answer, click
 
 
@@ -68,3 +69,15 @@ def test_the_best_half_life_follows_the_world() -> None:
     times = [n * day // 40 for n in range(2000)]
     users = [f"u{n}" for n in range(2000)]
     assert best_half_life(fashion, users, times) <= 4 * day
+
+
+def test_neither_an_undo_nor_an_impression_is_scored() -> None:
+    board = Scoreboard(DecayedPopularity(math.inf), k=2)
+    board.see_click(click(1, "u", "a"), 10)
+    board.see_list(answer(1, "u", "b", "c"), 14)
+    board.see_click(click(2, "u", "c", undo=True), 20)
+    seen = Click(event_id="e3", user_id="u", event="impression", timestamp=3000, items=["b"])
+    board.see_click(seen, 20)
+    assert (board.clicks, board.scored) == (1, 0)
+    board.see_click(click(4, "u", "c"), 20)
+    assert (board.scored, board.hits) == (1, 1)

@@ -108,3 +108,25 @@ def test_the_user_heard_of_longest_ago_is_forgotten() -> None:
     answers.see_list(listed(0, "b", user="gone"))
     assert answers.see_click(click(1, "b", "gone")) is None
     assert answers.see_click(click(40, "x", "stays")) == Answer("stays", "r", hit=True, attributed=False)
+
+
+def test_neither_an_undo_nor_an_impression_answers_a_list() -> None:
+    expected: list[str] = []
+    answers = Answers(expects=expected.append)
+    answers.see_click(click(1, "a"))
+    answers.see_list(listed(1, "xyz"))
+    assert answers.see_click(click(2, "x", undo=True)) is None
+    seen = Click(event_id="e3", user_id="u", event="impression", timestamp=3, items=["x", "y"])
+    assert answers.see_click(seen) is None
+    assert expected == []
+    assert answers.see_click(click(4, "y")) == Answer("u", "r", hit=True, attributed=False)
+
+
+def test_a_strangers_list_is_nobodys() -> None:
+    answers = Answers()
+    made = Recommendation(
+        recommendation_id="r-0-1", trigger=Trigger("request", "r1", 1), release="r", policy="p",
+        items=[ListedItem("x", 1.0, "ann", Reason("popular"))], scenario=None, created_at=1,
+    )  # fmt: skip
+    assert answers.see_list(decode_list(encode(made))) is None
+    assert len(answers) == 0

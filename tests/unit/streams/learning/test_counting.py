@@ -214,3 +214,23 @@ def test_a_user_who_is_forgotten_begins_anew_also_after_a_restart() -> None:
         assert target.counts["refused"] == 0
         assert target.history("u") == ([target.catalogue.index["a"]] if len(target.history("v")) == 1 else [])
     assert counts(target)["a"] == 1  # what was counted of the item stays
+
+
+def test_an_undo_and_an_impression_of_a_list_count_for_nothing() -> None:
+    target = counting()
+    shown = {
+        "event_id": "seen",
+        "user_id": "u",
+        "event": "impression",
+        "timestamp": START,
+        "items": ["a", "z"],
+    }
+    undo = click("u", "b", 9, undo=True)
+    stood = [click("u", "a", 1), click("u", "b", 2), click("u", "a", 3), shown]
+    records = logged([*stood, undo, undo, click("u", "x", 10, undo=True), click("u", "c", 11)])
+    feed(target, records)
+    assert counts(target) == {"a": 2, "b": 1, "c": 1}  # what was counted stays
+    assert target.counts["undone"] == 2
+    assert target.counts["duplicates"] == 1
+    index = target.catalogue.index
+    assert target.history("u") == [index["a"], index["a"], index["c"]]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from learner.data.history import Clicks, History, HistoryError
@@ -15,6 +16,14 @@ from streams.training.wire import KafkaWire
 class Stored:
     key: bytes
     value: bytes | None
+    timestamp: int
+
+
+@dataclass
+class Sent:
+    partition: int
+    offset: int
+    value: bytes
     timestamp: int
 
 
@@ -46,3 +55,23 @@ def test_an_item_counts_as_announced_from_its_first_record_on(monkeypatch: pytes
         "a": ("then", True, 1),
         "b": (None, False, 2),
     }
+
+
+def test_an_undo_is_kept_as_one_and_a_list_that_was_shown_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def record(offset: int, **fields: object) -> Sent:
+        said = {"event_id": f"e{offset}", "user_id": "u", "event": "purchase", "timestamp": 5} | fields
+        return Sent(0, offset, msgspec.json.encode(said), 5)
+
+    records = [
+        record(0, item_id="a"), record(1, item_id="b"), record(2, item_id="a", undo=True),
+        record(3, event="impression", items=["a", "b"]),
+    ]  # fmt: skip
+    monkeypatch.setattr(wire, "ends_of", lambda *_: {0: 4})
+    monkeypatch.setattr(wire, "read_to_end", lambda *_, **__: iter(records))
+    history = History(str(tmp_path))
+    assert KafkaWire(load_settings()).keep(history) == 3
+    data = history.interactions()
+    assert [data.item_ids[item] for item in data.item] == ["b"]
+    assert history.next == {0: 4}

@@ -56,6 +56,46 @@ def test_unknown_fields_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("version", [2, "1", None])
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"item_id": None, "items": ["a"]}, "items: an impression may name a whole list; a click names one"),
+        ({"items": ["a"]}, "items: an impression"),
+        ({"item_id": None}, "no item_id: there are only event"),
+        ({"item_id": None, "event": "impression"}, "no item_id"),
+        ({"item_id": None, "event": "impression", "items": []}, "no item_id"),
+        ({"item_id": None, "event": "impression", "items": ["a"] * 1001}, "1000"),
+        ({"item_id": None, "event": "impression", "items": [""]}, "length >= 1"),
+        ({"item_id": None, "event": "impression", "items": ["é" * 129]}, "items has 258 bytes"),
+        ({"event": "impression", "undo": True}, "undo: an impression cannot be taken back"),
+        ({"undo": "yes"}, "undo"),
+    ],
+)
+def test_a_click_names_its_item_unless_it_is_an_impression_of_a_list(
+    changed: dict[str, Any], said: str
+) -> None:
+    record = {"event_id": "e", "user_id": "u", "item_id": "i", "event": "click", "timestamp": 1} | changed
+    with pytest.raises(msgspec.ValidationError, match=said):
+        contract.decode_click(
+            json.dumps({name: each for name, each in record.items() if each is not None}).encode()
+        )
+
+
+def test_an_impression_of_a_list_names_what_it_showed() -> None:
+    record = {"event_id": "e", "user_id": "u", "event": "impression", "timestamp": 1, "items": ["a", 7]}
+    click = contract.decode_click(json.dumps(record).encode())
+    assert (click.shown, click.is_interest) == (["a", "7"], False)
+    assert contract.decode_click(contract.encode(click)) == click
+    one = contract.decode_click(json.dumps(record | {"item_id": "b"}).encode())
+    assert one.shown == ["b", "a", "7"]
+
+
+def test_an_undo_is_no_interest() -> None:
+    record = {"event_id": "e", "user_id": "u", "item_id": "i", "event": "purchase", "timestamp": 1}
+    assert contract.decode_click(json.dumps(record).encode()).is_interest
+    assert not contract.decode_click(json.dumps(record | {"undo": True}).encode()).is_interest
+
+
 def test_another_version_is_refused(version: object) -> None:
     record = {"event_id": "e", "user_id": "u", "item_id": "i", "event": "view", "timestamp": 1, "v": version}
     with pytest.raises(msgspec.ValidationError):

@@ -85,3 +85,17 @@ def test_what_the_schema_takes_is_read_and_what_is_read_beside_it_is_then_of_the
             assert _problems(topic, change), change
         else:  # a number for an id, say, is taken as its text
             assert _problems(topic, msgspec.to_builtins(message)) == [], change
+
+
+def test_an_impression_may_name_a_list_and_nothing_else_may() -> None:
+    seen = {"event_id": "e", "user_id": "u", "event": "impression", "timestamp": 1, "items": ["a", "b"]}
+    assert _problems("clicks", seen) == []
+    assert _problems("clicks", EXAMPLES["clicks"] | {"undo": True}) == []
+    for wrong in (
+        seen | {"items": []}, seen | {"event": "view"}, seen | {"undo": True},
+        {name: value for name, value in seen.items() if name != "items"},
+        EXAMPLES["clicks"] | {"items": ["a"]},
+    ):  # fmt: skip
+        assert _problems("clicks", wrong), wrong
+        with pytest.raises(msgspec.ValidationError):
+            contract.decode_click(msgspec.json.encode(wrong))
