@@ -77,7 +77,7 @@ class CanaryWatch:
             ends = await consumer.end_offsets(places)
             positions = {place: await consumer.position(place) for place in places}
         except KafkaError as error:
-            log.warning("no decision on a canary while the broker does not answer", error=str(error))
+            log.debug("no decision on a canary while the broker does not answer", error=str(error))
             self.watched.lost()
             return
         ms = self.watched.look(time.monotonic(), positions, ends)

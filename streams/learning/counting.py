@@ -6,6 +6,7 @@ read from the beginning: those already counted only rebuild the users' histories
 are known; whoever comes back after so many others is a newcomer again. Knows no broker.
 """
 
+import os
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ MOST_USERS = 500_000  # known at a time; 1.1 KB each with 50 items and 64 events
 
 class CountingError(Exception):
     """Clicks and signals do not belong together."""
+
+    exit_code = os.EX_CONFIG  # 78: a start again would end in the same way
 
 
 class _User:
@@ -67,7 +70,9 @@ class Counting:
         self.partitions = partitions
         self.event_names = event_names
         self.normalised = normalised
-        self.counts = dict.fromkeys(("counted", "known", "refused", "misplaced", "duplicates", "undone"), 0)
+        self.counts = dict.fromkeys(
+            ("counted", "known", "refused", "misplaced", "duplicates", "undone", "waiting"), 0
+        )
         self._users: OrderedDict[str, _User] = OrderedDict()  # who clicked last comes last
         self._most = users
         self._read: dict[int, int] = {}  # by partition, the last offset read
@@ -98,14 +103,13 @@ class Counting:
     def count(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
         """Takes one record of `clicks`; bad and misplaced ones are workers' business and only noted.
 
-        Raises CountingError where the topic is no longer the one that this began with: its clicks would pass
-        for counted ones, or for misplaced ones.
+        Those in partitions that were added since the start wait for a start that knows them: until users and
+        their clicks are where they now belong they would pass for misplaced ones. Raises CountingError where
+        the topic is no longer the one that this began with: its clicks would pass for counted ones.
         """
         if partition >= self.partitions:
-            raise CountingError(
-                f"the topic clicks has more partitions than the {self.partitions} that this learner started "
-                "with: start it again (and the workers)"
-            )
+            self.counts["waiting"] += 1
+            return
         if offset <= self._read.get(partition, -1):
             raise _made_anew(partition, self._read[partition], f"a record of offset {offset} comes after it")
         self._read[partition] = offset

@@ -15,8 +15,8 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 
 from streams.runtime.slots import Slot, SlotError, take_slot
 from streams.settings import Settings
-from streams.transport.clients import async_connection
-from streams.transport.fence import Fence, Fenced
+from streams.transport.clients import async_connection, follow_moves
+from streams.transport.fence import Fence, Fenced, Unsure
 from streams.transport.topics import Names
 
 # Loading the text model may hold the process up for seconds (14 s were seen on a busy machine with cold
@@ -37,14 +37,18 @@ class LearnerLock:
 
     Entering raises LearnerRunning where another learner lives, and waits for the session of a dead one
     to end; a restart on the same data folder takes over at once. `lost` is called when the group gives
-    the place to another process, which it does only after this one was silent for a session.
+    the place to another process, which it does only after this one was silent for a session; `regained` when
+    it had let go of this process and has taken it back: another one may have lived in between.
     """
 
-    def __init__(self, settings: Settings, lost: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, settings: Settings, lost: Callable[[], None] = lambda: None,
+        regained: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._group = f"{settings.prefix}learner"
         self._fence = Fence(SESSION_SECONDS)
-        self._lost = lost
+        self._lost, self._regained = lost, regained
         self._slot: Slot | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._assignor: _Holder | None = None
@@ -71,10 +75,26 @@ class LearnerLock:
             self._slot.release()
 
     def check(self) -> None:
-        """Raises `Fenced` where another learner may have taken over."""
+        """Raises `Fenced` where another learner has taken over."""
         if self._assignor is not None and not self._assignor.holding:
             raise Fenced("another learner has taken over while this one was silent; this one stops")
-        self._fence.check()
+
+    def hold(self) -> None:
+        """Raises `Fenced`, or `Unsure` where another learner may have taken over: what is written waits."""
+        self.check()
+        if self._fence.lost:
+            raise Unsure("the group has let go of this learner, and another one may have taken over")
+        self._fence.hold()
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the group's last word."""
+        return self._fence.silent
+
+    def check_client(self) -> None:
+        """Raises what has ended this member's place for good, such as a right that was taken from it."""
+        if self._consumer is not None and self._consumer._coordinator is not None:
+            self._consumer._coordinator.check_errors()
 
     async def _join(self, instance: str) -> None:
         self._assignor = assignor = _Holder(self._on_assignment)
@@ -91,6 +111,7 @@ class LearnerLock:
             **async_connection(self._settings),
         )
         assignor.consumer = consumer
+        follow_moves(consumer._client)
         await consumer.start()
         self._fence.watch(consumer)
         consumer.subscribe([Names(self._settings.prefix).releases])
@@ -105,7 +126,10 @@ class LearnerLock:
             raise self._running("elsewhere")
 
     def _on_assignment(self, held_before: bool, holding: bool) -> None:
+        let_go = self._fence.lost
         self._fence.renew()
+        if held_before and holding and let_go:
+            self._regained()
         if self._consumer is not None and holding:
             # The partition is a token: its records are not read here.
             asyncio.get_running_loop().call_soon(lambda: self._pause())

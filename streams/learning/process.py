@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import structlog
 from aiokafka import ConsumerRecord
 from mode import Service
@@ -33,6 +34,7 @@ from streams.runtime.event_loop import fast_loops, freeze_heap
 from streams.settings import Settings
 from streams.training.process import keep_trainer
 from streams.transport import clients, topics
+from streams.transport.absence import Absence
 from streams.transport.changed_topics import ChangedTopics
 from streams.transport.delivery import Delivery, Outgoing, acknowledged, new_producer
 from streams.transport.feeds import Feed, gathering
@@ -55,13 +57,14 @@ OLD_MS = 1000  # clicks sent longer ago are a load of history or a backlog; nobo
 class Learner(Service):  # type: ignore[misc]
     """One learner process. Crashes, and with it the process, when any of its parts fails."""
 
-    def __init__(self, settings: Settings, partitions: int, fence: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, partitions: int, lock: LearnerLock) -> None:
         super().__init__()
         self.settings = settings
         self.names = Names(settings.prefix)
         self.connection = clients.async_connection(settings)
         self.producer = new_producer(self.connection)
-        self.delivery = Delivery(self.producer, fence)
+        self.delivery = Delivery(self.producer, lock.check, lock.hold)
+        self._absence = Absence(settings.bootstrap_servers, lambda: lock.silent, lock.check_client)
         self.catalogue = Catalogue()
         self.clock = Clock(settings.clock, settings.max_future_ms)
         self.releases = ReleaseInUse(settings, self.catalogue)
@@ -76,6 +79,7 @@ class Learner(Service):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Restores what was known and begins to learn; returns when all clicks of the past are counted."""
         started = time.monotonic()
+        self._spawn(self._absence.watch())
         warming = asyncio.create_task(asyncio.to_thread(warm_up))
         self._tasks.append(warming)
         await self.producer.start()
@@ -231,6 +235,12 @@ class Learner(Service):  # type: ignore[misc]
             sending = [Outgoing(record.release.encode(), encode(record))]
             await acknowledged(await self.delivery.send(self.names.releases, sending))
 
+    def send_all_again(self) -> None:
+        """Another learner may have sent signals meanwhile: those of this one are whole, and replace them."""
+        if self.counting is not None and self.counting.rebuilt:
+            self.signals.touched.update(np.flatnonzero(self.signals.count).tolist())
+            self.publisher.changed(old=True)
+
     # -- the rest -----------------------------------------------------------------------------------
 
     def _spawn(self, work: object) -> None:
@@ -257,9 +267,16 @@ async def _serve(settings: Settings, partitions: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
+    learners: list[Learner] = []
+
+    def regained() -> None:
+        for learner in learners:
+            learner.send_all_again()
+
     try:
-        async with LearnerLock(settings, lost=stop.set) as lock:
-            learner = Learner(settings, partitions, lock.check)
+        async with LearnerLock(settings, lost=stop.set, regained=regained) as lock:
+            learner = Learner(settings, partitions, lock)
+            learners.append(learner)
             try:
                 await learner.start()
                 starting = None

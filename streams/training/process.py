@@ -15,10 +15,13 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import structlog
+from kafka.errors import KafkaError
 
 from streams.releases.roles import Roles
 from streams.runtime import logs
 from streams.settings import Settings
+from streams.transport.absence import hush
+from streams.transport.clients import BrokerUnreachable
 
 log = structlog.get_logger()
 
@@ -82,6 +85,7 @@ def run(values: dict[str, Any], parent: Connection, poll_seconds: float = POLL_S
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the learner's, which ends this process
     settings = Settings(**values)
     logs.set_up(settings.log_level)
+    hush()
     # Imported here: the learner itself must not pay for torch.
     from streams.training.trainer import Trainer
     from streams.training.wire import KafkaWire
@@ -94,6 +98,12 @@ def run(values: dict[str, Any], parent: Connection, poll_seconds: float = POLL_S
             if not trainer.step():
                 time.sleep(poll_seconds)
             wait = poll_seconds
+        except (
+            KafkaError,
+            BrokerUnreachable,
+        ) as error:  # the learner says so; the clicks wait in Kafka
+            log.debug("the trainer cannot reach the broker; it tries again", error=str(error))
+            time.sleep(poll_seconds)
         except Exception as error:
             log.exception("the trainer failed; it tries again", error=str(error), seconds=wait)
             time.sleep(wait)

@@ -16,14 +16,18 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError as AsyncKafkaError
 from faust.topics import Topic
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.types.tuples import TP, ConsumerMessage
+from kafka.errors import KafkaError
 from mode.utils.futures import notify
 
+from streams.transport.absence import Absence
 from streams.transport.behind import Behind, Place
-from streams.transport.fence import Fence
+from streams.transport.clients import BrokerUnreachable, follow_moves
+from streams.transport.fence import Fence, Fenced
 from streams.transport.lost import Lost
 from streams.transport.reached import Reached
 
@@ -32,7 +36,10 @@ FETCH_WAIT_MS = 20  # that the broker keeps a fetch which finds nothing, and tha
 MORE_WAIT_S = 10.0  # a word from the agent that got lost costs this, and not the worker
 QUEUED_SLICES = 64  # waiting for the agent; Faust stops fetching from a partition above 80 % of it
 LOOK_S = 20.0  # between two looks at where partitions begin: what is lost is said within a minute
+AGAIN_S = 1.0  # until an assignment begins again for which the broker was away
 NOTHING_S = 0.05  # until the next look at partitions that may not be read yet
+
+_AWAY = (AsyncKafkaError, KafkaError, BrokerUnreachable, TimeoutError)
 
 
 class Batch:
@@ -128,8 +135,16 @@ class BatchSource:
         )
 
     def fence(self) -> None:
-        """Raises `Fenced` where another worker may own the partitions by now."""
+        """Raises `Fenced` where another worker may own the partitions by now: they are about to go."""
         self._fence.check()
+
+    def hold(self) -> None:
+        """Raises `Fenced`, or `Unsure` where that is not known: what is to be written waits."""
+        self._fence.hold()
+
+    async def watch_absence(self, brokers: str) -> None:
+        """Says when the brokers, known by this address, are away and back; until cancelled."""
+        await Absence(brokers, lambda: self._fence.silent).watch()
 
     async def batches(self, stream: Any) -> AsyncIterator[Batch]:
         """The agent's batches; an exception in the loop's body leaves its batch unmarked."""
@@ -160,7 +175,10 @@ class BatchSource:
         return run
 
     def then(self, durable: "asyncio.Future[None]", action: Callable[[], None]) -> None:
-        """Calls `action` when `durable` is done; stops the worker when it fails: nothing is marked."""
+        """Calls `action` when `durable` is done; stops the worker when it fails: nothing is marked.
+
+        Where it fails for the partitions are lost, they go without that: others do the work.
+        """
 
         def ended(future: "asyncio.Future[None]") -> None:
             if future.cancelled():
@@ -168,7 +186,7 @@ class BatchSource:
             error = future.exception()
             if error is None:
                 action()
-            else:
+            elif not isinstance(error, Fenced):
                 self._crashing = asyncio.ensure_future(self.app.crash(error))
 
         durable.add_done_callback(ended)
@@ -211,7 +229,7 @@ class BatchSource:
 
         async def opening() -> None:
             try:
-                await self._assigned(assigned, generation)
+                await self._until_assigned(assigned, generation)
                 self._open.set()
                 self.more()  # nothing is in hand; whoever wanted nothing more was asked before the rebalance
             except asyncio.CancelledError:
@@ -220,6 +238,17 @@ class BatchSource:
                 await self.app.crash(error)
 
         self._opening = asyncio.create_task(opening())
+
+    async def _until_assigned(self, assigned: frozenset[Any], generation: int) -> None:
+        """Begins again where the broker goes away meanwhile, or the partitions are about to go."""
+        while True:
+            try:
+                await self._assigned(assigned, generation)
+                return
+            except _AWAY as error:
+                self.app.log.debug("cannot begin yet: %r", error)
+                await self._revoking(assigned)
+                await asyncio.sleep(AGAIN_S)
 
     async def _close(self) -> None:
         """Lets the worker end its work in hand and abandons the rest. Of no effect when closed.
@@ -427,6 +456,7 @@ class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         # Faust reads so only where it writes in transactions itself; producers of clicks may do it too.
         consumer._isolation_level = "read_committed"
+        follow_moves(consumer._client)
         return consumer
 
     async def on_start(self) -> None:

@@ -28,6 +28,10 @@ class MadeAnew(Exception):  # noqa: N818 (it names what is the matter)
     exit_code = os.EX_TEMPFAIL  # 75: a start again is what helps
 
 
+class Gone(MadeAnew):
+    """A topic is not there any more, also at a second look. The next start makes it."""
+
+
 class Seen(NamedTuple):
     """What a topic is now; `identity` is empty where brokers tell none (before 2.8)."""
 
@@ -39,9 +43,9 @@ Look = dict[str, Seen]
 
 
 def look(settings: Settings) -> Look:
-    """The topics by user as they are now, by name; those that are not there are left out. Blocks."""
+    """The topics as they are now, by name; those that are not there are left out. Blocks."""
     with clients.admin(settings) as admin:
-        described: list[dict[str, Any]] = admin.describe_topics(list(Names(settings.prefix).copartitioned))
+        described: list[dict[str, Any]] = admin.describe_topics(list(Names(settings.prefix).all()))
     return {
         topic["name"]: Seen(len(topic["partitions"]), str(topic.get("topic_id") or ""))
         for topic in described if topic["error_code"] == 0
@@ -56,10 +60,19 @@ class ChangedTopics:
     ) -> None:
         self._settings, self._partitions, self._clock = settings, partitions, clock
         self._first: Look = {}
+        self._by_user = Names(settings.prefix).copartitioned
+        self._gone: set[str] = set()  # at the last look
         self._told_s: float | None = None
 
     def compare(self, seen: Look) -> None:
-        """Says it where partitions are left unread, once a minute; raises MadeAnew."""
+        """Says it where partitions are left unread, once a minute; raises MadeAnew or Gone."""
+        gone = self._first.keys() - seen.keys()
+        if again := sorted(gone & self._gone):
+            raise Gone(
+                f"the topic {again[0]} was deleted while this process ran on it; start it again, which makes "
+                "the topic anew (`nextclick doctor` looks at all of them)"
+            )
+        self._gone = gone
         for name, topic in seen.items():
             before = self._first.setdefault(name, topic)
             if topic.identity != before.identity:
@@ -67,7 +80,10 @@ class ChangedTopics:
                     f"the topic {name} was deleted and made anew while this process ran on it; start it "
                     "again (signals of the old topic: `nextclick reset` begins anew)"
                 )
-        more = {name: topic.partitions for name, topic in seen.items() if topic.partitions > self._partitions}
+        more = {
+            name: seen[name].partitions for name in self._by_user
+            if name in seen and seen[name].partitions > self._partitions
+        }  # fmt: skip
         if more and (self._told_s is None or self._clock() - self._told_s >= TOLD_SECONDS):
             self._told_s = self._clock()
             log.error(

@@ -46,6 +46,27 @@ def async_connection(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
+def follow_moves(client: Any) -> None:
+    """Makes an aiokafka client ask the configured addresses again where no broker that it knows answers.
+
+    By itself it would ask those for ever that it has once been told of, also where all have moved.
+    """
+    from aiokafka.errors import KafkaError as AsyncKafkaError  # commands that read only do without it
+
+    update = client._metadata_update
+
+    async def updated(cluster: Any, topics: Any) -> bool:
+        if await update(cluster, topics):
+            return True
+        try:
+            await client.bootstrap()
+        except AsyncKafkaError:
+            return False
+        return bool(await update(cluster, topics))
+
+    client._metadata_update = updated
+
+
 def ssl_context(settings: Settings) -> ssl.SSLContext:
     """The TLS context that the ssl_* settings describe."""
     try:

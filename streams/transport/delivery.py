@@ -5,15 +5,18 @@ travel as one aiokafka batch. CreateTime is the time of sending. Knows no messag
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import RecordMetadata
 
+from streams.transport.clients import follow_moves
 from streams.wire.partitioner import partition_of
 
 Acknowledgement = asyncio.Future[RecordMetadata]  # with the base offset of the last batch it took
@@ -34,8 +37,11 @@ class Outgoing(NamedTuple):
 
 
 def new_producer(connection: Mapping[str, Any], **settings: Any) -> AIOKafkaProducer:
-    """A producer that waits for no further records and whose acknowledgements mean replicated."""
-    return AIOKafkaProducer(
+    """A producer that waits for no further records and whose acknowledgements mean replicated.
+
+    What it was given it sends, however long brokers are away: callers bound what is not acknowledged.
+    """
+    producer = AIOKafkaProducer(
         acks="all",
         linger_ms=0,
         max_batch_size=BATCH_BYTES,
@@ -43,6 +49,9 @@ def new_producer(connection: Mapping[str, Any], **settings: Any) -> AIOKafkaProd
         **connection,
         **settings,
     )
+    producer._message_accumulator._batch_ttl = math.inf  # else as long as a request may take: 40 s
+    follow_moves(producer.client)
+    return producer
 
 
 def _unfenced() -> None:
@@ -50,10 +59,17 @@ def _unfenced() -> None:
 
 
 class Delivery:
-    """Sends through one started producer, unless `fence` raises."""
+    """Sends through one started producer, unless `fence` raises.
 
-    def __init__(self, producer: AIOKafkaProducer, fence: Callable[[], None] = _unfenced) -> None:
-        _guard(producer, fence)
+    `hold` is asked for each request as it is written (else `fence` is): what it raises fails the records, or
+    makes them wait where it is retriable.
+    """
+
+    def __init__(
+        self, producer: AIOKafkaProducer, fence: Callable[[], None] = _unfenced,
+        hold: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        _guard(producer, hold or fence)
         self._producer = producer
         self._fence = fence
         self._outboxes: dict[tuple[str, int], _Outbox] = {}
@@ -63,8 +79,11 @@ class Delivery:
     async def partitions(self, topic: str) -> int:
         """How many partitions the topic has."""
         count = self._partitions.get(topic)
-        if count is None:
-            count = self._partitions[topic] = len(await self._producer.partitions_for(topic))
+        while count is None:
+            try:
+                count = self._partitions[topic] = len(await self._producer.partitions_for(topic))
+            except UnknownTopicOrPartitionError as error:
+                await _raise_unless_away(self._producer, error)
         return count
 
     async def send(
@@ -149,7 +168,14 @@ class _Outbox:
     ) -> None:
         """Waits until the partition's batch before this one has left."""
         batch.close()
-        sent = await self._producer.send_batch(batch, self._topic, partition=self._partition)
+        while True:
+            try:
+                sent = await self._producer.send_batch(batch, self._topic, partition=self._partition)
+                break
+            except KafkaTimeoutError:  # the one before has not left yet: the broker is away
+                continue
+            except UnknownTopicOrPartitionError as error:
+                await _raise_unless_away(self._producer, error)
 
         def acknowledge(sent: Acknowledgement) -> None:
             error = asyncio.CancelledError() if sent.cancelled() else sent.exception()
@@ -165,6 +191,12 @@ class _Outbox:
     @staticmethod
     def _append(batch: Any, record: Outgoing) -> Any:
         return batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers))
+
+
+async def _raise_unless_away(producer: AIOKafkaProducer, unknown: UnknownTopicOrPartitionError) -> None:
+    """A topic is unknown: raises that where brokers say so, and not where none has answered."""
+    if await producer.client.force_metadata_update():
+        raise unknown
 
 
 def _guard(producer: AIOKafkaProducer, fence: Callable[[], None]) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from mode import Service
 
+from streams.transport.clients import follow_moves
+
 _FETCHED = 1024  # records
 # Longest a stretch of records is applied without a turn for others: a round of lists waits for the lock.
 _STRETCH_SECONDS = 0.002
@@ -34,7 +36,7 @@ def new_reader(connection: Mapping[str, Any], *topics: str, gather_ms: int = 0) 
     Without topics it reads what it is assigned. With `gather_ms` a record may come that much later, together
     with others.
     """
-    return AIOKafkaConsumer(
+    consumer = AIOKafkaConsumer(
         *topics,
         enable_auto_commit=False,
         isolation_level="read_committed",
@@ -44,6 +46,8 @@ def new_reader(connection: Mapping[str, Any], *topics: str, gather_ms: int = 0) 
         fetch_max_wait_ms=gather_ms or 500,
         **connection,
     )
+    follow_moves(consumer._client)
+    return consumer
 
 
 def partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:

@@ -16,6 +16,7 @@ from streams.transport.changelog import Changelog
 from streams.transport.dead_letters import DeadLetters
 from streams.transport.delivery import Delivery, Outgoing, new_producer
 from streams.transport.feeds import new_reader
+from streams.transport.fence import Fenced
 from streams.transport.topics import Names
 from streams.wire.intake import Arrival
 from streams.worker.rounds import Pending
@@ -51,7 +52,7 @@ class Assignment:
         self.partitions = partitions
         self._source, self._names = source, names
         self._producer = new_producer(connection)
-        self.delivery = Delivery(self._producer, source.fence)
+        self.delivery = Delivery(self._producer, source.fence, source.hold)
         self.changelog = Changelog(names.user_states, self.delivery, lambda: new_reader(connection))
         self.letters = DeadLetters(names.dead_letters, self.delivery, lambda: new_reader(connection))
         self._loops: list[asyncio.Task[None]] = []
@@ -83,11 +84,13 @@ class Assignment:
         return not self._failed and self.changelog.failure is None
 
     def loop(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs until the partitions go; what it raises stops the worker."""
+        """Runs until the partitions go; what it raises stops the worker, unless they are lost already."""
 
         async def guarded() -> None:
             try:
                 await work
+            except Fenced:
+                self._failed = True
             except Exception as error:
                 self._failed = True
                 await self._source.app.crash(error)

@@ -19,7 +19,8 @@ class Ending(ModeWorker):  # type: ignore[misc]
     """Signals and the event loop around an app; `at_last` is called once the app has stopped.
 
     What is left `stop_seconds` after the first word to stop is left behind: the exit code is 1 where the app
-    had not come to its end, 0 where only threads had not (the interpreter would wait for every one of them).
+    had not come to its end (its failure's own, where it has one), 0 where only threads had not (the
+    interpreter would wait for every one of them).
     """
 
     def __init__(self, app: Any, stop_seconds: float, at_last: Callable[[], Awaitable[None]]) -> None:
@@ -41,9 +42,17 @@ class Ending(ModeWorker):  # type: ignore[misc]
     def _end(self) -> None:
         if self._all_stopped:
             log.info("ended while a thread was at work, perhaps on a release that does not come")
-            os._exit(1 if self._app.crashed else 0)
+            os._exit(self._code if self._app.crashed else 0)
         log.warning(
             "ended before all was stopped", seconds=self._seconds,
             mend="nothing is lost: what was not acknowledged is read again; does the broker answer?",
         )  # fmt: skip
-        os._exit(1)
+        os._exit(self._code)
+
+    @property
+    def _code(self) -> int:
+        """That of the app's failure, which is said; 1 where it has none."""
+        failure = self._app.crash_reason if self._app.crashed else None
+        if failure is not None:
+            log.error("what ended it", error=f"{type(failure).__name__}: {failure}")
+        return int(getattr(failure, "exit_code", 1))

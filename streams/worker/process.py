@@ -10,6 +10,7 @@ Heartbeats are sent by Faust's consumer thread meanwhile; releases are loaded in
 """
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from streams.transport import clients, topics
 from streams.transport.batches import Batch, BatchSource
 from streams.transport.changed_topics import ChangedTopics
 from streams.transport.faust_app import new_app
+from streams.transport.fence import Fenced
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
 from streams.wire.contract import Request
@@ -131,7 +133,8 @@ class Worker:
         @source.fatal
         async def serve(stream: Any) -> None:
             async for batch in source.batches(stream):
-                await self._take_in(batch)
+                with contextlib.suppress(Fenced):  # the partition is lost: the next owner reads it
+                    await self._take_in(batch)
 
         @app.task  # type: ignore[untyped-decorator]
         async def learn_the_world() -> None:
@@ -148,6 +151,10 @@ class Worker:
             except Exception as error:
                 await app.crash(error)
                 raise
+
+        @app.task  # type: ignore[untyped-decorator]
+        async def watch_brokers() -> None:
+            await source.watch_absence(self.settings.bootstrap_servers)
 
         @app.timer(1.0)  # type: ignore[untyped-decorator]
         async def watch() -> None:

@@ -87,6 +87,15 @@ def test_a_topic_made_anew_ends_the_process_which_may_start_again() -> None:
     assert raised.value.exit_code == 75
 
 
+def test_a_topic_that_stays_deleted_ends_the_process_whose_next_start_makes_it() -> None:
+    topics = ChangedTopics(load_settings(prefix="w."), 2)
+    topics.compare({"w.clicks": Seen(2, "a"), "w.signals": Seen(1, "s")})
+    topics.compare({"w.clicks": Seen(2, "a")})
+    with pytest.raises(MadeAnew, match=r"w\.signals was deleted") as raised:
+        topics.compare({"w.clicks": Seen(2, "a")})
+    assert raised.value.exit_code == 75
+
+
 def _number(said: str, name: str) -> int:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", said)
     return sum(int(found) for found in re.findall(rf"\b{name}=(\d+)", plain))

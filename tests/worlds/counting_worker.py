@@ -41,7 +41,7 @@ def main(bootstrap: str, prefix: str, slot: str, data: str, boom: int = -1, late
         producer = new_producer(connection)
         await producer.start()
         clients["producer"] = producer
-        delivery = clients["delivery"] = Delivery(producer, source.fence)
+        delivery = clients["delivery"] = Delivery(producer, source.fence, source.hold)
         changelog = clients["changelog"] = Changelog(
             names.user_states, delivery, lambda: new_reader(connection)
         )

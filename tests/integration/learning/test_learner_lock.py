@@ -14,7 +14,7 @@ from streams.learning import lock
 from streams.learning.lock import LearnerLock, LearnerRunning
 from streams.settings import Settings
 from streams.transport import clients
-from streams.transport.fence import Fenced
+from streams.transport.fence import Fence, Fenced, Unsure
 from streams.transport.topics import Names
 from tests.worlds.places import ROOT
 
@@ -119,11 +119,19 @@ def test_a_learner_paused_past_its_session_is_fenced(
         process.wait()
 
 
-def test_fenced_is_an_error_that_says_what_to_do() -> None:
-    from streams.transport.fence import Fence
-
+def test_what_is_to_be_written_waits_while_nobody_knows_and_fails_once_the_place_is_lost() -> None:
     fence = Fence(5)
-    fence.check()
+    fence.hold()
     fence.last_heartbeat -= 6
-    with pytest.raises(Fenced, match="Restart"):
-        fence.check()
+    fence.check()
+    with pytest.raises(Unsure, match="no heartbeat for 6") as raised:
+        fence.hold()
+    assert raised.value.retriable
+    fence.renew()
+    fence.hold()
+    fence.lost = True
+    for asked in (fence.check, fence.hold):
+        with pytest.raises(Fenced, match="the place in the group is lost") as raised:
+            asked()
+        assert not raised.value.retriable
+    assert raised.value.exit_code == 75

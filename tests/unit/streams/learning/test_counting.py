@@ -181,17 +181,23 @@ def test_records_wait_until_everything_restored_has_been_passed() -> None:
         second.check(ends | {2: 0})
 
 
-def test_clicks_made_anew_or_with_more_partitions_end_a_learner_that_runs() -> None:
-    """Else clicks would pass for counted ones, or for misplaced ones, until its next start."""
+def test_clicks_made_anew_end_a_learner_that_runs() -> None:
+    """Else clicks would pass for counted ones until its next start."""
     records = logged(click("u", f"i{n}", n) for n in range(5))
     target = counting()
     feed(target, records)
     with pytest.raises(CountingError, match="made anew"):
         feed(target, records[:1])
+
+
+def test_clicks_in_partitions_that_were_added_wait_for_a_start_that_knows_them() -> None:
+    records = logged(click("u", f"i{n}", n) for n in range(5))
     target = counting()
     feed(target, records)
-    with pytest.raises(CountingError, match="more partitions than the 3"):
-        target.count(records[0][0], PARTITIONS, 0, WALL)
+    before, offsets = dict(target.counts), dict(target.signals.offsets)
+    target.count(records[0][0], PARTITIONS, 0, WALL)
+    assert target.counts == before | {"waiting": 1}
+    assert target.signals.offsets == offsets
 
 
 def test_a_time_far_ahead_ages_nothing_until_ten_users_agree() -> None:

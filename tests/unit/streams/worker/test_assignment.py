@@ -20,6 +20,8 @@ class Source:
 
     def fence(self) -> None: ...
 
+    def hold(self) -> None: ...
+
     async def crash(self, error: BaseException) -> None:
         self.crashed.append(error)
 
