@@ -75,6 +75,11 @@ class Names:
         return self.prefix + "items"
 
     @property
+    def scenarios(self) -> str:
+        """The rules of lists, keyed by the scenario's name."""
+        return self.prefix + "scenarios"
+
+    @property
     def requests(self) -> str:
         """Lists asked for without a click, keyed by user."""
         return self.prefix + "requests"
@@ -117,7 +122,7 @@ class Names:
     def all(self) -> tuple[str, ...]:
         """All topics in the order of a click's journey."""
         return (
-            self.clicks, self.items, self.requests, self.recommendations,
+            self.clicks, self.items, self.scenarios, self.requests, self.recommendations,
             self.user_states, self.signals, self.releases, self.dead_letters,
         )  # fmt: skip
 
@@ -167,7 +172,7 @@ class Cleanup:
 def plan(settings: Settings, partitions: int | None = None) -> list[Topic]:
     """The topics as they are created. `partitions` overrides the setting for the topics keyed by user.
 
-    Topics keyed by item or release have one partition: every worker reads them whole, in order.
+    Topics keyed by item, scenario or release have one partition: every worker reads them whole, in order.
     """
     names = Names(settings.prefix)
     by_user = partitions or settings.partitions
@@ -175,6 +180,7 @@ def plan(settings: Settings, partitions: int | None = None) -> list[Topic]:
     return [
         Topic(names.clicks, by_user, _deleted_after(clicks_ms)),
         Topic(names.items, 1, COMPACTION | WITHDRAWALS),
+        Topic(names.scenarios, 1, COMPACTION),
         Topic(names.requests, by_user, _deleted_after(str(DAY_MS))),
         Topic(names.recommendations, by_user, _deleted_after(str(7 * DAY_MS)) | LARGE),
         Topic(names.user_states, by_user, COMPACTION | LARGE),

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from streams.wire.contract import Click, Forget, Item, Recommendation, ReleaseRecord, Request
+from streams.wire.contract import Click, Forget, Item, Recommendation, ReleaseRecord, Request, Rules
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VERSION = 1
@@ -31,8 +31,18 @@ TOPICS: dict[str, tuple[tuple[Any, ...], str]] = {
         "Key: user_id. Interaction events, and wishes that a user be forgotten; anyone may produce them.",
     ),
     "items": ((Item | None,), "Key: item_id. The catalogue; null, or available=false, withdraws the item."),
-    "requests": ((Request,), "Key: user_id. Asks for a list without a click."),
-    "recommendations": ((Recommendation,), "Key: user_id. One list for each click of interest or request."),
+    "scenarios": (
+        (Rules | None,),
+        "Key: the scenario's name. The rules of its lists; null, and it has none any more.",
+    ),
+    "requests": (
+        (Request,),
+        "Key: user_id, or request_id where there is none. Asks for a list without a click.",
+    ),
+    "recommendations": (
+        (Recommendation,),
+        "Key: user_id, or request_id for a stranger. One list for each click of interest or request.",
+    ),
     "releases": ((ReleaseRecord,), "Key: release. The role of a release and the decision behind it."),
 }
 
@@ -42,6 +52,8 @@ def document() -> dict[str, Any]:
     schemas, definitions = msgspec.json.schema_components(
         [kind for kinds, _ in TOPICS.values() for kind in kinds], ref_template="#/$defs/{name}"
     )
+    definitions["Click"].update(_WHAT_CLICKS_ARE_ON)
+    del definitions["Click"]["properties"]["item_id"]["default"]
     following = iter(schemas)
     properties = {
         topic: {"description": text, **_any_of([next(following) for _ in kinds])}
@@ -52,8 +64,6 @@ def document() -> dict[str, Any]:
         "title": "Nextclick wire contract",
         "description": "Values of the records of each topic: UTF-8 JSON, times in Unix milliseconds, ids of "
         "1 to 256 bytes. Unknown fields are ignored.",
-    definitions["Click"].update(_WHAT_CLICKS_ARE_ON)
-    del definitions["Click"]["properties"]["item_id"]["default"]
         "version": VERSION,
         "type": "object",
         "properties": properties,

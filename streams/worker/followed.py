@@ -12,11 +12,13 @@ import structlog
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
+from learner.data.catalogue import Item
 from learner.signals.record import FRONTIER, SignalError
 from streams.hot_path.live import give, renew
 from streams.hot_path.serving import Serving
+from streams.transport.last_good import LastGood, Unknown
 from streams.wire.clock import Clock
-from streams.wire.contract import UNREADABLE, decode_item, decode_tombstone
+from streams.wire.contract import UNREADABLE, decode_item, decode_tombstone, encode
 from streams.worker.expiry import Expiry
 from streams.worker.release_loader import Loader
 from streams.worker.silence import Silence
@@ -29,12 +31,14 @@ Refuse = Callable[[ConsumerRecord, str], None]
 class Followed:
     """`on_item` and `on_signal` take the topics' records, `settle` follows each stretch of them.
 
-    `refuse(record, error)` is told of bad ones. `idle_days`: how long an item that nobody announces lives
-    without a click. `loader` learns what changes while it loads a release, `silence` when the learner speaks.
+    `items`: that topic's name. `refuse(record, error)` is told of bad ones, and `last_good` knows of which
+    items a good one is to be written again. `idle_days`: how long an item that nobody announces lives without
+    a click. `loader` learns what changes while it loads a release, `silence` when the learner speaks.
     """
 
     def __init__(
         self,
+        items: str,
         serving: Serving,
         clock: Clock,
         idle_days: float,
@@ -42,6 +46,7 @@ class Followed:
         loader: Loader,
         silence: Silence,
     ) -> None:
+        self.last_good = LastGood(items, self._good)
         self._serving = serving
         self._catalogue, self._signals = serving.world.catalogue, serving.world.signals
         self._signals.on_vector = self._on_vector
@@ -57,12 +62,18 @@ class Followed:
         """The catalogue's owner's word on an item."""
         catalogue = self._catalogue
         try:
-            if record.value is None:
-                self._changed.add(catalogue.withdraw(decode_tombstone(record.key)))
-                return
-            item = decode_item(record.value)
+            item = None if record.value is None else decode_item(record.value)
+            item_id = decode_tombstone(record.key) if item is None else item.item_id
         except UNREADABLE as error:
             self._refuse(record, str(error))
+            self.last_good.broke(record)
+            return
+        if self.last_good.is_late(record) and self._differs(item_id, item):
+            self.last_good.broke(record)
+            return
+        self.last_good.came(record)
+        if item is None:
+            self._changed.add(catalogue.withdraw(item_id))
             return
         number = catalogue.announce(item) if item.available else catalogue.withdraw(item.item_id)
         for live in self._serving.loaded:
@@ -102,6 +113,29 @@ class Followed:
             self._changed.update(idle.tolist())
             self.settle()
             log.info("idle items have left", items=len(idle), days=self._idle_days)
+
+    def _differs(self, item_id: str, item: Item | None) -> bool:
+        try:
+            said = self._said(item_id)
+        except Unknown:
+            return True
+        return said != (item if item is not None and item.available else None)
+
+    def _said(self, item_id: str) -> Item | None:
+        """What the owner says of an item; None where it is withdrawn. Raises Unknown where nothing is."""
+        catalogue = self._catalogue
+        number = catalogue.index.get(item_id)
+        if number is None or not catalogue.spoken[number]:
+            raise Unknown(f"the catalogue's owner has said nothing of {item_id}")
+        if not catalogue.available[number] and not catalogue.expired[number]:
+            return None
+        if number not in catalogue.records:
+            raise Unknown(f"nobody has described {item_id}")
+        return catalogue.records[number]
+
+    def _good(self, key: bytes) -> bytes | None:
+        item = self._said(key.decode(errors="replace"))
+        return None if item is None else encode(item)
 
     def _on_vector(self, item: int, vector: NDArray[np.float32], content: NDArray[Any]) -> None:
         for live in self._serving.loaded:

@@ -1,4 +1,4 @@
-"""What a worker knows besides its users: the releases in use, the catalogue and the signals.
+"""What a worker knows besides its users: the releases in use, the catalogue, the signals and the rules.
 
 Owns their start (all is read to its end before the first list), the feeds, and the lock under which all of it
 changes, between two rounds. What records mean is `followed`'s and `release_follower`'s. Knows no users.
@@ -30,6 +30,7 @@ from streams.worker.followed import Followed
 from streams.worker.release_follower import ReleaseFollower
 from streams.worker.release_loader import Loader
 from streams.worker.reports import Reports
+from streams.worker.scenarios import Scenarios
 from streams.worker.silence import Silence
 
 log = structlog.get_logger()
@@ -58,6 +59,7 @@ class Knowledge:
             settings, self.loader, self.lock, reports.decide, reports.note, suspect=suspect
         )
         self.serving: Serving | None = None
+        self.scenarios: Scenarios | None = None
         self._connection = connection
         self._clock = clock
         self._models = models
@@ -68,7 +70,7 @@ class Knowledge:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Loads the release, then reads items and signals to their end; `ready` is set then."""
+        """Loads the release, then reads items, signals and rules to their end; `ready` is set then."""
         releases = await self._follow(self._names.releases, self._on_release)
         if self.settings.release is None:
             await releases.caught_up.wait()
@@ -77,13 +79,17 @@ class Knowledge:
         world = World(self.catalogue, signals, live, _policy(self.settings))
         self.serving = serving = Serving(world, self.releases.failed)
         followed = Followed(
-            serving, self._clock, self.settings.item_idle_days, self._reports.refuse, self.loader,
-            self.silence,
+            self._names.items, serving, self._clock, self.settings.item_idle_days, self._reports.refuse,
+            self.loader, self.silence,
         )  # fmt: skip
+        self.scenarios = scenarios = Scenarios(self._names.scenarios, world.steering, self._reports.refuse)
+        for last_good in (followed.last_good, scenarios.last_good):
+            self._reports.restore(last_good)
         items = await self._follow(self._names.items, followed.on_item, followed.settle)
         deltas = await self._follow(self._names.signals, followed.on_signal, followed.settle)
-        await items.caught_up.wait()
-        await deltas.caught_up.wait()
+        rules = await self._follow(self._names.scenarios, scenarios.on_record, gather=False)
+        for feed in (items, deltas, rules):
+            await feed.caught_up.wait()
         await self.releases.keep_a_way_back(serving)
         async with self.lock:
             followed.expire()
@@ -95,6 +101,10 @@ class Knowledge:
         self._spawn(upkeep.expire(followed, self.lock))
         log.info("ready", release=live.release.id, items=self.catalogue.size, signals=deltas.records)
         self.ready.set()
+
+    def of_scenarios(self, read: Callable[[Scenarios], int]) -> int | None:
+        """A figure about the rules, None before there are any to be read."""
+        return None if self.scenarios is None else read(self.scenarios)
 
     async def known(self) -> Serving:
         """Which releases answer, once lists may be made."""
@@ -123,11 +133,12 @@ class Knowledge:
 
     async def _follow(
         self, topic: str, on_record: Callable[[ConsumerRecord], None],
-        on_stretch: Callable[[], None] | None = None,
+        on_stretch: Callable[[], None] | None = None, *, gather: bool = True,
     ) -> Feed:  # fmt: skip
+        gather_ms = gathering(self.settings.signals_interval_ms) if gather else 0
         feed = Feed(
             topic, self._connection, on_record, lock=self.lock, on_stretch=on_stretch,
-            gather_ms=gathering(self.settings.signals_interval_ms), beacon=self._service.beacon,
+            gather_ms=gather_ms, beacon=self._service.beacon,
         )  # fmt: skip
         self._feeds.append(feed)
         await feed.start()

@@ -12,6 +12,7 @@ from streams.hot_path.serving import Serving
 from streams.hot_path.world import World
 from streams.releases.events import Event
 from streams.settings import Settings
+from streams.transport.last_good import LastGood
 from streams.wire.clock import Clock
 from streams.wire.contract import ReleaseRecord
 from streams.worker.followed import Followed
@@ -61,12 +62,16 @@ class Told:
         self.refused: list[tuple[ConsumerRecord, str]] = []
         self.decided: list[tuple[list[ReleaseRecord], bool]] = []
         self.noted: list[Event] = []
+        self.restored: list[LastGood] = []
 
     def refuse(self, record: ConsumerRecord, error: str) -> None:
         self.refused.append((record, error))
 
     def decide(self, records: Sequence[ReleaseRecord], shared: bool) -> None:
         self.decided.append((list(records), shared))
+
+    def restore(self, topic: LastGood) -> None:
+        self.restored.append(topic)
 
     def note(self, event: Event) -> None:
         self.noted.append(event)
@@ -83,4 +88,4 @@ def following(known: World, idle_days: float = 10) -> tuple[Followed, Told]:
     told = Told()
     loader = Loader(Settings(), known.catalogue, ThreadPoolExecutor(1), asyncio.Lock())
     serving = Serving(known, lambda *_: None)
-    return Followed(serving, Clock("wall"), idle_days, told.refuse, loader, Silence()), told
+    return Followed("items", serving, Clock("wall"), idle_days, told.refuse, loader, Silence()), told

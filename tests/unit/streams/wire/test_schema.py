@@ -18,6 +18,12 @@ EXAMPLES: dict[str, Any] = {
         "item_id": "i9", "title": "…", "description": "…", "categories": ["…"], "tags": ["…"], "image": "…",
         "attributes": {"brand": "…"}, "available": True, "published_at": 1763856000000,
     },
+    "scenarios": {
+        "scenario": "cart", "k": 6, "policy": "cart-rules-3", "filter": {"field": "price", "lt": 50},
+        "boost": [{"filter": {"field": "brand", "eq": "Own"}, "factor": 1.5}],
+        "caps": [{"field": "categories", "most": 2}], "pin": [{"item_id": "i9", "position": 1}],
+        "block": ["i4"], "shown_cap": {"times": 3, "hours": 24}, "consumed": "back", "fill": ["popular"],
+    },
     "requests": {"request_id": "q1", "user_id": "u1", "k": 5, "query": "a funny film", "exclude": ["i9"]},
     "recommendations": {
         "recommendation_id": "c-3-1208", "user_id": "u1",
@@ -58,13 +64,19 @@ def test_examples_pass_alone_and_in_the_whole_document(topic: str) -> None:
     jsonschema.validate(EXAMPLES, schema.document())
 
 
-@pytest.mark.parametrize("topic", schema.TOPICS)
+@pytest.mark.parametrize("topic", [topic for topic in schema.TOPICS if topic != "scenarios"])
 def test_unknown_fields_pass(topic: str) -> None:
     assert _problems(topic, EXAMPLES[topic] | {"shoe_size": 43}) == []
 
 
+def test_a_rule_that_is_misspelt_does_not_pass() -> None:
+    assert _problems("scenarios", EXAMPLES["scenarios"] | {"blocked": ["i5"]})
+    assert _problems("requests", EXAMPLES["requests"] | {"rules": {"blocked": ["i5"]}})
+
+
 def test_a_tombstone_passes_where_it_means_something() -> None:
     assert _problems("items", None) == []
+    assert _problems("scenarios", None) == []
     assert _problems("clicks", None) != []
 
 

@@ -1,10 +1,15 @@
 """Items and signals in a worker: bad records leave no trace, and the indexes follow the good ones."""
 
+import contextlib
+
 import numpy as np
 
 from indexer.item_index import with_bias
+from learner.data.catalogue import Item
 from learner.data.times import DAY_MS
 from learner.signals.state import Signals
+from streams.transport.last_good import Unknown, restoring
+from streams.wire.contract import decode_item, encode
 from tests.worlds.knowing import following, record
 from tests.worlds.rounds import world
 
@@ -72,3 +77,51 @@ def test_a_new_items_vector_is_made_from_its_content_by_the_release_that_uses_it
     followed.settle()
     found, _ = known.live.index.search(with_bias(expected[None], np.zeros(1)) * 1000, 1)
     assert found[0, 0] == number
+
+
+def test_a_broken_record_of_an_item_calls_for_its_last_good_one() -> None:
+    known, _ = world()
+    followed, told = following(known)
+    tea = Item(item_id="tea", title="Tea", attributes={"brand": "Acme", "sizes": [1, 2.5]}, price=3.5)
+    followed.on_item(record("items", encode(tea), key=b"tea", offset=0))
+    followed.on_item(record("items", b'{"item_id":5.5}', key=b"tea", offset=1))
+    followed.on_item(record("items", b"{", key=b"more-1", offset=2))  # of the release: nobody announced it
+    followed.on_item(record("items", b"{", key=b"nobody", offset=3))
+    followed.on_item(record("items", b"{", key=b"\xff", offset=4))
+    followed.on_item(record("items", b"{", key=None, offset=5))
+    assert [each.offset for each, _ in told.refused] == [1, 2, 3, 4, 5]
+    good: dict[bytes, bytes | None] = {}
+    for due in followed.last_good.due():
+        with contextlib.suppress(Unknown):
+            good[due.key] = followed.last_good.value(due)
+    assert set(good) == {b"tea"}
+    assert decode_item(good[b"tea"]) == tea
+    followed.on_item(record("items", good[b"tea"], key=b"tea", offset=6))
+    assert b"tea" not in {due.key for due in followed.last_good.due()}
+
+
+def test_a_withdrawn_item_stays_withdrawn_behind_a_broken_record() -> None:
+    known, _ = world()
+    followed, _ = following(known)
+    followed.on_item(record("items", b'{"item_id":"tea"}', key=b"tea", offset=0))
+    followed.on_item(record("items", None, key=b"tea", offset=1))
+    followed.on_item(record("items", b"{", key=b"tea", offset=2))
+    (due,) = followed.last_good.due()
+    assert followed.last_good.value(due) is None
+
+
+def test_an_item_that_came_meanwhile_is_not_overtaken_by_its_old_record() -> None:
+    known, _ = world()
+    followed, told = following(known)
+    followed.on_item(record("items", b'{"item_id":"tea","price":1}', key=b"tea", offset=0))
+    followed.on_item(record("items", b"{", key=b"tea", offset=1))
+    (due,) = followed.last_good.due()
+    old = followed.last_good.value(due)
+    followed.on_item(record("items", None, key=b"tea", offset=2))
+    late = record("items", old, key=b"tea", offset=3)
+    late.headers = restoring(due)
+    followed.on_item(late)
+    assert not known.catalogue.available[known.catalogue.index["tea"]]
+    assert len(told.refused) == 1
+    (again,) = followed.last_good.due()
+    assert followed.last_good.value(again) is None
