@@ -57,7 +57,7 @@ class Admission:
                 names=self._event_names,
             )  # fmt: skip
             if isinstance(verdict, Arrival):
-                good.append((verdict.user_id, verdict))
+                good.append((verdict.key, verdict))
             elif isinstance(verdict, Misplaced):
                 self._counts["forwarded"] += 1
                 self._misplaced.note(batch.topic, topic=batch.topic, partition=batch.partition)

@@ -28,7 +28,7 @@ def pack(
     last = {outcome.arrival.user_id: outcome for outcome in outcomes if outcome.changed}
     for record, outcome in zip(pending, outcomes, strict=True):
         arrival = outcome.arrival
-        partition, key = arrival.partition, arrival.user_id.encode()
+        partition, key = arrival.partition, arrival.key.encode()
         parcel = parcels.setdefault(partition, Parcel(partition))
         parcel.records.append(record)
         if outcome.recommendation is not None:

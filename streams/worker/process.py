@@ -33,7 +33,7 @@ from streams.runtime.repeated import Repeated
 from streams.runtime.slots import take_slot
 from streams.settings import Settings
 from streams.transport import clients, topics
-from streams.transport.batches import Batch, BatchSource
+from streams.transport.batches import TP, Batch, BatchSource
 from streams.transport.changed_topics import ChangedTopics
 from streams.transport.faust_app import new_app
 from streams.transport.fence import Fenced
@@ -46,9 +46,11 @@ from streams.worker.aside import Aside
 from streams.worker.assignment import Assignment
 from streams.worker.ending import Ending
 from streams.worker.figures import Figure, Figures
+from streams.worker.first_use import FirstUse
 from streams.worker.ground import ground
 from streams.worker.knowledge import Knowledge
 from streams.worker.packing import pack
+from streams.worker.patience import Patience
 from streams.worker.reports import Reports
 from streams.worker.rounds import Rounds
 from streams.worker.spill import Spill
@@ -90,6 +92,7 @@ class Worker:
         self.rng = np.random.default_rng()
         self.figures = Figures((
             "clicks", "lists", "hurried_lists", "refused", "forwarded", "replayed", "duplicates", "forgotten",
+            "expired_requests", "behind_requests",
         ))  # fmt: skip
         self.app = new_app(group, settings, instance=self.slot.instance)
         self.source = BatchSource(
@@ -114,6 +117,8 @@ class Worker:
             self.names, partitions, self.clock, self.figures.counts, self.bad, settings.event_names
         )
         self.rounds: Rounds[Arrival] = Rounds(cost=_work_of)
+        self.patience = Patience(self._reached, self.rounds.again, self.figures.counts)
+        self.first_use = FirstUse(self.rounds, self.knowledge.lock)
         spill = Spill(settings.data_dir / "spilled" / f"{member}.sqlite")
         aside = Aside(settings.data_dir / "aside" / f"{member}.tsv")
         self.users = Users(
@@ -183,16 +188,24 @@ class Worker:
         """A slice on its way to the rounds: its records are admitted, and wait for their users' turns."""
         if (assignment := self.assignment) is not None:  # else its partition goes: the next owner reads it
             admitted = await assignment.spawn(self.admission.admit(batch, assignment))
-            await self.rounds.put(batch, admitted)
+            requests = batch.topic == self.names.requests
+            await self.rounds.put(batch, admitted, self.patience.keeps if requests else None)
+            self.source.taken_in(batch)
+            if not requests:
+                self.patience.release(batch.partition)
         if not self.rounds.pending:
             self.source.more()
+
+    def _reached(self, partition: int) -> int:
+        """The offset in `clicks` before which all of a partition stands in the rounds, or stood there."""
+        return self.source.reached.of(TP(self.names.clicks, partition))
 
     async def _round(self, assignment: Assignment, serving: Serving) -> None:
         """A round on its way out: taken, answered, and packed for the brokers."""
         await assignment.changelog.room(MAX_UNACKNOWLEDGED)
         catalogue, states = serving.world.catalogue, self.users.states
         async with self.knowledge.lock:
-            pending = self.rounds.take()
+            pending = self.first_use.fit(self.patience.awaited(self.rounds.take()), serving.world)
             self.source.more()
             if not pending:
                 return
@@ -231,6 +244,8 @@ class Worker:
         await self.reports.send(assignment, self.knowledge.releases.roles)
         freeze_heap()
         assignment.loop(self.rounds.run(partial(self._round, assignment, serving)))
+        assignment.loop(self.patience.run())
+        assignment.loop(self.first_use.run(serving.world.steering.masks))
         assignment.loop(self.source.watch_losses())
         assignment.loop(tidy(self.rounds, serving, self.users, self.knowledge.lock, self.suspicion))
         self.assignment = assignment
@@ -240,6 +255,8 @@ class Worker:
         assignment, self.assignment = self.assignment, None
         self.rounds.clear()
         await self._leaving.aclose()
+        for waiting in (self.rounds, self.patience, self.first_use):  # what the last round has sent back
+            waiting.clear()
         if assignment is not None and not assignment.sound:
             self.users.distrust()
 
@@ -273,6 +290,7 @@ class Worker:
         self.figures.gauge("spilled", lambda: users.away)
         self.figures.gauge("partitions", lambda: len(users.owned))
         self.figures.gauge("waiting", lambda: self.rounds.pending)
+        self.figures.gauge("held", lambda: len(self.patience) + self.rounds.parked)
         self.figures.gauge("slot", lambda: self.slot.number)
 
     def _tell(self) -> None:

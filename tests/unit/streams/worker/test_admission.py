@@ -99,9 +99,52 @@ def test_another_users_record_is_sent_to_where_it_belongs_as_it_is() -> None:
 
 def test_requests_are_read_as_requests() -> None:
     sent = Sent()
-    asked = json.dumps({"request_id": "r", "user_id": "u"}).encode()
-    assert admitted(sent, batch(asked, topic="requests"))[0] == [("u", 0)]
-    assert admitted(sent, batch(asked))[0] == []  # no click
+    assert admitted(sent, batch(asked(), topic="requests"))[0] == [("u", 0)]
+    assert admitted(sent, batch(asked()))[0] == []  # no click
+
+
+def asked(**more: Any) -> bytes:
+    return json.dumps({"request_id": "r", "user_id": "u"} | more).encode()
+
+
+def test_a_strangers_turn_and_place_are_those_of_the_request() -> None:
+    sent = Sent()
+    here = next(f"r{n}" for n in range(99) if partition_of(f"r{n}".encode(), PARTITIONS) == HOME)
+    there = next(f"r{n}" for n in range(99) if partition_of(f"r{n}".encode(), PARTITIONS) != HOME)
+    values = [json.dumps({"request_id": name}).encode() for name in (here, there)]
+    assert admitted(sent, batch(*values, topic="requests"))[0] == [(here, 0)]
+    home = partition_of(there.encode(), PARTITIONS)
+    assert sent.forwarded == [("requests", Outgoing(there.encode(), values[1], home, []))]
+
+
+def test_a_click_to_wait_for_is_one_of_the_users_partition() -> None:
+    sent = Sent()
+    mine, others = ({"partition": n, "offset": 5} for n in (HOME, (HOME + 1) % PARTITIONS))
+    stranger = next(f"r{n}" for n in range(99) if partition_of(f"r{n}".encode(), PARTITIONS) == HOME)
+    values = (
+        asked(at_least=mine), asked(at_least=others),
+        json.dumps({"request_id": stranger, "at_least": mine}).encode(),
+    )  # fmt: skip
+    assert admitted(sent, batch(*values, topic="requests"))[0] == [("u", 0)]
+    assert [error for _, error in sent.letters] == [
+        f"at_least of another user's partition: it is {others['partition']}, and clicks of 'u' are in {HOME}",
+        "at_least without user_id: a stranger's list knows no clicks; leave it out",
+    ]
+
+
+def test_a_wrong_filter_is_a_dead_letter_that_names_the_place() -> None:
+    sent = Sent()
+    wrong = (
+        ("filter.all[1]", {"filter": {"all": [{"field": "price", "lt": 20}, {"field": "price", "near": 3}]}}),
+        ("rules.filter.not", {"rules": {"filter": {"not": {"field": "brand"}}}}),
+        ("rules.boost[0].filter", {"rules": {"boost": [{"filter": {"field": "brand"}, "factor": 2}]}}),
+        ("rules.bury[0].factor", {"rules": {"bury": [{"filter": {"field": "a", "eq": 1}, "factor": 2}]}}),
+        ("rules.caps[0].most", {"rules": {"caps": [{"field": "brand", "most": 0}]}}),
+    )
+    values = [asked(**more) for _, more in wrong]
+    assert admitted(sent, batch(*values, topic="requests"))[0] == []
+    for (place, _), (_, error) in zip(wrong, sent.letters, strict=True):
+        assert place in error, error
 
 
 def test_it_returns_when_what_became_of_the_rest_is_acknowledged() -> None:

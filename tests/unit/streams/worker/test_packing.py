@@ -10,7 +10,7 @@ from streams.hot_path.recommend import recommend
 from streams.hot_path.state_record import decode_state
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Fate
-from streams.wire.contract import Click, Forget, decode_list
+from streams.wire.contract import Click, Forget, Request, decode_list
 from streams.wire.intake import Arrival
 from streams.worker.packing import pack
 from streams.worker.rounds import Pending
@@ -87,6 +87,25 @@ def test_of_who_is_forgotten_the_state_is_deleted() -> None:
     assert decode_state(parcel.states[b"back"] or b"").events == 1
     assert states.index.keys() == {"back", "aside"}
     assert (counts["clicks"], counts["forgotten"]) == (4, 3)
+
+
+def test_a_strangers_list_goes_by_its_request_and_leaves_no_state() -> None:
+    known, states = world()
+    messages = [Request(request_id="r1"), click("u"), Request(request_id="r2")]
+    made = [Arrival(each, 0, offset) for offset, each in enumerate(messages)]
+    outcomes = recommend(made, states, known, NOW, rng=None)
+    batch: Any = None
+    counts = dict.fromkeys(("clicks", "lists", "hurried_lists", "replayed", "duplicates", "forgotten"), 0)
+    users: Any = Users(states)
+    pending = [Pending(each.key, each, batch) for each in made]
+    (parcel,) = pack(pending, outcomes, users, known.catalogue, counts)
+    assert [record.key for record in parcel.lists] == [b"r1", b"u", b"r2"]
+    lists = [decode_list(record.value or b"") for record in parcel.lists]
+    assert [each.user for each in lists] == ["", "u", ""]
+    assert [b'"user_id"' in (record.value or b"") for record in parcel.lists] == [False, True, False]
+    assert parcel.states.keys() == {b"u"}
+    assert states.index.keys() == {"u"}
+    assert (counts["clicks"], counts["lists"]) == (1, 3)
 
 
 def click(user: str) -> Click:
