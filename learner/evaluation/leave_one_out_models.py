@@ -17,9 +17,10 @@ from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
 from learner.evaluation.leave_one_out import LeaveOneOut
 from learner.evaluation.system import Ints
-from learner.models.item_table import ItemContent
+from learner.models.item_content import ItemContent
 from learner.models.run import Run
-from learner.models.student import START, SequenceModel, Student, StudentConfig
+from learner.models.settings import StudentConfig
+from learner.models.student import START, SequenceModel, Student
 from learner.models.student_training import Check, train_model
 from learner.models.teacher import Teacher, TeacherConfig
 from learner.text.content import ContentEncoder

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from learner.data.inputs import EventLog, ValueScale
-from learner.models.item_table import ItemContent
+from learner.models.item_content import ItemContent
 from learner.models.next_item_loss import SoftTargets
 from learner.models.prior import Prior
 from learner.models.ranker import Ranker
 from learner.models.run import Progress, Run
 from learner.models.sequences import EventSequences, encode_histories
-from learner.models.student import SequenceModel, StudentConfig
+from learner.models.settings import StudentConfig
+from learner.models.student import SequenceModel
 from learner.models.student_training import TrainingReport, train_model, train_student
 from learner.models.teacher import Teacher, TeacherConfig
 from learner.ranking.lists import Lists, let_go

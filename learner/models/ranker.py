@@ -1,13 +1,11 @@
 """The ranker: a small MLP that orders the candidates of a list by their features.
 
-Owns its network and settings. Training it is `learner.models.ranker_training`'s, writing it as ONNX
+Owns its network. Training it is `learner.models.ranker_training`'s, writing it as ONNX
 `learner.models.ranker_export`'s. Does not know what the features mean, but which of them are of one own
 item of the user each: those go through one small layer, the same for all own items, and are summed (target
 attention as in Zhou et al. 2018, "Deep Interest Network", without its softmax: a candidate that many own
 items speak for is to score higher).
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,28 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from learner.models.cold_start import ColdStart
+from learner.models.settings import RankerConfig
 from learner.ranking.layout import Layout
 
 LIMIT = 6.0  # standard deviations at which inputs are cut
 SCORED_AT_ONCE = 16  # lists: what is between the layers stays in the cache (docs/log.md)
 PLACE_SCALE = 0.25  # of what an own item adds: sums over all of them are to be about as large as other inputs
-
-
-@dataclass(frozen=True)
-class RankerConfig:
-    """Settings of network and training (docs/log.md has the measurements)."""
-
-    widths: tuple[int, int] = (64, 32)
-    place_width: int = 32  # of what is summed over a user's own items
-    dropout: float = 0.2
-    learning_rate: float = 3e-3
-    refresh_rate: float = 5e-4
-    weight_decay: float = 0.01
-    epochs: int = 10
-    batch: int = 64  # lists
-    compared: int = 32  # candidates that a step sets beside an answer, drawn anew each time: as good as all
-    soft_share: float = 0.5  # of the loss, where soft targets are given
-    temperature: float = 1.0
 
 
 class _Places(nn.Module):

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from learner.graphs.onnx_graph import FLOAT, Graph
 from learner.models.cold_start import ColdStart
-from learner.models.ranker import LIMIT, Ranker, RankerConfig
+from learner.models.ranker import LIMIT, Ranker
+from learner.models.settings import RankerConfig
 from learner.ranking.layout import Layout
 from learner.ranking.own_items import LAYER
 from learner.release.bundle import RANKER, ReleaseError

@@ -17,8 +17,9 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learner.models.ranker import PLACE_SCALE, Ranker, RankerConfig
+from learner.models.ranker import PLACE_SCALE, Ranker
 from learner.models.run import Budget, Run
+from learner.models.settings import RankerConfig
 from learner.ranking.layout import Layout
 from learner.ranking.lists import Lists, let_go
 

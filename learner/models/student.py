@@ -1,6 +1,6 @@
 """The student: a minGRU that turns a user's events, one by one, into a user vector.
 
-Owns the network and its settings. Training it is `learner.models.student_training`'s, exporting it as one
+Owns the network. Training it is `learner.models.student_training`'s, exporting it as one
 ONNX step `learner.models.student_export`'s, encoding whole logs `learner.models.sequences`'. Does not know
 candidates, signals, releases or the catalogue: items are rows of the arrays it is given.
 
@@ -13,7 +13,6 @@ vector, so that they push away even where training has seen none of them.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,36 +22,15 @@ from torch import Tensor, nn
 
 from learner.data.events import AVERSION, Kind
 from learner.data.inputs import INTEREST_KINDS
-from learner.models.item_table import ItemContent, ItemTable
+from learner.models.item_content import ItemContent
+from learner.models.item_table import ItemTable
+from learner.models.settings import StudentConfig
 
 START = len(Kind)  # pseudo kind before a user's first event: nothing is read, `initial` is the output
 GAP_SCALE = 0.1  # log(1 + seconds) reaches 20: brought near 1
 AVERSION_KEEP = 0.98  # share of the aversion memory that outlives an event: half is gone after 34
 AVERSION_PUSH = 2.0  # initial strength; user vectors leave a layer norm with length 8 at 64 dimensions
 AVERSION_KINDS = np.array([kind in AVERSION for kind in Kind] + [False])
-
-
-@dataclass(frozen=True)
-class StudentConfig:
-    """Settings of network and training; the defaults are measured (docs/log.md)."""
-
-    dim: int = 64
-    layers: int = 2
-    dropout: float = 0.3
-    id_dropout: float = 0.1  # share of items whose id part is hidden in a step, so that content carries
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.05
-    epochs: int = 8
-    window: int = 100  # targets a training window
-    context: int = 16  # earlier events a window reads before its first target
-    batch_events: int = 2048  # targets a batch, roughly
-    full_softmax_below: int = 5000  # clicked items; above, shared negatives with logQ correction
-    negatives: int = 1024
-    negative_power: float = 0.75  # they are drawn with chance (clicks + 1) ** power
-    warmup_steps: int = 60
-    patience: int = 2  # checks without improvement before training stops (only with a validation part)
-    prior_weight: float = 0.0
-    prior_half_life_ms: float = 30 * 86_400_000.0
 
 
 class _Scan(torch.autograd.Function):

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from learner.data.inputs import EventLog, ValueScale
-from learner.models.item_table import ItemContent
+from learner.models.item_content import ItemContent
 from learner.models.lessons import Lessons, meet, settle
 from learner.models.next_item_loss import NextItemLoss, SoftTargets
 from learner.models.retrieval import retrieval_ndcg
 from learner.models.run import Budget, Run
-from learner.models.student import SequenceModel, Student, StudentConfig
+from learner.models.settings import StudentConfig
+from learner.models.student import SequenceModel, Student
 from learner.release.bundle import ReleaseError
 
 MOST_SKIPPED = 0.02  # of the steps: above it the data, or the settings, are wrong

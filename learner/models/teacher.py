@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from learner.data.events import Kind
 from learner.data.inputs import INTEREST_KINDS
-from learner.models.item_table import ItemContent
-from learner.models.student import GAP_SCALE, START, SequenceModel, StudentConfig
+from learner.models.item_content import ItemContent
+from learner.models.settings import StudentConfig
+from learner.models.student import GAP_SCALE, START, SequenceModel
 
 FAR = 64  # distances from here on share a bias
 NEVER = -1e9

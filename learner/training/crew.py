@@ -8,6 +8,8 @@ import gc
 import multiprocessing
 import os
 import pickle
+import pkgutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,9 +34,12 @@ TICK_SECONDS = 0.2  # between two looks at what the processes tell
 
 @dataclass(frozen=True)
 class Job(Generic[Context]):
-    """`work(context, tell, clock, *arguments)`, a function at the top level of its module."""
+    """`work(context, tell, clock, *arguments)`, a function at the top level of its module.
 
-    work: Callable[..., Any]
+    Or its name, "module:function": then only a process that does it imports the module.
+    """
+
+    work: Callable[..., Any] | str
     arguments: tuple[Any, ...]
     cost: float = 1.0  # of time, beside others'; the longest begin first where several run at once
 
@@ -42,6 +47,7 @@ class Job(Generic[Context]):
 class Crew(Generic[Context]):
     """Runs jobs over one `context`, `processes` at a time. With one, they run here, one after the other.
 
+    With more, a job that comes alone runs elsewhere too: what it loads and leaves is not to stay here.
     Processes are started when jobs first come, as fresh interpreters (torch's threads do not survive a
     fork); the context is sent to each once. `clock` counts where jobs run here; elsewhere wall time does.
     """
@@ -58,19 +64,29 @@ class Crew(Generic[Context]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is None:
-            return
-        if kind is not None:  # nobody waits for what still runs
-            for process in list((self._pool._processes or {}).values()):
-                process.terminate()
-        self._pool.shutdown(cancel_futures=True)
+        if self._pool is not None:
+            _end(self._pool, at_once=kind is not None)
 
     def run(self, jobs: Sequence[Job[Context]]) -> list[Any]:
         """Does all jobs; returns their results in order. Raises what a job raises."""
-        if self.processes == 1 or len(jobs) < 2:
-            return [job.work(self.context, self._tell, self._clock, *job.arguments) for job in jobs]
+        if self.processes == 1:
+            return [
+                _function(job.work)(self.context, self._tell, self._clock, *job.arguments) for job in jobs
+            ]
+        return self._run_in(self._started(), jobs)
+
+    def apart(self, job: Job[Context]) -> Any:
+        """One job's result, done in a process that ends with it: what it compiles is not to stay."""
+        if self.processes == 1:
+            return self.run([job])[0]
+        pool = self._new_pool(1)
+        try:
+            return self._run_in(pool, [job])[0]
+        finally:
+            _end(pool, at_once=sys.exception() is not None)
+
+    def _run_in(self, pool: ProcessPoolExecutor, jobs: Sequence[Job[Context]]) -> list[Any]:
         trim()  # before others need memory too
-        pool = self._started()
         futures: dict[int, Future[Any]] = {
             number: pool.submit(_do, jobs[number].work, jobs[number].arguments)
             for number in sorted(range(len(jobs)), key=lambda number: -jobs[number].cost)
@@ -85,16 +101,27 @@ class Crew(Generic[Context]):
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            fresh = multiprocessing.get_context("spawn")
-            self._told = fresh.SimpleQueue()
-            self._pool = ProcessPoolExecutor(
-                self.processes, mp_context=fresh, initializer=_begin, initargs=(self.context, self._told)
-            )
+            self._pool = self._new_pool(self.processes)
         return self._pool
+
+    def _new_pool(self, processes: int) -> ProcessPoolExecutor:
+        fresh = multiprocessing.get_context("spawn")
+        if self._told is None:
+            self._told = fresh.SimpleQueue()
+        return ProcessPoolExecutor(
+            processes, mp_context=fresh, initializer=_begin, initargs=(self.context, self._told)
+        )
 
     def _listen(self) -> None:
         while self._told is not None and not self._told.empty():
             self._tell(*self._told.get())
+
+
+def _end(pool: ProcessPoolExecutor, *, at_once: bool) -> None:
+    if at_once:  # nobody waits for what still runs
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+    pool.shutdown(cancel_futures=True)
 
 
 def cores() -> int:
@@ -125,14 +152,21 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _do(work: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
+def _function(work: Callable[..., Any] | str) -> Callable[..., Any]:
+    found: Callable[..., Any] = pkgutil.resolve_name(work) if isinstance(work, str) else work
+    return found
+
+
+def _do(work: Callable[..., Any] | str, arguments: tuple[Any, ...]) -> bytes:
     """The job's result, pickled here: left to itself torch would send tensors through shared memory, of which
     containers have little.
     """
     assert _told is not None
     told = _told
     try:
-        return pickle.dumps(work(_shared, lambda *what: told.put(what), time.perf_counter, *arguments))
+        return pickle.dumps(
+            _function(work)(_shared, lambda *what: told.put(what), time.perf_counter, *arguments)
+        )
     finally:
         trim()
 

@@ -1,77 +1,73 @@
 """The jobs of a training: what each trains, on which clicks, and what it leaves behind.
 
 Owns the parts that can be done beside each other; `train` says when and with how much time. Each starts
-from its seed alone, so it does not matter which process does it. Lists are left in files: they are large.
+from its seed alone, so it does not matter which process does it. Lists and models are left in files: lists
+are large, and who plans a training is not to load torch for its models.
 """
 
 import math
-import shutil
+import pickle
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
 from learner.models.calibration import Calibration
 from learner.models.cold_start import fit_cold_start
 from learner.models.distill import ensemble_scores, teacher_targets, train_teachers
-from learner.models.ease import EaseRows, ease_rows, items_within
 from learner.models.next_item_loss import SoftTargets
 from learner.models.ranker import Ranker
 from learner.models.ranker_training import train_ranker
 from learner.models.retrieval import retrieval_ndcg
 from learner.models.run import Clock, Run
 from learner.models.sequences import encode_histories
-from learner.models.student import Student, StudentConfig
+from learner.models.settings import StudentConfig
+from learner.models.student import Student
 from learner.models.student_training import TrainingReport, train_student
 from learner.ranking.columns import FEATURES, LAYOUT
-from learner.ranking.lists import FEATURES_FILE, Lists, Wanted, in_file, let_go, on_disk
+from learner.ranking.lists import Lists, Wanted, let_go
+from learner.release.bundle import release_id
+from learner.release.files import write_release
 from learner.release.live import LiveRelease
 from learner.signals.settings import DEPTH_HALF_LIVES, SignalSettings
-from learner.training.collect import Collect
 from learner.training.crew import Tell, trim
-from learner.training.material import Material, Trained, pack
-from learner.training.settings import TrainingSettings
-from learner.training.time_plan import EASE_SHARE, Stage
+from learner.training.packing import Trained, pack
+from learner.training.shared import Made, Shared, keep_lists, lists_in
+from learner.training.time_plan import Stage, slowness_of
 from learner.training.tuning import Tuning
 
 CALIBRATED = 8000  # newest answered lists that an item's offset is learned from: some seconds
-COPIED_AT_ONCE = 500  # lists
 NEGATIVES = 48  # candidates kept beside the clicked one
 PRIOR_TRIAL_EVENTS = 40_000  # newest events that the prior's weight is chosen on
 PRIOR_TRIAL_EPOCHS = 4
 TEACHER_SHARE = 0.8  # of the final student's time, at most, where teachers are trained before it
-_BESIDE = ("positive", "mask", "items")  # of lists, a file each beside their features
+
+torch.set_num_threads(1)  # models are small: a second thread costs more than it brings
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What every job of a training needs. `seconds` is the time of the whole, `scratch` a folder."""
+def probe_job(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig) -> tuple[float, float]:
+    """How slow this machine makes lists; and seconds of the first, tiny run, which compiles what it uses."""
+    data = shared.material.data
+    torch.manual_seed(shared.seed)
+    student = Student(shared.material.content, config)
+    bundle = pack("r-trial", shared.material, Trained(student, shared.ease(0)), seed=shared.seed)
+    tell("lists", 0.0, "warming up")
 
-    material: Material
-    collect: Collect
-    settings: TrainingSettings
-    seed: int
-    seconds: float
-    scratch: Path
-    logs: Path | None = None
+    def seconds_for(stop: int, lists: int) -> float:
+        live = LiveRelease(bundle, Catalogue())
+        begun = clock()
+        shared.collect(live, data, stop - lists, stop, Wanted(lists, NEGATIVES, shared.seed))
+        return clock() - begun
 
-    def ease(self, stop: int) -> EaseRows:
-        """The item-item model of the first `stop` clicks, of as many items as the time allows."""
-        limit = items_within(EASE_SHARE * self.seconds)
-        return ease_rows(self.material.data, stop, self.material.catalogue.size, limit=limit)
-
-    def writer(self) -> Any:
-        """A TensorBoard writer, None where nobody wants logs."""
-        if self.logs is None:
-            return None
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter(str(self.logs))  # type: ignore[no-untyped-call]
+    warming_s = seconds_for(300, 20)
+    return slowness_of(seconds_for(1000, 200), 1000, 200), warming_s
 
 
 def prior_job(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float) -> float:
@@ -114,15 +110,15 @@ def stage_job(
         Wanted(stage.lists, NEGATIVES, shared.seed, left_s, clock, folder),
         vectors,
     ).answered()  # fmt: skip
-    _keep(found, folder)
+    keep_lists(found, folder)
     tell(f"lists {stage.name}", 1.0, f"{len(found):,} answered")
     return folder, len(found)
 
 
 def final_job(
     shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float
-) -> tuple[Student, EaseRows, dict[str, Any]]:
-    """The student that serves, the item-item model beside it, and figures of the training."""
+) -> tuple[Path, dict[str, Any]]:
+    """The file of the student that serves and the item-item model beside it, and figures of the training."""
     data = shared.material.data
     begun = clock()
     ease = shared.ease(len(data))
@@ -140,19 +136,19 @@ def final_job(
         "cut_by_time": trained.cut_by_time,
         "skipped": trained.skipped,
     }
-    return student, ease, figures
+    return _left((student, ease), shared.scratch / "final"), figures
 
 
 def ranker_job(
     shared: Shared, tell: Tell, clock: Clock, folder: Path | None, number: int, budget_s: float,
-    ensemble: Sequence[Ranker] = (),
-) -> tuple[Ranker, dict[str, float], int]:  # fmt: skip
-    """One of the rankers, figures of its training and how many lists it had.
+    ensemble: Sequence[Path] = (),
+) -> tuple[Path, dict[str, float], int]:  # fmt: skip
+    """The file of one of the rankers, figures of its training and how many lists it had.
 
     It learns from the lists in `folder`, and from the scores of an ensemble too, where there is one.
     """
     lists = _no_lists() if folder is None else lists_in(folder)
-    soft = ensemble_scores(ensemble, lists) if ensemble else None
+    soft = ensemble_scores([_read(file) for file in ensemble], lists) if ensemble else None
     run = Run(
         shared.seed + number, budget_s, clock, partial(tell, "ranker"), shared.writer(), f"ranker/{number}"
     )
@@ -166,31 +162,32 @@ def ranker_job(
     figures = {"epochs": round(trained.epochs, 2), "seconds": round(trained.seconds, 1)}
     if math.isfinite(trained.loss):
         figures["loss"] = round(trained.loss, 4)
-    return ranker, figures, len(lists)
+    return _left(ranker, shared.scratch / f"ranker-{number}"), figures, len(lists)
 
 
-def join_lists(folders: Sequence[Path], into: Path) -> list[int]:
-    """Moves stages' lists (of one width), in their order, into a new folder; returns how many each had."""
-    into.mkdir()
-    parts = [lists_in(folder) for folder in folders]
-    sizes = [len(part) for part in parts]
-    for name in _BESIDE:
-        np.save(into / f"{name}.npy", np.concatenate([getattr(part, name) for part in parts]))
-    if len(folders) == 1:
-        (folders[0] / FEATURES_FILE).rename(into / FEATURES_FILE)
-        return sizes
-    first = parts[0].features
-    features = on_disk(into / FEATURES_FILE, (sum(sizes), *first.shape[1:]), first.dtype)
-    row = 0
-    for folder, part in zip(folders, parts, strict=True):
-        for at in range(0, len(part), COPIED_AT_ONCE):
-            some = part.features[at : at + COPIED_AT_ONCE]
-            features[row : row + len(some)] = some
-            row += len(some)
-            let_go(features)
-            let_go(part.features)
-        shutil.rmtree(folder)  # a training's lists are large: the disk need not hold them twice
-    return sizes
+def release_job(shared: Shared, _tell: Tell, _clock: Clock, out: Path, made: Made) -> str:
+    """Packs the models into a release in the folder `out`; returns its id."""
+    student, ease = _read(made.final)
+    rankers = [_read(file) for file in made.rankers]
+    parts = [] if made.lists is None else lists_in(made.lists).parts(made.sizes)
+    offsets = calibration_of(parts, rankers, len(shared.material.records))
+    release = release_id(int(time.time() * 1000))
+    bundle = pack(
+        release, shared.material, Trained(student, ease, rankers, offsets), seed=shared.seed,
+        metrics=made.metrics, distil=shared.settings.distil,
+    )  # fmt: skip
+    write_release(out, bundle)
+    return release
+
+
+def _left(model: Any, file: Path) -> Path:
+    file.write_bytes(pickle.dumps(model))
+    return file
+
+
+def _read(file: Path) -> Any:
+    """A model that another job of this training has left."""
+    return pickle.loads(file.read_bytes())  # noqa: S301 (our own)
 
 
 def calibration_of(parts: Sequence[Lists], rankers: Sequence[Ranker], items: int) -> NDArray[np.float32]:
@@ -231,22 +228,6 @@ def _taught(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, bud
     )  # fmt: skip
     tell("teacher", 1.0, " and ".join(f"{report.epochs:.1f}" for report in reports) + " epochs")
     return teacher_targets(teachers, data, len(data), material.scale)
-
-
-def _keep(lists: Lists, folder: Path) -> None:
-    assert lists.items is not None, "collecting keeps the candidates' numbers"
-    """Leaves lists in a folder, where their features may be already."""
-    if not in_file(lists.features):
-        np.save(folder / FEATURES_FILE, lists.features)
-    for part in _BESIDE:
-        np.save(folder / f"{part}.npy", getattr(lists, part))
-
-
-def lists_in(folder: Path) -> Lists:
-    """The lists that a stage has left in its folder; their features stay there until they are asked for."""
-    positive, mask, items = (np.load(folder / f"{part}.npy") for part in _BESIDE)
-    features = np.load(folder / FEATURES_FILE, mmap_mode="r")
-    return Lists(features[: len(positive)], positive, mask, items)
 
 
 def _no_lists() -> Lists:

@@ -19,19 +19,19 @@ from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
 from learner.judging.metrics import ndcg
 from learner.models.ease import ease_rows, items_within
-from learner.models.ranker import RankerConfig
 from learner.models.ranker_training import train_ranker
 from learner.models.retrieval import retrieval_ndcg
 from learner.models.run import Clock, Run
-from learner.models.student import StudentConfig
+from learner.models.settings import RankerConfig, StudentConfig
 from learner.models.student_training import train_student
 from learner.ranking.columns import LAYOUT
 from learner.ranking.lists import Lists, Wanted
 from learner.release.live import LiveRelease
 from learner.training.collect import Collect
 from learner.training.crew import Tell
-from learner.training.material import Material, Trained, pack, prepare
+from learner.training.material import Material, prepare
 from learner.training.options import TrainingOptions
+from learner.training.packing import Trained, pack
 from learner.training.settings import TrainingSettings
 from learner.training.time_plan import LIST_S, REPLAY_S
 

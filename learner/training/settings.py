@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from learner.models.ranker import RankerConfig
-from learner.models.student import StudentConfig
+from learner.models.settings import RankerConfig, StudentConfig
 
 
 class TrainingSettingsError(ValueError):

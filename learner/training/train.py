@@ -10,44 +10,25 @@ itself makes (`collect`, injected by `streams`), with models trained only on wha
     |----------------- final student -----------------------|
 
 These four are jobs of their own (`jobs`), as are the rankers that then learn from all lists; a
-`Crew` does them beside each other where there are cores. Does not know candidates, features beyond their
-names, or Kafka.
+`Crew` does them beside each other where there are cores. Then this process trains nothing and loads no
+torch: it would take hundreds of MB beside theirs. Does not know candidates, features beyond their names, or
+Kafka.
 """
 
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from learner.data.catalogue import Catalogue, Item
+from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
-from learner.models.ease import EaseRows
-from learner.models.ranker import Ranker
-from learner.models.student import Student
-from learner.ranking.lists import Wanted
-from learner.release.bundle import release_id
-from learner.release.files import write_release
-from learner.release.live import LiveRelease
 from learner.training.collect import Collect
 from learner.training.crew import Crew, Job, Tell
-from learner.training.jobs import (
-    NEGATIVES,
-    Shared,
-    calibration_of,
-    final_job,
-    join_lists,
-    lists_in,
-    prior_job,
-    ranker_job,
-    stage_job,
-)
-from learner.training.material import Trained, pack, prepare
+from learner.training.material import prepare
 from learner.training.options import TrainingOptions
 from learner.training.settings import TrainingSettings
+from learner.training.shared import Made, Shared, join_lists
 from learner.training.time_plan import (
     CONTENT_SHARE,
     LIST_S,
@@ -58,7 +39,6 @@ from learner.training.time_plan import (
     Stage,
     plan_stages,
     shares_of,
-    slowness_of,
     texts_within,
 )
 
@@ -82,7 +62,6 @@ def train_release(
     that were clicked. The same arguments give the same models where time does not cut training short.
     """
     options = options or TrainingOptions()
-    torch.set_num_threads(1)  # models are small: a second thread costs more than it brings
     budget = Budget(60 * options.budget_minutes, options.clock)
     report = progress or _silent
     report("content", 0.0, f"{len(data):,} clicks, {len(items):,} announced items")
@@ -98,13 +77,7 @@ def train_release(
             material, collect, settings, options.seed, budget.seconds, Path(scratch), options.logs
         )
         with Crew(shared, options.processes, report, options.clock) as crew:
-            training = _Training(shared, crew, budget, report, options.clock)
-            trained = training.run()
-    release = release_id(int(time.time() * 1000))
-    bundle = pack(
-        release, material, trained, seed=options.seed, metrics=training.metrics, distil=settings.distil
-    )
-    write_release(out, bundle)
+            release = _Training(shared, crew, budget, report, out).run()
     report("release", 1.0, release)
     return release
 
@@ -116,11 +89,9 @@ def _silent(_step: str, _share: float, _text: str) -> None:
 class _Training:
     """One run: what its jobs share, the time and what has been found out so far."""
 
-    def __init__(
-        self, shared: Shared, crew: Crew[Shared], budget: Budget, report: Tell, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, shared: Shared, crew: Crew[Shared], budget: Budget, report: Tell, out: Path) -> None:
         self.shared, self.crew, self.budget = shared, crew, budget
-        self.report, self.clock = report, clock
+        self.report, self.out = report, out
         self.metrics: dict[str, Any] = {}
         material, settings = shared.material, shared.settings
         self.config = replace(
@@ -129,54 +100,41 @@ class _Training:
             prior_weight=1.0 if settings.prior is None else settings.prior,
         )
 
-    def run(self) -> Trained:
-        """All steps."""
+    def run(self) -> str:
+        """All steps; returns the release's id."""
         slowness = self._try_collect()
         self._choose_prior(self.budget.take("prior"))
         # What is left now is shared by models and rankers; lists are a part of the former's time.
         seconds = LISTS_SHARE * self.budget.left * self.crew.processes
         stages = plan_stages(len(self.shared.material.data), seconds, slowness)
-        student, ease, folders = self._models(stages, self.budget.take("models"), slowness)
+        final, folders = self._models(stages, self.budget.take("models"), slowness)
         lists, sizes = self.shared.scratch / "lists" if folders else None, list[int]()
         if lists is not None:
             sizes = join_lists(folders, lists)
         rankers = self._rankers(lists, self.budget.take("ranker"))
-        parts = [] if lists is None else lists_in(lists).parts(sizes)
-        items = len(self.shared.material.records)
-        return Trained(student, ease, rankers, calibration_of(parts, rankers, items))
+        made = Made(final, rankers, lists, sizes, self.metrics)
+        return str(self.crew.run([_job("release_job", self.out, made)])[0])
 
     def _try_collect(self) -> float:
-        """How slow this machine makes lists. The first, tiny run compiles and warms what it uses.
+        """How slow this machine makes lists.
 
         Compiling is done once an installation, takes half a minute, and is not held against the budget: a
         release for two minutes should not be a worse one the first time.
         """
-        shared, data = self.shared, self.shared.material.data
-        if len(data) < MIN_TRIAL_EVENTS:
+        if len(self.shared.material.data) < MIN_TRIAL_EVENTS:
             return 1.0
-        torch.manual_seed(shared.seed)
-        student = Student(shared.material.content, self.config)
-        bundle = pack("r-trial", shared.material, Trained(student, shared.ease(0)), seed=shared.seed)
-        self.report("lists", 0.0, "warming up")
-
-        def seconds_for(stop: int, lists: int) -> float:
-            live = LiveRelease(bundle, Catalogue())
-            begun = self.clock()
-            shared.collect(live, data, stop - lists, stop, Wanted(lists, NEGATIVES, shared.seed))
-            return self.clock() - begun
-
-        self.budget.forgive(seconds_for(300, 20))
-        slowness = slowness_of(seconds_for(1000, 200), 1000, 200)
+        slowness, warming_s = self.crew.apart(_job("probe_job", self.config))
+        self.budget.forgive(warming_s)
         self.report("lists", 1.0, f"{slowness:.1f} times the time of a quiet machine")
-        return slowness
+        return float(slowness)
 
     def _choose_prior(self, budget_s: float) -> None:
         """Tries each weight of the popularity prior on the newest clicks."""
         found: dict[str, float] = {}
         if self.shared.settings.prior is None and len(self.shared.material.data) >= MIN_TRIAL_EVENTS:
             costs = [1.0] * len(PRIOR_WEIGHTS)
-            jobs: list[Job[Shared]] = [
-                Job(prior_job, (replace(self.config, prior_weight=weight), seconds))
+            jobs = [
+                _job("prior_job", replace(self.config, prior_weight=weight), seconds)
                 for weight, seconds in zip(
                     PRIOR_WEIGHTS, shares_of(costs, budget_s, self.crew.processes), strict=True
                 )
@@ -189,10 +147,8 @@ class _Training:
         self.report("prior", 1.0, f"weight {weight}")
         self.metrics["prior"] = {"weight": weight, "ndcg@10": found}
 
-    def _models(
-        self, stages: Sequence[Stage], budget_s: float, slowness: float
-    ) -> tuple[Student, EaseRows, list[Path]]:
-        """The final student and item-item model, and the files of each stage's lists."""
+    def _models(self, stages: Sequence[Stage], budget_s: float, slowness: float) -> tuple[Path, list[Path]]:
+        """The file of final student and item-item model, and the folders of each stage's lists."""
         events, epochs = len(self.shared.material.data), self.config.epochs
         learning = [STUDENT_S * epochs * stop for stop in (*(stage.start for stage in stages), events)]
         if self.shared.settings.distil:
@@ -207,14 +163,14 @@ class _Training:
         left = max(budget_s - slack * sum(listing) / processes, LEAST_LEARNING * budget_s)
         times = shares_of(learning, left, processes)
         late = max(LATE, slack)
-        jobs: list[Job[Shared]] = [
-            Job(stage_job, (self.config, stage, student_s, late * lists_s), cost + lists_s)
+        jobs = [
+            _job("stage_job", self.config, stage, student_s, late * lists_s, cost=cost + lists_s)
             for stage, student_s, lists_s, cost in zip(
                 stages, times[:-1], listing, learning[:-1], strict=True
             )
         ]
-        jobs.append(Job(final_job, (self.config, times[-1]), learning[-1]))
-        *made, (student, ease, self.metrics["student"]) = self.crew.run(jobs)
+        jobs.append(_job("final_job", self.config, times[-1], cost=learning[-1]))
+        *made, (final, self.metrics["student"]) = self.crew.run(jobs)
         self.metrics["lists"] = {
             "slowness": slowness,
             "stages": [
@@ -222,18 +178,24 @@ class _Training:
                 for stage, (_, answered) in zip(stages, made, strict=True)
             ],
         }
-        return student, ease, [folder for folder, answered in made if answered]
+        return final, [folder for folder, answered in made if answered]
 
-    def _rankers(self, lists: Path | None, budget_s: float) -> list[Ranker]:
+    def _rankers(self, lists: Path | None, budget_s: float) -> list[Path]:
+        """The files of the rankers that are averaged."""
         count = RANKER_SEEDS if lists is not None else 1
         teachers = ENSEMBLE if lists is not None and self.shared.settings.distil else 0
         processes = self.crew.processes
         waves = -(-teachers // processes) + -(-count // processes)  # the ones come after the others
         seconds = budget_s / waves if teachers else shares_of([1.0] * count, budget_s, processes)[0]
-        taught = self.crew.run([Job(ranker_job, (lists, count + k, seconds)) for k in range(teachers)])
+        taught = self.crew.run([_job("ranker_job", lists, count + k, seconds) for k in range(teachers)])
         ensemble = [ranker for ranker, _, _ in taught]
-        made = self.crew.run([Job(ranker_job, (lists, k, seconds, ensemble)) for k in range(count)])
+        made = self.crew.run([_job("ranker_job", lists, k, seconds, ensemble) for k in range(count)])
         total = made[0][2]
         self.metrics["ranker"] = {"lists": total, "seeds": [figures for _, figures, _ in made]}
         self.report("ranker", 1.0, f"{total:,} lists")
         return [ranker for ranker, _, _ in made]
+
+
+def _job(name: str, *arguments: Any, cost: float = 1.0) -> Job[Shared]:
+    """One of `jobs`, by name: their module loads torch, which only who does them is to do."""
+    return Job(f"learner.training.jobs:{name}", arguments, cost)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from learner.data.inputs import log_gap
 from learner.evaluation.system import Ask, FirstPart, Ranking
 from learner.models.distill import train_teachers
-from learner.models.item_table import ItemContent
+from learner.models.item_content import ItemContent
 from learner.models.run import Run
-from learner.models.student import SequenceModel, StudentConfig
+from learner.models.settings import StudentConfig
+from learner.models.student import SequenceModel
 from learner.models.teacher import TeacherConfig
 from learner.ranking.feature_math import EPSILON
 from learner.signals.kernels import decay

@@ -6,6 +6,7 @@ makes its lists is `collecting.collect`.
 
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -82,11 +83,13 @@ def run(
 ) -> None:
     """Trains on what is recorded and writes the release to `out`.
 
-    The budget counts from here: importing torch and reading the files are part of it. `tuned` is a file
+    The budget counts from here: what is loaded and reading the files are part of it. `tuned` is a file
     of `nextclick tune`; TensorBoard's logs go to `logs`.
     """
     started = time.monotonic()
     try:
+        if find_spec("torch") is None:  # which the jobs of a training load, and this process does not
+            raise ModuleNotFoundError(name="torch")
         from learner.training.options import TrainingOptions
         from learner.training.settings import TrainingSettings, TrainingSettingsError
         from learner.training.train import train_release

@@ -30,7 +30,7 @@ from learner.models.ranker_training import refresh, train_ranker
 from learner.models.run import Run
 from learner.ranking.columns import KNOWN, LAYOUT
 from learner.ranking.lists import Lists
-from learner.training import train
+from learner.training import jobs
 from learner.training.jobs import NEGATIVES, calibration_of, stage_job
 from streams.hot_path.policy import Policy
 from streams.hot_path.world import Ranked
@@ -86,7 +86,7 @@ def make(data: Path, without: Sequence[str], folder: Path) -> None:
             shutil.copytree(made, folder / f"train-{made.name}", dirs_exist_ok=True)
         return made, answered
 
-    train.stage_job = kept_job
+    jobs.stage_job = kept_job  # found by its name
     releases.cores = lambda: 1  # in this process, where the job above is
     clicks, items = loaded(data / "interactions.csv.gz", data / "items.csv.gz", without)
     made = plan(stream_from(clicks, items, 0), split=SPLIT, seed=0)

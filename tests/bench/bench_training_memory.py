@@ -33,7 +33,8 @@ from learner.models.run import Clock, Run
 from learner.ranking.columns import FEATURES, LAYOUT
 from learner.ranking.lists import FEATURES_FILE, on_disk
 from learner.training.crew import Crew, Job, Tell
-from learner.training.jobs import NEGATIVES, join_lists, lists_in
+from learner.training.jobs import NEGATIVES
+from learner.training.shared import join_lists, lists_in
 from streams.settings import load_settings
 
 EVERY_SECONDS = 0.3

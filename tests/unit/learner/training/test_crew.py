@@ -86,6 +86,31 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path) -> None:
     assert not any(_runs(child) for child in children)
 
 
+def test_a_job_alone_leaves_nothing_in_the_process_that_waits_for_it() -> None:
+    """Neither a module that a job's name has loaded, nor the process that was to end with its job."""
+    script = (
+        "import os, sys, time\n"
+        "from learner.training.crew import Crew, Job\n"
+        "if __name__ == '__main__':\n"
+        "    with Crew(3, 2, lambda *_: None, time.perf_counter) as crew:\n"
+        "        job = Job('tests.worlds.jobs:tripled', (5,))\n"
+        "        (value, here), (_, apart) = crew.run([job])[0], crew.apart(job)\n"
+        "        assert value == 15 and here not in (os.getpid(), apart)\n"
+        "        assert 'tests.worlds.jobs' not in sys.modules\n"
+        "        os.kill(here, 0)\n"
+        "        print(apart)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert not _runs(int(done.stdout))
+
+
+def test_who_plans_a_training_loads_no_torch() -> None:
+    script = "import sys, learner.training.train, streams.training.train; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=120, check=False).returncode == 0
+
+
 def _runs(process: int) -> bool:
     try:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE

@@ -10,7 +10,7 @@ from learner.models.ranker_training import train_ranker
 from learner.models.run import Run
 from learner.ranking.columns import FEATURES, LAYOUT
 from learner.ranking.lists import FEATURES_FILE, Lists, in_file, let_go, on_disk
-from learner.training.jobs import join_lists, lists_in
+from learner.training.shared import join_lists, lists_in
 
 WIDTH = 5
 
@@ -36,7 +36,7 @@ def left(made: Lists, folder: Path) -> Path:
 
 @pytest.mark.parametrize("stages", [1, 3])
 def test_stages_lists_become_one(tmp_path: Path, stages: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learner.training.jobs.COPIED_AT_ONCE", 8)
+    monkeypatch.setattr("learner.training.shared.COPIED_AT_ONCE", 8)
     parts = [lists(20 + n, n) for n in range(stages)]
     folders = [left(part, tmp_path / f"{n}") for n, part in enumerate(parts)]
     assert join_lists(folders, tmp_path / "all") == [len(part) for part in parts]
