@@ -86,10 +86,34 @@ class Fallen:
             return Fallen(self.settled, loose)
         return Fallen(_merged(Fallen(self.settled, loose).every), NOTHING)
 
-    def barred(self, least: Bar) -> NDArray[np.int64]:
-        """Items (n,) with that bar or a stronger one."""
+    def without(self, item: int, bar: Bar) -> "Fallen | None":
+        """Without an item that was met with this bar and no stronger one; None where it was not.
+
+        All that is known of the item goes: what it was met with beside that may have been merged with it.
+        """
+        here = self.every[items_of(self.every) == item]
+        if not len(here) or bars_of(here).max() != bar:
+            return None
+        kept = items_of(self.settled) != item
+        return Fallen(
+            self.settled if kept.all() else self.settled[kept], self.loose[items_of(self.loose) != item]
+        )
+
+    def barred(self, least: Bar, back_before_ms: int | None = None) -> NDArray[np.int64]:
+        """Items (n,) with that bar or a stronger one.
+
+        `back_before_ms`: those that were met last on a day that had ended by then are not among them, unless
+        they were refused.
+        """
         every = self.every
-        return items_of(every[bars_of(every) >= least]) if len(every) else NOTHING
+        if not len(every):
+            return NOTHING
+        bars = bars_of(every)
+        met = bars >= least
+        if back_before_ms is not None:
+            ended_ms = (days_of(every).astype(np.int64) + 1) * DAY_MS
+            met &= (bars == Bar.REFUSED) | (ended_ms > back_before_ms)
+        return items_of(every[met])
 
 
 NOTHING = np.zeros(0, np.int64)

@@ -13,7 +13,7 @@ from learner.data.events import KIND_OF_WORD, Kind
 from learner.data.inputs import log_gap
 from streams.hot_path.live import Live
 from streams.hot_path.user_states import UserStates
-from streams.hot_path.world import Outcome, Unsound, World
+from streams.hot_path.world import Fate, Outcome, Unsound, World
 from streams.wire.contract import Click
 from streams.wire.intake import Arrival
 
@@ -21,13 +21,18 @@ from streams.wire.intake import Arrival
 def fold(outcomes: Sequence[Outcome], states: UserStates, world: World) -> None:
     """Applies clicks to the states of their users, who are all different."""
     clicks: list[tuple[Outcome, Click]] = []
+    undone: list[tuple[Outcome, Click]] = []
     for outcome in outcomes:
         click = outcome.arrival.message
         assert isinstance(click, Click)
         if click.event == Kind.IMPRESSION.word:
-            states.note_applied(outcome.slot, outcome.arrival.partition, outcome.arrival.offset)
+            _see(outcome, click, states, world)
+        elif click.undo:
+            undone.append((outcome, click))
         else:
             clicks.append((outcome, click))
+    if undone:
+        _take_back(undone, states, world)
     if not clicks:
         return
     release = world.live.release
@@ -58,6 +63,27 @@ def fold(outcomes: Sequence[Outcome], states: UserStates, world: World) -> None:
         states.note_applied(outcome.slot, outcome.arrival.partition, outcome.arrival.offset)
 
 
+def _see(outcome: Outcome, click: Click, states: UserStates, world: World) -> None:
+    """Notes what a user was shown; an item that nobody announced or clicked on does not join for that."""
+    index = world.catalogue.index
+    states.see(outcome.slot, [index[item] for item in click.shown if item in index], click.timestamp)
+    states.note_applied(outcome.slot, outcome.arrival.partition, outcome.arrival.offset)
+
+
+def _take_back(undone: Sequence[tuple[Outcome, Click]], states: UserStates, world: World) -> None:
+    """Takes events back; the states of their users are encoded anew from what is left."""
+    changed = []
+    for outcome, click in undone:
+        item = world.catalogue.index.get(click.item_id, -1)
+        if states.take_back(outcome.slot, item, KIND_OF_WORD[click.event]):
+            changed.append(outcome.slot)
+        else:
+            outcome.fate = Fate.IDLE
+        states.remember_id(outcome.slot, outcome.digest)
+        states.note_applied(outcome.slot, outcome.arrival.partition, outcome.arrival.offset)
+    reencode(changed, states, world.live)
+
+
 def prepare(arrivals: Sequence[Arrival], states: UserStates, live: Live) -> None:
     """What comes before `recommend`, where no `Serving` sees to it: the arrivals' users are `live`'s."""
     users = (arrival.user_id for arrival in arrivals)
@@ -84,7 +110,7 @@ def reencode(slots: Sequence[int], states: UserStates, live: Live) -> None:
     steps = int(length.max(initial=0))
     by_step = np.ix_(order, np.arange(steps))
     times = histories.times[by_step].T
-    gaps = log_gap(times, np.concatenate([np.full((1, len(rows)), -1), times[:-1]]))
+    gaps = log_gap(times, np.concatenate([np.full((1, len(rows)), -1), times])[:steps])
     kinds = histories.kinds[by_step].T.astype(np.int64)
     vectors = release.model.vectors[histories.items[by_step].T]
     values = release.normalised(histories.kinds, histories.values)[by_step].T

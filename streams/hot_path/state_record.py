@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
 
 from learner.data.events import CONSUMPTION, Kind
@@ -20,7 +20,8 @@ from streams.wire.contract import UNREADABLE
 
 # A larger state is set aside: the topic takes 8 MiB, and a worker should not spend its time on one user.
 MAX_STATE_BYTES = 4 * 1024 * 1024
-MAX_SHOWN = 64  # items that lists have shown, of those that are kept
+MAX_SHOWN = 64  # items that the user was shown, of those that are kept
+MAX_OTHER_IDS = 64  # of events that are remembered beside those of the history
 
 _Offset = Annotated[int, Meta(ge=-1, le=2**53)]
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -46,9 +47,11 @@ class StateRecord(msgspec.Struct, kw_only=True, tag_field="v", tag=2):
     event_ids: str  # uint64 hashes, parallel to the history
     hidden: str  # float32
     vector: str  # float32, the user's embedding
-    shown: Annotated[
-        list[str], Meta(max_length=MAX_SHOWN)
-    ] = []  # by lists, oldest first; nothing fills it yet
+    # Shown to the user without a click since, the last shown last. Not written where there is nothing to say.
+    shown: Annotated[list[str], Meta(max_length=MAX_SHOWN)] = []
+    shown_counts: str | UnsetType = UNSET  # uint16, impressions of each of `shown`
+    shown_ms: str | UnsetType = UNSET  # int64, Unix ms: the last one of each
+    other_ids: str | UnsetType = UNSET  # uint64 hashes of events that were taken back, and of what did it
     older_days: str = ""  # uint16, days since 1970, 0 where nobody knows: when each of `older` was met last
     older_bars: str = ""  # uint8, streams.hot_path.fallen.Bar: which rules bar it
     older: list[str] = []  # met before the history begins, oldest first. Last: `encode_state` puts it there
@@ -69,9 +72,15 @@ class StateRecord(msgspec.Struct, kw_only=True, tag_field="v", tag=2):
 
     @property
     def last_ms(self) -> int:
-        """Time of the last event, 0 without any, or where `columns` finds that the times are none."""
+        """Time of the last event, without any of the last impression; 0 without those.
+
+        Also 0 where `columns` finds that the times are none.
+        """
         try:
-            return int(unpack(self.times, np.int64)[-1])
+            times = unpack(self.times, np.int64)
+            if not len(times) and self.shown_ms is not UNSET:
+                times = unpack(self.shown_ms, np.int64)
+            return int(times[-1])
         except (ValueError, IndexError):
             return 0
 
@@ -152,6 +161,9 @@ class Columns(NamedTuple):
     older_bars: NDArray[np.uint8]
     hidden: NDArray[np.float32]
     vector: NDArray[np.float32]
+    shown_counts: NDArray[np.uint16] | None  # None where the record does not say
+    shown_ms: NDArray[np.int64] | None
+    other_ids: NDArray[np.uint64] | None
 
 
 _decode = msgspec.json.Decoder(StateRecord | StateRecord1).decode
@@ -184,6 +196,8 @@ def columns(record: StateRecord) -> Columns:
             unpack(record.values, np.float32), unpack(record.event_ids, np.uint64),
             unpack(record.older_days, np.uint16), unpack(record.older_bars, np.uint8),
             unpack(record.hidden, np.float32), unpack(record.vector, np.float32),
+            _said(record.shown_counts, np.uint16), _said(record.shown_ms, np.int64),
+            _said(record.other_ids, np.uint64),
         )  # fmt: skip
     except (binascii.Error, ValueError) as error:
         raise StateError(f"no numbers: {error}") from error
@@ -194,11 +208,20 @@ def columns(record: StateRecord) -> Columns:
         raise StateError(
             f"{len(record.older)} older items with {len(found.older_days)} days, {len(found.older_bars)} bars"
         )
+    for said in (found.shown_counts, found.shown_ms):
+        if said is not None and len(said) != len(record.shown):
+            raise StateError(f"{len(record.shown)} items were shown, {len(said)} times or counts of them")
+    if found.other_ids is not None and len(found.other_ids) > MAX_OTHER_IDS:
+        raise StateError(f"{len(found.other_ids)} other ids; at most {MAX_OTHER_IDS} are kept")
     if found.kinds.max(initial=0) >= len(Kind):
         raise StateError(f"an event of kind {found.kinds.max()}; expected 0 to {len(Kind) - 1}")
     if len(found.older_bars) and not 0 < found.older_bars.min() <= found.older_bars.max() <= max(Bar):
         raise StateError(f"bars of {sorted(set(found.older_bars.tolist()))}; expected 1 to {max(Bar)}")
     return found
+
+
+def _said(text: str | UnsetType, dtype: Any) -> NDArray[Any] | None:
+    return None if text is UNSET else unpack(text, dtype)
 
 
 def pack(array: NDArray[Any]) -> str:

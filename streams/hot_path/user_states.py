@@ -8,14 +8,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
-from streams.hot_path import fallen, state_record
+from streams.hot_path import fallen, impressions, state_record
 from streams.hot_path.columns import Columns, column
 from streams.hot_path.fallen import BAR_OF_KIND, BARRING, Fallen
-from streams.hot_path.histories import BLOCK, BLOCKS, HISTORY, EventBlocks, Histories
-from streams.hot_path.state_record import ClicksTopic, StateRecord, encode_state, pack
+from streams.hot_path.histories import BLOCK, BLOCKS, HISTORY, EventBlocks, Events, Histories
+from streams.hot_path.impressions import Shown
+from streams.hot_path.state_record import MAX_OTHER_IDS, ClicksTopic, StateRecord, encode_state, pack
 
 # Releases whose students' states lie side by side. In use are three at most; states of all others wait to be
 # re-encoded, and beyond this many the oldest forget whose they were.
@@ -50,7 +52,8 @@ class UserStates(Columns):
     _length: NDArray[np.int32] = column(np.int32)  # of the history
     _blocks: NDArray[np.int32] = column(np.int32, width=BLOCKS, new=-1)  # where it lies
     _older: NDArray[np.object_] = column(object, new=None)  # what fell out of the history: `Fallen`, or None
-    shown: NDArray[np.object_] = column(object, new=None)  # numbers of items (n,) int32 in lists, or None
+    shown: NDArray[np.object_] = column(object, new=None)  # without a click since: `Shown`, or None
+    _other_ids: NDArray[np.object_] = column(object, new=None)  # (n,) uint64, of what was taken back, or None
 
     def __init__(self, hidden_size: int, vector_size: int) -> None:
         super().__init__(64)
@@ -131,8 +134,16 @@ class UserStates(Columns):
         self.partition[slot], self.applied[slot] = partition, offset
 
     def is_repeat(self, slot: int, digest: int) -> bool:
-        """Whether an event of this id is among the user's last 64."""
+        """Whether an event of this id is among the user's last 64, or was taken back, or took one back."""
+        if (others := self._other_ids[slot]) is not None and (others == np.uint64(digest)).any():
+            return True
         return self._histories.repeats(self._blocks[slot], int(self._length[slot]), digest)
+
+    def remember_id(self, slot: int, digest: int) -> None:
+        """An event of this id that leaves nothing in the history is a repeat from now on."""
+        others = self._other_ids[slot]
+        known = np.zeros(0, np.uint64) if others is None else others
+        self._other_ids[slot] = np.append(known, np.uint64(digest))[-MAX_OTHER_IDS:]
 
     def append(self, slot: int, item: int, time_ms: int, kind: int, value: float, digest: int) -> None:
         """Appends one event to a user's history; the oldest falls out, what it consumed does not.
@@ -150,27 +161,83 @@ class UserStates(Columns):
         self._length[slot] = length + 1
         self.events[slot] += 1
         self.last_ms[slot] = time_ms
+        if (shown := self.shown[slot]) is not None:
+            self.shown[slot] = shown.without(item)
+
+    def take_back(self, slot: int, item: int, kind: int) -> bool:
+        """Takes back the user's newest event with that item and of that kind; False where there is none.
+
+        Of what fell out of the history all goes that was known of the item, see `Fallen.without`. The hidden
+        state is nobody's then: it is to be encoded anew.
+        """
+        history = self._histories.read(self._blocks[slot], int(self._length[slot]))
+        same = np.flatnonzero((history.items == item) & (history.kinds == kind))
+        if len(same):
+            self.remember_id(slot, int(history.hashes[same[-1]]))
+            self._rewrite(slot, Events._make(np.delete(each, same[-1]) for each in history))
+        else:
+            older = self._fallen_out(slot).without(item, fallen.Bar(BAR_OF_KIND[kind]))
+            if older is None:
+                return False
+            self._older[slot] = older
+        self.events[slot] = max(int(self.events[slot]) - 1, int(self._length[slot]))
+        self.release[slot] = 0
+        return True
+
+    def _rewrite(self, slot: int, events: Events) -> None:
+        """Gives a user another history, in other blocks: an undo may bring the old ones back."""
+        for block in self._blocks[slot].tolist():
+            if block >= 0:
+                self._histories.drop(block)
+        length = len(events.items)
+        self._blocks[slot] = -1
+        self._blocks[slot, : -(-length // BLOCK)] = [self._histories.take() for _ in range(0, length, BLOCK)]
+        for n, (item, time_ms, kind, value, digest) in enumerate(zip(*events, strict=True)):
+            self._histories.put(self._blocks[slot, n // BLOCK], n % BLOCK, item, time_ms, kind, value, digest)
+        self._length[slot] = length
+        self.last_ms[slot] = events.times[-1] if length else 0
+
+    def see(self, slot: int, items: Sequence[int], time_ms: int) -> None:
+        """Notes an impression of a list of items, the first one first."""
+        self.shown[slot] = impressions.seen(self.shown[slot], items, time_ms)
+        if not self.events[slot]:  # who has done nothing else is here for as long as others are
+            self.last_ms[slot] = max(int(self.last_ms[slot]), time_ms)
+
+    def shown_too_often(self, slot: int, times: int, within_ms: float, now_ms: float) -> NDArray[np.int32]:
+        """Items (n,) shown to the user so often without a click, the last time less than so long ago."""
+        return impressions.too_often(None if slot < 0 else self.shown[slot], times, within_ms, now_ms)
 
     def gather(self, slots: NDArray[np.int64]) -> Histories:
         """The last 128 events of each slot; a slot of -1 is a user without history."""
         return self._histories.gather(slots, self._length, self._blocks, self.events)
 
-    def barred(self, slot: int, histories: Histories, row: int, least: fallen.Bar) -> NDArray[np.int32]:
+    def barred(
+        self, slot: int, histories: Histories, row: int, least: fallen.Bar, back_before_ms: int | None = None
+    ) -> NDArray[np.int32]:
         """Items a list for this user must not hold: what was met with this bar or a stronger one.
 
         `histories` is `gather`'s result, `row` the user's row in it. Events between the 128th and the
-        oldest kept one count too.
+        oldest kept one count too. `back_before_ms`: what was met last before that time comes back, but not
+        what was refused; of what fell out of the history the day is known.
         """
         length = int(histories.length[row])
-        barring = BARRING[least]
-        recent: NDArray[np.int32] = histories.items[row, :length][barring[histories.kinds[row, :length]]]
+        kinds = histories.kinds[row, :length]
+        met = BARRING[least][kinds]
+        if back_before_ms is not None:
+            met &= BARRING[fallen.Bar.REFUSED][kinds] | (histories.times[row, :length] >= back_before_ms)
+        recent: NDArray[np.int32] = histories.items[row, :length][met]
         if slot < 0:
             return recent
-        older, between = self._fallen_out(slot).barred(least), fallen.NOTHING
+        older, between = self._fallen_out(slot).barred(least, back_before_ms), fallen.NOTHING
         beyond = int(self._length[slot]) - HISTORY
         if beyond > 0:  # at most a block: the first
             first = self._blocks[slot, 0]
-            between = self._histories.items[first, :beyond][barring[self._histories.kinds[first, :beyond]]]
+            kinds = self._histories.kinds[first, :beyond]
+            met = BARRING[least][kinds]
+            if back_before_ms is not None:
+                times = self._histories.times[first, :beyond]
+                met &= BARRING[fallen.Bar.REFUSED][kinds] | (times >= back_before_ms)
+            between = self._histories.items[first, :beyond][met]
         if len(older) or len(between):
             recent = np.concatenate([older, between, recent]).astype(np.int32)
         return recent
@@ -178,11 +245,16 @@ class UserStates(Columns):
     def idle(self, before_ms: float) -> NDArray[np.int64]:
         """Slots of users whose last event lies before that time, in no particular order."""
         users = len(self.users)
-        return np.flatnonzero((self.events[:users] > 0) & (self.last_ms[:users] < before_ms))
+        return np.flatnonzero(self._known(users) & (self.last_ms[:users] < before_ms))
+
+    def _known(self, users: int) -> NDArray[np.bool_]:
+        """Whether anything was heard of each of the first slots (users,): an impression, perhaps."""
+        known: NDArray[np.bool_] = (self.events[:users] > 0) | (self.partition[:users] >= 0)
+        return known
 
     def longest_away(self, count: int) -> NDArray[np.int64]:
         """Slots (n,) of at most so many users, those whose last events are the oldest, in no order."""
-        there = np.flatnonzero(self.events[: len(self.users)] > 0)
+        there = np.flatnonzero(self._known(len(self.users)))
         if count >= len(there):
             return there
         return there[np.argpartition(self.last_ms[there], count)[:count]]
@@ -285,7 +357,8 @@ class UserStates(Columns):
     def encode(self, slot: int, catalogue: Catalogue) -> bytes:
         """The slot as a changelog record, UTF-8 JSON."""
         history = self._histories.read(self._blocks[slot], int(self._length[slot]))
-        older, shown = self._fallen_out(slot), self.shown[slot]
+        older, shown, others = self._fallen_out(slot), self.shown[slot], self._other_ids[slot]
+        counted = shown is not None and shown.last_ms.any()
         marks = older.every
         ids = catalogue.ids
         hidden, vector = self._sizes[self.release[slot]]
@@ -304,7 +377,10 @@ class UserStates(Columns):
                 event_ids=pack(history.hashes),
                 hidden=pack(self.hidden[slot, :hidden]),
                 vector=pack(self.vector[slot, :vector]),
-                shown=[] if shown is None else [ids[item] for item in shown.tolist()],
+                shown=[] if shown is None else [ids[item] for item in shown.items.tolist()],
+                shown_counts=pack(shown.counts) if counted else UNSET,
+                shown_ms=pack(shown.last_ms) if counted else UNSET,
+                other_ids=UNSET if others is None else pack(others),
                 older_days=pack(fallen.days_of(marks)),
                 older_bars=pack(fallen.bars_of(marks)),
             ),
@@ -328,7 +404,13 @@ class UserStates(Columns):
             older = [catalogue.intern(item) for item in record.older]
             self._older[slot] = fallen.as_read(older, columns.older_days, columns.older_bars)
         if record.shown:
-            self.shown[slot] = np.array([catalogue.intern(item) for item in record.shown], np.int32)
+            shown = impressions.unsaid([catalogue.intern(item) for item in record.shown])
+            if columns.shown_counts is not None and columns.shown_ms is not None:
+                shown = Shown(shown.items, columns.shown_counts, columns.shown_ms)
+            self.shown[slot] = shown
+            if not record.events:
+                self.last_ms[slot] = shown.last_ms.max()
+        self._other_ids[slot] = columns.other_ids
         partition = record.partition if partition is None else partition
         self.note_applied(slot, partition, self.topic.applied(record, partition))
         self.events[slot] = record.events

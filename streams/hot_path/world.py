@@ -50,6 +50,7 @@ class Fate(Enum):
     DONE = "done"
     REPLAYED = "replayed"  # the state had already applied this offset
     DUPLICATE = "duplicate"  # a producer sent the same event id twice
+    IDLE = "idle"  # it was to take back an event that there is not
 
 
 @dataclass(slots=True)

@@ -46,5 +46,7 @@ def pack(
                 elif (state := users.encoded(arrival.user_id, catalogue)) is not None:
                     parcel.states[key] = state
         counts["replayed"] += outcome.fate is Fate.REPLAYED
+        if outcome.fate is Fate.IDLE:
+            counts["idle_undos"] += 1
         counts["duplicates"] += outcome.fate is Fate.DUPLICATE
     return parcels.values()

@@ -10,11 +10,13 @@ import numpy as np
 
 from learner.data.catalogue import Catalogue
 from learner.data.events import Kind
+from streams.hot_path.impressions import unsaid
 from streams.hot_path.state_record import ClicksTopic
 from streams.hot_path.user_states import UserStates
 from streams.wire.event_ids import event_hash
 
 FILE = Path(__file__).parent / "states_v2.jsonl"
+FILE_SHOWN = Path(__file__).parent / "states_v2_shown.jsonl"
 FILE_1 = Path(__file__).parent / "states_v1.jsonl"
 HIDDEN, VECTOR = 4, 3
 TOPIC = ClicksTopic("5ae2b8f2-8a39-4a44-9a32-0f2ec1b7a6a1", {3: 4_000})
@@ -43,11 +45,24 @@ def fill(states: UserStates, user: str, catalogue: Catalogue) -> int:
         states.vector[slot] = np.arange(VECTOR) / 4 + events
         states.stamp(slot, "r-20261123-041200-gold")
     if events > 300:
-        states.shown[slot] = np.array([catalogue.index["i7"], catalogue.intern("shown")], np.int32)
+        states.shown[slot] = unsaid([catalogue.index["i7"], catalogue.intern("shown")])
+    return slot
+
+
+def show(states: UserStates, user: str, catalogue: Catalogue) -> int:
+    """The same after impressions and undos, which version 2 had no word for at first; returns the slot."""
+    slot = fill(states, user, catalogue)
+    for n in range(3):
+        shown = [catalogue.intern(f"i{(n + m) % 5 * 7}") for m in range(4)]
+        states.see(slot, shown, 1_700_000_900_000 + 1000 * n)
+    for digest in (event_hash("undo-1"), event_hash("undo-2")):
+        states.remember_id(slot, digest)
     return slot
 
 
 if __name__ == "__main__":
-    catalogue, states = Catalogue(), empty()
-    records = [states.encode(fill(states, user, catalogue), catalogue) for user in EVENTS]
-    FILE.write_bytes(b"\n".join(records) + b"\n")
+    for file, make in ((FILE, fill), (FILE_SHOWN, show)):
+        catalogue, states = Catalogue(), empty()
+        records = [states.encode(make(states, user, catalogue), catalogue) for user in EVENTS]
+        if not file.exists():
+            file.write_bytes(b"\n".join(records) + b"\n")

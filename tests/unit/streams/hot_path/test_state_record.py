@@ -9,26 +9,29 @@ from learner.data.catalogue import Catalogue
 from streams.hot_path.fallen import Bar
 from streams.hot_path.histories import HISTORY
 from streams.hot_path.state_record import ClicksTopic, StateError, columns, decode_state
-from tests.golden.make_states_v2 import EVENTS, FILE, FILE_1, TOPIC, empty, fill
+from tests.golden.make_states_v2 import EVENTS, FILE, FILE_1, FILE_SHOWN, TOPIC, empty, fill, show
 
 GOLDEN = dict(zip(EVENTS, FILE.read_bytes().splitlines(), strict=True))
+GOLDEN_SHOWN = dict(zip(EVENTS, FILE_SHOWN.read_bytes().splitlines(), strict=True))
 GOLDEN_1 = dict(zip(EVENTS, FILE_1.read_bytes().splitlines(), strict=True))
 
 
 def test_the_same_events_make_the_golden_records() -> None:
-    catalogue, states = Catalogue(), empty()
-    for user, record in GOLDEN.items():
-        assert states.encode(fill(states, user, catalogue), catalogue) == record
+    for golden, make in ((GOLDEN, fill), (GOLDEN_SHOWN, show)):
+        catalogue, states = Catalogue(), empty()
+        for user, record in golden.items():
+            assert states.encode(make(states, user, catalogue), catalogue) == record
 
 
+@pytest.mark.parametrize("golden", [GOLDEN, GOLDEN_SHOWN], ids=["first", "shown"])
 @pytest.mark.parametrize("user", EVENTS)
-def test_a_golden_record_is_read_and_written_again(user: str) -> None:
+def test_a_golden_record_is_read_and_written_again(user: str, golden: dict[str, bytes]) -> None:
     catalogue, states = Catalogue(), empty()
     catalogue.intern("somebody-elses")
     states.slot("somebody")
-    record = decode_state(GOLDEN[user])
+    record = decode_state(golden[user])
     slot = states.restore(record, catalogue)
-    assert states.encode(slot, catalogue) == GOLDEN[user]
+    assert states.encode(slot, catalogue) == golden[user]
     assert (record.user_id, record.events) == (user, EVENTS[user])
     assert min(EVENTS[user], HISTORY) <= len(record.history()) <= EVENTS[user]
 
@@ -63,6 +66,9 @@ def test_a_golden_record_of_version_1_says_the_same_as_today(user: str) -> None:
         ({"applied": "x"}, "applied"),
         ({"applied": 2**70}, "applied"),
         ({"shown": ["i"] * 65}, "shown"),
+        ({"shown_counts": "AAAA"}, "no numbers"),
+        ({"shown_ms": "AAAAAAAAAAA="}, "2 items were shown, 1 times or counts"),
+        ({"other_ids": "A" * 704}, "66 other ids"),
     ],
 )
 def test_what_is_no_state_is_said_and_leaves_nothing(changed: dict[str, Any], said: str) -> None:

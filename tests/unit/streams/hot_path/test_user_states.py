@@ -113,7 +113,8 @@ def known_well() -> tuple[UserStates, int]:
     states.hidden[slot], states.vector[slot] = np.arange(1, HIDDEN + 1), np.arange(1, VECTOR + 1)
     states.stamp(slot, "r-1")
     states.note_applied(slot, 5, 77)
-    states.shown[slot] = np.array([3, 1], np.int32)
+    states.see(slot, [3, 1], 1_000)
+    states.remember_id(slot, 7)
     return states, slot
 
 
@@ -129,7 +130,9 @@ def field(states: UserStates, name: str, slot: int, catalogue: Catalogue) -> Any
         older = states._older[slot]
         return older is not None and older.every.tolist()
     if name == "shown":
-        return states.shown[slot] is not None and states.shown[slot].tolist()
+        return states.shown[slot] is not None and [each.tolist() for each in states.shown[slot]]
+    if name == "_other_ids":
+        return states._other_ids[slot] is not None and states._other_ids[slot].tolist()
     value, (_, _, new) = getattr(states, name)[slot], states.columns[name]
     return bool((value != new).any()) and value.tolist()
 
@@ -155,7 +158,8 @@ def test_every_field_is_undone_and_forgotten_and_survives_the_changelog(
         states.append(slot, n, 1000 + n, Kind.HIDE, 0.0, n)
     states.hidden[slot], states.vector[slot] = 0, 0
     states.note_applied(slot, 6, 78)
-    states.shown[slot] = np.array([4], np.int32)
+    states.see(slot, [4], 2_000)
+    states.remember_id(slot, 8)
     states.stamp(slot, "r-2")
     assert field(states, name, slot, catalogue) != known
     states.undo(checkpoint)
