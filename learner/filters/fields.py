@@ -21,8 +21,11 @@ from learner.filters.language import OWN
 ITEM_ID = "item_id"
 MEMORY_BYTES = 256 << 20  # at a million items some twenty columns
 MOST_COLUMNS = 256  # more than one filter can name; a name that no item knows takes a column too
+_FEW = 8  # attributes
 _PREFIX = "attributes."
-_AT_ONCE = 50_000  # records unpacked at one time
+_AT_ONCE = (
+    1000  # records unpacked at one time; of many more Python's garbage collection would look at the lists
+)
 
 
 class Column:
@@ -44,18 +47,18 @@ class Column:
         """Whether any item has a value."""
         return any(lane is not None and lane.present > 0 for lane in (self.numbers, self.keys))
 
-    def put(self, items: NDArray[np.int64], cells: list[Any]) -> None:
-        """Takes what the records of items (n,), each once, say in this field."""
-        read = values.read(cells)
+    def put(self, items: NDArray[np.int64], cells: list[Any] | None, rows: int) -> None:
+        """Takes what records of items (n,), each once and below `rows`, say here; None for nothing."""
+        read = values.read(cells or ())
         if read.numbers is not None and self.numbers is None:
             self.numbers = Lane(np.nan, np.float64)
         if read.keys is not None and self.keys is None:
             self.keys = Lane(values.NO_KEY, np.int64)
         nothing = np.zeros(len(items), np.int32)
         if self.numbers is not None:
-            self.numbers.put(items, *(read.numbers or (nothing, np.zeros(0))))
+            self.numbers.put(items, *(read.numbers or (nothing, np.zeros(0))), rows)
         if self.keys is not None:
-            self.keys.put(items, *(read.keys or (nothing, np.zeros(0, np.int64))))
+            self.keys.put(items, *(read.keys or (nothing, np.zeros(0, np.int64))), rows)
 
 
 class Fields:
@@ -76,7 +79,7 @@ class Fields:
         """Memory of all columns, in bytes."""
         return sum(column.nbytes for column in self._columns.values())
 
-    def ready(self, names: Iterable[str], behind: int = 0) -> bool:
+    def ready(self, names: tuple[str, ...], behind: int = 0) -> bool:
         """Whether all columns are read, but for at most `behind` items each, and can catch up."""
         size = self.catalogue.size - behind
         return all(
@@ -84,7 +87,7 @@ class Fields:
             for column in (self._columns.get(name) for name in _columns_of(names))
         )
 
-    def read(self, names: Iterable[str], items: int | None = None) -> bool:
+    def read(self, names: tuple[str, ...], items: int | None = None) -> bool:
         """Reads what these fields lack, of at most `items` items; True once they know the whole."""
         wanted = _columns_of(names)
         if not wanted:
@@ -100,7 +103,7 @@ class Fields:
         while left > 0 and (first := min(column.size for column in columns)) < size:
             behind = [name for name in wanted if self._columns[name].size == first]
             ends = [column.size for column in columns if column.size > first]
-            end = min(first + min(left, _AT_ONCE), size, *ends)
+            end = min(first + left, size, *ends)
             self._put(np.arange(first, end), behind)
             for name in behind:
                 self._columns[name].size = end
@@ -164,14 +167,14 @@ class Fields:
         late = self.catalogue.changes - CHANGES_KEPT // 2
         for name, column in self._columns.items():
             if column.mark < late and self._reachable(column):
-                self._catch_up([name])
+                self._catch_up((name,))
                 return
         self._next_look = self.catalogue.changes + CHANGES_KEPT // 8
 
     def _reachable(self, column: Column) -> bool:
         return self.catalogue.remembers(column.mark)
 
-    def _catch_up(self, names: list[str]) -> None:
+    def _catch_up(self, names: Iterable[str]) -> None:
         """Reads anew what has changed of the items that the columns have."""
         by_mark: dict[int, list[str]] = {}
         for name in names:
@@ -190,7 +193,7 @@ class Fields:
             part = items[at : at + _AT_ONCE]
             cells = reader(self.catalogue.records.raw(part.tolist()))
             for name, own in zip(names, cells, strict=True):
-                self._columns[name].put(part, own)
+                self._columns[name].put(part, own, self.catalogue.capacity)
 
     def _forget(self, needed: int) -> None:
         while len(self._columns) > needed and (
@@ -199,8 +202,9 @@ class Fields:
             self._columns.popitem(last=False)
 
 
-def _columns_of(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(_column_of(name) for name in names if name != ITEM_ID))
+@functools.lru_cache(4096)
+def _columns_of(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_column_of(name) for name in names if name != ITEM_ID))
 
 
 def _column_of(name: str) -> str:
@@ -210,36 +214,42 @@ def _column_of(name: str) -> str:
 
 
 @functools.lru_cache(256)
-def _reader(names: tuple[str, ...]) -> Callable[[list[bytes]], list[list[Any]]]:
-    """What turns packed records into a list of cells for each column; unpacks nothing else of them."""
-    own = [name for name in names if name in OWN]
-    others = [name.removeprefix(_PREFIX) for name in names if name not in OWN]
-    cell = {name: f"cell_{k}" for k, name in enumerate(others)}
-    attributes: Any = msgspec.defstruct(
-        "Attributes",
-        [(slot, Any, None) for slot in cell.values()],
-        rename={v: k for k, v in cell.items()},
-        gc=False,
-    )
-    record = msgspec.defstruct(
-        "Record",
-        [
-            *((name, Any, None) for name in own),
-            *([("attributes", attributes | None, None)] if others else []),
-        ],
-        gc=False,
-    )
-    decode: Callable[[bytes], Any] = msgspec.msgpack.Decoder(record).decode
-    nothing = attributes()
+def _reader(names: tuple[str, ...]) -> Callable[[list[bytes]], list[list[Any] | None]]:
+    """What turns packed records into a list of cells for each column, or None where none has any.
 
-    def cells(packed: list[bytes]) -> list[list[Any]]:
+    It unpacks what is asked for alone: attributes one by one, or where those are many all that a record has.
+    """
+    attributes = {name.removeprefix(_PREFIX): k for k, name in enumerate(names) if name not in OWN}
+    own = {k: operator.attrgetter(name) for k, name in enumerate(names) if name in OWN}
+    inner: Any = dict[str, Any]
+    if len(attributes) <= _FEW:
+        slots = [(f"cell_{k}", Any, None) for k in attributes.values()]
+        inner = msgspec.defstruct(
+            "Attributes", slots, rename={f"cell_{k}": name for name, k in attributes.items()}, gc=False
+        )
+    parts: list[Any] = [(names[k], Any, None) for k in own]
+    if attributes:
+        parts.append(("attributes", inner | None, None))
+    record: Any = msgspec.defstruct("Record", parts, gc=False)
+    decode: Callable[[bytes], Any] = msgspec.msgpack.Decoder(record).decode
+
+    def cells(packed: list[bytes]) -> list[list[Any] | None]:
         records = list(map(decode, packed))
-        inner = [each.attributes or nothing for each in records] if others else []
-        return [
-            list(map(operator.attrgetter(name), records))
-            if name in OWN
-            else list(map(operator.attrgetter(cell[name.removeprefix(_PREFIX)]), inner))
-            for name in names
-        ]
+        found: list[list[Any] | None] = [None] * len(names)
+        for k, get in own.items():
+            found[k] = list(map(get, records))
+        if attributes and len(attributes) <= _FEW:
+            nothing = inner()
+            held = [each.attributes or nothing for each in records]
+            for k in attributes.values():
+                found[k] = list(map(operator.attrgetter(f"cell_{k}"), held))
+        elif attributes:
+            for row, each in enumerate(records):
+                for name in attributes.keys() & each.attributes.keys() if each.attributes else ():
+                    column = found[attributes[name]]
+                    if column is None:
+                        column = found[attributes[name]] = [None] * len(records)
+                    column[row] = each.attributes[name]
+        return found
 
     return cells

@@ -39,24 +39,28 @@ class Lane:
         starts = 0 if self._start is None else self._start.nbytes
         return self._values.nbytes + self._count.nbytes + starts
 
-    def put(self, items: NDArray[np.int64], counts: NDArray[np.int32], values: NDArray[Any]) -> None:
-        """Replaces the values of items (n,), each once: counts (n,), and theirs one after the other."""
+    def put(
+        self, items: NDArray[np.int64], counts: NDArray[np.int32], values: NDArray[Any], rows: int
+    ) -> None:
+        """Replaces the values of items (n,), each once: counts (n,), and theirs one after the other.
+
+        All items have numbers below `rows`.
+        """
         if not len(items):
             return
-        rows = int(items.max()) + 1
         if self._start is None and counts.max() > 1:
             self._spread()
         if self._start is None:
             if rows > len(self._values):
-                self._values = grown(self._values, max(rows, 2 * len(self._values)), self.none)
+                self._values = grown(self._values, rows, self.none)
             some = counts > 0
             self.present += len(values) - int(self._is_value(self._values[items]).sum())
             self._values[items[~some]] = self.none
             self._values[items[some]] = values
             return
         if rows > len(self._start):
-            self._start = grown(self._start, max(rows, 2 * len(self._start)))
-            self._count = grown(self._count, len(self._start))
+            self._start = grown(self._start, rows)
+            self._count = grown(self._count, rows)
         before = self._count[items]
         self.present += int(np.count_nonzero(counts)) - int(np.count_nonzero(before))
         self._holes += int(before.sum())
@@ -108,12 +112,13 @@ class Lane:
             found = array[items]
             missing = items.stop - items.start - len(found)
             return np.concatenate([found, filled((missing,), none, array.dtype)]) if missing else found
-        if len(items) and items.max() >= len(array):
+        try:
+            return array[items]
+        except IndexError:
             found = filled((len(items),), none, array.dtype)
             inside = items < len(array)
             found[inside] = array[items[inside]]
             return found
-        return array[items]
 
     def _spread(self) -> None:
         """From a value by number to ranges."""

@@ -12,6 +12,7 @@ An empty `all` lets everything through, an empty `any` nothing.
 
 import datetime
 import enum
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ def parse(given: object, where: str = "filter") -> Filter:
         raise FilterError(f"{where}: holds characters that are no Unicode") from None
 
 
+@functools.lru_cache(1024)  # lists of one scenario with one filter ask for the same again and again
 def both(one: Filter | None, other: Filter | None) -> Filter | None:
     """What both let through; None lets everything through. May be beyond the limits of a user's filter."""
     if one is None or other is None or one == other:
@@ -222,7 +224,8 @@ def _value(name: str, given: object, where: str) -> Value:
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise FilterError(f"{where}: {shown(given)} is no number that can be compared")
+            got = str(given) if isinstance(given, float) else shown(given)
+            raise FilterError(f"{where}: {got} is no number that can be compared")
         return number
     if not isinstance(given, str):
         raise FilterError(f"{where}: expected a text, a number, true or false, got {shown(given)}")

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 NO_KEY = 0
 YES_KEY, FALSE_KEY, OTHER_KEY = 2, 3, 4
+_LONG = 16  # values of a cell; more are compared in order, not each with each
+_NUMBERS = frozenset((int, float))
 _Counts = NDArray[np.int32]
 
 
@@ -49,7 +51,7 @@ def read(cells: Sequence[Any]) -> Read:
     kinds.discard(type(None))
     if not kinds:
         return Read(None, None)
-    if kinds <= {float, int}:
+    if kinds <= _NUMBERS:
         numbers = np.array([math.nan if cell is None else cell for cell in cells], np.float64)
         some = ~np.isnan(numbers)
         return Read((some.astype(np.int32), numbers[some]), None)
@@ -57,40 +59,52 @@ def read(cells: Sequence[Any]) -> Read:
         keys = np.array([NO_KEY if cell is None else hash(cell) or 1 for cell in cells], np.int64)
         some = keys != NO_KEY
         return Read(None, (some.astype(np.int32), keys[some]))
-    if kinds == {list} and set(map(type, chain.from_iterable(filter(None, cells)))) <= {str}:
-        lists = [() if not cell else cell if len(cell) == 1 else list(dict.fromkeys(cell)) for cell in cells]
-        counts = np.array(list(map(len, lists)), np.int32)
-        flat = np.array(list(map(hash, chain.from_iterable(lists))), np.int64)
-        flat[flat == 0] = 1
-        return Read(None, (counts, flat)) if len(flat) else Read(None, None)
-    return _read_any(cells)
-
-
-def _read_any(cells: Sequence[Any]) -> Read:
-    numbers: list[float] = []
-    keys: list[int] = []
-    counts = np.zeros((2, len(cells)), np.int32)
-    for row, cell in enumerate(cells):
-        parts = _parts(cell)
-        own = dict.fromkeys(float(part) for part in parts if type(part) in (int, float))
-        others = dict.fromkeys(_key(part) for part in parts if type(part) not in (int, float))
-        numbers.extend(own)
-        keys.extend(others)
-        counts[:, row] = len(own), len(others)
+    lists = cells if kinds == {list} else [_parts(cell) for cell in cells]
+    flat = list(chain.from_iterable(filter(None, lists)))
+    counts = np.array([len(each) if each else 0 for each in lists], np.int32)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    if set(map(type, flat)) <= {str}:
+        keys = np.fromiter(map(hash, flat), np.int64, len(flat))
+        keys[keys == 0] = 1
+        return Read(None, _once(rows, keys, len(cells)))
+    numeric = np.fromiter((type(part) in _NUMBERS for part in flat), np.bool_, len(flat))
+    numbers = np.array([part for part in flat if type(part) in _NUMBERS], np.float64) + 0.0
+    keys = np.array([_key(part) for part in flat if type(part) not in _NUMBERS], np.int64)
+    is_number, is_key = ~np.isnan(numbers), keys != NO_KEY
     return Read(
-        (counts[0], np.array(numbers, np.float64)) if numbers else None,
-        (counts[1], np.array(keys, np.int64)) if keys else None,
+        _once(rows[numeric][is_number], numbers[is_number], len(cells)),
+        _once(rows[~numeric][is_key], keys[is_key], len(cells)),
     )
 
 
-def _parts(cell: Any) -> list[Any]:
+def _once(rows: NDArray[np.int64], values: NDArray[Any], n: int) -> tuple[_Counts, NDArray[Any]] | None:
+    """Counts (n,) and values, each once a row; rows (values,) rises. None where there are no values."""
+    if not len(values):
+        return None
+    counts = np.bincount(rows, minlength=n)
+    again = np.zeros(len(values), np.bool_)
+    if (longest := int(counts.max())) > _LONG:
+        order = np.lexsort((values, rows))
+        same = (values[order][1:] == values[order][:-1]) & (rows[order][1:] == rows[order][:-1])
+        again[order[1:][same]] = True
+    else:
+        for step in range(1, longest):
+            again[step:] |= (values[step:] == values[:-step]) & (rows[step:] == rows[:-step])
+    if again.any():
+        counts -= np.bincount(rows[again], minlength=n)
+        values = values[~again]
+    return counts.astype(np.int32), values
+
+
+def _parts(cell: Any) -> Sequence[Any]:
     if isinstance(cell, dict) and list(cell) == ["values"] and isinstance(cell["values"], list | tuple):
         cell = cell["values"]
-    parts = cell if isinstance(cell, list | tuple) else [cell]
-    return [part for part in parts if part is not None and part == part]
+    return cell if isinstance(cell, list | tuple) else (cell,)
 
 
 def _key(part: Any) -> int:
     if isinstance(part, str):
         return text_key(part)
+    if part is None:
+        return NO_KEY
     return truth_key(part) if isinstance(part, bool) else OTHER_KEY

@@ -182,3 +182,34 @@ def test_a_catalogue_reaches_another_process_whole() -> None:
     assert len(copy.records) == 1
     assert copy.announce(Item(item_id="b")) == 2
     assert catalogue.size == 2
+
+
+def test_who_follows_learns_what_has_changed_since_it_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learner.data.catalogue.CHANGES_KEPT", 4)
+    catalogue = Catalogue()
+    catalogue.admit_all([Item(item_id=f"i{n}") for n in range(9)])
+    mark, changed = catalogue.changes_since(catalogue.changes)
+    assert changed is not None
+    assert changed.tolist() == []
+    for step, numbers in [
+        (lambda: catalogue.intern("new"), []),  # it joined: beyond the size that one has seen
+        (lambda: catalogue.withdraw("i3"), [3]),
+        (lambda: catalogue.withdraw("i3"), []),
+        (lambda: [catalogue.announce(Item(item_id=i)) for i in ("i5", "i1", "i5")], [1, 5]),
+        (lambda: catalogue.expire(np.array([2, 4])), [2, 4]),
+        (lambda: catalogue.revive(4), [4]),
+        (lambda: catalogue.admit_all([Item(item_id="i7", title="x"), Item(item_id="i8")]), [7]),
+    ]:
+        step()
+        assert catalogue.remembers(mark)
+        mark, changed = catalogue.changes_since(mark)
+        assert changed is not None
+        assert changed.tolist() == numbers
+        assert mark == catalogue.changes
+    for n in range(4):
+        catalogue.announce(Item(item_id=f"i{n}"))
+    assert catalogue.changes_since(mark)[1] is not None
+    for n in range(4):
+        catalogue.announce(Item(item_id=f"i{n}"))
+    assert not catalogue.remembers(mark)
+    assert catalogue.changes_since(mark) == (catalogue.changes, None)

@@ -147,7 +147,7 @@ def test_both_is_what_each_lets_through(form: Any, other: Any, items: list[Item]
     one, two = parse(form), parse(other)
     joined = both(one, two)
     assert joined is not None
-    assert both(one, None) is both(None, one) is one
+    assert both(one, None) == both(None, one) == one
     for item in items:
         assert lets_through(joined.json(), item) == (lets_through(form, item) and lets_through(other, item))
 
@@ -187,7 +187,8 @@ def test_codes_are_the_values_of_each_item(changes: list[Any], more: list[Any], 
             assert sorted(own) == sorted(plain)
             for value in values:
                 if not isinstance(value, list | dict):
-                    assert seen.setdefault(code_of(value), value) == value
+                    same = value if isinstance(value, str | bool) else float(value)
+                    assert seen.setdefault(code_of(value), same) == same
         assert fields.known(name) == anything
 
 
