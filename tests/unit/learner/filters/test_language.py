@@ -1,11 +1,14 @@
 """What a filter may say, what it may not, and where its faults are."""
 
+import re
 from typing import Any
 
 import msgspec
 import pytest
 
 from learner.filters.language import FilterError, Truth, both, milliseconds, parse
+from learner.filters.short_form import read
+from tests.worlds.places import ROOT
 
 ALL = "eq, ne, in, nin, lt, lte, gt, gte, exists"
 ONES = {"field": "x", "in": [1] * 999}
@@ -140,3 +143,12 @@ def test_times_are_iso_8601_in_utc(text: str, ms: int) -> None:
     assert milliseconds(text) == ms
     assert parse({"field": "published_at", "gte": text}).json() == {"field": "published_at", "gte": ms}
     assert parse(eq(text, "day")).json() == eq(text, "day")
+
+
+def test_the_contracts_examples_are_filters() -> None:
+    section = (ROOT / "docs" / "contract.md").read_text().partition("\n## Filters\n")[2].partition("\n## ")[0]
+    examples = re.findall(r"```json\n(.*?)```", section, re.S) + re.findall(r'`(\{"not": .*?\}\})`', section)
+    assert len(examples) == 2
+    for example in examples:
+        assert parse(msgspec.json.decode(example)).fields
+    assert len(read(re.findall(r"short form, `(.*?)`", section)[0])["all"]) == 3
