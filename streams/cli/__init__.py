@@ -16,7 +16,20 @@ from typing import NoReturn
 
 import typer
 
-from streams.cli import admin, bench, items, kernels, models, releases, reset, run, simulate, traffic
+from streams.cli import (
+    admin,
+    bench,
+    items,
+    kernels,
+    lists,
+    models,
+    releases,
+    reset,
+    run,
+    scenarios,
+    simulate,
+    traffic,
+)
 from streams.cli.options import WithIds
 from streams.runtime import terminal
 
@@ -39,10 +52,13 @@ app.command()(models.tune)
 app.command()(models.replay)
 app.command()(traffic.load)
 app.command()(traffic.play)
-app.command()(traffic.watch)
-app.command(cls=WithIds)(traffic.recommend)
+app.command()(lists.watch)
+app.command(cls=WithIds)(lists.recommend)
+app.command(cls=WithIds)(lists.similar)
+app.command(cls=WithIds)(lists.rank)
 app.command(cls=WithIds)(traffic.user)
 app.add_typer(items.items, name="items")
+app.add_typer(scenarios.scenarios, name="scenarios")
 app.add_typer(releases.releases, name="releases")
 app.add_typer(bench.bench, name="bench")
 app.add_typer(simulate.simulate, name="simulate")

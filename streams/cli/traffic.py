@@ -1,4 +1,4 @@
-"""Commands that send clicks and look at lists: load, play, watch, recommend, user."""
+"""Commands that send clicks, and what is known of users: load, play, user."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,6 @@ from streams.cli.options import takes_settings
 
 if TYPE_CHECKING:
     from learner.data.catalogue import Item
-    from streams.operate.watching import Shown, Titles
     from streams.settings import Settings
 
 LoadedInteractions = Annotated[
@@ -132,62 +131,6 @@ def play(
 
 
 @takes_settings()
-def watch(
-    settings: "Settings",
-    user: Annotated[str | None, typer.Option(help="Only this user's lists", show_default=False)] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One record a line, as it stands in the topic.")
-    ] = False,
-    from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="All lists there are, first.")
-    ] = False,
-) -> None:
-    """Follow the recommendations as they are made.
-
-    Runs until Ctrl-C. Titles come from the topic `items`.
-    """
-    from streams.operate import watching
-    from streams.runtime import terminal
-
-    titles = watching.Titles() if as_json else watching.Titles.read(settings)
-    console = terminal.console()
-    for shown in watching.lists(settings, titles, user=user, from_beginning=from_beginning):
-        if as_json:
-            print(terminal.shown_json(shown.raw.decode()), flush=True)
-        else:
-            _print_line(console, shown, titles)
-
-
-@takes_settings()
-def recommend(
-    settings: "Settings",
-    user: Annotated[str, typer.Argument(help="The user's id")],
-    k: Annotated[int | None, typer.Option("--k", help="Items to ask for", min=1, show_default=False)] = None,
-    query: Annotated[
-        str | None, typer.Option(help="What is looked for, in plain words", show_default=False)
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(help="An item to leave out; may be given several times", show_default=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer", min=0.1)] = 10.0,
-) -> None:
-    """Ask for a user's list now.
-
-    Goes through the topic `requests` and waits for the answer of a worker.
-    """
-    from streams.operate import watching
-    from streams.runtime import terminal
-
-    shown = watching.ask(settings, user, k=k, query=query, exclude=exclude, timeout_s=timeout)
-    if as_json:
-        typer.echo(terminal.shown_json(shown.raw.decode()))
-    else:
-        _print_table(shown, watching.Titles.read(settings))
-
-
-@takes_settings()
 def user(
     settings: "Settings",
     user: Annotated[str, typer.Argument(help="The user's id")],
@@ -287,53 +230,3 @@ def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
-
-
-def _reason(kind: str, items: list[str], titles: "Titles") -> str:
-    if kind == "because_clicked":
-        return "because of " + ", ".join(map(titles.of, items))
-    return {
-        "for_you": "for you", "popular": "popular now", "new": "new", "explore": "to explore",
-        "matches_query": "matches the query",
-    }.get(kind, kind)  # fmt: skip
-
-
-def _print_line(console, shown: "Shown", titles: "Titles") -> None:  # type: ignore[no-untyped-def]
-    from rich.text import Text
-
-    made = shown.recommendation
-    line = Text(made.user_id, style="bold cyan")
-    if made.trigger.kind == "click":
-        line.append(f" clicked {titles.of(shown.clicked)}" if shown.clicked else " clicked", style="default")
-    else:
-        line.append(" asked", style="default")
-    if shown.freshness_ms is not None:
-        line.append(f"  {shown.freshness_ms} ms", style="dim")
-    line.append(f"  {made.release}", style="dim")
-    console.print(line)
-    text = Text("  → ", style="green")
-    previous = None
-    for place, item in enumerate(made.items):
-        reason = _reason(item.reason.kind, item.reason.items, titles)
-        text.append("" if place == 0 else " · ", style="dim").append(titles.of(item.item_id), style="default")
-        if reason != previous:  # said once for neighbours that share it
-            text.append(f" ({reason})", style="dim")
-        previous = reason
-    console.print(text if made.items else Text("  → nothing left to recommend", style="yellow"))
-
-
-def _print_table(shown: "Shown", titles: "Titles") -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from streams.runtime import terminal
-
-    made = shown.recommendation
-    table = Table("", "item", "why", "score", "source", box=None)
-    for place, item in enumerate(made.items, 1):
-        why = _reason(item.reason.kind, item.reason.items, titles)
-        table.add_row(str(place), titles.of(item.item_id), why, f"{item.score:.3f}", item.source)
-    console = terminal.console()
-    told = Text(made.user_id, style="bold")
-    console.print(told.append(f", release {made.release}, after {shown.freshness_ms} ms", style="not bold"))
-    console.print(table, soft_wrap=False)

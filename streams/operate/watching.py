@@ -1,12 +1,11 @@
 """What a person sees of recommendations: lists by title, and what is known of one user.
 
-Owns reading `recommendations`, `items` and `user-states` for a terminal, and asking through `requests`.
+Owns reading `recommendations`, `items` and `user-states` for a terminal.
 Knows nothing of how lists come about.
 """
 
 import contextlib
 import time
-import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,17 +16,14 @@ from learner.release.bundle import ReleaseError
 from learner.release.files import read_manifest, read_release
 from streams.releases.topic import roles_now
 from streams.settings import Settings
-from streams.transport import clients
 from streams.transport.topic_reader import Record, TopicMissing, ends_of, follow, read_to_end
-from streams.transport.topics import Names, TopicsError, check
+from streams.transport.topics import Names, TopicsError
 from streams.wire.contract import (
     UNREADABLE,
     Recommendation,
-    Request,
     decode_click,
     decode_item,
     decode_list,
-    encode,
 )
 from streams.wire.partitioner import partition_of
 
@@ -35,10 +31,6 @@ from streams.wire.partitioner import partition_of
 CLICKS_REMEMBERED = 10_000
 # Two topics are fetched side by side, so a list may arrive before the click it answers.
 CLICK_WAIT_S = 0.6
-
-
-class NoAnswer(Exception):  # noqa: N818
-    """Nobody answered a request in time: says what to look at."""
 
 
 class UserUnknown(Exception):  # noqa: N818
@@ -117,45 +109,6 @@ def lists(
             yield Shown(
                 made, waiting.value, clicked, None if sent_ms is None else waiting.timestamp - sent_ms
             )
-
-
-def ask(
-    settings: Settings,
-    user: str,
-    *,
-    k: int | None = None,
-    query: str | None = None,
-    exclude: list[str] | None = None,
-    timeout_s: float = 10.0,
-) -> Shown:
-    """Send a request for a list and wait for the answer. Raises NoAnswer after `timeout_s`."""
-    names = Names(settings.prefix)
-    with clients.admin(settings) as admin:
-        count = check(admin, settings)
-    request = Request(
-        request_id=f"q-{uuid.uuid4().hex}", user_id=user, k=k, query=query, exclude=exclude or []
-    )
-    answers = follow(settings, {names.recommendations: "end"})
-    next(answers)  # places the reader at the end before anything is asked
-    with clients.producer(settings, linger_ms=0) as sender:
-        key = user.encode()
-        asked = sender.send(
-            names.requests, key=key, value=encode(request), partition=partition_of(key, count)
-        )
-        asked_ms = asked.get(timeout=10).timestamp
-    deadline = time.monotonic() + timeout_s
-    for record in answers:
-        if record is not None and record.key == key:
-            with contextlib.suppress(*UNREADABLE):
-                made = decode_list(record.value)
-                if made.trigger.id == request.request_id:
-                    return Shown(made, record.value, None, record.timestamp - asked_ms)
-        if time.monotonic() > deadline:
-            break
-    raise NoAnswer(
-        f"no answer within {timeout_s:g} s: is a worker running on prefix {settings.prefix!r}? "
-        "`nextclick doctor` looks at all of it; --timeout waits longer"
-    )
 
 
 def known_of(settings: Settings, user: str) -> dict[str, Any]:

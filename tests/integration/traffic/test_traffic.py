@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from learner.data.catalogue import Item
 from streams.cli import app
-from streams.operate import letters, watching
+from streams.operate import asking, letters, watching
 from streams.recorded.clicks import RecordedClicks
 from streams.settings import Settings
 from streams.traffic import loading, playing
@@ -191,7 +191,7 @@ def answering(settings: Settings, topics: Names) -> Iterator[None]:
                 started.set()
                 if record is not None:
                     asked = decode_request(record.value)
-                    made = _list(asked.user_id, "request", asked.request_id)
+                    made = _list(asked.user_id or "", "request", asked.request_id)
                     sender.send(topics.recommendations, key=record.key, value=encode(made))
 
     thread = threading.Thread(target=answer)
@@ -214,8 +214,8 @@ def test_recommend_asks_and_shows_titles(settings: Settings, nextclick: Callable
 
 @pytest.mark.usefixtures("topics")
 def test_a_request_that_nobody_answers_ends_with_advice(settings: Settings) -> None:
-    with pytest.raises(watching.NoAnswer, match=r"no answer within 0\.2 s.*nextclick doctor"):
-        watching.ask(settings, "u1", timeout_s=0.2)
+    with pytest.raises(asking.NoAnswer, match=r"no answer within 0\.2 s.*nextclick doctor"):
+        asking.ask(settings, asking.request("u1"), timeout_s=0.2)
 
 
 def test_watch_shows_the_click_the_list_answers(

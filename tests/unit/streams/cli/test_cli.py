@@ -20,8 +20,18 @@ from streams.cli.options import EVERYWHERE, FLAGS, takes_settings
 from streams.settings import Settings
 from tests.worlds.places import ROOT
 
-TOGETHER = ("worker", "learner", "load", "play", "watch", "recommend", "user", "doctor", "forget", "settings")
-GROUPS = ("releases", "bench", "topics", "dead-letters")  # all of whose commands talk to Kafka
+TOGETHER = (
+    "worker", "learner", "load", "play", "watch", "recommend", "similar", "rank", "user", "doctor", "forget",
+    "settings",
+)  # fmt: skip
+GROUPS = (
+    "items",
+    "scenarios",
+    "releases",
+    "bench",
+    "topics",
+    "dead-letters",
+)  # all of whose commands talk to Kafka
 
 
 def _commands(group: Any, name: str = "") -> Iterator[str]:
@@ -92,7 +102,7 @@ def test_a_wrong_option_is_one_line_that_names_it(command: str) -> None:
         ("replay --protocol guess", "'guess' is not one of 'prequential', 'leave-one-out'"),
         ("worker --k many", "'--k': Input should be a valid integer"),
         ("worker --set k", "--set: expected NAME=VALUE, got 'k'"),
-        ("recommend", "Missing argument"),
+        ("similar", "Missing argument"),
         ("releases diff r-1", "Missing argument"),
     ],
 )
