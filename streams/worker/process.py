@@ -286,6 +286,12 @@ class Worker:
         self.figures.gauge("items", lambda: knowledge.catalogue.size)
         self.figures.gauge("available", lambda: int(knowledge.catalogue.available.sum()))
         self.figures.gauge("expired", lambda: int(knowledge.catalogue.expired.sum()))
+        for name, read in (
+            ("scenarios", lambda scenarios: scenarios.count),
+            ("unheard_scenarios", lambda scenarios: scenarios.unheard),
+            ("unknown_fields", lambda scenarios: len(scenarios.unknown_fields)),
+        ):
+            self.figures.gauge(name, partial(knowledge.of_scenarios, read))
         self.figures.gauge("signals_age_s", lambda: knowledge.silence.seconds)
         self.figures.gauge("users", lambda: len(users.states))
         self.figures.gauge("spilled", lambda: users.away)
@@ -301,8 +307,10 @@ class Worker:
     def _watch(self) -> None:
         if self.knowledge.ready.is_set():
             self.knowledge.silence.watch(self.figures.counts["clicks"])
+            if self.knowledge.scenarios is not None:
+                self.knowledge.scenarios.watch()
         self.admission.watch()
-        self.bad.watch()
+        self.reports.watch()
         self._report()
 
     def _report(self) -> None:
