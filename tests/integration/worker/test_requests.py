@@ -168,26 +168,23 @@ def test_offsets_that_are_no_clicks_are_not_waited_for(worked: Any) -> None:
         producer.commit_transaction()
     worked.answer("e1")
     marker = ask(worked, "u", at_least={"partition": partition, "offset": at.offset + 1}, k=100)
-    assert "50" not in listed(worked.answer(marker, 8))
+    assert "50" not in listed(worked.answer(marker))
     other = next(name for n in range(99) if partition_of((name := f"v{n}").encode(), PARTITIONS) != partition)
     for bad in (b"{", json.dumps(value | {"event_id": "e2", "user_id": other}).encode()):
         at = worked.send("clicks", None, bad, partition=partition)
-        worked.answer(ask(worked, "u", at_least={"partition": partition, "offset": at.offset}), 8)
+        worked.answer(ask(worked, "u", at_least={"partition": partition, "offset": at.offset}))
     assert worked.stop("worker") == 0
     assert told(worked, "worker")["behind_requests"] == "0"
 
 
-def test_a_click_that_never_comes_is_waited_for_until_the_request_expires(worked: Any) -> None:
+def test_a_click_that_never_comes_is_waited_for_and_then_gone_without(worked: Any) -> None:
     token = next_click(worked, "u")
     token["offset"] += 1000
-    begun = time.time()
-    waiting = ask(worked, "u", at_least=token, expires_at=int((begun + 2.0) * 1000))
-    wait_answered(worked, [ask(worked, f"o{n}") for n in range(20)])
+    waiting = ask(worked, "u", at_least=token)
+    others = wait_answered(worked, [ask(worked, user) for user in ("u", *(f"o{n}" for n in range(20)))])
     answer = worked.answer(waiting)
     assert len(listed(answer)) == 10
-    assert (
-        answer["created_at"] >= (begun + 1.5) * 1000
-    )  # it has waited; by what clock is the unit tests' part
+    assert answer["created_at"] > max(other["created_at"] for other in others.values())
     assert worked.stop("worker") == 0
     assert told(worked, "worker")["behind_requests"] == "1"
     assert told(worked, "worker")["expired_requests"] == "0"

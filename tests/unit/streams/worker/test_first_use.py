@@ -112,6 +112,28 @@ def test_whoever_brings_a_new_filter_waits_alone_and_in_order() -> None:
     asyncio.run(run())
 
 
+def test_a_mask_is_built_between_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_use, "_STRETCH_S", 0)
+    worker = Worker()
+    seen: list[int] = []
+
+    async def rounds() -> None:
+        while True:
+            async with worker.lock:
+                seen.append(worker.slices)
+            await asyncio.sleep(0)
+
+    async def run() -> None:
+        await worker.come(request("r", "a", filter=ONE))
+        assert worker.take() == []
+        making = asyncio.create_task(rounds())
+        await worker.built()
+        making.cancel()
+
+    asyncio.run(run())
+    assert set(seen) >= set(range(1, worker.world.catalogue.size))
+
+
 def test_rules_of_a_scenario_make_clicks_wait_and_no_other_records() -> None:
     worker = Worker()
     boost = [Tilt(OTHER, 2.0)]
