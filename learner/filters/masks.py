@@ -26,7 +26,9 @@ _AT_ONCE = 20_000  # items looked at in one go
 class _Row:
     """What is known of a row of the pool.
 
-    at: the first so many items have been looked at, as they were when the catalogue had had `mark` changes
+    at: the first so many items have been looked at, as they were when the catalogue had had `mark` changes;
+        behind them stands what an earlier filter has left
+    whole: all items there were have been looked at once
     round: the last one that it was asked for in
     """
 
@@ -34,6 +36,7 @@ class _Row:
         self.slot = slot
         self.mark = mark
         self.at = 0
+        self.whole = False
         self.count = 0
         self.round = -1
         self.items: NDArray[np.int64] | None = None  # None where nobody has asked since they changed
@@ -88,7 +91,8 @@ class Masks:
         if row is None or self._in_step(row):
             return row is not None
         return (
-            row.at >= self.catalogue.size - _AT_ONCE
+            row.whole
+            and row.at >= self.catalogue.size - _AT_ONCE
             and self.catalogue.remembers(row.mark)
             and self.fields.ready(filter_.fields, _AT_ONCE)
         )
@@ -99,6 +103,7 @@ class Masks:
         It stays until the next `follow()`.
         """
         row = self._begin(filter_)
+        row.round = self._round
         self._catch_up(filter_, row)
         return row.slot
 
@@ -107,7 +112,10 @@ class Masks:
         return np.array([self.row(filter_) for filter_ in filters], np.int32)
 
     def build_some(self, filter_: Filter, items: int = _AT_ONCE) -> bool:
-        """Builds the next part of a mask, of at most `items` items; True once it is ready."""
+        """Builds the next part of a mask, of at most `items` items; True once it is ready.
+
+        It may go again as soon as others need its place, unless this round has asked for it.
+        """
         row = self._begin(filter_)
         if not self.fields.read(filter_.fields, items):
             return False
@@ -134,9 +142,7 @@ class Masks:
         if row is None or not self.catalogue.remembers(row.mark):
             slot = self._take_slot() if row is None else row.slot
             row = self._rows[filter_] = self._of_slot[slot] = _Row(slot, self.catalogue.changes)
-            self.pool[slot] = False
         self._rows.move_to_end(filter_)
-        row.round = self._round
         return row
 
     def _catch_up(self, filter_: Filter, row: _Row, most: int | None = None) -> None:
@@ -160,14 +166,15 @@ class Masks:
             np.logical_and(matching(filter_, self.fields, part), available[part], out=mask[part])
             row.count += int(np.count_nonzero(mask[part]))
             row.at = part.stop
+        row.whole |= row.at == size
 
     def _in_step(self, row: _Row) -> bool:
         return row.mark == self.catalogue.changes and row.at == self.catalogue.size
 
     def _take_slot(self) -> int:
         if not self._free:
-            oldest, row = next(iter(self._rows.items()))
-            if row.round == self._round:
+            oldest = next((each for each, row in self._rows.items() if row.round != self._round), None)
+            if oldest is None:
                 self._resize(2 * len(self.pool))
             else:
                 self._drop(oldest)

@@ -135,13 +135,25 @@ def test_a_mask_in_parts_looks_at_no_more_than_it_was_told_to(monkeypatch: pytes
     assert not masks.ready(CHEAP)
     while not masks.build_some(CHEAP, 100):
         steps += 1
-        assert not masks.ready(CHEAP) or steps > 9
+        assert not masks.ready(CHEAP)
         catalogue.announce(Item(item_id=f"i{steps}", price=50.0))
     assert steps > 9
     assert max(counts) <= 100
     assert masks.ready(CHEAP)
     right = int(catalogue.available[:1000].sum()) - 500 - sum(n % 20 < 10 for n in range(1, steps + 1))
     assert masks.count(masks.row(CHEAP)) == right
+
+
+def test_masks_that_are_built_between_rounds_take_no_more_room() -> None:
+    catalogue = shop(12)
+    masks = Masks(catalogue, 3 * catalogue.capacity)
+    used = masks.row(CHEAP)
+    for n in range(50):
+        assert masks.build_some(brand(str(n)))
+    assert len(masks.pool) == 3
+    assert masks.ready(brand("49"))
+    assert masks.row(CHEAP) == used
+    assert masks.count(used) == 10
 
 
 def few_changes(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
