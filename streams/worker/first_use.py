@@ -33,7 +33,6 @@ class FirstUse:
         self._rounds = rounds
         self._lock = lock
         self._filters: dict[str, list[Filter]] = {}  # by user (or whose turn it is) who waits for them
-        self._waited: set[Pending[Arrival]] = set()  # whose masks were built: they may have gone again
         self._some = asyncio.Event()
 
     def __len__(self) -> int:
@@ -49,13 +48,10 @@ class FirstUse:
         for record in taken:
             if record.user in parked:
                 parked[record.user].append(record)
-            elif record in self._waited:
-                self._waited.remove(record)
-                fit.append(record)
-            elif missing := _missing(record.payload, world):
+            elif not record.waited and (missing := _missing(record.payload, world)):
                 parked[record.user] = [record]
                 self._filters[record.user] = missing
-                self._waited.add(record)
+                record.waited = True  # once: should its mask have gone again, the round builds it
             else:
                 fit.append(record)
         for user, records in parked.items():
@@ -67,7 +63,6 @@ class FirstUse:
     def clear(self) -> None:
         """Forgets who waits: their partitions are given away."""
         self._filters.clear()
-        self._waited.clear()
 
     async def run(self, masks: Masks) -> None:
         """Builds what is waited for, those who have waited longest first; until cancelled."""

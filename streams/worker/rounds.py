@@ -30,11 +30,15 @@ Payload = TypeVar("Payload")
 
 @dataclass(slots=True, eq=False)
 class Pending(Generic[Payload]):
-    """A record of a user waiting for its round, or in one."""
+    """A record of a user waiting for its round, or in one.
+
+    waited: it has been parked once, and goes on the next time
+    """
 
     user: str
     payload: Payload
     batch: "_Open"
+    waited: bool = False
 
     def done(self) -> None:
         """All that follows from the record is acknowledged; the last one finishes the batch."""
