@@ -10,6 +10,7 @@ the names below; a table is a prefix, so `[broker] port = 9092` is `broker_port`
 
 import difflib
 import json
+import math
 import os
 import re
 import tempfile
@@ -36,6 +37,7 @@ from pydantic_settings import (
 )
 
 from indexer.rows import Kind
+from learner.data.event_weights import checked_weights
 
 ENV_PREFIX = "NEXTCLICK_"
 DEFAULT_FILE = Path("nextclick.toml")
@@ -68,6 +70,27 @@ def _names(given: Any) -> Any:
     if own := [word for word in names if word in get_args(EventWord)]:
         raise ValueError(f"{own[0]} is an event of the contract and keeps its meaning")
     return names
+
+
+def _weights(given: Any) -> Any:
+    """Weights of events; as text they are JSON, or purchase=5,view=0.2. Those that are 1 are left out."""
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            pairs = [each.split("=") for each in given.split(",") if each.strip()]
+            if any(len(pair) != 2 for pair in pairs):
+                raise ValueError("expected EVENT=NUMBER,EVENT=NUMBER, such as purchase=5,view=0.2") from None
+            given = {word.strip(): number.strip() for word, number in pairs}
+    if not isinstance(given, dict):
+        raise ValueError("expected a table, such as {purchase = 5, view = 0.2}")
+    found: dict[str, float] = {}
+    for word, number in given.items():
+        try:
+            found[str(word).strip().lower()] = float(number) if not isinstance(number, bool) else math.nan
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"{word}={number}: expected a number") from None
+    return checked_weights(found)
 
 
 def _brokers(given: Any) -> Any:
@@ -154,6 +177,11 @@ class Settings(BaseSettings):
     event_names: Annotated[dict[str, EventWord], NoDecode, BeforeValidator(_names)] = Field(
         default_factory=dict,
         description='your words for events and what they mean, such as {add_to_cart = "like"}',
+    )
+    event_weights: Annotated[dict[str, float], NoDecode, BeforeValidator(_weights)] = Field(
+        default_factory=dict,
+        description="how much an event counts for popularity, pairs and training, such as {purchase = 5, "
+        "view = 0.2}; by default all count 1",
     )
     signals_interval_ms: Annotated[int, Field(ge=0)] = Field(
         200, description="longest wait between a click and the signals it changes; 0: every batch"
@@ -324,6 +352,9 @@ class Settings(BaseSettings):
         """Each setting as text, with secrets masked."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         values["event_names"] = ",".join(f"{word}={event}" for word, event in self.event_names.items())
+        values["event_weights"] = ",".join(
+            f"{word}={weight:.12g}" for word, weight in self.event_weights.items()
+        )
         return {name: "" if value is None else str(value) for name, value in values.items()}
 
 

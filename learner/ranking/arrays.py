@@ -101,7 +101,7 @@ class SignalArrays(NamedTuple):
     first_ms: Wholes  # (cap,)
     last_ms: Wholes  # (cap,)
     born_ms: Wholes  # (cap,)
-    total: int  # clicks on all items
+    total: float  # clicks on all items, by their weights
     tie: Ties  # (cap,)
     top: Items  # (H, TOP)
     top_count: Wholes  # (H,)
@@ -113,6 +113,7 @@ class SignalArrays(NamedTuple):
     marks: Items  # (2, cap): the kernels' to work in, all -1 between calls
     places: NDArray[np.int8]  # (cap,): the same
     category_scratch: Doubles  # (3, categories at least): the same, all 0 between calls
+    event_weights: Doubles  # (K,): how much an event of each kind counts
 
 
 class PairArrays(NamedTuple):
@@ -142,6 +143,7 @@ def signal_arrays(signals: Signals) -> SignalArrays:
         signals.value_sum, signals.first_ms, signals.last_ms, signals.born_ms, signals.total, signals.tie,
         signals.top, signals.top_count, signals.depth_top, signals.depth_top_count, signals.depth_column,
         signals.newest, signals.newest_count, signals.marks, signals.places, signals.category_scratch,
+        signals.by_kind,
     )  # fmt: skip
 
 

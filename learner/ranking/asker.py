@@ -32,6 +32,7 @@ class Asker(NamedTuple):
     items: Items
     times: Wholes
     values: Floats
+    weights: Doubles  # how much each counts in the signals
     factor: Doubles  # (H + 1,): what decayed sums are to be multiplied by now; the last: of pairs
 
 
@@ -53,12 +54,15 @@ def asker_of(asks: Asks, row: int, signals: SignalArrays) -> Asker:
     places = interest(asks, row)
     n = places.shape[0]
     items, times, values = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.float32)
+    weights = np.empty(n)
     for d in range(n):
         items[d] = asks.items[row, places[d]]
         times[d] = asks.times[row, places[d]]
         values[d] = asks.values[row, places[d]]
+        weights[d] = signals.event_weights[asks.kinds[row, places[d]]]
     now = asks.now_ms[row]
     factor = np.empty(signals.half_lives.shape[0])
     for h in range(factor.shape[0]):
         factor[h] = decayed_by(now, signals.half_lives[h], signals.reference[h])
-    return Asker(row, now, 1970.0 + now / YEAR_MS, depth_of(n), min(n, WINDOW), items, times, values, factor)
+    year = 1970.0 + now / YEAR_MS
+    return Asker(row, now, year, depth_of(n), min(n, WINDOW), items, times, values, weights, factor)

@@ -43,7 +43,7 @@ def _counts(listed: Items, history: Items, clicks: Doubles) -> Counts:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _sum_newest(logs: Floats, met: Met, counts: Counts, total: int) -> None:
+def _sum_newest(logs: Floats, met: Met, counts: Counts, total: float) -> None:
     """Columns about the newest own item and the newest three, as arguments of logarithms."""
     begin, below, distance = met.begin, met.below_3, met.distance
     together, following, thin = met.together, met.following, met.thin

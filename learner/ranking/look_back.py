@@ -36,7 +36,7 @@ def _own_pairs(
     [0, d, e]: how often the item at d and the older one at e came together; [1, d, e]: how often the former
     came after the latter (1 / distance each time); both without this user's own click at d (once), where
     signals have `counted` it. For the `newest` n items and the `LAST` before each. `history` (m,) int32,
-    newest first; `counted` (n,) float64, 1 or 0.
+    newest first; `counted` (n,) float64: what they have counted of the click.
     """
     before, before_item, weight = pairs.before, pairs.before_item, pairs.weight
     in_history, earlier = signals.places, np.empty(WINDOW, np.int32)
@@ -193,7 +193,7 @@ def look_back(
         q = history[d]
         # A worker may hear of a click before the learner does, and lists to learn from are made for many
         # clicks before they are counted: what is not in the sums must not be taken out of them.
-        counted[d] = 1.0 if signals.last_ms[q] >= asker.times[d] else 0.0
+        counted[d] = asker.weights[d] if signals.last_ms[q] >= asker.times[d] else 0.0
         mine, clicks = counted[d] * asker.values[d], max(signals.clicks[q] - counted[d], 0.0)
         x[d, AT.value_item] = (signals.value_sum[q] - mine) / (clicks + 3.0)
     _look_at_students(x, history, model.vectors)

@@ -40,16 +40,17 @@ class Neighbours:
         self.after = self.after._replace(rows=grown(self.after.rows, capacity))
 
     def learn(
-        self, item: int, history: NDArray[np.int32], scale: float, tie: Ties, mark: NDArray[np.int32]
-    ) -> None:
+        self, item: int, history: NDArray[np.int32], scale: float, tie: Ties, mark: NDArray[np.int32],
+        weight: float = 1.0,
+    ) -> None:  # fmt: skip
         """Adds the pairs of one click on `item`.
 
         `history` (n,) int32: the user's earlier items of interest, newest last. `scale`: weight of a
         decayed click now, relative to the reference. `tie` (cap,) uint32 decides between equal weights.
-        `mark` (cap,) int32 all -1, left so.
+        `mark` (cap,) int32 all -1, left so. `weight`: how many clicks this one counts for.
         """
         while short := count_pairs(
-            tuple(self.before), tuple(self.after), tie, mark, item, history, self.limit, scale
+            tuple(self.before), tuple(self.after), tie, mark, item, history, self.limit, scale, weight
         ):
             self._lengthen(short)
 

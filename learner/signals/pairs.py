@@ -43,6 +43,7 @@ def count_pairs(
     history: NDArray[np.int32],
     limit: int,
     scale: float,
+    weight: float,
 ) -> int:
     """Adds the pairs of one click on y to the row before it, which keeps `limit`; see `Neighbours.learn`.
 
@@ -55,7 +56,7 @@ def count_pairs(
         np.empty(WINDOW, np.int32),
         np.zeros((WINDOW, WEIGHTS), np.float32),
     )
-    count: int = _gather(sources, mark, y, history, np.float32(scale))
+    count: int = _gather(sources, mark, y, history, np.float32(weight * scale), np.float32(weight))
     short: int = _shortage(before, after, before.rows[y, 1] + count, sources.item[:count])
     if not short:
         start = before.rows[y, 0]
@@ -144,11 +145,12 @@ def rescale(before: Side, after: Side, tie: Ties, half_lives: int) -> None:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _gather(
-    sources: Sources, mark: NDArray[np.int32], y: int, history: NDArray[np.int32], scale: np.float32
-) -> int:
+    sources: Sources, mark: NDArray[np.int32], y: int, history: NDArray[np.int32], scale: np.float32,
+    weight: np.float32,
+) -> int:  # fmt: skip
     """Adds up what the click adds to each pair; returns how many. `mark` holds their numbers, by item."""
     length = min(history.shape[0], WINDOW)
-    activity = np.float32(1.0 / math.sqrt(length + 5.0))
+    activity = weight * np.float32(1.0 / math.sqrt(length + 5.0))
     count = 0
     for distance in range(1, length + 1):
         q = history[history.shape[0] - distance]
@@ -160,9 +162,9 @@ def _gather(
             mark[q] = e
             sources.item[e], sources.nearest[e], sources.slot[e] = q, distance, -1
             count += 1
-        sources.added[e, 0] += DISTANCE_WEIGHTS[distance, 0]
+        sources.added[e, 0] += weight * DISTANCE_WEIGHTS[distance, 0]
         sources.added[e, 1] += scale * DISTANCE_WEIGHTS[distance, 1]
-        sources.added[e, 2] += DISTANCE_WEIGHTS[distance, 2]
+        sources.added[e, 2] += weight * DISTANCE_WEIGHTS[distance, 2]
         sources.added[e, 3] += scale * DISTANCE_WEIGHTS[distance, 3]
         sources.added[e, 4] += activity * DISTANCE_WEIGHTS[distance, 4]
     return count

@@ -21,6 +21,7 @@ _DEPTHS = (len(DEPTH_HALF_LIVES), len(DEPTHS))
 _SUMS_BY_DEPTH = _DEPTHS[0] * _DEPTHS[1]
 # Far below what differences and products of 64-bit integers take.
 _Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+_Sum = _Whole | float  # of weights: whole where all events count alike
 
 
 class SignalError(ValueError):
@@ -38,7 +39,7 @@ class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     now_ms: _Whole  # the stream's clock
     reference: list[_Whole]  # of the half-lives, then of the pairs
     popularity: bytes = b""  # (H,) float64
-    count: _Whole = 0
+    count: _Sum = 0
     first_ms: _Whole = 0
     last_ms: _Whole = 0
     value_sum: float = 0.0
@@ -48,6 +49,7 @@ class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     depths: bytes = b""  # (3, 7) float64; nothing in records of before there were depths
     vector: bytes = b""  # (D,) float32: of an item that is newer than the release
     content: bytes = b""  # (T,) float32
+    event_weights: dict[str, float] = {}  # that it was counted with, by event: those that are not 1
     v: Literal[1] = 1
 
 

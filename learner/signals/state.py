@@ -13,24 +13,29 @@ Records. A record holds all that signals know of one item, absolutely: applying 
 last one, leads to the same arrays. A click on y changes the record of y alone; what belongs to no single
 item follows from the items (the total) or only ever rises (the clock, the reference).
 
+Weights. An event counts as often as its kind weighs, once by default. Records say what they were counted
+with; those of different weights are never mixed (`recounting`).
+
 Threads: one at a time. The kernels of `candidates` and `features` read these arrays and use `marks`.
 """
 
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.arrays import grown
 from learner.data.catalogue import Catalogue
-from learner.data.events import INTEREST
+from learner.data.event_weights import EventWeights, weights_by_kind
 from learner.data.times import YEAR_MS
 from learner.signals.kernels import Sums, TopLists, count_click, rank, rank_born, rank_depths
 from learner.signals.neighbours import Neighbours
 from learner.signals.record import (
     FRONTIER,
     SignalRecord,
+    Unpacked,
     decode,
     encode,
     later,
@@ -76,10 +81,11 @@ class Signals:
         self.half_lives = np.array([*settings.half_lives_ms, settings.pair_half_life_ms])
         self.reference = np.zeros(HALF_LIVES + 1, np.int64)
         self.now_ms = 0
-        self.total = 0
+        self.total = 0.0
         self.offsets: dict[int, int] = {}  # how far the clicks have been counted, by partition
         self.frontier: dict[int, int] = {}  # the same, as of the last frontier record applied
         self.touched: set[int] = set()  # items whose record has changed since `drain`
+        self.by_kind = weights_by_kind(settings.event_weights)  # (K,): how much an event counts
         self._vectors: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
         self._known = 0
         self._first_clicks = 0  # since the never-clicked items were last listed
@@ -145,21 +151,21 @@ class Signals:
 
         `value`: normalised by kind, 0 where there is none. `history` (n,) int32: the user's earlier
         events of interest, newest last. The last `WINDOW` count: with as many the user is of the last
-        depth. Events without interest change nothing.
+        depth. Events without interest change nothing, nor do those that weigh nothing.
         A time far ahead of all others must not come here: it would age everything else.
         """
-        if kind not in INTEREST:
+        weight = self.by_kind[kind]
+        if not weight:
             return
         if self.catalogue.size != self._known:
             self.follow()
         if time_ms > self._rebase_at_ms:
             self._rebase(self._reference_at(time_ms))
-        scale = count_click(tuple(self._sums), tuple(self._lists), item, time_ms, value, len(history))
+        self._first_clicks += self.count[item] == 0
+        scale = count_click(tuple(self._sums), tuple(self._lists), item, time_ms, value, len(history), weight)
         if len(history):
-            self.neighbours.learn(item, history, scale, self.tie, self._mark)
-        self.total += 1
-        if self.count[item] == 1:
-            self._first_clicks += 1
+            self.neighbours.learn(item, history, scale, self.tie, self._mark, weight)
+        self.total += weight
         if time_ms > self.now_ms:
             self.now_ms = time_ms
         self.touched.add(item)
@@ -209,7 +215,7 @@ class Signals:
                 now_ms=self.now_ms,
                 reference=self.reference.tolist(),
                 popularity=self.popularity[item].tobytes(),
-                count=int(self.count[item]),
+                count=_whole(self.count[item]),
                 first_ms=int(self.first_ms[item]),
                 last_ms=int(self.last_ms[item]),
                 value_sum=float(self.value_sum[item]),
@@ -219,6 +225,7 @@ class Signals:
                 depths=self.by_depth[item].tobytes(),
                 vector=vector.tobytes(),
                 content=content.tobytes(),
+                event_weights=dict(self.settings.event_weights),
             )
         )
 
@@ -230,6 +237,7 @@ class Signals:
                 offsets=named(self.offsets),
                 now_ms=self.now_ms,
                 reference=self.reference.tolist(),
+                event_weights=dict(self.settings.event_weights),
             )
         )
 
@@ -238,15 +246,39 @@ class Signals:
 
         Raises `SignalError` for a record that is broken or belongs to another item; nothing changes then.
         """
-        record = decode(item_id, value)
+        return self.take(decode(item_id, value))
+
+    def take(self, record: SignalRecord) -> int:
+        """Applies a record that has been decoded, as `apply` does."""
         item, offsets = -1, numbered(record)
-        if item_id == FRONTIER:
+        if record.item_id == FRONTIER:
             self.frontier = offsets
         else:
             item = self._apply_item(record, offsets)
         self.now_ms = max(self.now_ms, record.now_ms)
         self.offsets = later(self.offsets, offsets)
         return item
+
+    def take_vector(self, record: SignalRecord) -> int:
+        """Of an item's record only what is no count: its vectors, and since when it is known."""
+        found = unpack(record)
+        item = self.catalogue.intern(record.item_id)
+        self.follow()
+        self._take_vector(item, record, found)
+        return item
+
+    def weigh(self, event_weights: EventWeights) -> None:
+        """Events count so from now on, and have before; raises ValueError for weights that cannot be."""
+        self.settings = replace(self.settings, event_weights=event_weights)
+        self.by_kind = weights_by_kind(event_weights)
+
+    def become(self, other: "Signals") -> None:
+        """All that the other one knows of the same catalogue, and nothing else; the other is spent then."""
+        kept = {name: getattr(self, name) for name in ("on_vector", "_applied")}
+        now_ms, offsets = max(self.now_ms, other.now_ms), later(self.offsets, other.offsets)
+        vars(self).update(vars(other) | kept)
+        self.now_ms, self.offsets = now_ms, offsets
+        self.follow()
 
     def memory_bytes(self) -> int:
         """Bytes of all arrays."""
@@ -277,6 +309,10 @@ class Signals:
         self.neighbours.replace(item, sources, weights, self.tie, self._mark)
         if self._applied is not None:
             self._applied = _with_offsets(self._applied, item, offsets)
+        self._take_vector(item, record, found)
+        return item
+
+    def _take_vector(self, item: int, record: SignalRecord, found: Unpacked) -> None:
         if record.born_ms:
             self._bear(item, record.born_ms)
         if record.vector:
@@ -284,7 +320,6 @@ class Signals:
             self.touched.discard(item)
             if self.on_vector is not None:
                 self.on_vector(item, *self._vectors[item])
-        return item
 
     def _set_counts(self, item: int, record: SignalRecord) -> None:
         self.total += record.count - int(self.count[item])
@@ -373,6 +408,11 @@ class Signals:
 
 
 _NO_VECTOR = np.zeros(0, np.float32)
+
+
+def _whole(count: float) -> float:
+    """As JSON has always had it: without a point where it is whole."""
+    return int(count) if count == int(count) else float(count)
 
 
 def _highest() -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ import numpy as np
 from learner.data.catalogue import Catalogue
 from learner.data.events import INTEREST, KIND_OF_WORD, Kind
 from learner.signals.pair_weights import WINDOW
+from learner.signals.record import later
 from learner.signals.state import Signals
 from streams.wire.clock import Clock
 from streams.wire.contract import Click, Forget
@@ -26,6 +27,7 @@ from streams.wire.second_reading import NO_WORDS
 Normalised = Callable[[int, float], float]  # kind, value -> value on a common scale
 
 
+NOTHING: Mapping[int, int] = {}
 MOST_USERS = 500_000  # known at a time; 1.1 KB each with 50 items and 64 events, .4 KB after a click or two
 
 
@@ -77,17 +79,24 @@ class Counting:
         self._most = users
         self._read: dict[int, int] = {}  # by partition, the last offset read
         self._restored: Mapping[int, int] = {}  # by partition, offsets that signals may have counted
+        self._claimed: Mapping[int, int] = {}  # the same, by records of other weights too
         self._ahead: dict[int, int] = {}  # those of them that were not read again yet
+        self.since_ms: int | None = None  # time of the oldest click that was counted here
 
-    def begin(self) -> None:
-        """The signals are as their records say; clicks follow, from the beginning of the topic."""
+    def begin(self, recounted: Mapping[int, int] = NOTHING) -> None:
+        """The signals are as their records say; clicks follow, from the beginning of the topic.
+
+        `recounted`: clicks, by partition up to these offsets, that were counted with other weights of events
+        and are counted again, before any record is sent.
+        """
         self._restored = dict(self.signals.offsets)
-        self._ahead = dict(self._restored)
+        self._claimed = later(self._restored, recounted)
+        self._ahead = dict(self._claimed)
         self.clock.hear(self.signals.now_ms)
 
     def check(self, ends: Mapping[int, int]) -> None:
         """Raises CountingError where the signals know clicks that the topic, with these ends, has not had."""
-        for partition, offset in self._restored.items():
+        for partition, offset in self._claimed.items():
             if offset >= ends.get(partition, 0):
                 raise _made_anew(partition, offset, f"it ends at {ends.get(partition, 0)}")
 
@@ -166,6 +175,7 @@ class Counting:
             scaled = 0.0 if click.value is None else self.normalised(int(kind), click.value)
             # A time that may not move the clock may not age everything else either.
             time_ms = self.clock.bounded(click.timestamp)
+            self.since_ms = time_ms if self.since_ms is None else min(self.since_ms, time_ms)
             self.signals.learn(item, time_ms, int(kind), scaled, np.array(user.history, np.int32))
         if click.undo:
             self._take_back(user, click.item_id)

@@ -11,6 +11,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 import structlog
@@ -20,6 +21,7 @@ from mode import Service
 from learner.data.catalogue import Catalogue
 from learner.release.live import LiveRelease
 from learner.signals.record import FRONTIER, SignalError
+from learner.signals.recounting import Restored
 from learner.signals.state import Signals
 from streams.learning.canary_watch import CanaryWatch
 from streams.learning.counting import Counting
@@ -97,6 +99,7 @@ class Learner(Service):  # type: ignore[misc]
             self.settings.signals_interval_ms - self._gather_ms,
         )  # fmt: skip
         await self._caught_up(self._feed(self.names.items, self._on_item))
+        self.restored = Restored(self.signals)
         restoring = self._feed(self.names.signals, self._on_signal)
         await self._caught_up(restoring)
         await restoring.stop()  # from now on this process alone writes there
@@ -104,12 +107,14 @@ class Learner(Service):  # type: ignore[misc]
             self.signals, self.catalogue, self.clock, self._partitions, self.releases.scale(),
             event_names=self.settings.event_names,
         )  # fmt: skip
-        self.counting.begin()
+        self.restored.begin()
+        self.counting.begin(self.restored.offsets)
         self._spawn(self.publisher.run())
         clicks = self._feed(self.names.clicks, self._on_click, on_stretch=self._on_clicks)
         await self._caught_up(clicks)
         self.counting.check(clicks.ends)
         self.counting.all_read()
+        self._tell_of_recount()
         self._on_change()
         await self.new_items.begin(self.signals)
         await warming
@@ -196,9 +201,21 @@ class Learner(Service):  # type: ignore[misc]
         if record.value is None:
             return
         try:
-            self.signals.apply(record.key.decode(errors="replace") if record.key else FRONTIER, record.value)
+            self.restored.apply(record.key.decode(errors="replace") if record.key else FRONTIER, record.value)
         except SignalError as error:
             log.warning("bad signals record passed over", error=str(error), offset=record.offset)
+
+    def _tell_of_recount(self) -> None:
+        """Where events weigh otherwise than in the signals that were found: how far back the new reach."""
+        if not self.restored.offsets or self.counting is None:
+            return
+        weights, since_ms = self.settings.event_weights, self.counting.since_ms
+        log.warning(
+            "event_weights have changed: the signals were counted again from the clicks that the topic keeps",
+            clicks=self.counting.counts["counted"],
+            since="none is left" if since_ms is None else _iso(since_ms),
+            weights=",".join(f"{word}={weight:g}" for word, weight in weights.items()) or "all events alike",
+        )
 
     async def _taken_up(self, release: LiveRelease) -> None:
         """Another release went live while this learner runs."""
@@ -253,6 +270,10 @@ class Learner(Service):  # type: ignore[misc]
                 await self.crash(error)
 
         self._tasks.append(asyncio.create_task(guarded()))
+
+
+def _iso(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 async def _serve(settings: Settings, partitions: int) -> None:

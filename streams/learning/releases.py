@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -166,10 +167,11 @@ class ReleaseInUse:
             await taken(self.release)
 
     def signal_settings(self) -> SignalSettings:
-        """How fast signals forget, as the release was trained."""
-        if self._manifest is None:
-            return SignalSettings()
-        return SignalSettings.from_dict(self._manifest.signals)
+        """How fast signals forget, as the release was trained; how much events weigh is the setting."""
+        found = (
+            SignalSettings() if self._manifest is None else SignalSettings.from_dict(self._manifest.signals)
+        )
+        return replace(found, event_weights=self.settings.event_weights)
 
     def scale(self) -> Callable[[int, float], float]:
         """Values (kind, value) on the release's scale; 0 without a release."""

@@ -13,6 +13,7 @@ from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Item
+from learner.signals import recounting
 from learner.signals.record import FRONTIER, SignalError
 from streams.hot_path.live import give, renew
 from streams.hot_path.serving import Serving
@@ -50,6 +51,7 @@ class Followed:
         self._serving = serving
         self._catalogue, self._signals = serving.world.catalogue, serving.world.signals
         self._signals.on_vector = self._on_vector
+        self._counted = recounting.Followed(self._signals)
         self._clock = clock
         self._idle_days = idle_days
         self._expiry = Expiry(idle_days, self._catalogue, self._signals)
@@ -86,7 +88,7 @@ class Followed:
             return
         item_id = record.key.decode(errors="replace") if record.key else FRONTIER
         try:
-            item = self._signals.apply(item_id, record.value)
+            item = self._counted.apply(item_id, record.value)
         except SignalError as error:
             self._refuse(record, str(error))
             return

@@ -20,6 +20,7 @@ from learner.signals.settings import DEPTH_HALF_LIVES, DEPTHS, SignalSettings
 from learner.signals.state import Signals
 
 YEAR_MS = 365.25 * DAY_MS
+WEIGHTS = {"purchase": 5.0, "view": 0.2, "like": 0.0}
 f32 = np.float32
 
 
@@ -40,35 +41,39 @@ class PlainSignals:
     catalogue: Catalogue
     events: list[Event] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)  # of each event's user, before it
-    pairs: dict[tuple[int, int], list[tuple[int, int, int]]] = field(
+    pairs: dict[tuple[int, int], list[tuple[int, int, int, float]]] = field(
         default_factory=lambda: defaultdict(list)
     )
     histories: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
 
     def learn(self, event: Event) -> None:
         history = [e for e in self.histories[event.user] if e.kind in INTEREST]
-        if event.kind in INTEREST:
+        if event.kind in INTEREST and self.weight(event):
             self.events.append(event)
             self.depths.append(depth_of(len(history)))
             for distance, earlier in enumerate(reversed(history[-50:]), 1):
                 if earlier.item != event.item:
                     self.pairs[earlier.item, event.item].append(
-                        (distance, event.time_ms, min(len(history), 50))
+                        (distance, event.time_ms, min(len(history), 50), self.weight(event))
                     )
         if event.kind is not Kind.IMPRESSION:
             self.histories[event.user].append(event)
+
+    def weight(self, event: Event) -> float:
+        """To the nearest millionth part, so that sums of them are exact."""
+        return round(self.settings.event_weights.get(event.kind.word, 1.0) * 2**20) / 2**20
 
     def of(self, item: int) -> list[Event]:
         return [event for event in self.events if event.item == item]
 
     def popularity(self, item: int, half_life: int, now: int) -> float:
         life = self.settings.half_lives_ms[half_life]
-        return sum(2 ** ((event.time_ms - now) / life) for event in self.of(item))
+        return sum(self.weight(event) * 2 ** ((event.time_ms - now) / life) for event in self.of(item))
 
     def by_depth(self, item: int, depth: int, half_life: int, now: int) -> float:
         life = self.settings.half_lives_ms[half_life]
         return sum(
-            2 ** ((event.time_ms - now) / life)
+            self.weight(event) * 2 ** ((event.time_ms - now) / life)
             for event, of in zip(self.events, self.depths, strict=True)
             if event.item == item and of == depth
         )
@@ -77,20 +82,27 @@ class PlainSignals:
         members = np.flatnonzero((self.catalogue.categories[: self.catalogue.size] == category).any(1))
         return sum(self.popularity(item, half_life, now) for item in members.tolist())
 
-    def count(self, item: int) -> int:
-        return len(self.of(item))
+    def count(self, item: int) -> float:
+        return sum(map(self.weight, self.of(item)))
+
+    def value(self, item: int) -> float:
+        return sum(self.weight(event) * event.value for event in self.of(item))
+
+    @property
+    def total(self) -> float:
+        return sum(map(self.weight, self.events))
 
     def pair(self, before: int, after: int, now: int) -> tuple[float, float, float, float, float]:
         """Weights count, decayed, rule, decayed_rule, inverse of the pair, as of now."""
         count = decayed = decayed_rule = inverse = 0.0
         rule = f32(0)  # in single precision, as it is stored: lists are compared to the last tie
-        for d, time, activity in self.pairs.get((before, after), ()):
+        for d, time, activity, weight in self.pairs.get((before, after), ()):
             fading = 2 ** ((time - now) / self.settings.pair_half_life_ms)
-            count += 1
-            decayed += fading * (d**-0.5 if d <= 20 else 1 / d)
-            rule += f32(1 / d if d <= 10 else 0)
-            decayed_rule += fading * d**-2 if d <= 3 else 0
-            inverse += (activity + 5) ** -0.5
+            count += weight
+            decayed += weight * fading * (d**-0.5 if d <= 20 else 1 / d)
+            rule += f32(weight) * f32(1 / d if d <= 10 else 0)
+            decayed_rule += weight * fading * d**-2 if d <= 3 else 0
+            inverse += weight * (activity + 5) ** -0.5
         return count, decayed, float(rule), decayed_rule, inverse
 
 
@@ -244,7 +256,7 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         x["value_near"] = valued / (sum(knn[:10]) + 0.05)
         x["conditional_1"] = math.log((together[0] / (counts[0] + 5) if recent else 0) + 1e-3)
         x["lift_1"] = (
-            math.log((together[0] + 0.05) / ((counts[0] + 1) * (count + 1)) * (len(plain.events) + 1))
+            math.log((together[0] + 0.05) / ((counts[0] + 1) * (count + 1)) * (plain.total + 1))
             if recent
             else 0.0
         )
@@ -274,7 +286,7 @@ def plain_features(asks: Asks, row: int, candidates, ranks, plain: PlainSignals,
         x["category_popularity"] = math.log(warmest + 0.05) if own else -9.0
         x["category_share"] = log_popularity(j, model.popular_now) - math.log(warmest + 1) if own else 0.0
         # The rest
-        x["value_item"] = sum(event.value for event in plain.of(j)) / (count + 3)
+        x["value_item"] = plain.value(j) / (count + 3)
         x["value_user"] = float(np.mean([event.value for event in recent[:10]])) if recent else 0.0
         x["value_last"] = recent[0].value if recent else 0.0
         repeats = [d for d, event in enumerate(everything) if event.item == j]
@@ -327,7 +339,8 @@ def looked_back(everything, plain: PlainSignals, model: ModelArrays, now: int):
         older = recent[d + 1 : d + 11]
         if not older:
             break
-        item, counted = event.item, any(e.time_ms >= event.time_ms for e in plain.of(event.item))
+        item, heard = event.item, any(e.time_ms >= event.time_ms for e in plain.of(event.item))
+        counted = heard * plain.weight(event)
         clicks = plain.count(item) - counted
         slow = 1 / math.sqrt(clicks + 5)
         depth, depth_then = depth_of(len(everything)), depth_of(len(everything) - 1 - d)
@@ -367,7 +380,7 @@ def looked_back(everything, plain: PlainSignals, model: ModelArrays, now: int):
             "content_profile": float(before_it @ model.content[item]),
             "content_max": max(likeness),
             "ease_10": sum(ease),
-            "value_item": (sum(e.value for e in plain.of(item)) - counted * event.value) / (clicks + 3),
+            "value_item": (plain.value(item) - counted * event.value) / (clicks + 3),
         })  # fmt: skip
     return found
 

@@ -1,5 +1,7 @@
 """Candidates: the kernel against scoring the whole catalogue, and what a list must hold whatever happens."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,15 +12,25 @@ from learner.data.events import Kind
 from learner.ranking.candidates import propose
 from learner.ranking.sources import FRESH, SOURCES
 from learner.signals.state import Signals
-from tests.worlds.plain_signals import SETTINGS, Event, PlainSignals, a_world, asks_of, fold, plain_candidates
+from tests.worlds.plain_signals import (
+    SETTINGS,
+    WEIGHTS,
+    Event,
+    PlainSignals,
+    a_world,
+    asks_of,
+    fold,
+    plain_candidates,
+)
 
 NOTHING_NEAR = np.full((1, 1), -1, np.int32)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_kernel_agrees_with_scoring_the_whole_catalogue(seed):
+@pytest.mark.parametrize(("seed", "weights"), [*((seed, {}) for seed in range(4)), (1, WEIGHTS)])
+def test_kernel_agrees_with_scoring_the_whole_catalogue(seed, weights):
     catalogue, events, model = a_world(seed, items=60)
-    signals, plain = Signals(SETTINGS, catalogue), PlainSignals(SETTINGS, catalogue)
+    weighing = replace(SETTINGS, event_weights=weights)
+    signals, plain = Signals(weighing, catalogue), PlainSignals(weighing, catalogue)
     histories = [*fold(events, signals, plain).values(), []]
     histories += [history[: 2**n] for n, history in enumerate(histories)]  # of every depth
     model = model._replace(popular_now=(1, 4, 7, 3)[seed])

@@ -1,6 +1,7 @@
 """The feature kernel answers to the plain definition, column by column."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,13 +18,25 @@ from learner.ranking.sources import SOURCES
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
 from learner.training.jobs import newcomers_order
-from tests.worlds.plain_signals import SETTINGS, Event, PlainSignals, a_world, asks_of, fold, plain_features
+from tests.worlds.plain_signals import (
+    SETTINGS,
+    WEIGHTS,
+    Event,
+    PlainSignals,
+    a_world,
+    asks_of,
+    fold,
+    plain_features,
+)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_kernel_agrees_with_the_plain_definition(seed):
+@pytest.mark.parametrize(
+    ("seed", "weights"), [*((seed, {}) for seed in range(6)), (6, WEIGHTS), (7, WEIGHTS)]
+)
+def test_kernel_agrees_with_the_plain_definition(seed, weights):
     catalogue, events, model = a_world(seed)
-    signals, plain = Signals(SETTINGS, catalogue), PlainSignals(SETTINGS, catalogue)
+    settings = replace(SETTINGS, event_weights=weights)
+    signals, plain = Signals(settings, catalogue), PlainSignals(settings, catalogue)
     behind = seed % 3 * 10  # clicks that users' states know and signals do not know yet
     fold(events[: len(events) - behind], signals, plain)
     every = list(fold(events).values())

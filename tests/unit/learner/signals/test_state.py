@@ -17,7 +17,7 @@ from learner.signals.settings import DEPTH_HALF_LIVES, DEPTHS, HALF_LIVES, Signa
 from learner.signals.state import Signals
 from learner.signals.toplists import TOP, top_of
 from tests.worlds.pairs import check_pairs
-from tests.worlds.plain_signals import Event, PlainSignals, a_world, asks_of, fold, tie
+from tests.worlds.plain_signals import WEIGHTS, Event, PlainSignals, a_world, asks_of, fold, tie
 
 NONE = np.zeros(0, np.int32)
 
@@ -50,18 +50,19 @@ def bytes_of(signals, ids, now, seed=0):
     return listed, features(asks, candidates, signals.catalogue, signals, model).table().tobytes()
 
 
-def test_popularity_counts_and_times_are_what_their_names_say():
+@pytest.mark.parametrize("weights", [{}, WEIGHTS])
+def test_popularity_counts_and_times_are_what_their_names_say(weights):
     catalogue, events, _ = a_world(0)
-    settings = SignalSettings()
+    settings = SignalSettings(event_weights=weights)
     signals, plain = Signals(settings, catalogue), PlainSignals(settings, catalogue)
     fold(events, signals, plain)
     now = events[-1].time_ms + 1000
     assert signals.now_ms == max(event.time_ms for event in plain.events)
-    assert signals.total == len(plain.events)
+    assert signals.total == plain.total
     for item in range(catalogue.size):
         mine = plain.of(item)
-        assert signals.count[item] == len(mine)
-        assert signals.value_sum[item] == pytest.approx(sum(event.value for event in mine))
+        assert signals.count[item] == plain.count(item)
+        assert signals.value_sum[item] == pytest.approx(plain.value(item))
         assert (signals.last_ms[item], signals.first_ms[item]) == (
             (max(event.time_ms for event in mine), mine[0].time_ms) if mine else (0, 0)
         )
