@@ -18,13 +18,14 @@ from streams.hot_path.allowed import NARROW, allowed_by
 from streams.hot_path.asked import kept_out, note
 from streams.hot_path.compose import compose
 from streams.hot_path.fold import fold
+from streams.hot_path.merging import sent_on, take_wish
 from streams.hot_path.policy import draw_up
 from streams.hot_path.rank import Bars, ask, joined, rank_asks, rows_of
 from streams.hot_path.ruled import draw_up_ruled
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.wanted import Wanted, wanted
 from streams.hot_path.world import Fate, Outcome, Ranked, Unsound, World
-from streams.wire.contract import Click, Forget, Recommendation, Request
+from streams.wire.contract import Click, Recommendation, Request, Wish
 from streams.wire.event_ids import event_hash
 from streams.wire.intake import Arrival
 
@@ -56,7 +57,7 @@ def recommend(
     wants: list[Wanted] = []
     asks: list[Asks] = []
     for step in _steps(arrivals):
-        met = [_outcome(arrivals[place], states) for place in step]
+        met = [_outcome(arrivals[place], states, world, now_ms) for place in step]
         outcomes.update(zip(step, met, strict=True))
         done = [outcome for outcome in met if outcome.fate is Fate.DONE]
         fold([o for o in done if o.changed and isinstance(o.arrival.message, Click)], states, world)
@@ -92,24 +93,32 @@ def _steps(arrivals: Sequence[Arrival]) -> list[list[int]]:
     return steps
 
 
-def _outcome(arrival: Arrival, states: UserStates) -> Outcome:
+def _outcome(arrival: Arrival, states: UserStates, world: World, now_ms: int) -> Outcome:
     """What becomes of an arrival: a click that the user's state knows already is not folded again."""
     message = arrival.message
     if isinstance(message, Request):
-        return Outcome(arrival, Fate.DONE, states.index.get(arrival.user_id, -1))
+        slot = states.index.get(arrival.user_id, -1)
+        sent = None if slot < 0 else sent_on(message, states, slot, now_ms)
+        return Outcome(arrival, Fate.DONE, slot) if sent is None else _moved(arrival, slot, sent)
     if arrival.user_id in states.aside:
         return Outcome(arrival, Fate.DONE)
     slot = states.slot(arrival.user_id)
     if arrival.offset <= states.applied[slot]:
         return Outcome(arrival, Fate.REPLAYED, slot)
-    if isinstance(message, Forget):
-        states.erase(slot, arrival.partition, arrival.offset)
-        return Outcome(arrival, Fate.DONE, slot)
+    if isinstance(message, Wish):
+        return take_wish(arrival, message, slot, states, world)
+    if (sent := sent_on(message, states, slot, now_ms)) is not None:
+        states.note_applied(slot, arrival.partition, arrival.offset)
+        return _moved(arrival, slot, sent)
     digest = event_hash(message.event_id)
     if states.is_repeat(slot, digest):
         states.note_applied(slot, arrival.partition, arrival.offset)
         return Outcome(arrival, Fate.DUPLICATE, slot)
     return Outcome(arrival, Fate.DONE, slot, digest=digest)
+
+
+def _moved(arrival: Arrival, slot: int, sent: Click | Request) -> Outcome:
+    return Outcome(arrival, Fate.MOVED, slot, forwards=[sent])
 
 
 def _asks(
@@ -129,7 +138,7 @@ def _asks(
                 times[row] = message.timestamp
         elif outcome.slot < 0 and isinstance(message, Click):  # set aside: a list knows the click alone
             excluded[row] = [message.item_id]
-        if want.rules.acts or want.personal:
+        if want.rules.acts or want.rules.keeps_out or want.personal:
             special.append(row)
             excluded[row], bars[row] = kept_out(want, excluded[row], world, int(times[row]))
     asks = ask(slots, times, states, world, excluded, bars)
@@ -144,7 +153,7 @@ def _answer(
 ) -> None:  # fmt: skip
     """Gives each of the outcomes its list; `wants` and `asks` have a row for each."""
     allowed = None
-    if not all(want.plain for want in wants):
+    if any(not want.plain or want.filter is not None for want in wants):
         world.steering.masks.follow()
         allowed = allowed_by(wants, world)
     sizes = _sizes(wants, allowed, world)

@@ -79,9 +79,11 @@ def _heeding(
 ) -> Ranked:
     """The candidates and those that the wish is about, with scores that heed it; a batch of one.
 
-    Where the wish is about none, they are the row's own.
+    Where the wish is about none, they are the row's own, and only rules add to their scores.
     """
     live, tilts = world.live, world.steering.tilt
+    if want.query is None and not want.similar and not pinned:
+        return _own(want, ranked, row, world)
     text = _text(want, world)
     sought = np.zeros(0, np.int32)
     if text is not None:
@@ -104,6 +106,16 @@ def _heeding(
     else:
         scores = scores + added
     return Ranked(found, columns, scores[None], is_sought)
+
+
+def _own(want: Wanted, ranked: Ranked, row: int, world: World) -> Ranked:
+    """The row's own candidates as a batch of one."""
+    count = int(ranked.candidates.count[row])
+    found = queries.join(ranked.candidates, row, np.zeros(0, np.int32))
+    scores = ranked.scores[row : row + 1, :count]
+    if want.rules.tilts:
+        scores = scores + world.steering.tilt(found.items[0], want.rules.tilts)
+    return Ranked(found, ranked.features, scores)
 
 
 def _text(want: Wanted, world: World) -> NDArray[np.float32] | None:

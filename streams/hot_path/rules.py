@@ -40,7 +40,8 @@ class Ruleset:
     offset: of the record on `scenarios`, or None
     policy: order, length and label of its lists
     pins: place (from 1) and item id, the first of two that want the same
-    acts: whether a list must be drawn up by more than the policy
+    acts: whether scores or places are other ones for the rules
+    keeps_out: whether rules keep out items that are no matter of a filter
     """
 
     policy: Policy
@@ -55,6 +56,7 @@ class Ruleset:
     back_after_ms: float = 30 * DAY_MS
     fill: tuple[str, ...] = ()
     acts: bool = False
+    keeps_out: bool = False
 
     def bars(self, live: Live, now_ms: int) -> tuple[Bar, int | None]:
         """From which bar on items stay out, and the time before which consumed ones come back, or None."""
@@ -87,10 +89,6 @@ def ruleset(rules: Rules, usual: Policy, offset: int | None) -> Ruleset:
         diversity=usual.diversity if rules.diversity is None else rules.diversity,
         exploration=usual.exploration if rules.exploration is None else rules.exploration,
     )
-    acts = bool(
-        rules.filter is not None or tilts or rules.caps or places or rules.block or rules.shown_cap
-        or rules.consumed != "settings"
-    )  # fmt: skip
     return Ruleset(
         policy, offset,
         filter=None if rules.filter is None else parse(rules.filter),
@@ -102,7 +100,8 @@ def ruleset(rules: Rules, usual: Policy, offset: int | None) -> Ruleset:
         consumed=rules.consumed,
         back_after_ms=rules.back_after_days * DAY_MS,
         fill=tuple(dict.fromkeys(rules.fill)),
-        acts=acts,
+        acts=bool(tilts or rules.caps or places or rules.shown_cap),
+        keeps_out=bool(rules.block) or rules.consumed != "settings",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from learner.filters.language import Filter, both, parse
 from learner.ranking.arrays import Asks
 from streams.hot_path.policy import Policy
 from streams.hot_path.rules import Ruleset, Steering
-from streams.wire.contract import Click, Forget, Profile, Request
+from streams.wire.contract import Click, Profile, Request, Wish
 
 NO_ITEMS: NDArray[np.int32] = np.zeros(0, np.int32)
 
@@ -23,7 +23,7 @@ class Wanted:
     """One list to be made.
 
     reach: how many candidates it takes to make it, at least
-    plain: nothing but the policy has a part in it
+    plain: nothing but the policy has a say in its places, whatever it may be drawn from
     filter: the scenario's and the request's, which items must both pass
     only: numbers of the items that alone may stand in it, of a request that names them
     hashes: `event_hash` of ids of items that the list must not hold
@@ -49,7 +49,12 @@ class Wanted:
     @property
     def exact(self) -> bool:
         """Whether the request says so much of what it wants that nothing is to be tried out."""
-        return self.only is not None or (self.request is not None and self.request.similar_to is not None)
+        return self.only is not None or self.similar
+
+    @property
+    def similar(self) -> bool:
+        """Whether it is a list of items like one."""
+        return self.request is not None and self.request.similar_to is not None
 
     @property
     def personal(self) -> bool:
@@ -71,9 +76,9 @@ class Wanted:
         return None if self.request is None else self.request.query
 
 
-def wanted(message: Click | Request | Forget, steering: Steering, policy: Policy) -> Wanted:
+def wanted(message: Click | Request | Wish, steering: Steering, policy: Policy) -> Wanted:
     """The list that a message calls for; `policy` is the system's."""
-    assert not isinstance(message, Forget)  # such a wish calls for no list
+    assert not isinstance(message, Wish)  # which calls for no list
     if isinstance(message, Click):
         rules = steering.of(message.scenario, policy)
         return Wanted(rules, rules.policy, rules.policy.k, rules.policy.k, not rules.acts, rules.filter)
@@ -91,7 +96,7 @@ def wanted(message: Click | Request | Forget, steering: Steering, policy: Policy
             int(each, 16) if isinstance(each, str) else each for each in message.exclude_hashes
         )
         made.reach += len(made.hashes)
-    if own is not None or made.hashes or made.exact or message.query is not None:
+    if made.hashes or made.exact or message.query is not None:
         made.plain = False
     return made
 

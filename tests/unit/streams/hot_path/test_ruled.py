@@ -103,7 +103,7 @@ _rules = st.builds(
     ),
     pin=st.lists(st.builds(Pin, item_id=_ITEM, position=st.integers(1, 15)), max_size=4),
     block=st.lists(_ITEM, max_size=10),
-    shown_cap=st.none(),  # XX
+    shown_cap=st.none() | st.builds(ShownCap, times=st.integers(1, 3), hours=st.just(24)),
     consumed=st.sampled_from(("out", "settings")),
     diversity=st.none() | st.just(0.3),
     fill=st.lists(st.sampled_from(("popular", "new")), max_size=2),
@@ -132,7 +132,7 @@ def test_every_list_obeys_its_rules_and_is_as_long_as_it_can_be(
     world.policy = Policy(exploration=0.0, candidates=candidates, least_candidates=5)
     clicks = [
         Arrival(
-            Click(event_id=f"e{n}", user_id="u", item_id=item, event=event, timestamp=NOW, history=True),  # type: ignore[arg-type]
+            Click(event_id=f"e{n}", user_id="u", item_id=item, event=event, timestamp=NOW - 99 + n, history=True),  # type: ignore[arg-type]
             0, n,
         )
         for n, (item, event) in enumerate(events)
