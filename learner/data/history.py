@@ -22,11 +22,13 @@ import fsspec
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
 from learner.data.dataset import Interactions
+from learner.data.events import Kind
 from learner.data.times import DAY_MS
 
 FORMAT = 1
@@ -105,17 +107,19 @@ class Clicks:
 class History:
     """The history below `url`; `state` is what is kept now.
 
-    Opening it reads history.json and removes parts of a writer that was killed. Raises HistoryError.
+    Opening it reads history.json and, for the one who `writes`, removes parts of a writer that was killed.
+    Raises HistoryError.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, writes: bool = True) -> None:
         self.url = url.rstrip("/")
         self._left: list[str] = []  # files that are to be removed still
         with _naming(self.url):
             self._fs, self._root = fsspec.core.url_to_fs(self.url)
             self._local = isinstance(self._fs, LocalFileSystem)
             self.state = self._read_state()
-            self._sweep()
+            if writes:
+                self._sweep()
 
     @property
     def next(self) -> dict[int, int]:
@@ -169,6 +173,20 @@ class History:
                 break
         tables = [self._read_part(part) for part in reversed(wanted)]
         return _interactions(pa.concat_tables([SCHEMA.empty_table(), *tables]), newest)
+
+    def clicks_of(self, user_id: str) -> list[dict[str, Any]]:
+        """The kept clicks of one user, as they came; what takes one back has `undo`."""
+        found: list[dict[str, Any]] = []
+        for part in self.state.parts:
+            table = self._read_part(part)
+            found += table.filter(pa.compute.equal(table["user_id"], user_id)).to_pylist()
+        for row in found:
+            if undo := row["kind"] >= UNDONE:
+                row["undo"] = undo
+            row["event"] = Kind(row.pop("kind") % UNDONE).word
+            if row["value"] is not None and not np.isfinite(row["value"]):
+                row["value"] = None
+        return found
 
     def _read_state(self) -> State:
         path = f"{self._root}/{STATE}"

@@ -17,12 +17,12 @@ from streams.hot_path.wanted import Wanted
 from streams.hot_path.world import Ranked, World
 from streams.wire.contract import (
     Click,
-    Forget,
     ListedItem,
     Reason,
     Recommendation,
     Trigger,
     Understood,
+    Wish,
 )
 from streams.wire.intake import Arrival
 
@@ -43,7 +43,7 @@ def compose(
     """
     message = arrival.message
     timestamp = message.timestamp if message.timestamp is not None else at_ms
-    assert not isinstance(message, Forget)  # such a wish calls for no list
+    assert not isinstance(message, Wish)  # which calls for no list
     if isinstance(message, Click):
         letter, trigger = "c", Trigger("click", message.event_id, timestamp)
     else:

@@ -58,6 +58,18 @@ def seen(before: Shown | None, items: Sequence[int], time_ms: int) -> Shown | No
     )
 
 
+def together(one: Shown | None, other: Shown) -> Shown:
+    """What two users were shown, as if they had been one."""
+    if one is None:
+        return other
+    items, places = np.unique(np.concatenate([one.items, other.items]), return_inverse=True)
+    counts = np.bincount(places, np.concatenate([one.counts, other.counts]))
+    last_ms = np.zeros(len(items), np.int64)
+    np.maximum.at(last_ms, places, np.concatenate([one.last_ms, other.last_ms]))
+    order = np.argsort(last_ms, kind="stable")[-MOST:]
+    return Shown(items[order], np.minimum(counts, _MOST_TIMES).astype(np.uint16)[order], last_ms[order])
+
+
 def too_often(shown: Shown | None, times: int, within_ms: float, now_ms: float) -> NDArray[np.int32]:
     """Items (n,) shown `times` times or more without a click since, the last time less than so long ago."""
     if shown is None:

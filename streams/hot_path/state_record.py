@@ -24,6 +24,7 @@ MAX_SHOWN = 64  # items that the user was shown, of those that are kept
 MAX_OTHER_IDS = 64  # of events that are remembered beside those of the history
 
 _Offset = Annotated[int, Meta(ge=-1, le=2**53)]
+_Time = Annotated[int, Meta(ge=0, le=2**53)]
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
@@ -51,6 +52,8 @@ class StateRecord(msgspec.Struct, kw_only=True, tag_field="v", tag=2):
     shown: Annotated[list[str], Meta(max_length=MAX_SHOWN)] = []
     shown_counts: str | UnsetType = UNSET  # uint16, impressions of each of `shown`
     shown_ms: str | UnsetType = UNSET  # int64, Unix ms: the last one of each
+    moved_to: str | UnsetType = UNSET  # the user whom this one was merged into,
+    moved_ms: _Time | UnsetType = UNSET  # and when
     other_ids: str | UnsetType = UNSET  # uint64 hashes of events that were taken back, and of what did it
     older_days: str = ""  # uint16, days since 1970, 0 where nobody knows: when each of `older` was met last
     older_bars: str = ""  # uint8, streams.hot_path.fallen.Bar: which rules bar it

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
+from learner.data.times import DAY_MS
 from streams.hot_path import fallen, impressions, state_record
 from streams.hot_path.columns import Columns, column
 from streams.hot_path.fallen import BAR_OF_KIND, BARRING, Fallen
@@ -23,6 +24,13 @@ from streams.hot_path.state_record import MAX_OTHER_IDS, ClicksTopic, StateRecor
 # re-encoded, and beyond this many the oldest forget whose they were.
 MOST_RELEASES = 32
 _MANY = 1024  # older items, from which on their ids are kept as they are written
+
+
+class Moved(NamedTuple):
+    """Into whom a user was merged, and when."""
+
+    into: str
+    since_ms: int
 
 
 class Checkpoint(NamedTuple):
@@ -53,6 +61,7 @@ class UserStates(Columns):
     _blocks: NDArray[np.int32] = column(np.int32, width=BLOCKS, new=-1)  # where it lies
     _older: NDArray[np.object_] = column(object, new=None)  # what fell out of the history: `Fallen`, or None
     shown: NDArray[np.object_] = column(object, new=None)  # without a click since: `Shown`, or None
+    moved: NDArray[np.object_] = column(object, new=None)  # `Moved` of who was merged into another, or None
     _other_ids: NDArray[np.object_] = column(object, new=None)  # (n,) uint64, of what was taken back, or None
 
     def __init__(self, hidden_size: int, vector_size: int) -> None:
@@ -358,6 +367,7 @@ class UserStates(Columns):
         """The slot as a changelog record, UTF-8 JSON."""
         history = self._histories.read(self._blocks[slot], int(self._length[slot]))
         older, shown, others = self._fallen_out(slot), self.shown[slot], self._other_ids[slot]
+        moved: Moved | None = self.moved[slot]
         counted = shown is not None and shown.last_ms.any()
         marks = older.every
         ids = catalogue.ids
@@ -380,6 +390,8 @@ class UserStates(Columns):
                 shown=[] if shown is None else [ids[item] for item in shown.items.tolist()],
                 shown_counts=pack(shown.counts) if counted else UNSET,
                 shown_ms=pack(shown.last_ms) if counted else UNSET,
+                moved_to=UNSET if moved is None else moved.into,
+                moved_ms=UNSET if moved is None else moved.since_ms,
                 other_ids=UNSET if others is None else pack(others),
                 older_days=pack(fallen.days_of(marks)),
                 older_bars=pack(fallen.bars_of(marks)),
@@ -411,12 +423,49 @@ class UserStates(Columns):
             if not record.events:
                 self.last_ms[slot] = shown.last_ms.max()
         self._other_ids[slot] = columns.other_ids
+        if record.moved_to is not UNSET and record.moved_ms is not UNSET:
+            self.moved[slot] = Moved(record.moved_to, record.moved_ms)
         partition = record.partition if partition is None else partition
         self.note_applied(slot, partition, self.topic.applied(record, partition))
         self.events[slot] = record.events
         self.brought += 1
         self._take_hidden(slot, record.release, columns.hidden, columns.vector)
         return slot
+
+    def join(self, slot: int, record: StateRecord, catalogue: Catalogue) -> None:
+        """Takes in what was known of another user; events in order of time, none that is there already.
+
+        The hidden state is nobody's then: it is to be encoded anew. Raises StateError, and changes nothing,
+        where the record is not whole.
+        """
+        columns = state_record.columns(record)
+        mine = self._histories.read(self._blocks[slot], int(self._length[slot]))
+        items = np.array([catalogue.intern(item) for item in record.items], np.int32)
+        theirs = Events(items, columns.times, columns.kinds, columns.values, columns.event_ids)
+        new = ~np.isin(theirs.hashes, mine.hashes)
+        both = Events._make(
+            np.concatenate([getattr(mine, name), getattr(theirs, name)[new]]) for name in Events._fields
+        )
+        both = Events._make(each[np.argsort(both.times, kind="stable")] for each in both)
+        kept = len(both.items) - BLOCKS * BLOCK
+        if kept > 0:
+            self._let_fall(slot, Events._make(each[:kept] for each in both))
+            both = Events._make(each[kept:] for each in both)
+        self._rewrite(slot, both)
+        if record.older:
+            older = np.array([catalogue.intern(item) for item in record.older], np.int32)
+            times = columns.older_days.astype(np.int64) * DAY_MS
+            self._older[slot] = self._fallen_out(slot).and_these(older, times, columns.older_bars)
+        if record.shown and columns.shown_counts is not None and columns.shown_ms is not None:
+            numbers = np.array([catalogue.intern(item) for item in record.shown], np.int32)
+            shown = Shown(numbers, columns.shown_counts, columns.shown_ms)
+            self.shown[slot] = impressions.together(self.shown[slot], shown)
+            if not len(both.items):
+                self.last_ms[slot] = shown.last_ms.max()
+        for digest in () if columns.other_ids is None else columns.other_ids.tolist():
+            self.remember_id(slot, digest)
+        self.events[slot] += record.events - len(record.items) + int(np.count_nonzero(new))
+        self.release[slot] = 0
 
     def _take_hidden(
         self, slot: int, release: str, hidden: NDArray[np.float32], vector: NDArray[np.float32]
@@ -444,13 +493,16 @@ class UserStates(Columns):
         settled, loose = self._texts.of(slot, older.settled, ids), fallen.text_of(older.loose, ids)
         return settled, b"," if settled and loose else b"", loose
 
+    def _let_fall(self, slot: int, events: Events) -> None:
+        bars = BAR_OF_KIND[events.kinds]
+        met = bars > 0
+        fell = self._fallen_out(slot).and_these(events.items[met], events.times[met], bars[met])
+        self._older[slot] = fell
+
     def _drop_oldest_block(self, slot: int) -> None:
         """The items that may be barred are noted, the block is somebody else's."""
         block = int(self._blocks[slot, 0])
-        bars = BAR_OF_KIND[self._histories.kinds[block]]
-        met = bars > 0
-        items, times = self._histories.items[block][met], self._histories.times[block][met]
-        self._older[slot] = self._fallen_out(slot).and_these(items, times, bars[met])
+        self._let_fall(slot, self._histories.read(self._blocks[slot], BLOCK))
         self._histories.drop(block)
         self._blocks[slot, :-1] = self._blocks[slot, 1:]
         self._blocks[slot, -1] = -1

@@ -3,6 +3,7 @@
 Owns no step of the way; `recommend` has them in order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -16,8 +17,10 @@ from learner.signals.state import Signals
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
 from streams.hot_path.rules import Steering
-from streams.wire.contract import Forget, Recommendation, Request
+from streams.wire.contract import Click, Merged, Recommendation, Request, Wish
 from streams.wire.intake import Arrival
+
+Sent = Click | Merged | Request
 
 
 class Unsound(Exception):  # noqa: N818 (it says what the release is)
@@ -51,6 +54,7 @@ class Fate(Enum):
     REPLAYED = "replayed"  # the state had already applied this offset
     DUPLICATE = "duplicate"  # a producer sent the same event id twice
     IDLE = "idle"  # it was to take back an event that there is not
+    MOVED = "moved"  # its user was merged into another, whose it is now
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ class Outcome:
     slot: int = -1
     recommendation: Recommendation | None = None
     digest: int = 0  # of a click that is folded in: `event_hash` of its event id
+    forwards: Sequence[Sent] = ()  # what is to be sent to the topics that arrivals come from
     hurried: bool = False  # drawn from fewer candidates, since many lists were made at once
 
     @property
@@ -70,7 +75,7 @@ class Outcome:
         message = self.arrival.message
         if isinstance(message, Request) or self.fate is Fate.REPLAYED:
             return False
-        return self.slot >= 0 or isinstance(message, Forget)  # no slot: of a user whose state is set aside
+        return self.slot >= 0 or isinstance(message, Wish)  # no slot: of a user whose state is set aside
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from learner.signals.pair_weights import WINDOW
 from learner.signals.record import later
 from learner.signals.state import Signals
 from streams.wire.clock import Clock
-from streams.wire.contract import Click, Forget
+from streams.wire.contract import Click, Forget, Merge, Merged
 from streams.wire.event_ids import DEDUPLICATED, event_hash
 from streams.wire.intake import Misplaced, Refused, admit
 from streams.wire.second_reading import NO_WORDS
@@ -151,6 +151,8 @@ class Counting:
             self.counts["misplaced"] += 1  # its forwarded copy counts
             return
         click = verdict.message
+        if isinstance(click, Merge | Merged):
+            return  # the clicks themselves are counted, as the visitor's
         if isinstance(click, Forget):  # what was counted of the user's clicks names nobody and stays
             self._users.pop(click.user_id, None)
             return
@@ -158,7 +160,7 @@ class Counting:
         self.clock.observe(click.timestamp, click.user_id)
         kind = KIND_OF_WORD[click.event]
         if kind is Kind.IMPRESSION:
-            return
+            return  # of one item or of a list
         user = self._user(click.user_id)
         digest = event_hash(click.event_id)
         if digest in user.seen:
@@ -166,8 +168,14 @@ class Counting:
             return
         _remember(user.seen, digest, DEDUPLICATED)
         if kind not in INTEREST:
-            return  # of one item or of a list
+            return
+        if click.undo:
+            self._take_back(user, click.item_id)
+            return
         item = self.catalogue.intern(click.item_id)
+        if click.merged_from is not None:  # a copy: the visitor's own click counts
+            _remember(user.history, item, WINDOW)
+            return
         if self._is_counted(item, partition, offset):
             self.counts["known"] += 1
         else:
@@ -177,10 +185,16 @@ class Counting:
             time_ms = self.clock.bounded(click.timestamp)
             self.since_ms = time_ms if self.since_ms is None else min(self.since_ms, time_ms)
             self.signals.learn(item, time_ms, int(kind), scaled, np.array(user.history, np.int32))
-        if click.undo:
-            self._take_back(user, click.item_id)
-            return
         _remember(user.history, item, WINDOW)
+
+    def _take_back(self, user: _User, item_id: str) -> None:
+        """The user's later items make no pair with it; what was counted names nobody and stays."""
+        self.counts["undone"] += 1
+        item = self.catalogue.index.get(item_id, -1)
+        for place in range(len(user.history) - 1, -1, -1):
+            if user.history[place] == item:
+                del user.history[place]
+                return
 
     def _user(self, user_id: str) -> _User:
         user = self._users.get(user_id)
@@ -191,15 +205,6 @@ class Counting:
             self._users.popitem(last=False)
         user = self._users[user_id] = _User()
         return user
-
-    def _take_back(self, user: _User, item_id: str) -> None:
-        """The user's later items make no pair with it; what was counted names nobody and stays."""
-        self.counts["undone"] += 1
-        item = self.catalogue.index.get(item_id, -1)
-        for place in range(len(user.history) - 1, -1, -1):
-            if user.history[place] == item:
-                del user.history[place]
-                return
 
     def _is_counted(self, item: int, partition: int, offset: int) -> bool:
         if offset > self._restored.get(partition, -1):

@@ -16,8 +16,8 @@ from learner.release.bundle import ReleaseError
 from learner.release.files import read_manifest, read_release
 from streams.releases.topic import roles_now
 from streams.settings import Settings
-from streams.transport.topic_reader import Record, TopicMissing, ends_of, follow, read_to_end
-from streams.transport.topics import Names, TopicsError
+from streams.transport.topic_reader import Record, follow, read_to_end
+from streams.transport.topics import Names
 from streams.wire.contract import (
     UNREADABLE,
     Recommendation,
@@ -25,7 +25,6 @@ from streams.wire.contract import (
     decode_item,
     decode_list,
 )
-from streams.wire.partitioner import partition_of
 
 # Lists come milliseconds after their clicks; a click this much older is not shown any more.
 CLICKS_REMEMBERED = 10_000
@@ -117,23 +116,10 @@ def known_of(settings: Settings, user: str) -> dict[str, Any]:
     Raises UserUnknown where nothing is.
     """
     from streams.hot_path.state_record import StateError, decode_state
-    from streams.transport.changelog import EPOCH_HEADER
+    from streams.operate.one_user import newest_state
 
-    names = Names(settings.prefix)
-    try:
-        count = len(ends_of(settings, names.user_states))
-    except TopicMissing as error:
-        raise TopicsError(str(error)) from error
-    key = user.encode()
-    partition = partition_of(key, count)
-    newest, epoch = None, -1
-    for record in read_to_end(settings, names.user_states, partitions=[partition]):
-        if record.key != key:
-            continue
-        written = int(dict(record.headers).get(EPOCH_HEADER, b"0"))
-        if written >= epoch:  # a lower one is a worker's that had lost the partition
-            newest, epoch = record, written
-    if newest is None or newest.value is None:
+    newest = newest_state(settings, user)
+    if newest is None:
         raise UserUnknown(
             f"nothing is known of user {user!r} under prefix {settings.prefix!r}; a worker keeps a state "
             "from the first click on"
@@ -147,7 +133,7 @@ def known_of(settings: Settings, user: str) -> dict[str, Any]:
         "events": state.events,
         "history": state.history(),
         "consumed": state.consumed(_views_consume(settings, state.release)),
-        "applied": {"partition": partition, "offset": state.applied},
+        "applied": {"partition": newest.partition, "offset": state.applied},
         "release": state.release,
         "hidden": [round(float(value), 7) for value in state.hidden_state()],
         "updated_at": newest.timestamp,

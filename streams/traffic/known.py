@@ -126,7 +126,7 @@ class Known:
                 click = decode_click(record.value, self._settings.event_names)
             except UNREADABLE:
                 continue  # a bad record, which counts nowhere, or the wish to forget somebody
-            if click.undo or click.items:
+            if click.undo or click.items or click.merged_from is not None:
                 continue  # no row of a file
             if _RECORDED.fullmatch(click.event_id):
                 some.append(_number(click.event_id))

@@ -142,7 +142,7 @@ def _check_ends(history: History, ends: dict[int, int]) -> None:
 def _add(clicks: Clicks, arrival: Arrival, arrived_ms: int) -> None:
     click = arrival.message
     assert isinstance(click, Click)
-    if click.items:  # what was shown says nothing that a training reads
+    if click.items or click.merged_from is not None:  # nothing to train on, or kept as the visitor's
         return
     kind = int(KIND_OF_WORD[click.event]) + UNDONE * click.undo
     clicks.add(

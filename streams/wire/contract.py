@@ -19,10 +19,10 @@ from streams.wire.second_reading import NO_WORDS, reread
 from streams.wire.steering import Applied, Filter, Rules, Share, flaw_of_rules
 
 __all__ = [
-    "EVENT_WORDS", "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Forget", "Id", "Item", "ListedItem", "Profile",
-    "Reason", "Recommendation", "ReleaseRecord", "Request", "Rules", "Trigger", "decode_click",
-    "decode_forget", "decode_item", "decode_list", "decode_release", "decode_request", "decode_rules",
-    "decode_tombstone", "encode",
+    "EVENT_WORDS", "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Forget", "Id", "Item", "ListedItem", "Merge",
+    "Merged", "Profile", "Reason", "Recommendation", "ReleaseRecord", "Request", "Rules", "Trigger", "Wish",
+    "decode_click", "decode_forget", "decode_item", "decode_list", "decode_merge", "decode_merged",
+    "decode_release", "decode_request", "decode_rules", "decode_tombstone", "encode",
 ]  # fmt: skip
 
 MAX_RECORD_BYTES = 64 * 1024
@@ -40,6 +40,7 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     undo: takes back the user's newest event with that item and of that kind
     items: of an impression of a whole list, what it showed
+    merged_from: of a copy that a worker made, the visitor whose click it was before the merge into this user
     """
 
     event_id: Id
@@ -54,6 +55,7 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     history: bool = False
     undo: bool = False
     items: Annotated[list[Id], msgspec.Meta(max_length=1000)] = []
+    merged_from: Id | None = None
     v: Literal[1] = 1
 
     @property
@@ -74,6 +76,36 @@ class Forget(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     event: Literal["forget"]
     timestamp: Timestamp | None = None
     v: Literal[1] = 1
+
+
+class Merge(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A visitor turns out to be another user: topic `clicks`, key `user_id`, the visitor's."""
+
+    user_id: Id
+    event: Literal["merge"]
+    into: Id
+    timestamp: Timestamp
+    v: Literal[1] = 1
+
+
+class Merged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What was known of a visitor, for the user `user_id` who that was: topic `clicks`, key `user_id`.
+
+    A worker writes it. merge: the place of the `Merge`, and which part of what it brings this is
+    timestamp: the `Merge`'s; state: a record of `user-states`
+    """
+
+    user_id: Id
+    event: Literal["merged"]
+    merged_from: Id
+    merge: str
+    timestamp: Timestamp
+    state: msgspec.Raw
+    v: Literal[1] = 1
+
+
+Wish = Forget | Merge | Merged
+"""Records of `clicks` that are none: they change what is known of a user, and call for no list."""
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -303,6 +335,10 @@ def _unclear(click: Click) -> str | None:
     return None
 
 
+def _self_made(merge: Merge) -> str | None:
+    return "into: a user cannot be merged into itself" if merge.into == merge.user_id else None
+
+
 def _unfit(value: Any, depth: int = 0) -> str | None:
     """Why a value of `attributes` cannot be kept with the item's record, or None."""
     if isinstance(value, dict | list):
@@ -344,6 +380,9 @@ decode_click = _decoder(
     Click, "event_id", "user_id", "item_id", flaw=_unclear, words=EVENT_WORDS, lacks=_itemless
 )
 decode_forget = _decoder(Forget, "user_id")
+decode_merge = _decoder(Merge, "user_id", "into", flaw=_self_made, theirs=False)
+# Workers write it, in parts of some 50 KB.
+decode_merged = _decoder(Merged, "user_id", limit=8 * MAX_RECORD_BYTES, theirs=False)
 decode_request = _decoder(Request, "request_id", "user_id", flaw=_unasked)
 decode_rules = _decoder(Rules, "scenario", flaw=flaw_of_rules, theirs=False)
 decode_item = _decoder(Item, "item_id", flaw=lambda item: _unfit(item.attributes))

@@ -5,14 +5,19 @@ Owns what counts as bad input in `clicks` and `requests`. Knows no broker: `work
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from streams.wire.contract import (
     UNREADABLE,
     Click,
-    Forget,
     Request,
+    Wish,
     decode_click,
     decode_forget,
+    decode_merge,
+    decode_merged,
     decode_request,
 )
 from streams.wire.partitioner import partition_of
@@ -23,7 +28,7 @@ from streams.wire.second_reading import NO_WORDS
 class Arrival:
     """A decoded record, with where it stands in its topic."""
 
-    message: Click | Request | Forget
+    message: Click | Request | Wish
     partition: int
     offset: int
 
@@ -77,11 +82,11 @@ def admit(
     """Takes in one record of `clicks`, or of `requests`; where it is no arrival, says what it is.
 
     `refuses` is the clock's word on a timestamp: None, or why it cannot be. `forgets`: the reader keeps users
-    and takes the wish to forget one, which is no click. `names`: the setting `event_names`.
+    and takes the wish to forget or to merge one, which is no click. `names`: the setting `event_names`.
     """
-    message: Click | Request | Forget
+    message: Click | Request | Wish
     try:
-        if forgets and value is not None and _FORGET in value:
+        if forgets and value is not None and (_FORGET in value or _MERGE in value):
             message = _click_or_wish(value, names)
         else:
             message = decode_request(value) if requests else decode_click(value, names)
@@ -106,12 +111,24 @@ def admit(
     return Arrival(message, partition, offset)
 
 
-_FORGET = b'"forget"'
+_FORGET, _MERGE = b'"forget"', b'"merge'  # and "merged"
 
 
-def _click_or_wish(value: bytes, names: Mapping[str, str]) -> Click | Forget:
-    """A record that holds the word: it may stand in a click's scenario too."""
+class _Said(msgspec.Struct):
+    event: Any = None
+
+
+_event_of = msgspec.json.Decoder(_Said).decode
+
+
+def _click_or_wish(value: bytes, names: Mapping[str, str]) -> Click | Wish:
+    """A record that holds one of the words: it may stand in a click's scenario too."""
     try:
-        return decode_forget(value)
+        event = _event_of(value).event
     except UNREADABLE:
-        return decode_click(value, names)
+        event = None
+    if event == "forget":
+        return decode_forget(value)
+    if event == "merge":
+        return decode_merge(value)
+    return decode_merged(value) if event == "merged" else decode_click(value, names)

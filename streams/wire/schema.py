@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from streams.wire.contract import Click, Forget, Item, Recommendation, ReleaseRecord, Request, Rules
+from streams.wire.contract import Click, Forget, Item, Merge, Recommendation, ReleaseRecord, Request, Rules
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VERSION = 1
@@ -27,7 +27,7 @@ _WHAT_CLICKS_ARE_ON = {
 # Of each topic the kinds of values that it takes, and a word on it.
 TOPICS: dict[str, tuple[tuple[Any, ...], str]] = {
     "clicks": (
-        (Click, Forget),
+        (Click, Forget, Merge),
         "Key: user_id. Interaction events, and wishes that a user be forgotten; anyone may produce them.",
     ),
     "items": ((Item | None,), "Key: item_id. The catalogue; null, or available=false, withdraws the item."),

@@ -29,12 +29,15 @@ class Parcel:
     """What a round has made of the records of one partition.
 
     states: by user, each fixed before anything is sent; the last of those that the round's clicks led to
+    clicks, requests: what is sent on, of users who were merged into others
     """
 
     partition: int
     records: list[Pending[Arrival]] = field(default_factory=list)
     lists: list[Outgoing] = field(default_factory=list)
     states: dict[bytes, bytes | None] = field(default_factory=dict)
+    clicks: list[Outgoing] = field(default_factory=list)
+    requests: list[Outgoing] = field(default_factory=list)
 
 
 class Assignment:
@@ -111,6 +114,10 @@ class Assignment:
         """
         for parcel in parcels:
             sent = await self.delivery.send(self._names.recommendations, parcel.lists)
+            if parcel.clicks:
+                sent += await self.delivery.send(self._names.clicks, parcel.clicks)
+            if parcel.requests:
+                sent += await self.delivery.send(self._names.requests, parcel.requests)
             durable = self.changelog.commit(parcel.partition, sent, parcel.states, len(parcel.records))
             self._source.then(durable, partial(_finish, parcel.records))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from learner.data.catalogue import Catalogue
 from streams.hot_path.world import Fate, Outcome
 from streams.transport.delivery import Outgoing
-from streams.wire.contract import Forget, encode
+from streams.wire.contract import Forget, Merge, Merged, Request, encode
 from streams.wire.intake import Arrival
 from streams.worker.assignment import Parcel
 from streams.worker.rounds import Pending
@@ -36,9 +36,15 @@ def pack(
             counts["hurried_lists"] += outcome.hurried
             # By key: the topic of lists may have another number of partitions than clicks.
             parcel.lists.append(Outgoing(key, encode(outcome.recommendation)))
+        for sent in outcome.forwards:
+            where = parcel.requests if isinstance(sent, Request) else parcel.clicks
+            where.append(Outgoing(sent.user_id.encode(), encode(sent)))  # type: ignore[union-attr]
+        if outcome.fate is Fate.MOVED:
+            counts["moved_on"] += 1
         if outcome.changed:
             wish = isinstance(arrival.message, Forget)
-            counts["forgotten" if wish else "clicks"] += 1
+            if not isinstance(arrival.message, Merge | Merged):
+                counts["forgotten" if wish else "clicks"] += 1
             if outcome is last[arrival.user_id]:
                 if wish:
                     users.states.forget(arrival.user_id)

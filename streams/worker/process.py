@@ -92,7 +92,7 @@ class Worker:
         self.rng = np.random.default_rng()
         self.figures = Figures((
             "clicks", "lists", "hurried_lists", "refused", "forwarded", "replayed", "duplicates", "forgotten",
-            "idle_undos",
+            "idle_undos", "moved_on",
             "expired_requests", "behind_requests",
         ))  # fmt: skip
         self.app = new_app(group, settings, instance=self.slot.instance)

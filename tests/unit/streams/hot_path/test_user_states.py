@@ -13,7 +13,7 @@ from streams.hot_path.columns import Columns, column
 from streams.hot_path.fallen import Bar, least_bar
 from streams.hot_path.histories import HISTORY
 from streams.hot_path.state_record import decode_state
-from streams.hot_path.user_states import UserStates
+from streams.hot_path.user_states import Moved, UserStates
 from streams.wire.event_ids import event_hash
 
 HIDDEN, VECTOR = 8, 4
@@ -114,6 +114,7 @@ def known_well() -> tuple[UserStates, int]:
     states.stamp(slot, "r-1")
     states.note_applied(slot, 5, 77)
     states.see(slot, [3, 1], 1_000)
+    states.moved[slot] = Moved("somebody", 1_000)
     states.remember_id(slot, 7)
     return states, slot
 
@@ -133,6 +134,8 @@ def field(states: UserStates, name: str, slot: int, catalogue: Catalogue) -> Any
         return states.shown[slot] is not None and [each.tolist() for each in states.shown[slot]]
     if name == "_other_ids":
         return states._other_ids[slot] is not None and states._other_ids[slot].tolist()
+    if name == "moved":
+        return states.moved[slot]
     value, (_, _, new) = getattr(states, name)[slot], states.columns[name]
     return bool((value != new).any()) and value.tolist()
 
@@ -159,6 +162,7 @@ def test_every_field_is_undone_and_forgotten_and_survives_the_changelog(
     states.hidden[slot], states.vector[slot] = 0, 0
     states.note_applied(slot, 6, 78)
     states.see(slot, [4], 2_000)
+    states.moved[slot] = None
     states.remember_id(slot, 8)
     states.stamp(slot, "r-2")
     assert field(states, name, slot, catalogue) != known

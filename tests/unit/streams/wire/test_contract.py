@@ -17,6 +17,7 @@ PAGE = ROOT / "docs" / "contract.md"
 TYPES = {
     "click": contract.Click,
     "forget": contract.Forget,
+    "merge": contract.Merge,
     "item": contract.Item,
     "rules": contract.Rules,
     "request": contract.Request,
