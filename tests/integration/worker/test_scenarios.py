@@ -158,8 +158,8 @@ def test_each_list_obeys_the_rules_whose_offset_it_names(shop: Any) -> None:
     last = {"scenario": "cart", "k": 12, "policy": "last", "filter": {"field": "price", "gte": 0}}
     offset = put(shop, "cart", last)
     until_named(shop, "cart", offset)
-    for user in range(USERS):
-        answer = shop.request(f"u{user}", scenario="cart", k=200, timestamp=START_MS + 100)
+    for user in (f"u{number}" for number in range(USERS)):
+        answer = shop.request(user, scenario="cart", k=200, timestamp=START_MS + 100)
         assert answer["rules"] == offset
         assert not set(listed(answer)) & gone
 
