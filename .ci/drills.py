@@ -14,7 +14,8 @@ from collections.abc import Iterable
 DAY_S = 86_400
 DEMO, EVERYTHING = ("tests/e2e/test_demo.py",), ("tests/integration/worker/test_everything.py",)
 OUTAGE = ("tests/integration/learning/test_canary_outage.py",)
-ALL, NONE = DEMO + EVERYTHING + OUTAGE, ()
+AWAY = ("tests/e2e/test_broker_comes_and_goes.py",)
+ALL, NONE = DEMO + EVERYTHING + OUTAGE + AWAY, ()
 # The drills of a path are those of its longest prefix that stands here; where none does, all.
 TOUCHES: dict[str, tuple[str, ...]] = {
     "README.md": NONE,
@@ -35,12 +36,14 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/": NONE,
     "tests/conftest.py": ALL,
     "tests/e2e/test_demo.py": DEMO,
+    "tests/e2e/test_broker_comes_and_goes.py": AWAY,
     "tests/integration/learning/test_canary_outage.py": OUTAGE,
     "tests/integration/worker/test_everything.py": EVERYTHING,
     "tests/worlds/": ALL,
-    "tests/worlds/aftermath.py": EVERYTHING,
+    "tests/worlds/aftermath.py": EVERYTHING + AWAY,
+    "tests/worlds/away.py": AWAY,
     "tests/worlds/happenings.py": EVERYTHING,
-    "tests/worlds/ledger.py": EVERYTHING,
+    "tests/worlds/ledger.py": EVERYTHING + AWAY,
     "tests/worlds/undisturbed.py": EVERYTHING,
 }
 

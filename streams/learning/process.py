@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import structlog
@@ -144,8 +145,18 @@ class Learner(Service):  # type: ignore[misc]
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if not self.crashed and self.counting is not None and self.counting.rebuilt:
-            await self.publisher.publish()
-        await self.producer.stop()
+            await self._in_time(self.publisher.publish())
+        await self._in_time(self.producer.stop())
+
+    async def _in_time(self, ending: Coroutine[Any, Any, Any]) -> None:
+        """Waits for that, but not for a broker that is away: the next start counts what was not sent."""
+        try:
+            await asyncio.wait_for(ending, self.settings.stop_seconds / 2)
+        except TimeoutError:
+            log.warning(
+                "ended before all was sent", seconds=self.settings.stop_seconds / 2,
+                mend="nothing is lost: the next start counts it again; does the broker answer?",
+            )  # fmt: skip
 
     # -- what is read -------------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ from streams.releases.topic import roles_now
 from streams.settings import Settings
 from streams.traffic.admissible import prepare
 from streams.transport import clients
-from streams.transport.delivery import Delivery, Outgoing, new_producer
+from streams.transport.delivery import Outgoing
+from streams.transport.sending import sending
 from streams.transport.topic_reader import TopicMissing, read_to_end
 from streams.transport.topics import Names, create_missing
 from streams.wire.contract import UNREADABLE, decode_item, decode_tombstone
@@ -123,13 +124,9 @@ def _send(
 
 
 async def _deliver(settings: Settings, records: list[Outgoing], progress: Callable[[int], None]) -> None:
-    producer = new_producer(clients.async_connection(settings))
-    await producer.start()
-    try:
-        delivery, topic = Delivery(producer), Names(settings.prefix).items
+    topic = Names(settings.prefix).items
+    async with sending(settings) as delivery:
         for start in range(0, len(records), CHUNK):
             for future in await delivery.send(topic, records[start : start + CHUNK]):
                 await future
             progress(min(start + CHUNK, len(records)))
-    finally:
-        await producer.stop()

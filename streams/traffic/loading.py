@@ -14,8 +14,8 @@ from streams.runtime.slots import SlotError, take_slot
 from streams.settings import Settings
 from streams.traffic.admissible import check
 from streams.traffic.known import Known, place_of
-from streams.transport import clients
-from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, new_producer
+from streams.transport.delivery import Acknowledgement, Outgoing
+from streams.transport.sending import sending
 from streams.transport.topics import Names
 from streams.wire.contract import Click, encode
 
@@ -93,11 +93,8 @@ def _catch_up(settings: Settings, known: Known, *, unseen: bool, say: Say) -> No
 async def _load(
     settings: Settings, clicks: RecordedClicks, part: range, known: Known, again: bool, progress: Progress
 ) -> Loaded:
-    producer = new_producer(clients.async_connection(settings))
-    await producer.start()
-    sent = 0
-    try:
-        delivery, topic = Delivery(producer), Names(settings.prefix).clicks
+    sent, topic = 0, Names(settings.prefix).clicks
+    async with sending(settings) as delivery:
         in_flight: tuple[int, list[Click], list[Acknowledgement]] | None = None
         for start in range(part.start, part.stop, CHUNK):
             places = range(start, min(start + CHUNK, part.stop))
@@ -112,8 +109,6 @@ async def _load(
             in_flight = places.stop - part.start, news, futures
         if in_flight is not None:
             await _settle(known, in_flight, progress)
-    finally:
-        await producer.stop()
     return Loaded(sent, len(part) - sent)
 
 

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from streams.recorded.clicks import RecordedClicks
 from streams.settings import Settings
 from streams.transport import clients
-from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, new_producer
+from streams.transport.delivery import Acknowledgement, Delivery, Outgoing
 from streams.transport.feeds import new_reader
+from streams.transport.sending import sending
 from streams.transport.topics import Names, create_missing
 from streams.wire.contract import UNREADABLE, Click, decode_list, encode
 
@@ -78,13 +79,8 @@ async def _play(
     settings: Settings, clicks: RecordedClicks, part: range, pace: Pace, progress: Callable[[int], None],
     patient: bool,
 ) -> int:  # fmt: skip
-    producer = new_producer(clients.async_connection(settings))
-    await producer.start()
-    try:
-        async with _users(settings) if patient else nullcontext() as users:
-            return await _send(Delivery(producer), settings, clicks, part, pace, progress, users)
-    finally:
-        await producer.stop()
+    async with sending(settings) as delivery, _users(settings) if patient else nullcontext() as users:
+        return await _send(delivery, settings, clicks, part, pace, progress, users)
 
 
 async def _send(

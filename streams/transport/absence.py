@@ -21,7 +21,7 @@ TOLD_SECONDS = 60.0
 _TOLD_HERE = (
     "aiokafka", "aiokafka.conn", "aiokafka.client", "aiokafka.consumer.fetcher",
     "aiokafka.consumer.group_coordinator", "aiokafka.producer.sender",
-    "kafka.net", "kafka.client_async", "kafka.conn", "kafka.cluster", "kafka.coordinator",
+    "kafka.net", "kafka.cluster", "kafka.coordinator", "kafka.consumer.fetcher",
 )  # fmt: skip
 
 

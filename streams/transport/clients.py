@@ -4,12 +4,13 @@ Owns how settings become arguments of kafka-python and aiokafka, and the error t
 cannot be reached. Knows no topics and no messages.
 """
 
+import logging
 import os
 import ssl
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from pydantic import SecretStr
 
 from streams.settings import Settings, SettingsError
@@ -121,17 +122,20 @@ def _revealed(secret: SecretStr | None) -> str | None:
 
 
 def _connected(settings: Settings, kind: Any, *topics: str, **options: Any) -> Any:
+    for told_by_errors in ("kafka.net", "kafka.cluster"):  # those that are raised
+        logging.getLogger(told_by_errors).setLevel(logging.CRITICAL)
     try:
         return kind(*topics, **connection(settings), **options)
     except KafkaError as error:
         where = f"no Kafka broker answers at {settings.bootstrap_servers}"
+        why = "" if isinstance(error, KafkaTimeoutError) else f" ({error})"  # that only says the same
         if settings.security_protocol == "PLAINTEXT":
             raise BrokerUnreachable(
-                f"{where} ({error}); start one with `nextclick broker`, or name yours with "
+                f"{where}{why}; start one with `nextclick broker`, or name yours with "
                 "--bootstrap-servers HOST:PORT; one that asks for a login or TLS needs security_protocol"
             ) from error
         # The client retries a refused login until its time is up, and then says only that.
         raise BrokerUnreachable(
-            f"{where} over {settings.security_protocol} ({error}); check the address, "
+            f"{where} over {settings.security_protocol}{why}; check the address, "
             "the login (sasl_…) and the certificates (ssl_…) in `nextclick settings`"
         ) from error

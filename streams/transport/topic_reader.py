@@ -11,11 +11,12 @@ from typing import Any
 
 import structlog
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import OffsetOutOfRangeError
+from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import TopicPartition as Partition
 
 from streams.settings import Settings
 from streams.transport import clients
+from streams.transport.absence import Absence, hush
 
 Record = (
     Any  # kafka.consumer.fetcher.ConsumerRecord: topic, partition, offset, timestamp, key, value, headers
@@ -28,6 +29,8 @@ POLL_RECORDS = 5000
 # How far before its end a partition is looked through for its newest record, until there is one: behind it
 # may stand what transactions have left, a marker each and what was taken back.
 _LOOKED_BACK = (2, 1000)
+_ASK_SECONDS = 3.0  # without a record, until the brokers are asked whether they are there
+_ANSWER_MS = 1000
 
 
 class TopicMissing(Exception):  # noqa: N818 (it names what is the matter)
@@ -82,8 +85,12 @@ def follow(settings: Settings, starts: Mapping[str, str]) -> Iterator[Record | N
     """Records of several topics as they come, for ever; None whenever half a second brought nothing.
 
     `starts` names the topics, each with "beginning" or "end". Records of one partition come in order; of
-    what arrived together, those of the topics named first come first.
+    what arrived together, those of the topics named first come first. Where brokers go away it is said, and
+    waited for.
     """
+    heard = time.monotonic()
+    absence = Absence(settings.bootstrap_servers, lambda: time.monotonic() - heard)
+    hush()
     with clients.consumer(settings, max_poll_records=POLL_RECORDS) as consumer:
         places = {topic: _places(consumer, settings, topic) for topic in starts}
         consumer.assign([place for some in places.values() for place in some])
@@ -96,10 +103,22 @@ def follow(settings: Settings, starts: Mapping[str, str]) -> Iterator[Record | N
                     consumer.seek(place, offset)
         while True:
             fetched = consumer.poll(timeout_ms=500)
+            if fetched or (time.monotonic() - heard > _ASK_SECONDS and _answers(consumer)):
+                heard = time.monotonic()
+            absence.look()
             if not fetched:
                 yield None
             for place in (place for some in places.values() for place in some if place in fetched):
                 yield from fetched[place]
+
+
+def _answers(consumer: KafkaConsumer) -> bool:
+    """Whether the brokers do, where nothing has come: there may be nothing."""
+    try:
+        consumer.end_offsets(list(consumer.assignment())[:1], timeout_ms=_ANSWER_MS)
+    except KafkaError:
+        return False
+    return True
 
 
 def newest_ms(settings: Settings, topic: str) -> int | None:

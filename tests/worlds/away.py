@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from learner.data.events import INTEREST, KIND_OF_WORD
-from streams.broker.node import EmbeddedBroker
+from streams.broker.node import HOST, EmbeddedBroker, _free_port
 from streams.settings import load_settings
 from streams.transport import clients
 from streams.transport.topics import create_missing
@@ -32,9 +32,11 @@ class Away:
     def __init__(self, folder: Path, release: Path) -> None:
         self.folder = folder
         self.broker = self._new(0).start()
+        self.second = _free_port()
         settings = load_settings(
-            bootstrap_servers=self.broker.bootstrap_servers, clock="stream", data_dir=folder, prefix="away."
-        )
+            bootstrap_servers=f"{self.broker.bootstrap_servers},{HOST}:{self.second}", clock="stream",
+            data_dir=folder, prefix="away.",
+        )  # fmt: skip
         with clients.admin(settings) as admin:
             create_missing(admin, settings)
         self.system = System(settings, folder, release)
@@ -55,6 +57,7 @@ class Away:
 
     def goes(self, how: str, seconds: float) -> None:
         """The broker goes for so long; `how`: "stopped", "killed" or "still"."""
+        self._forget_readers()
         if how == "still":
             assert self.broker.process is not None
             self.broker.process.send_signal(signal.SIGSTOP)
@@ -65,13 +68,20 @@ class Away:
         time.sleep(seconds)
         self.broker = self._new(self.broker.port).start()
 
+    def moves(self, seconds: float) -> None:
+        """The broker goes for so long and comes back at the second address that all have been told of."""
+        self._forget_readers()
+        self.broker.stop()
+        time.sleep(seconds)
+        self.broker = self._new(self.second).start()
+
     def said(self, name: str) -> str:
         """The log of a process."""
         return self.system.said(name)
 
-    def back(self, times: int) -> None:
-        """Waits until both have said so often that it is back; fails where one of them has ended."""
-        for name in ("worker", "learner"):
+    def back(self, times: int, *names: str) -> None:
+        """Waits until each has said so often that it is back; fails where one of them has ended."""
+        for name in names or ("worker", "learner"):
             self.system.wait_for(
                 lambda name=name: self.said(name).count(BACK) == times, f"{name} says that it is back"
             )
@@ -112,6 +122,12 @@ class Away:
             record.key: json.loads(record.value) for record in self.system.read("signals") if record.key
         }
         return round(sum(record["count"] for record in newest.values()))
+
+    def _forget_readers(self) -> None:
+        """The tests' own consumers are none of what is tested: they begin anew."""
+        for topic in self.system._topics.values():
+            topic.close()
+        self.system._topics.clear()
 
     def _unanswered(self) -> list[str]:
         lists = aftermath.lists_of(self.system.read("recommendations"))
