@@ -29,6 +29,7 @@ from streams.cli import (
     scenarios,
     simulate,
     traffic,
+    users,
 )
 from streams.cli.options import WithIds
 from streams.runtime import terminal
@@ -59,6 +60,7 @@ app.command(cls=WithIds)(lists.rank)
 app.command(cls=WithIds)(traffic.user)
 app.add_typer(items.items, name="items")
 app.add_typer(scenarios.scenarios, name="scenarios")
+app.add_typer(users.users, name="users")
 app.add_typer(releases.releases, name="releases")
 app.add_typer(bench.bench, name="bench")
 app.add_typer(simulate.simulate, name="simulate")

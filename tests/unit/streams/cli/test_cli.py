@@ -31,6 +31,7 @@ GROUPS = (
     "bench",
     "topics",
     "dead-letters",
+    "users",
 )  # all of whose commands talk to Kafka
 
 
