@@ -21,6 +21,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from streams.operate.letters import Retried, read_letters
+from streams.operate.scenarios import standing
 from streams.releases.topic import roles_now
 from streams.settings import Settings
 from streams.transport import clients
@@ -173,6 +174,7 @@ def _brokers(admin: "KafkaAdminClient", settings: Settings) -> Iterator[Finding]
             yield _live_release(settings)
         yield _workers(admin, settings)
         yield _signals(settings)
+        yield _scenarios(settings)
         yield from _aside(settings)
         yield _letters(settings)
 
@@ -281,6 +283,17 @@ def _signals(settings: Settings) -> Finding:
             "is `nextclick learner` running? Lists go on from the signals known so far",
         )  # fmt: skip
     return Finding("ok", "signals", "as new as the clicks")
+
+
+def _scenarios(settings: Settings) -> Finding:
+    found = standing(settings)
+    broken = [f"{each.name}: {each.broken}" for each in found.values() if each.broken]
+    if broken:
+        return Finding(
+            "warn", "scenarios", f"rules that cannot be used, so those before them hold: {'; '.join(broken)}",
+            "`nextclick scenarios put`; a worker also writes the last good ones again",
+        )  # fmt: skip
+    return Finding("ok", "scenarios", f"{len(found)} have rules" if found else "none has rules")
 
 
 def _aside(settings: Settings) -> Iterator[Finding]:

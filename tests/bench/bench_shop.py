@@ -6,9 +6,9 @@ Broker, worker, load and measurement share this machine. The release's items and
 prices; three scenarios have rules, of which two are changed every second. In each trial an item is pinned to
 the first place of every list of the third, until a list shows it; then it is blocked by a new record of
 rules, or withdrawn on `items`, and the pin left as it is. `gone_ms` is from the moment before that record was
-sent to the CreateTime of the last list that still holds the item, 0 where none does; with 33 lists a second in
-that scenario its grain is 30 ms. Lists that break the rules whose offset they name are counted: there must be
-none.
+sent to the CreateTime of the last list that still holds the item, 0 where none does; with 33 lists a second
+in that scenario its grain is 30 ms. Lists that break the rules whose offset they name are counted: there must
+be none.
 """
 
 import argparse
@@ -100,7 +100,8 @@ class Shop:
             raise failed[0]
         return {
             "items": len(self.prices), "rate": self.rate, "lists": len(self.seen.lists),
-            "changes_of_rules": len(self.seen.rules), "lists_against_their_rules": self.seen.broken(self.prices),
+            "changes_of_rules": len(self.seen.rules),
+            "lists_against_their_rules": self.seen.broken(self.prices),
             "gone_ms": {kind: _of(times, 50, 100) for kind, times in gone.items()},
             "freshness_ms": _of(self.seen.freshness, 50, 99),
         }  # fmt: skip

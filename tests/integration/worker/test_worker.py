@@ -216,6 +216,9 @@ BAD: list[tuple[str, Any, str]] = [
     ("releases", {**RELEASE, "evidence": {"share": "a tenth"}}, "evidence.share"),
     ("releases", {**RELEASE, "reason": "x" * 70_000}, "65536"),
     ("releases", {**RELEASE, "role": "king"}, "king"),
+    ("scenarios", {"k": 0}, "k"),
+    ("scenarios", {"scenario": "j"}, "the record's key 'i'"),
+    ("scenarios", {"filter": {"field": "price", "under": 3}}, "unknown operator"),
     ("signals", {**SIGNALS, "offsets": {"zero": 1}, "popularity": "AAAA"}, "zero"),
     ("signals", {**SIGNALS, "reference": [10**18] * 9}, "reference"),
     ("signals", SIGNALS, "wrong length"),
@@ -223,7 +226,7 @@ BAD: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.usefixtures("topics")
-def test_bad_items_requests_releases_and_signals_are_refused_once(system: Any) -> None:
+def test_bad_records_of_all_topics_are_refused_once(system: Any) -> None:
     sent = {}
     began_ms = int(time.time() * 1000)
     for topic, value, word in BAD:

@@ -9,9 +9,10 @@ import pytest
 from learner.data.catalogue import Item
 from learner.release.files import bundle_sha256, write_release
 from streams.operate import doctor
+from streams.operate.scenarios import Standing
 from streams.releases.roles import Roles
 from streams.settings import Settings
-from streams.wire.contract import ReleaseRecord
+from streams.wire.contract import ReleaseRecord, Rules
 from streams.worker.aside import Aside
 from tests.worlds.served import served_bundle
 
@@ -61,3 +62,14 @@ def test_users_whose_states_are_set_aside_are_named(tmp_path: Path) -> None:
     (found,) = doctor._aside(settings)
     assert found.status == "warn"
     assert "u0, u1, u2, u3, u4 and 2 more" in found.detail
+
+
+def test_rules_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"cart": Standing("cart", Rules(k=6), 3, 1), "home": Standing("home", None)}
+    monkeypatch.setattr(doctor, "standing", lambda _: known)
+    assert doctor._scenarios(Settings()).status == "ok"
+    known["home"].broken = "no JSON"
+    found = doctor._scenarios(Settings())
+    assert found.status == "warn"
+    assert "home: no JSON" in found.detail
+    assert "nextclick scenarios put" in found.remedy
