@@ -123,3 +123,40 @@ def test_a_misspelt_variable_is_named_with_the_one_that_was_meant() -> None:
     assert "NEXTCLICK_BOOTSTRAP_SERVER is no setting" in said[0]
     assert "did you mean NEXTCLICK_BOOTSTRAP_SERVERS?" in said[0]
     assert "NEXTCLICK_TEAPOT is no setting" in said[1]
+
+
+def test_weights_of_events_come_from_everywhere_and_are_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert load_settings().event_weights == {}
+    file = tmp_path / "n.toml"
+    file.write_text("event_weights = {purchase = 5, View = 0.2, click = 1}")
+    in_file = load_settings(file).event_weights
+    file.write_text("[event_weights]\npurchase = 5\nview = 0.2")
+    assert in_file == load_settings(file).event_weights == {"purchase": 5.0, "view": 0.2}
+    assert load_settings(event_weights="purchase=5, view=.2").event_weights == in_file
+    monkeypatch.setenv("NEXTCLICK_EVENT_WEIGHTS", '{"purchase": 5, "view": 0.2}')
+    assert load_settings().event_weights == in_file
+    assert load_settings().shown()["event_weights"] == "purchase=5,view=0.2"
+    assert load_settings(event_weights="like=0").event_weights == {"like": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("purchase", "expected EVENT=NUMBER"),
+        ("buy=5", "'buy' is no event; there are view, click, purchase, rating, like"),
+        ("dislike=2", "dislike is never counted"),
+        ("purchase=-1", "purchase=-1: a weight is 0, or from 0.001 to 1000"),
+        ("purchase=nan", "a weight is 0, or from"),
+        ("purchase=inf", "a weight is 0, or from"),
+        ("purchase=much", "purchase=much: expected a number"),
+        ('{"view": true}', "a weight is 0, or from"),
+        ("[1]", "expected a table"),
+    ],
+)
+def test_weights_that_cannot_be_are_told_in_a_line(wrong: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=r"^event_weights \(command line\): [^\n]*$") as error:
+        load_settings(event_weights=wrong)
+    assert told in str(error.value)
+    assert error.value.exit_code == 78

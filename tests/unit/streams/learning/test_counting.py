@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 from learner.data.catalogue import Catalogue
 from learner.signals.pair_weights import WINDOW
 from learner.signals.record import FRONTIER
+from learner.signals.recounting import Restored
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
 from streams.learning.counting import Counting, CountingError
@@ -19,9 +20,11 @@ WALL = 1_790_000_000_000
 PARTITIONS = 3
 
 
-def counting(catalogue: Catalogue | None = None, **options: Any) -> Counting:
+def counting(
+    catalogue: Catalogue | None = None, weights: Mapping[str, float] | None = None, **options: Any
+) -> Counting:
     catalogue = catalogue or Catalogue()
-    signals = Signals(SignalSettings(), catalogue, keep_offsets=True)
+    signals = Signals(SignalSettings(event_weights=weights or {}), catalogue, keep_offsets=True)
     return Counting(signals, catalogue, Clock("stream"), PARTITIONS, lambda _, value: value / 5, **options)
 
 
@@ -179,6 +182,32 @@ def test_records_wait_until_everything_restored_has_been_passed() -> None:
     second.check(ends)
     with pytest.raises(CountingError, match="made anew"):
         second.check(ends | {2: 0})
+
+
+def test_other_weights_count_all_clicks_again_before_anything_is_sent() -> None:
+    clicks, weights = stream(), {"view": 0.2, "rating": 5.0}
+    first = counting()
+    feed(first, clicks[:300])
+    ids = first.catalogue.ids
+    sent = [(ids[item], first.signals.record(item)) for item in first.signals.drain()]
+    anew, second = counting(weights=weights), counting(weights=weights)
+    restored = Restored(second.signals)
+    for key, value in [*sent, (FRONTIER, first.signals.frontier_record())]:
+        restored.apply(key, value)
+    restored.begin()
+    second.begin(restored.offsets)
+    for record in clicks:
+        feed(anew, [record])
+        assert second.rebuilt == (record in clicks[300:])
+        feed(second, [record])
+    assert counts(second) == counts(anew) != counts(first)
+    assert second.counts == anew.counts
+    assert second.since_ms == START
+    for name in ids:
+        one, other = second.catalogue.index[name], anew.catalogue.index[name]
+        np.testing.assert_array_equal(second.signals.popularity[one], anew.signals.popularity[other])
+    with pytest.raises(CountingError, match="made anew"):
+        second.check({})
 
 
 def test_clicks_made_anew_end_a_learner_that_runs() -> None:
