@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from learner.ranking.arrays import Asks
 from learner.ranking.candidates import Allowed
+from learner.ranking.columns import RAW
 from streams.hot_path import queries
 from streams.hot_path.placing import Caps, Placing
 from streams.hot_path.policy import Place, by_score, diversify, draw_up
@@ -24,6 +25,9 @@ Items = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
 _TASTE = np.float32(0.5)  # of what the user likes beside what is like the item, both in standard deviations
+# Of how likely an item is clicked by those who clicked the one that others are to be like: to the ranker that
+# one is a newcomer's first click, whom it shows what is popular (docs/log.md).
+_TOGETHER, _CONDITIONAL = np.float32(0.25), RAW.index("conditional_1")
 _BELOW = 20  # candidates below a list that may be tried in it
 _AT_ONCE = 512  # further items whose values are looked up in one go
 
@@ -100,9 +104,12 @@ def _heeding(
         nearness = np.zeros(len(items), np.float32) if text is None else live.by_content.nearness(items, text)
         scores = queries.mixed(scores + added, nearness)
         is_sought = np.isin(items, sought)[None]
-    elif want.taste is not None:
-        theirs = scores_of(found, features_of(want.taste, found, world), world)[0]
-        scores = queries.standard(scores) + _TASTE * queries.standard(theirs) + added
+    elif want.similar:
+        scores = queries.standard(scores) + _TOGETHER * queries.standard(columns.alone[0, :, _CONDITIONAL])
+        if want.taste is not None:
+            theirs = scores_of(found, features_of(want.taste, found, world), world)[0]
+            scores = scores + _TASTE * queries.standard(theirs)
+        scores = scores + added
     else:
         scores = scores + added
     return Ranked(found, columns, scores[None], is_sought)
