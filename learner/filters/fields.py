@@ -23,9 +23,7 @@ MEMORY_BYTES = 256 << 20  # at a million items some twenty columns
 MOST_COLUMNS = 256  # more than one filter can name; a name that no item knows takes a column too
 _FEW = 8  # attributes
 _PREFIX = "attributes."
-_AT_ONCE = (
-    1000  # records unpacked at one time; of many more Python's garbage collection would look at the lists
-)
+_AT_ONCE = 256  # records unpacked at one time: what they leave is memory at hand, not new memory
 
 
 class Column:

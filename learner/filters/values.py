@@ -48,6 +48,8 @@ def number_keys(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
 def read(cells: Sequence[Any]) -> Read:
     """Values of n cells; columns of one kind are read at once."""
     kinds = set(map(type, cells))
+    if kinds == {list}:
+        return _read_lists(cells)
     kinds.discard(type(None))
     if not kinds:
         return Read(None, None)
@@ -59,10 +61,13 @@ def read(cells: Sequence[Any]) -> Read:
         keys = np.array([NO_KEY if cell is None else hash(cell) or 1 for cell in cells], np.int64)
         some = keys != NO_KEY
         return Read(None, (some.astype(np.int32), keys[some]))
-    lists = cells if kinds == {list} else [_parts(cell) for cell in cells]
-    flat = list(chain.from_iterable(filter(None, lists)))
-    counts = np.array([len(each) if each else 0 for each in lists], np.int32)
-    rows = np.repeat(np.arange(len(counts)), counts)
+    return _read_lists([_parts(cell) for cell in cells])
+
+
+def _read_lists(cells: Sequence[Sequence[Any]]) -> Read:
+    """Values of n cells that are all lists."""
+    flat = list(chain.from_iterable(cells))
+    rows = np.repeat(np.arange(len(cells)), np.fromiter(map(len, cells), np.int64, len(cells)))
     if set(map(type, flat)) <= {str}:
         keys = np.fromiter(map(hash, flat), np.int64, len(flat))
         keys[keys == 0] = 1
