@@ -134,4 +134,7 @@ def test_the_first_five_minutes(shell: Shell) -> None:
     (clicked,) = csv.DictReader((shell.folder / "one.csv").open())
     assert (clicked["user_id"], clicked["item_id"]) == ("u1", "i1")
     assert abs(int(clicked["timestamp"]) - time.time()) < 600
-    assert shell.said("recommend").strip()
+    assert "cart: rules 0" in shell.said("scenarios")
+    steered = shell.said("recommend")  # the last one
+    assert "u1, scenario cart, rules 0" in steered
+    assert "categories" in steered
