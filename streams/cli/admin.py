@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.options import takes_settings
+from streams.runtime.terminal import many
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -211,7 +212,7 @@ def list_letters(
         console.print(f"        {letter.error}", style="red")
         console.print(f"        {_short(value)}", style="dim")
     if not as_json:
-        typer.echo(f"{count:,} letters" if count else "no dead letters")
+        typer.echo(many(count, "letter") if count else "no dead letters")
 
 
 @dead_letters.command("retry")
@@ -250,7 +251,7 @@ def retry_letters(
             "and --again for those that were retried before"
         )
     count = retry(settings, chosen, retried)
-    typer.echo(f"sent {count:,} records again" if count else "nothing to retry")
+    typer.echo(f"sent {many(count, 'record')} again" if count else "nothing to retry")
 
 
 def _days(retention_ms: str) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from streams.cli.models import Columns, Interactions, Items
 from streams.cli.options import takes_settings
+from streams.runtime.terminal import many
 
 if TYPE_CHECKING:
     from learner.data.catalogue import Item
@@ -80,10 +81,12 @@ def load(
         loaded = loading.load(settings, clicks, part, again=again, unseen=unseen, progress=progress, say=_say)
     topic = f"{settings.prefix}clicks"
     if loaded.known and not loaded.sent:
-        typer.echo(f"nothing new: all {loaded.known:,} clicks of {interactions} were sent to {topic} before")
+        all_were = ("the click", "was") if loaded.known == 1 else (f"all {loaded.known:,} clicks", "were")
+        typer.echo(f"nothing new: {all_were[0]} of {interactions} {all_were[1]} sent to {topic} before")
         return
-    before = f"; {loaded.known:,} others were sent before" if loaded.known else ""
-    typer.echo(f"loaded {loaded.sent:,} clicks into {topic}{before}")
+    others = "1 other was" if loaded.known == 1 else f"{loaded.known:,} others were"
+    before = f"; {others} sent before" if loaded.known else ""
+    typer.echo(f"loaded {many(loaded.sent, 'click')} into {topic}{before}")
 
 
 @takes_settings()
@@ -127,7 +130,7 @@ def play(
     _announce(settings, items, clicks.announced)
     with _progress("live clicks", len(part)) as progress:
         sent = playing.play(settings, clicks, part, pace, progress, patient=patient)
-    typer.echo(f"played {sent:,} clicks into {settings.prefix}clicks")
+    typer.echo(f"played {many(sent, 'click')} into {settings.prefix}clicks")
 
 
 @takes_settings()
@@ -188,13 +191,14 @@ def _announce(
         raise typer.BadParameter(f"{items} names no item: --withdraw-others would withdraw all there are")
     with _progress("items", len(records)) as progress:
         sent = catalogue.send_items(settings, records, progress, _say)
-    typer.echo(f"announced {sent:,} items")
+    typer.echo(f"announced {many(sent, 'item')}")
     if not (others := catalogue.missing_from(settings, records)):
         return
     named = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
     if withdraw_others:
         catalogue.withdraw(settings, others)
-        typer.echo(f"withdrew {len(others):,} that are not in {items}: {named}")
+        are = "is" if len(others) == 1 else "are"
+        typer.echo(f"withdrew {many(len(others), 'item')} that {are} not in {items}: {named}")
         return
     items_are = (
         "1 item known from before is" if len(others) == 1 else f"{len(others):,} items known from before are"

@@ -4,11 +4,13 @@ Owns the checks of `nextclick doctor`. Leaves everything as it is, apart from a 
 moment to ask for the broker's time; a check that makes no sense because an earlier one failed is left out.
 """
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import platform
 import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections import Counter
@@ -17,16 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from streams.operate.letters import Retried, read_letters
 from streams.operate.scenarios import standing
 from streams.releases.topic import roles_now
+from streams.runtime.terminal import many
 from streams.settings import Settings
 from streams.transport import clients
-from streams.transport.topic_reader import ends_of, newest_ms
-from streams.transport.topics import Described, Names, describe, too_low, wrong_cleanup
+from streams.transport.topic_reader import ReadTimeout, TopicMissing, ends_of, newest_ms, read_to_end
+from streams.transport.topics import Described, Names, describe, too_low, wrong_cleanup, wrong_spread
 from streams.wire.intake import cause_of
 from streams.worker.aside import named
 
@@ -43,6 +47,8 @@ SKEW_WARN_S, SKEW_FAIL_S = 60.0, 240.0
 SIGNALS_STALE_S = 60.0
 _CAUSES_SHOWN = 5  # of what was wrong with records
 _NUMBER = re.compile(r"\d+")  # what differs between two of one cause
+
+_FRONTIER_BACK = 2000  # records from the end of `signals`: what was counted is said after each publishing
 
 # Those whose versions matter to what goes wrong; the learner's are looked for only where torch is.
 PACKAGES = (
@@ -66,6 +72,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _packages()
     yield _java()
     yield _disk(settings.data_dir)
+    yield from _writable(settings.data_dir)
     if settings.release:
         yield _release(Path(settings.release))
     try:
@@ -74,6 +81,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
     except clients.BrokerUnreachable as error:
         detail, remedy = str(error).split("; ", 1)
         yield Finding("fail", "brokers", detail, remedy)
+    except (KafkaError, ReadTimeout, TopicMissing) as error:
+        yield Finding(
+            "fail", "brokers", f"they stopped answering while they were asked: {error}",
+            "repeat `nextclick doctor`; workers and learner wait for a broker that is away and go on by "
+            "themselves",
+        )  # fmt: skip
 
 
 def _python() -> Finding:
@@ -140,6 +153,21 @@ def _disk(folder: Path) -> Finding:
     return Finding("ok", "disk", detail)
 
 
+def _writable(folder: Path) -> Iterator[Finding]:
+    """Whether files can be made in the data folder, or where it would be made; leaves none."""
+    at = next(each for each in (folder.resolve(), *folder.resolve().parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=at):
+            pass
+    except OSError as error:
+        what = "the data folder" if at == folder.resolve() else f"{at}, where the data folder would be made"
+        yield Finding(
+            "fail", "data folder", f"nothing can be written to {what} ({error.strerror}): {folder}",
+            "give this user the right to write there, or choose another folder with --data-dir "
+            "(NEXTCLICK_DATA_DIR)",
+        )  # fmt: skip
+
+
 def _release(place: Path) -> Finding:
     # Imported here, so that a missing package is a finding of its own and not the end of the others.
     from learner.data.catalogue import Catalogue
@@ -155,7 +183,9 @@ def _release(place: Path) -> Finding:
         )
     manifest = release.manifest
     return Finding(
-        "ok", "release", f"{release.id}: {manifest.items:,} items, {manifest.data.events:,} events"
+        "ok",
+        "release",
+        f"{release.id}: {many(manifest.items, 'item')}, {many(manifest.data.events, 'event')}",
     )
 
 
@@ -163,7 +193,9 @@ def _brokers(admin: "KafkaAdminClient", settings: Settings) -> Iterator[Finding]
     cluster = admin.describe_cluster()
     count = len(cluster["brokers"])
     yield Finding(
-        "ok", "brokers", f"{count} at {settings.bootstrap_servers}, cluster {cluster['cluster_id']}"
+        "ok",
+        "brokers",
+        f"{many(count, 'broker')} at {settings.bootstrap_servers}, cluster {cluster['cluster_id']}",
     )
     yield _clock(admin, settings)
     described = describe(admin, settings)
@@ -193,13 +225,20 @@ def _topics(settings: Settings, described: list[Described]) -> Iterator[Finding]
     if len(set(by_user.values())) > 1:
         listed = ", ".join(f"{name} has {count}" for name, count in by_user.items())
         yield Finding(
-            "fail", "topics", f"they must have equally many partitions, but {listed}",
-            "no worker starts, and those that run leave some unread: stop them, `nextclick topics repair`",
+            "fail", "topics", f"topics by user must have equally many partitions, but {listed}",
+            "no worker or learner starts, and those that run leave some unread: stop all of them, then "
+            "`nextclick topics repair`",
         )  # fmt: skip
     elif 0 < counts[names.recommendations] < shared:
         yield Finding(
-            "warn", "topics", f"{names.recommendations} has {counts[names.recommendations]} partitions, and "
-            f"{names.clicks} {shared}", "lists go by key all the same; `nextclick topics repair` mends it",
+            "warn", "topics", f"{names.recommendations} has fewer partitions than {names.clicks}: "
+            f"{counts[names.recommendations]}, not {shared}",
+            "lists go by key all the same; `nextclick topics repair` mends it",
+        )  # fmt: skip
+    if spread := wrong_spread(settings, described):
+        yield Finding(
+            "fail", "topics", spread,
+            "stop workers and learner, then `nextclick topics repair`, which makes one partition of them",
         )  # fmt: skip
     wrong = wrong_cleanup(settings, described)
     if wrong:
@@ -207,7 +246,7 @@ def _topics(settings: Settings, described: list[Described]) -> Iterator[Finding]
             "fail", "topics", "; ".join(each.told for each in wrong),
             "states, signals and items would be lost with their age: `nextclick topics repair`",
         )  # fmt: skip
-    if not absent and len(set(by_user.values())) == 1 and not wrong:
+    if not absent and len(set(by_user.values())) == 1 and not wrong and not spread:
         yield Finding(
             "ok", "topics", f"all {len(described)} under {settings.prefix!r}, {shared} partitions by user"
         )
@@ -266,11 +305,13 @@ def _workers(admin: "KafkaAdminClient", settings: Settings) -> Finding:
         for partition, end in ends_of(settings, names.clicks).items()
         if (place := TopicPartition(names.clicks, partition)) in committed
     )
-    return Finding("ok", "workers", f"{running} running, {behind:,} clicks behind")
+    return Finding("ok", "workers", f"{running} running, {many(behind, 'click')} behind")
 
 
 def _signals(settings: Settings) -> Finding:
     names = Names(settings.prefix)
+    if gone := _of_another_topic(settings):
+        return gone
     clicked, signalled = newest_ms(settings, names.clicks), newest_ms(settings, names.signals)
     if clicked is None:
         return Finding("ok", "signals", "no clicks yet")
@@ -296,6 +337,26 @@ def _scenarios(settings: Settings) -> Finding:
     return Finding("ok", "scenarios", f"{len(found)} have rules" if found else "none has rules")
 
 
+def _of_another_topic(settings: Settings) -> Finding | None:
+    """Where the signals have counted clicks that `clicks` has not had: it was deleted and made anew."""
+    names = Names(settings.prefix)
+    back = {number: max(0, end - _FRONTIER_BACK) for number, end in ends_of(settings, names.signals).items()}
+    counted: dict[str, int] = {}
+    for record in read_to_end(settings, names.signals, start=back):
+        if not record.key and record.value is not None:
+            with contextlib.suppress(msgspec.DecodeError, KeyError, TypeError):
+                counted = dict(msgspec.json.decode(record.value)["offsets"])
+    ends = ends_of(settings, names.clicks)
+    for partition, offset in counted.items():
+        if offset >= (end := ends.get(int(partition), 0)):
+            return Finding(
+                "fail", "signals", f"they count clicks up to offset {offset} of partition {partition}, but "
+                f"{names.clicks} ends at {end}: it was deleted and made anew, and no learner starts",
+                "stop workers and learner, then begin anew with `nextclick reset`, or with another --prefix",
+            )  # fmt: skip
+    return None
+
+
 def _aside(settings: Settings) -> Iterator[Finding]:
     """Named by the workers of this machine alone: the others' logs name theirs."""
     users = list(named(settings.data_dir / "aside"))
@@ -316,7 +377,7 @@ def _letters(settings: Settings) -> Finding:
     if causes:
         why = "".join(f"; {count:,} × {cause}" for cause, count in causes.most_common(_CAUSES_SHOWN))
         return Finding(
-            "warn", "dead letters", f"{causes.total():,} records were refused{why}",
+            "warn", "dead letters", f"{many(causes.total(), 'record')} refused{why}",
             "nextclick dead-letters list; `retry` sends them again once they can be used",
         )  # fmt: skip
     return Finding("ok", "dead letters", "none waiting")

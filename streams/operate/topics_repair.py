@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from streams.operate.one_partition import copy_of, gather
+from streams.runtime.terminal import many
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.refusals import limit_in
@@ -23,6 +25,7 @@ from streams.transport.topics import (
     partition_counts,
     too_low,
     wrong_cleanup,
+    wrong_spread,
 )
 from streams.wire.partitioner import partition_of
 
@@ -39,7 +42,7 @@ def repair(admin: "KafkaAdminClient", settings: Settings) -> Iterator[str]:
 
     Says what it does, line by line. Raises TopicsError while workers run, once settings are mended: they
     would go on writing states where nobody looks for them. Lists go by key wherever they are, so their topic
-    grows only for those who read it beside clicks.
+    grows only for those who read it beside clicks. `releases` is made one partition again.
     """
     names = Names(settings.prefix)
     described = describe(admin, settings)
@@ -54,6 +57,11 @@ def repair(admin: "KafkaAdminClient", settings: Settings) -> Iterator[str]:
     for low in raised:
         yield _raise(admin, low)
     yield from _await_workers(admin, names)
+    spread = wrong_spread(settings, described)
+    if gathered := bool(spread) or copy_of(settings, names.releases).exists():
+        if clients.members(admin, f"{settings.prefix}learner"):
+            raise TopicsError("a learner is running; stop it first, then repeat this")
+        yield from gather(admin, settings, names.releases)
     counts = partition_counts(admin, names.copartitioned)
     if absent := [name for name, count in counts.items() if not count]:
         raise TopicsError(f"missing topics: {', '.join(absent)}; create them with `nextclick topics create`")
@@ -66,8 +74,8 @@ def repair(admin: "KafkaAdminClient", settings: Settings) -> Iterator[str]:
     admin.wait_for_topics(list(counts))
     moved = _move_states(settings, names.user_states, target)
     if moved:
-        yield f"{names.user_states}: {moved:,} states moved to where their users now belong"
-    if not smaller and not moved and not raised and not wrong:
+        yield f"{names.user_states}: {many(moved, 'state')} moved to where their users now belong"
+    if not smaller and not moved and not raised and not wrong and not gathered:
         yield f"nothing to repair: {target} partitions each"
 
 

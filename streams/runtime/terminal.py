@@ -39,3 +39,8 @@ def shown_json(text: str) -> str:
     except UnicodeEncodeError:
         return json.dumps(json.loads(text))
     return text
+
+
+def many(count: int, what: str) -> str:
+    """A number with its noun: "1 click", "1,000 clicks"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

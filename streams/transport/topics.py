@@ -276,7 +276,10 @@ def check(admin: "KafkaAdminClient", settings: Settings) -> int:
             f"clicks, requests and user-states must have equally many partitions, but {listed}; stop the "
             f"workers and run `nextclick topics repair {where}`"
         )
-    if wrong := wrong_cleanup(settings, describe(admin, settings)):
+    described = describe(admin, settings)
+    if spread := wrong_spread(settings, described):
+        raise TopicsError(f"{spread}; stop workers and learner and run `nextclick topics repair {where}`")
+    if wrong := wrong_cleanup(settings, described):
         raise TopicsError(
             f"{'; '.join(each.told for each in wrong)}: records would go that are needed, "
             f"by age or by key; run `nextclick topics repair {where}`"
@@ -330,6 +333,17 @@ def wrong_cleanup(settings: Settings, described: Iterable[Described]) -> list[Cl
         for topic in described
         if topic.partitions and (found := topic.configs.get(NEEDED, "")) not in ("", planned[topic.name])
     ]
+
+
+def wrong_spread(settings: Settings, described: Iterable[Described]) -> str:
+    """What is wrong where `releases` has several partitions: the order of its records says what is live."""
+    releases = Names(settings.prefix).releases
+    count = max((topic.partitions for topic in described if topic.name == releases), default=0)
+    if count < 2:
+        return ""
+    return (
+        f"{releases} has {count} partitions, not 1: which release is live depends on the order of its records"
+    )
 
 
 def _metadata(admin: "KafkaAdminClient", names: list[str]) -> list[dict[str, Any]]:

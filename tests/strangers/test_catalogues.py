@@ -52,13 +52,14 @@ def test_items_go_alone_and_those_gone_are_said_and_withdrawn_on_wish(
     left = nextclick("load", "--items", path)
     assert left.exit_code == 0
     assert left.stdout.splitlines() == [
-        "announced 1 items",
+        "announced 1 item",
         f"2 items known from before are not in {path}: pot, can; --withdraw-others withdraws them",
     ]
     assert _available(settings) == {"cup", "pot", "can"}
-    assert "withdrew 2 that are not in" in nextclick("load", "--items", path, "--withdraw-others").stdout
+    done = nextclick("load", "--items", path, "--withdraw-others").stdout
+    assert "withdrew 2 items that are not in" in done
     assert _available(settings) == {"cup"}
-    assert nextclick("load", "--items", path).stdout == "announced 1 items\n"  # said once
+    assert nextclick("load", "--items", path).stdout == "announced 1 item\n"  # said once
     # One that comes back is announced as any other.
     nextclick("load", "--items", catalogue("cup", "pot"))
     assert _available(settings) == {"cup", "pot"}

@@ -203,7 +203,7 @@ def test_a_nightly_load_ends_well_and_says_what_it_did(
     assert again.stdout == f"nothing new: all 153 clicks of {path} were sent to {topic} before\n"
     file([*ROWS, "cleo,s3,1400009000"])
     assert nextclick("load", "--interactions", path).stdout == (
-        f"loaded 1 clicks into {topic}; 153 others were sent before\n"
+        f"loaded 1 click into {topic}; 153 others were sent before\n"
     )
     assert nextclick("load", catch_exceptions=True).exit_code == 2
 

@@ -1,18 +1,22 @@
 """Topics that were made by other tools, and brokers that refuse what topics should be."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka.errors import KafkaTimeoutError
 from structlog.testing import capture_logs
 
 from learner.data.times import DAY_MS
-from streams.operate import doctor, topics_repair
+from streams.operate import doctor, one_partition, topics_repair
 from streams.operate.topics_repair import repair
+from streams.releases.topic import roles_now
 from streams.settings import Settings, load_settings
 from streams.transport import clients
 from streams.transport.refusals import allowed
 from streams.transport.topics import Names, TopicsError, check, create_missing, describe, plan, too_low
+from streams.wire.contract import ReleaseRecord, encode
 from streams.wire.partitioner import partition_of
 from tests.worlds.system import System, ready, wait_answered
 
@@ -80,7 +84,7 @@ def test_topics_are_made_without_what_the_brokers_refuse(code: int, monkeypatch:
     settings, admin = load_settings(prefix="h."), StingyAdmin(code)
     given: Any = admin
     with capture_logs() as logs:
-        assert len(create_missing(given, settings)) == 8
+        assert len(create_missing(given, settings)) == len(Names("h.").all())
     assert check(given, settings) == 8
     items = admin.topics["h.items"]["configs"]
     assert items["cleanup.policy"] == "compact"
@@ -178,3 +182,85 @@ def test_lists_go_by_key_whatever_their_topic_is_like(
         if partitions < 8:
             assert f"{names.recommendations}: {partitions} partitions became 8" in said
         assert [f.status for f in doctor._topics(settings, describe(admin, settings))] == ["ok"]
+
+
+def _released(settings: Settings, *records: tuple[str, str, int]) -> None:
+    with clients.producer(settings) as sender:
+        for release, role, at in records:
+            record = ReleaseRecord(release=release, url="/x", sha256="0" * 16, role=role, at=at)
+            sender.send(
+                Names(settings.prefix).releases, key=release.encode(), value=encode(record), timestamp_ms=at
+            ).get(10)
+
+
+def _findings(settings: Settings) -> dict[str, list[doctor.Finding]]:
+    with clients.admin(settings) as admin:
+        found = list(doctor._topics(settings, describe(admin, settings)))
+    return {status: [each for each in found if each.status == status] for status in ("ok", "warn", "fail")}
+
+
+def test_releases_in_several_partitions_are_refused_found_and_made_one(
+    settings: Settings, topics: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not _findings(settings)["fail"]
+    with clients.admin(settings) as admin:
+        admin.create_partitions({topics.releases: 3})
+        admin.wait_for_topics([topics.releases])
+    told = [(f"r-{n}", "live", 1_000_000 + n) for n in range(20)]
+    _released(settings, *told)  # what was live before is told by the order alone
+    (found,) = _findings(settings)["fail"]
+    assert "releases has 3 partitions, not 1" in found.detail
+    assert "topics repair" in found.remedy
+    with clients.admin(settings) as admin:
+        with pytest.raises(TopicsError, match=r"which release is live .*nextclick topics repair"):
+            check(admin, settings)
+        monkeypatch.setattr(one_partition, "create_missing", _killed)
+        with pytest.raises(SystemExit):  # between the deletion and the copy's way back
+            list(repair(admin, settings))
+        monkeypatch.undo()
+        create_missing(admin, settings)  # as any process does that starts
+        _released(settings, later := ("r-later", "candidate", 1_000_100))
+        assert any("became 1" in line for line in repair(admin, settings))
+        assert list(repair(admin, settings)) == ["nothing to repair: 8 partitions each"]
+        check(admin, settings)
+    assert not _findings(settings)["fail"]
+    roles = roles_now(settings)
+    assert list(roles.records) == [release for release, _, _ in [*told, later]]
+    assert roles.live is not None
+    assert roles.live.release == "r-19"
+
+
+def _killed(*_: object) -> list[str]:
+    raise SystemExit(9)
+
+
+def test_the_doctor_finds_signals_of_clicks_that_were_made_anew(settings: Settings, topics: Names) -> None:
+    assert doctor._signals(settings).status == "ok"
+    with clients.producer(settings) as sender:
+        frontier = {"v": 1, "offsets": {"2": 41}}
+        sender.send(topics.signals, key=b"", value=json.dumps(frontier).encode()).get(10)
+    found = doctor._signals(settings)
+    assert found.status == "fail"
+    assert "up to offset 41 of partition 2, but" in found.detail
+    assert "nextclick reset" in found.remedy
+
+
+def test_the_doctor_says_where_nothing_can_be_written(tmp_path: Path) -> None:
+    assert list(doctor._writable(tmp_path / "made" / "later")) == []
+    assert list(tmp_path.iterdir()) == []
+    (found,) = doctor._writable(Path("/proc/nextclick"))  # nobody can, not even root
+    assert found.status == "fail"
+    assert "/proc, where the data folder would be made" in found.detail
+    assert "--data-dir" in found.remedy
+
+
+def test_brokers_that_go_while_the_doctor_asks_are_a_finding(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise KafkaTimeoutError("no answer in 30 s")
+
+    monkeypatch.setattr(doctor, "describe", gone)
+    *_, last = doctor.examine(settings)
+    assert (last.status, last.subject) == ("fail", "brokers")
+    assert "stopped answering" in last.detail

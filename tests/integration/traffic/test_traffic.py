@@ -155,7 +155,7 @@ def test_load_and_play_as_commands(
         str(tmp_path),
     )
     assert loaded.stdout.splitlines() == [
-        "announced 2 items", f"loaded 1 clicks into {settings.prefix}clicks",
+        "announced 2 items", f"loaded 1 click into {settings.prefix}clicks",
     ]  # fmt: skip
     played = nextclick("play", "--interactions", str(clicks), "--from", "0.5", "--rate", "0")
     assert played.stdout == f"played 1 clicks into {settings.prefix}clicks\n"

@@ -46,7 +46,7 @@ def test_a_live_release_is_looked_at_wherever_it_lies(
         monkeypatch.setattr(doctor, "roles_now", lambda _: Roles([record]))
         return doctor._live_release(settings)
 
-    assert found("memory://doctor/r-1").detail.startswith("r-20231114-221320-test: 1 items")
+    assert found("memory://doctor/r-1").detail.startswith("r-20231114-221320-test: 1 item, ")
     missing = found("memory://doctor/r-2")
     assert missing.status == "fail"
     assert "memory://doctor/r-2" in missing.detail
