@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 HEADER = "restores"
+VERSION = 1  # of the contract
 # Keys that are remembered, the newest: a flood of broken records costs no more memory than that.
 MOST_KEYS = 20_000
 
@@ -71,8 +74,14 @@ class LastGood:
             known.last, known.written = record.offset, True
 
     def broke(self, record: Any) -> None:
-        """A record that cannot be used, or that `is_late`."""
+        """A record that cannot be used, or that `is_late`.
+
+        One of a later version of the contract is left as it is: others can use it.
+        """
         if not record.key:
+            return
+        if _is_later(record.value):
+            self.came(record)
             return
         self._broken.pop(record.key, None)
         due = Due(record.key, record.partition, record.offset)
@@ -96,6 +105,17 @@ class LastGood:
         known = self._broken.get(due.key)
         if known is not None and known.due == due:
             known.written = True
+
+
+class _Versioned(msgspec.Struct):
+    v: int = VERSION
+
+
+def _is_later(value: bytes | None) -> bool:
+    try:
+        return value is not None and msgspec.json.decode(value, type=_Versioned).v > VERSION
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def restoring(due: Due) -> list[tuple[str, bytes]]:

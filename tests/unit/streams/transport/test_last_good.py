@@ -1,7 +1,7 @@
 """The last good record behind a broken one: when it is due, and which of two written at once counts."""
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from streams.transport.last_good import LastGood, Unknown, restores, restoring
 @dataclass
 class Record:
     offset: int
-    value: str | None
+    value: Any
     key: bytes = b"k"
     partition: int = 0
     headers: list[tuple[str, bytes]] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Reader:
     def read(self, record: Record) -> None:
         broken = record.value is not None and record.value.startswith("!")
         if broken or (self.kept.is_late(record) and self.in_force.get(record.key) != record.value):
-            self.kept.broke(record)
+            self.kept.broke(replace(record, value=record.value and record.value.encode()))
         else:
             self.in_force[record.key] = record.value
             self.kept.came(record)
@@ -103,6 +103,17 @@ def test_of_a_flood_the_newest_are_remembered(monkeypatch: pytest.MonkeyPatch) -
     assert [due.key for due in reader.kept.due()] == [b"2", b"3", b"4"]
     reader.kept.broke(Record(9, "!", key=b""))
     assert len(reader.kept) == 3
+
+
+def test_a_record_of_a_later_version_is_not_overwritten() -> None:
+    """While versions are rolled out an older worker must not undo what a newer operator has written."""
+    reader = Reader()
+    reader.read(Record(0, "a"))
+    for value, count in (('{"v": 2, "colour": "red"}', 0), ('{"v": 1}', 1), ('{"v": "2"}', 1), ("[2]", 1)):
+        reader.kept.broke(Record(1, value.encode()))
+        assert len(reader.kept) == count
+    reader.kept.broke(Record(2, b'{"v": 2}'))  # nor behind one that was broken before it
+    assert len(reader.kept) == 0
 
 
 @pytest.mark.parametrize("headers", [[], [("restores", b"soon")], [("restores", b"")], [("other", b"1")]])
