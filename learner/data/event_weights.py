@@ -44,5 +44,9 @@ def weights_by_kind(weights: EventWeights) -> NDArray[np.float64]:
     return found
 
 
+ALL_ALIKE: tuple[float, ...] = tuple(weights_by_kind(ALIKE).tolist())
+"""What events count by default, by the code of their kind."""
+
+
 def _counted() -> str:
     return ", ".join(kind.word for kind in Kind if kind in INTEREST)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from learner.data.inputs import EventLog, ValueScale
 from learner.models.item_content import ItemContent
 from learner.models.next_item_loss import SoftTargets
-from learner.models.prior import Prior
+from learner.models.prior import prior_of
 from learner.models.ranker import Ranker
 from learner.models.run import Progress, Run
 from learner.models.sequences import EventSequences, encode_histories
@@ -52,7 +52,7 @@ def train_teachers(
     )  # fmt: skip
     settings = replace(
         transformer or TeacherConfig(), prior_weight=config.prior_weight,
-        prior_half_life_ms=config.prior_half_life_ms,
+        prior_half_life_ms=config.prior_half_life_ms, event_weights=config.event_weights,
     )  # fmt: skip
     torch.manual_seed(run.seed)
     reader = Teacher(content, settings)
@@ -88,7 +88,7 @@ def teacher_targets(
         encode_histories(teacher, log, scale, start=start, stop=stop, sequences=seq) for teacher in teachers
     ]
     tables = [teacher.table() for teacher in teachers]
-    prior = _prior(teachers[0], log, stop)
+    prior = prior_of(teachers[0].config, log, len(teachers[0].bias), stop)
     unseen = ~teachers[0].seen
     top = min(top, int(teachers[0].seen.sum()))
     items = torch.empty((len(wanted), top), dtype=torch.int64)
@@ -115,12 +115,6 @@ def teacher_targets(
     row_of = torch.full((len(log.user),), -1, dtype=torch.int64)
     row_of[torch.from_numpy(rows)] = torch.arange(len(rows))
     return SoftTargets(row_of, items, chance, share)
-
-
-def _prior(teacher: SequenceModel, log: EventLog, stop: int) -> Prior | None:
-    if not teacher.config.prior_weight:
-        return None
-    return Prior.of(log, len(teacher.bias), stop, teacher.config.prior_half_life_ms)
 
 
 def ensemble_scores(rankers: Sequence[Ranker], lists: Lists) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from learner.data.events import AVERSION, Kind
 from learner.data.inputs import INTEREST_KINDS, EventLog, ValueScale
-from learner.models.prior import Prior
+from learner.models.prior import Prior, prior_of
 from learner.models.sequences import EventSequences
 from learner.models.student import SequenceModel
 
@@ -45,7 +45,7 @@ class Lessons:
             *_windows(sequences, train_stop, config.window),
             count=np.bincount(log.item[:train_stop][interest], minlength=items),
             kinds=np.bincount(log.kind[:train_stop], minlength=len(Kind)),
-            prior=Prior.of(log, items, stop, config.prior_half_life_ms) if config.prior_weight else None,
+            prior=prior_of(config, log, items, stop),
         )
 
     def epoch(

@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learner.data.event_weights import ALL_ALIKE
 from learner.models.prior import Prior
 from learner.models.sequences import EventSequences
 from learner.models.student import START, SequenceModel
@@ -48,11 +49,12 @@ class _Asked(NamedTuple):
     users: Tensor  # (n, D), from what came before
     own: Tensor  # (n, D), the answers' vectors
     table: Tensor  # (R, D), vectors of the items in play
+    weight: Tensor | None  # (n,), how much each counts; None: all alike
     taught: _Taught | None
 
 
 class NextItemLoss:
-    """Mean cross-entropy of the interest events in windows of users' events."""
+    """Mean cross-entropy of the interest events in windows of users' events, by their weights."""
 
     def __init__(
         self, model: SequenceModel, sequences: EventSequences, count: NDArray[np.int64],
@@ -61,6 +63,9 @@ class NextItemLoss:
         """`count` (V,) clicks of each item; `prior` where the model's configuration has a weight for it."""
         self.model, self.sequences, self.prior, self.soft, self.rng = model, sequences, prior, soft, rng
         self.row = torch.from_numpy(sequences.row)
+        weight = torch.tensor(model.config.event_weights)[sequences.kind]
+        self.wanted = sequences.interest & (weight > 0).numpy()
+        self.weight = None if model.config.event_weights == ALL_ALIKE else weight
         self.clicked = torch.from_numpy(np.flatnonzero(count > 0))
         self.full = len(self.clicked) < model.config.full_softmax_below
         chance = np.where(count > 0, (count + 1.0) ** model.config.negative_power, 0.0)
@@ -87,7 +92,8 @@ class NextItemLoss:
         users = torch.where((kind == START)[..., None], model.initial, users)[target]
         own = table[self.position[answer]]
         more = model.more_loss(users, own, sequences.kind[place], sequences.value[place])
-        asked = _Asked(self.row[place], answer, users, own, table, taught)
+        weight = None if self.weight is None else self.weight[place]
+        asked = _Asked(self.row[place], answer, users, own, table, weight, taught)
         loss, scores = self._among_all(asked) if negative is None else self._among(negative, asked)
         if self.soft is not None and taught is not None and scores is not None:
             share = self.soft.share
@@ -103,7 +109,7 @@ class NextItemLoss:
         offset = np.arange(width)[:, None] - before[None]
         inside = offset < length[None]
         at = np.where(inside, start[None] + offset, start[None])
-        return at, inside & (offset >= 0) & self.sequences.interest[at]
+        return at, inside & (offset >= 0) & self.wanted[at]
 
     def _drawn(self) -> Tensor:
         """Negatives (N,) int64, the same for all targets of the batch."""
@@ -123,7 +129,7 @@ class NextItemLoss:
         logits = torch.addmm(self.model.bias[self.clicked], asked.users, asked.table.T)
         if self.prior is not None:
             logits = logits + self.model.config.prior_weight * self.prior.before(asked.row, self.clicked)
-        loss = F.cross_entropy(logits, self.position[asked.answer])
+        loss = _mean_loss(logits, self.position[asked.answer], asked.weight)
         if (taught := asked.taught) is None:
             return loss, None
         return loss, logits[taught.at].gather(1, self.position[taught.items])
@@ -131,7 +137,7 @@ class NextItemLoss:
     def _among(self, negative: Tensor, asked: _Asked) -> tuple[Tensor, Tensor | None]:
         """Softmax over the answer and the negatives; the scores (m, K) of a teacher's items too."""
         bias, weight = self.model.bias, self.model.config.prior_weight
-        row, answer, users, own, table, taught = asked
+        row, answer, users, own, table, counts, taught = asked
         others = table[self.position[negative]]
         positive = (users * own).sum(-1) + bias[answer] - self.log_chance[answer]
         logits = torch.addmm(bias[negative] - self.log_chance[negative], users, others.T)
@@ -140,7 +146,7 @@ class NextItemLoss:
             logits = logits + weight * self.prior.before(row, negative)
         logits = logits.masked_fill(negative[None] == answer[:, None], -1e9)
         logits = torch.cat([positive[:, None], logits], 1)
-        loss = F.cross_entropy(logits, torch.zeros(len(answer), dtype=torch.int64))
+        loss = _mean_loss(logits, torch.zeros(len(answer), dtype=torch.int64), counts)
         if taught is None:
             return loss, None
         listed = table[self.position[taught.items]]
@@ -155,6 +161,14 @@ class NextItemLoss:
         row = self.soft.row[self.row[place]]
         at = torch.nonzero(row >= 0)[:, 0]
         return _Taught(at, self.soft.items[row[at]], self.soft.chance[row[at]])
+
+
+def _mean_loss(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """Cross-entropy of the targets (n,), by their weights where they differ; 0 of none."""
+    if weight is None:
+        return F.cross_entropy(logits, target)
+    losses = F.cross_entropy(logits, target, reduction="none")
+    return (weight * losses).sum() / weight.sum().clamp_min(1e-9)
 
 
 def _listwise(scores: Tensor, chance: Tensor) -> Tensor:

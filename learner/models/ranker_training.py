@@ -204,7 +204,12 @@ def _loss(
     with torch.no_grad():
         inputs = ranker.standardise(features)
     scores = ranker(inputs).masked_fill(~mask, IMPOSSIBLE)
-    loss = F.cross_entropy(scores, torch.zeros(len(batch), dtype=torch.int64))
+    first = torch.zeros(len(batch), dtype=torch.int64)
+    if lists.weight is None:
+        loss = F.cross_entropy(scores, first)
+    else:
+        weight = torch.from_numpy(lists.weight[batch])
+        loss = (weight * F.cross_entropy(scores, first, reduction="none")).sum() / weight.sum()
     if soft is not None:
         teacher = torch.from_numpy(soft[batch[:, None], places]).masked_fill(~mask, IMPOSSIBLE)
         loss = (1 - config.soft_share) * loss + config.soft_share * _distance(scores, teacher, config)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from learner.data.inputs import EventLog, ValueScale
-from learner.models.prior import Prior
+from learner.models.prior import Prior, prior_of
 from learner.models.sequences import EventSequences, encode_histories
 from learner.models.student import SequenceModel
 
@@ -47,24 +47,25 @@ def retrieval_ndcg(
     vectors = encode_histories(student, log, scale, start=start, stop=stop, sequences=seq)
     table, bias = student.table().numpy(), student.bias.numpy()
     weight = student.config.prior_weight
-    if weight and prior is None:
-        prior = Prior.of(log, len(bias), stop, student.config.prior_half_life_ms)
-    place = np.flatnonzero((seq.row >= start) & (seq.row < stop) & seq.interest)
+    if prior is None:
+        prior = prior_of(student.config, log, len(bias), stop)
+    counts = np.array(student.config.event_weights)[seq.kind.numpy()]  # of an answer, what it counts
+    place = np.flatnonzero((seq.row >= start) & (seq.row < stop) & seq.interest & (counts > 0))
     if len(place) > limit:
         place = place[:: -(-len(place) // limit)]
     ranked = student.seen.numpy()
     item = seq.item.numpy()
-    total, n = 0.0, 0
+    total, n = 0.0, 0.0
     for p in place:
         consumed = np.unique(item[seq.begin[p] : p])
         if item[p] in consumed:
             continue
-        n += 1
+        n += counts[p]
         if not ranked[item[p]]:
             continue
         scores = table @ vectors[seq.row[p] - start] + bias
         if weight and prior is not None:
             scores = scores + np.float32(weight) * prior.before(int(seq.row[p])).numpy()
         rank = _rank_excluding(scores, item[p], consumed, ranked)
-        total += 1 / math.log2(rank + 1) if rank <= 10 else 0.0
-    return total / max(n, 1)
+        total += counts[p] / math.log2(rank + 1) if rank <= 10 else 0.0
+    return float(total / n) if n else 0.0

@@ -5,6 +5,8 @@ Owns the numbers alone, free of torch: whoever plans a training reads them witho
 
 from dataclasses import dataclass
 
+from learner.data.event_weights import ALL_ALIKE
+
 
 @dataclass(frozen=True)
 class StudentConfig:
@@ -27,6 +29,8 @@ class StudentConfig:
     patience: int = 2  # checks without improvement before training stops (only with a validation part)
     prior_weight: float = 0.0
     prior_half_life_ms: float = 30 * 86_400_000.0
+    # How much events count, by the code of their kind, in the prior and as targets. The system's setting.
+    event_weights: tuple[float, ...] = ALL_ALIKE
 
 
 @dataclass(frozen=True)

@@ -40,13 +40,15 @@ class Lists:
 
     features (n, C, F) float32 or float16; positive (n,) int64: the clicked candidate's place, -1 where
     it is not among the candidates; mask (n, C) bool: True where there is a candidate; items (n, C) int32: the
-    candidates by the numbers of whoever made the lists, where they were kept.
+    candidates by the numbers of whoever made the lists, where they were kept; weight (n,) float32: how much
+    each answer counts, None where they count alike.
     """
 
     features: NDArray[Any]
     positive: NDArray[np.int64]
     mask: NDArray[np.bool_]
     items: NDArray[np.int32] | None = None
+    weight: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.positive)
@@ -63,6 +65,7 @@ class Lists:
             np.concatenate([part.positive for part in padded]),
             np.concatenate([part.mask for part in padded]),
             _of_all([part.items for part in padded]),
+            _of_all([part.weight for part in padded]),
         )
 
     def widened(self, width: int) -> "Lists":
@@ -75,12 +78,14 @@ class Lists:
             self.positive,
             np.pad(self.mask, ((0, 0), (0, more))),
             None if self.items is None else np.pad(self.items, ((0, 0), (0, more)), constant_values=-1),
+            self.weight,
         )
 
     def part(self, rows: slice | NDArray[Any]) -> "Lists":
         """Some of the lists."""
         items = None if self.items is None else self.items[rows]
-        return Lists(self.features[rows], self.positive[rows], self.mask[rows], items)
+        weight = None if self.weight is None else self.weight[rows]
+        return Lists(self.features[rows], self.positive[rows], self.mask[rows], items, weight)
 
     def parts(self, sizes: Sequence[int]) -> list["Lists"]:
         """As many of the lists as the sizes say, one part after the other."""
@@ -108,12 +113,13 @@ class Lists:
             np.zeros(n, np.int64),
             np.take_along_axis(self.mask, places, 1),
             None if self.items is None else np.take_along_axis(self.items, places, 1),
+            self.weight,
         )
 
 
-def _of_all(items: Sequence[NDArray[np.int32] | None]) -> NDArray[np.int32] | None:
-    kept = [part for part in items if part is not None]
-    return np.concatenate(kept) if len(kept) == len(items) else None
+def _of_all(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    kept = [part for part in parts if part is not None]
+    return np.concatenate(kept) if len(kept) == len(parts) else None
 
 
 def on_disk(file: Path, shape: tuple[int, ...], dtype: DTypeLike = np.float16) -> NDArray[Any]:

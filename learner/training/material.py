@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
+from learner.data.event_weights import weights_by_kind
 from learner.data.inputs import INTEREST_KINDS
 from learner.models.item_content import ItemContent
 from learner.signals.settings import SignalSettings
@@ -35,6 +36,11 @@ class Material:
     repeats: bool
     signals: SignalSettings
     tuning: Tuning
+
+    @property
+    def event_weights(self) -> tuple[float, ...]:
+        """How much events count (K,), by the code of their kind."""
+        return tuple(weights_by_kind(self.signals.event_weights).tolist())
 
 
 def prepare(
@@ -66,11 +72,15 @@ def prepare(
     content = ItemContent(text, catalogue.categories[:size].copy())
     repeats = options.repeat_consumption
     repeats = ordered.repeats() if repeats is None else repeats
-    tuning = tune(ordered, len(ordered), size, (signals or SignalSettings()).half_lives_ms, repeats=repeats)
+    running = signals or SignalSettings()
+    if options.event_weights is not None:
+        running = replace(running, event_weights=options.event_weights)
+    weights = weights_by_kind(running.event_weights).tolist()
+    tuning = tune(ordered, len(ordered), size, running.half_lives_ms, repeats=repeats, weights=weights)
     if signals is None:
-        signals = SignalSettings(pair_half_life_ms=min(tuning.pair_half_life_ms, FOREVER_MS))
+        running = replace(running, pair_half_life_ms=min(tuning.pair_half_life_ms, FOREVER_MS))
     scale = ordered.value_scale()
-    return Material(ordered, catalogue, known, content, encoder, scale, repeats, signals, tuning)
+    return Material(ordered, catalogue, known, content, encoder, scale, repeats, running, tuning)
 
 
 def _most_clicked_first(data: Interactions, items: int) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from learner.data.event_weights import EventWeights
 from learner.signals.settings import SignalSettings
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
@@ -22,6 +23,7 @@ class TrainingOptions:
     repeat_consumption: None decides from the data
     encoder: of texts; None fits one to the items, whose texts `cache` may know already
     signals: those that run already; None chooses them from the data
+    event_weights: how much events count; None: as `signals` say, without them all alike
     settings: what a search has found
     logs: a folder for TensorBoard
     processes: that work beside each other; with more than one, the function that makes lists must stand at
@@ -34,6 +36,7 @@ class TrainingOptions:
     encoder: ContentEncoder | None = None
     cache: TextCache | None = None
     signals: SignalSettings | None = None
+    event_weights: EventWeights | None = None
     settings: TrainingSettings | None = None
     logs: Path | None = None
     processes: int = 1

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
+from learner.data.event_weights import EventWeights
 from learner.models.calibration import Calibration
 from learner.models.ranker_export import ranker_from_model, ranker_model
 from learner.models.ranker_training import refresh
@@ -26,6 +27,7 @@ from learner.ranking.lists import Wanted
 from learner.release.bundle import Bundle, Manifest, ReleaseError, Window, release_id
 from learner.release.files import write_release
 from learner.release.live import LiveRelease
+from learner.signals.settings import SignalSettings
 from learner.text.content import ContentEncoder
 from learner.training.collect import Collect
 
@@ -37,12 +39,13 @@ STUDENT_MS = "student_ms"  # of `Manifest.training`: time of the newest click th
 
 def refresh_release(
     live: Bundle, data: Interactions, items: Sequence[Item], out: Path, collect: Collect, *,
-    encoder: ContentEncoder, epochs: int = EPOCHS, seed: int = 0,
+    encoder: ContentEncoder, epochs: int = EPOCHS, seed: int = 0, event_weights: EventWeights | None = None,
 ) -> str:  # fmt: skip
     """Writes a refreshed release to the folder `out` and returns its id.
 
     `data` in order of time, with what came before the live release's training too, since states and
-    signals begin there; `items` the catalogue's records as of now. Raises ReleaseError where the live
+    signals begin there; `items` the catalogue's records as of now; `event_weights` those of now, None: as the
+    live release was trained. Raises ReleaseError where the live
     ranker is not of the kind that this version trains, or nothing is newer than the student.
     """
     torch.set_num_threads(1)
@@ -50,6 +53,10 @@ def refresh_release(
     start = int(np.searchsorted(data.time_ms, student_ms, "right"))
     ranker = ranker_from_model(live.ranker or b"")
     bundle = with_items(live, data, items, encoder)
+    if event_weights is not None:
+        signals = replace(SignalSettings.from_dict(live.manifest.signals), event_weights=event_weights)
+        manifest = msgspec.structs.replace(bundle.manifest, signals=signals.as_dict())
+        bundle = replace(bundle, manifest=manifest)
     begun = time.process_time()
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as scratch:

@@ -78,7 +78,10 @@ def search(
             lambda trial: _ranker_trial(trial, lists, scored, seed, rankers)
         )
     plain = StudentConfig()
-    own = replace(config, prior_weight=plain.prior_weight, prior_half_life_ms=plain.prior_half_life_ms)
+    own = replace(
+        config, prior_weight=plain.prior_weight, prior_half_life_ms=plain.prior_half_life_ms,
+        event_weights=plain.event_weights,
+    )  # fmt: skip
     # Where the defaults stand, each training goes on choosing the prior's weight by itself.
     return Found(TrainingSettings(own, ranker, None if own == plain else config.prior_weight), figures)
 
@@ -129,7 +132,9 @@ class _Search:
 
 def _student_trial(trial: optuna.Trial, material: Material, seed: int, own: _Search) -> float:
     config = StudentConfig(
-        prior_half_life_ms=material.signals.half_lives_ms[material.tuning.popular_now], prior_weight=1.0
+        prior_half_life_ms=material.signals.half_lives_ms[material.tuning.popular_now],
+        prior_weight=1.0,
+        event_weights=material.event_weights,
     )
     if trial.number > 0:
         config = replace(

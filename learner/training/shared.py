@@ -21,6 +21,7 @@ from learner.training.time_plan import EASE_SHARE
 
 COPIED_AT_ONCE = 500  # lists
 _BESIDE = ("positive", "mask", "items")  # of lists, a file each beside their features
+_WEIGHT = "weight"  # another one, where answers do not count alike
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def keep_lists(lists: Lists, folder: Path) -> None:
     assert lists.items is not None, "collecting keeps the candidates' numbers"
     if not in_file(lists.features):
         np.save(folder / FEATURES_FILE, lists.features)
-    for part in _BESIDE:
+    for part in (*_BESIDE, *([] if lists.weight is None else [_WEIGHT])):
         np.save(folder / f"{part}.npy", getattr(lists, part))
 
 
@@ -73,7 +74,8 @@ def lists_in(folder: Path) -> Lists:
     """The lists that a stage has left in its folder; their features stay there until they are asked for."""
     positive, mask, items = (np.load(folder / f"{part}.npy") for part in _BESIDE)
     features = np.load(folder / FEATURES_FILE, mmap_mode="r")
-    return Lists(features[: len(positive)], positive, mask, items)
+    kept = folder / f"{_WEIGHT}.npy"
+    return Lists(features[: len(positive)], positive, mask, items, np.load(kept) if kept.exists() else None)
 
 
 def join_lists(folders: Sequence[Path], into: Path) -> list[int]:
@@ -81,7 +83,7 @@ def join_lists(folders: Sequence[Path], into: Path) -> list[int]:
     into.mkdir()
     parts = [lists_in(folder) for folder in folders]
     sizes = [len(part) for part in parts]
-    for name in _BESIDE:
+    for name in (*_BESIDE, *([] if parts[0].weight is None else [_WEIGHT])):
         np.save(into / f"{name}.npy", np.concatenate([getattr(part, name) for part in parts]))
     if len(folders) == 1:
         (folders[0] / FEATURES_FILE).rename(into / FEATURES_FILE)

@@ -98,6 +98,7 @@ class _Training:
             settings.student,
             prior_half_life_ms=material.signals.half_lives_ms[material.tuning.popular_now],
             prior_weight=1.0 if settings.prior is None else settings.prior,
+            event_weights=material.event_weights,
         )
 
     def run(self) -> str:

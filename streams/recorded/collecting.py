@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
+from learner.data.event_weights import ALL_ALIKE
 from learner.data.events import INTEREST, Kind
 from learner.data.repeats import had_before
 from learner.ranking.arrays import Asks
@@ -55,8 +56,9 @@ def collect(
     rng = np.random.default_rng(wanted.seed)
     newcomers = _Newcomers(live.catalogue, data, start)
     offline = Offline(Live(live, live.catalogue), live.catalogue, Policy(exploration=0.0))
-    asked = _asked(data, start, stop, wanted.lists, live.manifest.repeat_consumption, rng)
-    found = _Kept(int(asked.sum()), wanted, rng)
+    weights = offline.world.signals.by_kind
+    asked = _asked(data, start, stop, wanted.lists, live.manifest.repeat_consumption, weights, rng)
+    found = _Kept(int(asked.sum()), wanted, weights, rng)
     for number in range(start):
         offline.remember(click_of(data, number))
     if vectors is None:
@@ -76,11 +78,13 @@ def collect(
 
 
 def _asked(
-    data: Interactions, start: int, stop: int, lists: int, repeats: bool, rng: np.random.Generator
-) -> NDArray[np.bool_]:
-    """(stop,): the clicks that are asked about, at most `lists`."""
+    data: Interactions, start: int, stop: int, lists: int, repeats: bool, weights: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:  # fmt: skip
+    """(stop,): the clicks that are asked about, at most `lists`; `weights` (K,) say which count nothing."""
     interest = np.isin(data.kind[:stop], [int(kind) for kind in INTEREST])
     wanted = interest if repeats else interest & ~had_before(data.user[:stop], data.item[:stop], interest)
+    wanted = wanted & (weights[data.kind[:stop]] > 0)
     numbers = np.flatnonzero(wanted[start:]) + start
     if len(numbers) > lists:
         numbers = rng.choice(numbers, lists, replace=False)
@@ -101,6 +105,7 @@ def _stretch(
     clicks = [click_of(data, number) for number in numbers]
     asks: list[Asks] = []
     answers: list[int] = []
+    kinds: list[int] = []
     for first, last in _runs(clicks):
         rows = [row for row in range(first, last) if wanted[numbers[row]] and clicks[row].item_id in index]
         if rows:
@@ -108,6 +113,7 @@ def _stretch(
             times = np.array([clicks[row].timestamp for row in rows], np.int64)
             asks.append(ask(slots, times, offline.states, offline.world))
             answers += [index[clicks[row].item_id] for row in rows]
+            kinds += [int(data.kind[numbers[row]]) for row in rows]
             if vectors is not None:
                 asks[-1] = asks[-1]._replace(user_vector=vectors[np.array(rows)])
         if vectors is None:
@@ -122,7 +128,7 @@ def _stretch(
         some = proposed.rows(hits)
         columns = features_of(together.rows(hits), some, offline.world).table()  # of lists that teach
         for row, hit in enumerate(hits.tolist()):
-            found.keep(some.items[row], columns[row], answers[hit])
+            found.keep(some.items[row], columns[row], answers[hit], kinds[hit])
     for click in clicks:
         offline.count(click)
 
@@ -180,9 +186,11 @@ class _Newcomers:
 
 
 class _Kept:
-    """Answered lists, thinned to the answer and some of the others."""
+    """Answered lists, thinned to the answer and some of the others; `weights` (K,) of answers by kind."""
 
-    def __init__(self, most: int, wanted: Wanted, rng: np.random.Generator) -> None:
+    def __init__(
+        self, most: int, wanted: Wanted, weights: NDArray[np.float64], rng: np.random.Generator
+    ) -> None:
         width = wanted.negatives + 1
         self._negatives, self._rng, self._row = wanted.negatives, rng, 0
         # Half precision, as they are kept
@@ -194,14 +202,18 @@ class _Kept:
         )
         self._mask = np.zeros((most, width), np.bool_)
         self._items = np.full((most, width), -1, np.int32)
+        self._by_kind = None if tuple(weights.tolist()) == ALL_ALIKE else weights
+        self._weight = np.ones(most, np.float32)
 
-    def keep(self, items: NDArray[np.int32], features: NDArray[np.float32], answer: int) -> None:
+    def keep(self, items: NDArray[np.int32], features: NDArray[np.float32], answer: int, kind: int) -> None:
         """Keeps a list if its answer is among the candidates (C,), features (C, F)."""
         places = thinned(items, answer, self._negatives, self._rng)
         if len(places) > 1:
             self._features[self._row, : len(places)] = features[places]
             self._mask[self._row, : len(places)] = True
             self._items[self._row, : len(places)] = items[places]
+            if self._by_kind is not None:
+                self._weight[self._row] = self._by_kind[kind]
             self._row += 1
             if self._row % WRITTEN == 0:
                 let_go(self._features)
@@ -209,7 +221,10 @@ class _Kept:
     def lists(self) -> Lists:
         """What was kept; answers are in place 0."""
         rows = self._row
-        return Lists(self._features[:rows], np.zeros(rows, np.int64), self._mask[:rows], self._items[:rows])
+        return Lists(
+            self._features[:rows], np.zeros(rows, np.int64), self._mask[:rows], self._items[:rows],
+            None if self._by_kind is None else self._weight[:rows],
+        )  # fmt: skip
 
 
 def thinned(

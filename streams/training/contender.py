@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
+from learner.data.event_weights import EventWeights
 from learner.judging.metrics import LIST, expected_position
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
@@ -21,20 +22,24 @@ from streams.wire.contract import Click
 
 
 class Contender:
-    """`signals`: how its signals run; as the release was trained by default.
+    """`signals`: how its signals run; as the release was trained by default. `weights` of events, of now.
 
     held: items of the release itself
     listed: items that have been on any of its lists
     largest: the largest number that it has given so far, by its amount; nan where one was none
     """
 
-    def __init__(self, folder: Path, signals: SignalSettings | None = None) -> None:
+    def __init__(
+        self, folder: Path, signals: SignalSettings | None = None, weights: EventWeights | None = None
+    ) -> None:
         catalogue = Catalogue()
         live = Live.load(folder, catalogue)
         self.held = frozenset(catalogue.ids)  # before anything else joins
         self.offline = Offline(live, catalogue, Policy(exploration=0.0))
         if signals is not None:
             self.offline.world.signals = Signals(signals, catalogue)
+        if weights is not None:
+            self.offline.world.signals.weigh(weights)
         self.largest = 0.0
         self.listed: set[str] = set()
 

@@ -149,7 +149,8 @@ class Gate:
         began_ms = training_began_ms(manifest)
         known = {name for name, said in announced.items() if said.at_ms < began_ms}
         items = [said.item for said in announced.values()]
-        return try_out(live, candidate, Case(data, start, items, self._kept.idle, known), self._limits)
+        case = Case(data, start, items, self._kept.idle, known, self._settings.event_weights)
+        return try_out(live, candidate, case, self._limits)
 
     def _consequence(self, record: ReleaseRecord, decision: Decision, roles: Roles) -> list[ReleaseRecord]:
         at, reason, evidence = self._wall_ms(), decision.reason, decision.evidence

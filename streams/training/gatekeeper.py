@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
+from learner.data.event_weights import EventWeights
 from learner.data.events import INTEREST
 from learner.data.repeats import had_before
 from learner.judging.gate import Decision, Limits, Trial, judge
@@ -39,7 +40,8 @@ class Case:
     """What a trial is about: clicks in order, those from `start` on are answered; item records as of now.
 
     `idle` tells which of some items nobody has clicked for so long that a release may leave them out;
-    `known` are the items that had been announced when the candidate was trained.
+    `known` are the items that had been announced when the candidate was trained; `event_weights` how much
+    events count now, None: as the live release was trained.
     """
 
     data: Interactions
@@ -47,6 +49,7 @@ class Case:
     items: Sequence[Item]
     idle: Callable[[Set[str]], Set[str]] = lambda _: frozenset()
     known: Set[str] = frozenset()
+    event_weights: EventWeights | None = None
 
 
 def try_out(
@@ -60,7 +63,7 @@ def try_out(
     candidate that is a reason to refuse it.
     """
     trial = Trial()
-    ours = Contender(live)
+    ours = Contender(live, weights=case.event_weights)
     try:
         # Signals run as they were set up for the live release, whatever the candidate was trained with.
         theirs = Contender(candidate, ours.offline.world.signals.settings)

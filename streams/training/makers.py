@@ -67,7 +67,7 @@ def training(
 
     options = TrainingOptions(
         budget_minutes=settings.train_minutes, repeat_consumption=repeats, encoder=encoder, cache=cache,
-        signals=signals,
+        signals=signals, event_weights=settings.event_weights,
         # At the lowest priority the wall clock says little about what training has had.
         clock=time.process_time,
     )  # fmt: skip
@@ -85,7 +85,9 @@ def refreshing(
         raise ReleaseError("nothing is live, so there is no ranker to refresh")
     bundle = read_release(live)
     encoder = _encoder(bundle, _texts(settings))
-    return refresh_release(bundle, data, items, out, collect, encoder=encoder)
+    return refresh_release(
+        bundle, data, items, out, collect, encoder=encoder, event_weights=settings.event_weights
+    )
 
 
 MAKERS: Mapping[Kind, Make] = {"full": training, "ranker": refreshing}

@@ -115,6 +115,7 @@ def run(
         seed=seed,
         repeat_consumption=REPEATS[settings.repeat_consumption],
         cache=TextCache(settings.cache_dir / "texts"),
+        event_weights=settings.event_weights,
         settings=chosen,
         logs=logs,
         processes=min(cores(), 4),

@@ -42,6 +42,7 @@ def run(
         seed=seed,
         repeat_consumption=REPEATS[settings.repeat_consumption],
         cache=TextCache(settings.cache_dir / "texts"),
+        event_weights=settings.event_weights,
     )
     with display(console) as progress:
         found = search(part, records, collect, options, trials=trials, progress=Bars(progress))

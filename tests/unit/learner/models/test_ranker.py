@@ -49,6 +49,23 @@ def test_finds_the_feature_that_is_the_answer() -> None:
     assert accuracy(ranker, world(seed=1)) > 0.9
 
 
+@pytest.mark.parametrize(("heavy", "better"), [(0, True), (1, False)])
+def test_an_answer_counts_as_often_as_it_weighs(heavy: int, better: bool) -> None:
+    """Half of the lists are answered by the largest, half by the smallest of a feature."""
+    lists, least = world(), world(seed=3)
+    answer = np.where(least.mask, least.features[..., 2], np.inf).argmin(1)
+    joined = Lists.join(
+        [
+            replace(part, weight=np.full(600, 5.0 if place == heavy else 0.1, np.float32))
+            for place, part in enumerate((lists, replace(least, positive=answer)))
+        ]
+    )
+    assert joined.weight is not None
+    ranker, _ = train_ranker(joined.part(np.random.default_rng(0).permutation(1200)), QUICK)
+    assert (accuracy(ranker, world(seed=1)) > 0.7) == better
+    assert (accuracy(ranker, world(seed=1)) < 0.2) == (not better)
+
+
 def test_lists_without_positive_are_dropped_and_counted() -> None:
     lists = world()
     positive = lists.positive.copy()

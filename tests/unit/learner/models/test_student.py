@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from learner.data.event_weights import weights_by_kind  # noqa: E402
 from learner.data.events import Kind  # noqa: E402
 from learner.data.inputs import log_gap, normalise_value, normalise_values, value_scale  # noqa: E402
 from learner.models.item_table import ItemContent  # noqa: E402
@@ -237,6 +238,34 @@ def test_prior_knows_only_what_came_before() -> None:
     long = make_log([0] * 401, [0] * 200 + [1] * 201)
     later = Prior.of(long, 2, 401, half_life_ms=1e15)
     np.testing.assert_allclose(np.exp(later.log_popularity[2].numpy()), [200.05, 200.05], rtol=1e-3)
+
+
+def test_prior_counts_an_event_as_often_as_its_kind_weighs() -> None:
+    log = make_log([0] * 401, [0] * 200 + [1] * 200 + [0], kind=[Kind.VIEW] * 200 + [Kind.PURCHASE] * 201)
+    weights = weights_by_kind({"view": 0.25, "purchase": 5.0}).tolist()
+    prior = Prior.of(log, 2, 401, half_life_ms=1e15, weights=weights)
+    np.testing.assert_allclose(np.exp(prior.log_popularity[2].numpy()), [50.05, 1000.05], rtol=1e-3)
+
+
+@pytest.mark.parametrize("below", [5000, 0])  # items: all of them in the softmax, or some that are drawn
+@pytest.mark.parametrize(
+    ("weights", "winner"),
+    [({"view": 0.1, "purchase": 5.0}, 2), ({"purchase": 0.1}, 1), ({"view": 0.0}, 2), ({"purchase": 0.0}, 1)],
+)
+def test_targets_count_as_often_as_their_kind_weighs(weights, winner, below) -> None:
+    """After item 0 half of the users view 1 and half purchase 2."""
+    users = np.repeat(np.arange(100), 2)
+    item = np.stack([np.zeros(100, int), 1 + np.arange(100) % 2], 1).ravel()
+    kind = np.where(item == 1, Kind.VIEW, np.where(item == 2, Kind.PURCHASE, Kind.CLICK))
+    log = make_log(users, item, kind=kind)
+    config = replace(
+        SMALL, event_weights=tuple(weights_by_kind(weights).tolist()), full_softmax_below=below, negatives=64
+    )
+    student, _ = train_student(log, 200, ItemContent.empty(3), {}, config)
+    after = encode_histories(student, make_log([0, 0], [0, 0]), {})[1]
+    arrays = student_arrays(student)
+    scores = arrays.vectors @ after + arrays.bias
+    assert scores[winner] > scores[3 - winner] + 0.5
 
 
 def test_prior_of_clicks_that_lie_years_apart() -> None:

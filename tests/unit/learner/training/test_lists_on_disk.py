@@ -15,12 +15,13 @@ from learner.training.shared import join_lists, lists_in
 WIDTH = 5
 
 
-def lists(count: int, seed: int) -> Lists:
+def lists(count: int, seed: int, *, weighed: bool = False) -> Lists:
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(count, WIDTH, len(FEATURES))).astype(np.float16)
     return Lists(
         features, np.zeros(count, np.int64), np.ones((count, WIDTH), np.bool_),
         rng.integers(99, size=(count, WIDTH)).astype(np.int32),
+        rng.random(count).astype(np.float32) if weighed else None,
     )  # fmt: skip
 
 
@@ -29,21 +30,24 @@ def left(made: Lists, folder: Path) -> Path:
     folder.mkdir()
     features = on_disk(folder / FEATURES_FILE, (len(made) + 7, *made.features.shape[1:]))
     features[: len(made)] = made.features
-    for name in ("positive", "mask", "items"):
+    for name in ("positive", "mask", "items", *(["weight"] if made.weight is not None else [])):
         np.save(folder / f"{name}.npy", getattr(made, name))
     return folder
 
 
-@pytest.mark.parametrize("stages", [1, 3])
-def test_stages_lists_become_one(tmp_path: Path, stages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("stages", "weighed"), [(1, False), (3, False), (3, True)])
+def test_stages_lists_become_one(
+    tmp_path: Path, stages: int, weighed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("learner.training.shared.COPIED_AT_ONCE", 8)
-    parts = [lists(20 + n, n) for n in range(stages)]
+    parts = [lists(20 + n, n, weighed=weighed) for n in range(stages)]
     folders = [left(part, tmp_path / f"{n}") for n, part in enumerate(parts)]
     assert join_lists(folders, tmp_path / "all") == [len(part) for part in parts]
     found, expected = lists_in(tmp_path / "all"), Lists.join(parts)
     assert in_file(found.features)
-    for name in ("features", "positive", "mask", "items"):
+    for name in ("features", "positive", "mask", "items", *(["weight"] if weighed else [])):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert (found.weight is None) == (not weighed)
     again = found.parts([len(part) for part in parts])
     np.testing.assert_array_equal(again[-1].features, parts[-1].features)
     if stages > 1:

@@ -162,12 +162,17 @@ def test_a_refreshed_release_has_learned_from_new_lists_alone(bundle: Bundle, tm
     items = np.array([rng.permutation(10)[:8] for _ in range(2000)], np.int32)
     fresh = replace(made, items=np.where(np.arange(8) == 0, 4, items).astype(np.int32))  # all take the same
     data = clicks([f"i{n % 10}" for n in range(12)])
-    name = refresh_release(bundle, data, [], tmp_path / "out", collect, encoder=encoder_of(bundle), epochs=8)
+    name = refresh_release(
+        bundle, data, [], tmp_path / "out", collect, encoder=encoder_of(bundle), epochs=8,
+        event_weights={"like": 3.0},
+    )  # fmt: skip
     assert asked[0][1:] == (6, 12)  # clicks after the student's newest
+    assert asked[0][0].manifest.signals["event_weights"] == {"like": 3.0}  # those of now
     release = load_release(tmp_path / "out", Catalogue())
     assert release.id == name
     manifest = release.manifest
     assert manifest.parents == ["r-1"]
+    assert manifest.signals["event_weights"] == {"like": 3.0}
     assert manifest.data.last_ms == 11_000
     assert student_time(manifest) == 5000  # a refresh of the refreshed uses all lists since then again
     before = LiveRelease(bundle, Catalogue()).rank(fresh.features).argmax(1) == fresh.positive

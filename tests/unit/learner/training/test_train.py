@@ -15,6 +15,7 @@ from learner.data.events import Kind
 from learner.ranking.columns import FEATURES
 from learner.release.files import read_release
 from learner.release.live import load_release
+from learner.signals.settings import SignalSettings
 from learner.training import jobs
 from learner.training.options import TrainingOptions
 from learner.training.settings import TrainingSettings
@@ -198,3 +199,21 @@ def test_the_serving_pipeline_makes_the_lists(tmp_path) -> None:
     item = (start[None] + np.arange(15)[:, None]).ravel() % 40
     live = train(data_of(user.tolist(), item.tolist()), tmp_path, collect=collect)
     assert live.manifest.metrics["ranker"]["lists"] > 200
+
+
+def test_weights_of_events_reach_the_lists_the_models_and_the_manifest(tmp_path) -> None:
+    weights, pipeline = {"purchase": 5.0, "view": 0.0}, FakePipeline()
+    data = data_of(
+        [k % 20 for k in range(600)], [k % 27 for k in range(600)], kind=[Kind.VIEW, Kind.PURCHASE] * 300
+    )
+    alike = train(data, tmp_path / "alike")
+    assert "event_weights" not in alike.manifest.signals
+    weighed = train(data, tmp_path / "weighed", collect=pipeline, event_weights=weights)
+    assert weighed.manifest.signals["event_weights"] == weights
+    assert all(live.manifest.signals["event_weights"] == weights for live, *_ in pipeline.asked)
+    assert not np.array_equal(alike.model.vectors, weighed.model.vectors)
+    running = SignalSettings(event_weights={"like": 2.0})
+    kept = train(data, tmp_path / "kept", signals=running)  # as what runs already says, unless told otherwise
+    assert kept.manifest.signals["event_weights"] == {"like": 2.0}
+    told = train(data, tmp_path / "told", signals=running, event_weights={})
+    assert "event_weights" not in told.manifest.signals

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from learner.data.event_weights import weights_by_kind
 from learner.data.events import Kind
 from learner.data.times import DAY_MS
 from learner.training import tuning
@@ -83,3 +84,25 @@ def test_almost_nothing_gives_middle_values() -> None:
     chosen = tune(log_of([0], [0], [0]), 1, 1, HALF_LIVES, repeats=False)
     assert chosen.popular_now != chosen.popular
     assert tune(log_of([], [], []), 0, 0, HALF_LIVES, repeats=False).pair_half_life_ms > 0
+
+
+def test_what_counts_nothing_is_no_part_and_what_counts_little_decides_little() -> None:
+    fashion, lasting = (
+        drifting(2),
+        log_of(np.arange(6000), np.arange(6000) % 7 + 490, np.arange(6000) * 3.6e4),
+    )
+    both = np.argsort(np.r_[fashion.time_ms, lasting.time_ms], kind="stable")
+    mixed = SimpleNamespace(
+        **{name: np.r_[getattr(fashion, name), getattr(lasting, name)][both] for name in vars(fashion)}
+    )
+    mixed.user = np.arange(12_000, dtype=np.int32)
+    mixed.kind = np.where(both < 6000, np.uint8(Kind.VIEW), np.uint8(Kind.PURCHASE))
+
+    def tuned(log, n, **weights):
+        by_kind = weights_by_kind(weights).tolist()
+        return tune(log, n, 500, HALF_LIVES, repeats=False, weights=by_kind)
+
+    assert tuned(mixed, 12_000, purchase=0) == tune(fashion, 6000, 500, HALF_LIVES, repeats=False)
+    assert tuned(mixed, 12_000, view=0) == tune(lasting, 6000, 500, HALF_LIVES, repeats=False)
+    heavy, light = tuned(mixed, 12_000, purchase=100), tuned(mixed, 12_000, purchase=0.01)
+    assert heavy.popularity_ndcg != light.popularity_ndcg

@@ -1,11 +1,16 @@
 """Lists that the ranker learns from: what nobody could have listed at the time is on none."""
 
+from dataclasses import replace
+
+import msgspec
 import numpy as np
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions
+from learner.data.events import Kind
 from learner.ranking.lists import Lists, Wanted
 from learner.release.live import LiveRelease
+from learner.signals.settings import SignalSettings
 from streams.recorded.collecting import STRETCH, collect
 from tests.worlds.served import served_bundle
 
@@ -71,3 +76,25 @@ def test_a_withdrawn_item_does_not_come_back() -> None:
     items = [*ITEMS[:-2], Item(item_id="dated", available=False, published_at=NOW), ITEMS[-1]]
     release = LiveRelease(served_bundle("r-1", items, repeat_consumption=True), Catalogue())
     assert DATED not in listed(collect(release, world(), 0, CLICKS, Wanted(lists=1000)))
+
+
+def test_answers_count_as_often_as_their_kind_weighs_and_nothing_is_asked_about_what_counts_nothing() -> None:
+    kinds = np.where(np.arange(CLICKS) % 2 == 0, np.uint8(Kind.VIEW), np.uint8(Kind.PURCHASE))
+    clicks = replace(world(), kind=kinds)
+
+    def found(**weights: float) -> Lists:
+        settings = SignalSettings(event_weights=weights).as_dict()
+        bundle = served_bundle("r-1", ITEMS, repeat_consumption=True)
+        manifest = msgspec.structs.replace(bundle.manifest, signals=settings)
+        release = LiveRelease(replace(bundle, manifest=manifest), Catalogue())
+        return collect(release, clicks, 60, CLICKS, Wanted(lists=1000, negatives=100))
+
+    assert found().weight is None
+    both = found(purchase=4, view=0.5)
+    assert both.weight is not None
+    assert set(both.weight.tolist()) == {0.5, 4.0}
+    assert abs((both.weight == 4.0).mean() - 0.5) < 0.05
+    bought = found(view=0)
+    assert bought.weight is not None
+    assert set(bought.weight.tolist()) == {1.0}
+    assert len(bought) == (both.weight == 4.0).sum()
