@@ -276,3 +276,34 @@ def test_the_commands_steer_and_show(shop: Any, nextclick: Callable[..., Result]
     assert nextclick("scenarios", "delete", "cart").stdout == "cart has no rules any more\n"
     until_named(shop, "cart", None)
     assert "no scenario has rules" in nextclick("scenarios", "list").stdout
+
+
+def test_the_owner_of_partition_0_writes_it_again_whoever_that_is(shop: Any) -> None:
+    shop.start("worker", name="second")
+    ready(shop, "second")
+    shop.wait_for(lambda: owner(shop) is not None, "partition 0 has one owner of two")
+    good = {"scenario": "cart", "k": 4, "policy": "good"}
+    until_named(shop, "cart", put(shop, "cart", good))
+    put(shop, "cart", good | {"k": 5})
+    first = put(shop, "cart", b"{")
+    assert json.loads(again(shop, "scenarios", "cart", first).value)["k"] == 5
+    shop.kill(owner(shop))  # the other one learns of the next broken record before the partition is its own
+    second = put(shop, "cart", b"{")
+    restored = again(shop, "scenarios", "cart", second)
+    assert json.loads(restored.value)["k"] == 5
+    until_named(shop, "cart", restored.offset)
+    written = [dict(record.headers).get("restores") for record in shop.read("scenarios")]
+    assert [each for each in written if each] == [str(first).encode(), str(second).encode()]
+
+
+def owner(system: Any) -> str | None:
+    """The worker that was given partition 0 last; None before both have been given theirs anew."""
+    found = None
+    for name in ("worker", "second"):
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", system.said(name))
+        partitions = re.findall(r"partitions assigned.*? partitions=\[([^\]]*)\]", plain)
+        if not partitions or len(partitions[-1].split(",")) == 8:
+            return None
+        if "0" in partitions[-1].replace(" ", "").split(","):
+            found = name
+    return found
