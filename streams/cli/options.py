@@ -89,6 +89,7 @@ class WithIds(TyperCommand):
             name: not getattr(option, "is_flag", False)
             for option in self.get_params(ctx)
             for name in option.opts
+            if option.param_type_name == "option"  # an id may be called as its argument is
         }
         options: list[str] = []
         ids: list[str] = []

@@ -245,3 +245,24 @@ def test_what_was_taken_back_is_neither_trained_on_nor_its_undo(url: str) -> Non
         for user, item, kind in zip(data.user.tolist(), data.item.tolist(), data.kind.tolist(), strict=True)
     ]
     assert found == [("u", "i", 2), ("u", "i", 1), ("v", "i", 2), ("u", "j", 6), ("u", "j", 6)]
+
+
+def test_one_users_clicks_are_found_by_a_reader_that_removes_nothing(url: str) -> None:
+    history = History(url)
+    batch = Clicks()
+    for n, (user, kind) in enumerate([("u", 2), ("v", 2), ("u", 2 + module.UNDONE)]):
+        batch.add(
+            partition=0, offset=n, arrived_ms=n * DAY_MS, event_id=f"e{n}", user_id=user, item_id="i",
+            kind=kind, time_ms=n, value=float("nan") if n else 2.5, scenario=None,
+        )  # fmt: skip
+    history.append(batch, {0: 3})
+    left = f"{history._root}/day=1970-01-09/left.parquet"  # another writer's, under way
+    history._fs.makedirs(left.rpartition("/")[0], exist_ok=True)
+    history._fs.pipe_file(left, b"")
+    reader = History(url, writes=False)
+    found = reader.clicks_of("u")
+    assert [(each["event_id"], each["event"], each.get("undo"), each["value"]) for each in found] == [
+        ("e0", "purchase", None, 2.5), ("e2", "purchase", True, None),
+    ]  # fmt: skip
+    assert reader._fs.exists(left)
+    assert reader.clicks_of("nobody") == []

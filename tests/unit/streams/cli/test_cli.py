@@ -242,3 +242,19 @@ def test_a_quick_training_has_a_budget_of_its_own(
     said = CliRunner().invoke(app, ["train", "--interactions", str(file), "--out", "out", *flags])
     assert said.exit_code == 0, said.output
     assert given["time_budget"] == minutes
+
+
+@pytest.mark.parametrize("user", ["user", "-1", "-x9"])
+def test_an_id_may_look_like_anything(user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also like the name of the argument that it is."""
+    from streams.operate import one_user
+
+    asked: list[str] = []
+
+    def export(_: Settings, name: str) -> dict[str, str]:
+        asked.append(name)
+        return {"user_id": name}
+
+    monkeypatch.setattr(one_user, "export", export)
+    _said("users", "export", "--prefix", "p.", user, "--clock", "stream", code=0)
+    assert asked == [user]
