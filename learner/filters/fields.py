@@ -23,7 +23,8 @@ MEMORY_BYTES = 256 << 20  # at a million items some twenty columns
 MOST_COLUMNS = 256  # more than one filter can name; a name that no item knows takes a column too
 _FEW = 8  # attributes
 _PREFIX = "attributes."
-_AT_ONCE = 256  # records unpacked at one time: what they leave is memory at hand, not new memory
+_AT_ONCE = 512  # records unpacked at one time: what they leave is memory at hand, not new memory
+_PUT_AT_ONCE = 65_536  # items
 
 
 class Column:
@@ -45,9 +46,8 @@ class Column:
         """Whether any item has a value."""
         return any(lane is not None and lane.present > 0 for lane in (self.numbers, self.keys))
 
-    def put(self, items: NDArray[np.int64], cells: list[Any] | None, rows: int) -> None:
-        """Takes what records of items (n,), each once and below `rows`, say here; None for nothing."""
-        read = values.read(cells or ())
+    def put(self, items: NDArray[np.int64], read: values.Read, rows: int) -> None:
+        """Takes what the records of items (n,), each once and below `rows`, say in this field."""
         if read.numbers is not None and self.numbers is None:
             self.numbers = Lane(np.nan, np.float64)
         if read.keys is not None and self.keys is None:
@@ -101,7 +101,7 @@ class Fields:
         while left > 0 and (first := min(column.size for column in columns)) < size:
             behind = [name for name in wanted if self._columns[name].size == first]
             ends = [column.size for column in columns if column.size > first]
-            end = min(first + left, size, *ends)
+            end = min(first + min(left, _PUT_AT_ONCE), size, *ends)
             self._put(np.arange(first, end), behind)
             for name in behind:
                 self._columns[name].size = end
@@ -187,11 +187,15 @@ class Fields:
     def _put(self, items: NDArray[np.int64], names: list[str]) -> None:
         """Reads items (n,) into columns."""
         reader = _reader(tuple(names))
-        for at in range(0, len(items), _AT_ONCE):
-            part = items[at : at + _AT_ONCE]
+        parts = [items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE)]
+        reads: list[list[values.Read]] = [[] for _ in names]
+        for part in parts:
             cells = reader(self.catalogue.records.raw(part.tolist()))
-            for name, own in zip(names, cells, strict=True):
-                self._columns[name].put(part, own, self.catalogue.capacity)
+            for column, own in zip(reads, cells, strict=True):
+                column.append(values.read(own or ()))
+        for name, column in zip(names, reads, strict=True):
+            whole = column[0] if len(column) == 1 else values.joined(column, [len(part) for part in parts])
+            self._columns[name].put(items, whole, self.catalogue.capacity)
 
     def _forget(self, needed: int) -> None:
         while len(self._columns) > needed and (

@@ -30,6 +30,22 @@ class Read(NamedTuple):
     keys: tuple[_Counts, NDArray[np.int64]] | None
 
 
+def joined(reads: Sequence[Read], sizes: Sequence[int]) -> Read:
+    """What several reads of so many cells say, one after the other."""
+
+    def all_of(parts: Sequence[tuple[_Counts, NDArray[Any]] | None]) -> tuple[_Counts, NDArray[Any]] | None:
+        some = [part for part in parts if part is not None]
+        if not some:
+            return None
+        counts = [
+            np.zeros(size, np.int32) if part is None else part[0]
+            for part, size in zip(parts, sizes, strict=True)
+        ]
+        return np.concatenate(counts), np.concatenate([part[1] for part in some])
+
+    return Read(all_of([each.numbers for each in reads]), all_of([each.keys for each in reads]))
+
+
 def text_key(text: str) -> int:
     """The key of a text."""
     return hash(text) or 1
@@ -50,9 +66,13 @@ def read(cells: Sequence[Any]) -> Read:
     kinds = set(map(type, cells))
     if kinds == {list}:
         return _read_lists(cells)
+    if kinds == {str}:
+        return Read(None, (np.ones(len(cells), np.int32), _text_keys(cells)))
     kinds.discard(type(None))
     if not kinds:
         return Read(None, None)
+    if kinds == {list}:
+        return _read_lists([cell or () for cell in cells])
     if kinds <= _NUMBERS:
         numbers = np.array([math.nan if cell is None else cell for cell in cells], np.float64)
         some = ~np.isnan(numbers)
@@ -69,9 +89,7 @@ def _read_lists(cells: Sequence[Sequence[Any]]) -> Read:
     flat = list(chain.from_iterable(cells))
     rows = np.repeat(np.arange(len(cells)), np.fromiter(map(len, cells), np.int64, len(cells)))
     if set(map(type, flat)) <= {str}:
-        keys = np.fromiter(map(hash, flat), np.int64, len(flat))
-        keys[keys == 0] = 1
-        return Read(None, _once(rows, keys, len(cells)))
+        return Read(None, _once(rows, _text_keys(flat), len(cells)))
     numeric = np.fromiter((type(part) in _NUMBERS for part in flat), np.bool_, len(flat))
     numbers = np.array([part for part in flat if type(part) in _NUMBERS], np.float64) + 0.0
     keys = np.array([_key(part) for part in flat if type(part) not in _NUMBERS], np.int64)
@@ -80,6 +98,12 @@ def _read_lists(cells: Sequence[Sequence[Any]]) -> Read:
         _once(rows[numeric][is_number], numbers[is_number], len(cells)),
         _once(rows[~numeric][is_key], keys[is_key], len(cells)),
     )
+
+
+def _text_keys(texts: Sequence[str]) -> NDArray[np.int64]:
+    keys = np.fromiter(map(hash, texts), np.int64, len(texts))
+    keys[keys == NO_KEY] = 1
+    return keys
 
 
 def _once(rows: NDArray[np.int64], values: NDArray[Any], n: int) -> tuple[_Counts, NDArray[Any]] | None:
@@ -104,7 +128,7 @@ def _once(rows: NDArray[np.int64], values: NDArray[Any], n: int) -> tuple[_Count
 def _parts(cell: Any) -> Sequence[Any]:
     if isinstance(cell, dict) and list(cell) == ["values"] and isinstance(cell["values"], list | tuple):
         cell = cell["values"]
-    return cell if isinstance(cell, list | tuple) else (cell,)
+    return cell if isinstance(cell, list | tuple) else () if cell is None else (cell,)
 
 
 def _key(part: Any) -> int:
