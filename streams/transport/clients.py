@@ -52,18 +52,29 @@ def follow_moves(client: Any) -> None:
 
     By itself it would ask those for ever that it has once been told of, also where all have moved.
     """
-    from aiokafka.errors import KafkaError as AsyncKafkaError  # commands that read only do without it
+    from aiokafka.client import ConnectionGroup, create_conn  # commands that read only do without them
+    from aiokafka.errors import KafkaError as AsyncKafkaError
 
     update = client._metadata_update
 
     async def updated(cluster: Any, topics: Any) -> bool:
         if await update(cluster, topics):
             return True
-        try:
-            await client.bootstrap()
-        except AsyncKafkaError:
-            return False
-        return bool(await update(cluster, topics))
+        for host, port, _ in client.hosts:
+            try:
+                asked = await create_conn(
+                    host, port, client_id=client._client_id, request_timeout_ms=client._request_timeout_ms,
+                    ssl_context=client._ssl_context, security_protocol=client._security_protocol,
+                    max_idle_ms=client._connections_max_idle_ms, sasl_mechanism=client._sasl_mechanism,
+                    sasl_plain_username=client._sasl_plain_username,
+                    sasl_plain_password=client._sasl_plain_password,
+                )  # fmt: skip
+            except (OSError, AsyncKafkaError, TimeoutError):
+                continue
+            # Not by the client's own bootstrap: that asks for no topic, and readers would begin anew.
+            client._conns["bootstrap", ConnectionGroup.DEFAULT] = asked
+            return bool(await update(cluster, topics))
+        return False
 
     client._metadata_update = updated
 

@@ -47,7 +47,29 @@ def new_reader(connection: Mapping[str, Any], *topics: str, gather_ms: int = 0) 
         **connection,
     )
     follow_moves(consumer._client)
+    _keep_places(consumer._subscription)
     return consumer
+
+
+def _keep_places(subscription: Any) -> None:
+    """Makes a consumer go on where it was when partitions are added, or its topic is unknown for a moment.
+
+    By itself it would read everything again: each such change gives it all partitions anew.
+    """
+    assign = subscription.assign_from_subscribed
+    places: dict[TopicPartition, int] = {}
+
+    def assigned(partitions: Any) -> None:
+        before = subscription.subscription.assignment
+        for tp in () if before is None else before.tps:
+            if (state := before.state_value(tp)).has_valid_position:
+                places[tp] = state.position
+        assign(partitions)
+        now = subscription.subscription.assignment
+        for tp in now.tps & places.keys():
+            now.state_value(tp).seek(places[tp])
+
+    subscription.assign_from_subscribed = assigned
 
 
 def partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:

@@ -1,5 +1,6 @@
 """What becomes of topics under running processes: partitions are added, records deleted, topics made anew."""
 
+import asyncio
 import json
 import re
 from typing import Any
@@ -15,6 +16,7 @@ from streams.settings import Settings, load_settings
 from streams.transport import clients
 from streams.transport.behind import Behind, Place
 from streams.transport.changed_topics import ChangedTopics, MadeAnew, Seen
+from streams.transport.feeds import new_reader
 from streams.transport.lost import Lost
 from streams.transport.topics import Names, TopicsError, check, describe
 from streams.wire.partitioner import partition_of
@@ -76,6 +78,31 @@ def test_added_partitions_are_not_read_and_said_once_a_minute() -> None:
     behind = Behind({}, partitions=2)
     behind.begin([TP("w.clicks", 0), TP("w.clicks", 1), TP("w.clicks", 4)])
     assert behind.waiting(lambda _: Place(5, 5)) == {TP("w.clicks", 4)}
+
+
+def test_partitions_that_are_added_make_no_reader_begin_anew(settings: Settings, topics: Names) -> None:
+    async def read() -> tuple[list[int], set[int]]:
+        consumer = new_reader(clients.async_connection(settings), topics.dead_letters)
+        await consumer.start()
+        try:
+            got = [(await consumer.getone()).offset for _ in range(3)]
+            with clients.admin(settings) as admin:
+                admin.create_partitions({topics.dead_letters: 2})
+            while len(consumer.assignment()) < 2:
+                await consumer._client.force_metadata_update()
+            with clients.producer(settings) as later:  # it has seen the second one
+                later.send(topics.dead_letters, value=b"3", partition=0)
+                later.send(topics.dead_letters, value=b"new", partition=1)
+            last = [await consumer.getone() for _ in range(2)]
+            got += [record.offset for record in last if record.partition == 0]
+            return got, {record.partition for record in last}
+        finally:
+            await consumer.stop()
+
+    with clients.producer(settings) as sender:
+        for n in range(3):
+            sender.send(topics.dead_letters, value=str(n).encode()).get(10)
+        assert asyncio.run(read()) == ([0, 1, 2, 3], {0, 1})
 
 
 def test_a_topic_made_anew_ends_the_process_which_may_start_again() -> None:
@@ -154,6 +181,8 @@ def test_partitions_added_while_it_runs_are_said_repaired_and_nothing_is_lost_or
             click = {"event_id": second[n], "user_id": user, "item_id": "2", "event": "click"}
             value = json.dumps(click | {"timestamp": AT + 1000 + n}).encode()
             sender.send(topics.clicks, key=user.encode(), value=value)
+    beyond = sum(partition_of(user.encode(), 13) >= 8 for user in users)
+    assert beyond
     for name in ("worker", "learner"):
         assert system.stop(name) == 0
     with clients.admin(settings) as admin:
@@ -170,3 +199,9 @@ def test_partitions_added_while_it_runs_are_said_repaired_and_nothing_is_lost_or
     wanted = {(partition_of(user.encode(), 13), user): 2 for user in users}
     system.wait_for(lambda: _events(system) == wanted, "each state, once, where its user belongs")
     assert system.stop("after") == 0
+    system.start("learner", name="learner after")
+    system.wait_for(lambda: "learner ready" in system.said("learner after"), "the learner is ready again")
+    told = system.said("learner after")
+    assert _number(told, "counted") + _number(told, "known") == 40
+    assert (_number(told, "known"), _number(told, "waiting")) == (40 - _number(told, "counted"), 0)
+    assert _number(told, "counted") >= beyond

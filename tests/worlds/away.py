@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kafka import KafkaProducer
+
 from learner.data.events import INTEREST, KIND_OF_WORD
 from streams.broker.node import HOST, EmbeddedBroker, _free_port
 from streams.settings import load_settings
@@ -40,6 +42,9 @@ class Away:
         with clients.admin(settings) as admin:
             create_missing(admin, settings)
         self.system = System(settings, folder, release)
+        self.system.producer = KafkaProducer(  # which tries for as long as the broker may be away
+            bootstrap_servers=self.system.bootstrap, acks="all", linger_ms=1, delivery_timeout_ms=600_000
+        )
         self.crowd = Crowd(self.system, RATE, USERS, ITEMS)
 
     def close(self) -> None:
