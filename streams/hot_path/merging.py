@@ -24,18 +24,25 @@ FORWARDS_MS = DAY_MS  # from the merge on: by then no page that knows the visito
 _PART_BYTES = 40_000  # of ids in a record, beside the history
 
 
-def sent_on(message: Click | Request, states: UserStates, slot: int, now_ms: int) -> Click | Request | None:
-    """The message as the user's whom its own user was merged into; None where it is its own user's."""
-    moved: Moved | None = states.moved[slot]
-    if moved is None:
-        return None
+def sent_on(
+    arrival: Arrival, message: Click | Request, slot: int, states: UserStates, now_ms: int
+) -> Outcome | None:
+    """Sends a message to the user whom its own was merged into; None where it is its own user's again."""
+    moved: Moved = states.moved[slot]
     time_ms = now_ms if message.timestamp is None else message.timestamp
     if time_ms >= moved.since_ms + FORWARDS_MS:
         return None
-    into = moved.into
+    sent: Click | Request
     if isinstance(message, Request):
-        return msgspec.structs.replace(message, user_id=into, at_least=None)  # it was of another partition
-    return msgspec.structs.replace(message, user_id=into, merged_from=message.merged_from or message.user_id)
+        sent = msgspec.structs.replace(
+            message, user_id=moved.into, at_least=None
+        )  # it was of another partition
+    else:
+        sent = msgspec.structs.replace(
+            message, user_id=moved.into, merged_from=message.merged_from or message.user_id
+        )
+        states.note_applied(slot, arrival.partition, arrival.offset)
+    return Outcome(arrival, Fate.MOVED, slot, forwards=[sent])
 
 
 def take_wish(

@@ -98,8 +98,9 @@ def _outcome(arrival: Arrival, states: UserStates, world: World, now_ms: int) ->
     message = arrival.message
     if isinstance(message, Request):
         slot = states.index.get(arrival.user_id, -1)
-        sent = None if slot < 0 else sent_on(message, states, slot, now_ms)
-        return Outcome(arrival, Fate.DONE, slot) if sent is None else _moved(arrival, slot, sent)
+        if slot >= 0 and states.moved[slot] is not None:
+            return sent_on(arrival, message, slot, states, now_ms) or Outcome(arrival, Fate.DONE, slot)
+        return Outcome(arrival, Fate.DONE, slot)
     if arrival.user_id in states.aside:
         return Outcome(arrival, Fate.DONE)
     slot = states.slot(arrival.user_id)
@@ -107,18 +108,15 @@ def _outcome(arrival: Arrival, states: UserStates, world: World, now_ms: int) ->
         return Outcome(arrival, Fate.REPLAYED, slot)
     if isinstance(message, Wish):
         return take_wish(arrival, message, slot, states, world)
-    if (sent := sent_on(message, states, slot, now_ms)) is not None:
-        states.note_applied(slot, arrival.partition, arrival.offset)
-        return _moved(arrival, slot, sent)
+    if states.moved[slot] is not None:
+        sent = sent_on(arrival, message, slot, states, now_ms)
+        if sent is not None:
+            return sent
     digest = event_hash(message.event_id)
     if states.is_repeat(slot, digest):
         states.note_applied(slot, arrival.partition, arrival.offset)
         return Outcome(arrival, Fate.DUPLICATE, slot)
     return Outcome(arrival, Fate.DONE, slot, digest=digest)
-
-
-def _moved(arrival: Arrival, slot: int, sent: Click | Request) -> Outcome:
-    return Outcome(arrival, Fate.MOVED, slot, forwards=[sent])
 
 
 def _asks(
