@@ -264,6 +264,21 @@ class Settings(BaseSettings):
         30.0, description="how long a canary waits for certainty before its estimate decides"
     )
 
+    api_host: str = Field("127.0.0.1", description="address that `nextclick api` listens on")
+    api_port: Port = Field(8080, description="port of `nextclick api`; 0: any free one")
+    api_cache_mb: Annotated[float, Field(gt=0)] = Field(
+        256.0, description="memory of the lists that an api holds, MB; the least recently asked go first"
+    )
+    max_age_ms: Annotated[int, Field(ge=0)] = Field(
+        60_000, description="how old a list may be that an api hands out as it is"
+    )
+    wait_ms: Annotated[int, Field(ge=0)] = Field(
+        200, description="how long an api waits for the list that knows a user's newest click"
+    )
+    timeout_ms: Annotated[int, Field(ge=1)] = Field(
+        1_000, description="how long an api waits for a list that is made on demand"
+    )
+
     broker_port: Port = Field(9092, description="port of the embedded broker; 0: any free one")
     broker_heap: Annotated[str, StringConstraints(pattern=r"^[0-9]+[kmgKMG]$")] = Field(
         "192m", description="Java heap of the embedded broker"

@@ -71,6 +71,17 @@ def learner(settings: "Settings") -> None:
     process.run(settings)
 
 
+@takes_settings("api_host", "api_port", "api_cache_mb", "data_dir", "log_level")
+def api(settings: "Settings") -> None:
+    """Serve lists, and take clicks, over HTTP.
+
+    Start as many as are needed, each on a port of its own. /docs says what can be asked.
+    """
+    from streams.api import process
+
+    process.run(settings)
+
+
 @takes_settings("data_dir", "broker_port", "broker_heap", "log_level", kafka=False)
 def demo(
     settings: "Settings",

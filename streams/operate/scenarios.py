@@ -5,14 +5,13 @@ Owns reading it to its end that it has now, and sending to it. What is strange a
 """
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from streams.settings import Settings
 from streams.transport import clients
-from streams.transport.last_good import LastGood
+from streams.transport.standing import Standing, Standings
 from streams.transport.topic_reader import TopicMissing, read_to_end
 from streams.transport.topics import Names, create_missing
 from streams.wire.contract import UNREADABLE, Rules, decode_rules, decode_tombstone, encode
@@ -28,40 +27,16 @@ class NotFit(ValueError):  # noqa: N818
     """Rules that workers would refuse: says what is wrong with them, and where."""
 
 
-@dataclass
-class Standing:
-    """A scenario's rules in force, with the offset and time (CreateTime, ms) of their record.
-
-    `broken` says what is wrong with the newest record, where it cannot be used; `rules` are then those
-    before, and None where there are none.
-    """
-
-    name: str
-    rules: Rules | None
-    offset: int | None = None
-    at_ms: int | None = None
-    broken: str = ""
-
-    def shown(self) -> dict[str, Any]:
-        """As plain values."""
-        rules = {} if self.rules is None else msgspec.to_builtins(self.rules)
-        told = {"scenario": self.name} | rules
-        return {"rules": told, "offset": self.offset, "said_at": self.at_ms} | (
-            {"broken": self.broken} if self.broken else {}
-        )
-
-
 def standing(settings: Settings) -> dict[str, Standing]:
     """All scenarios that somebody has defined, by name; nothing where there is no such topic yet."""
     topic = Names(settings.prefix).scenarios
-    found: dict[str, Standing] = {}
-    records = LastGood(topic, lambda _: None)
+    standings = Standings(topic)
     try:
         for record in read_to_end(settings, topic):
-            _take(record, found, records)
+            standings.take(record)
     except TopicMissing:
         return {}
-    return {name: found[name] for name in sorted(found)}
+    return {name: standings.found[name] for name in sorted(standings.found)}
 
 
 def standing_of(settings: Settings, name: str) -> Standing:
@@ -131,33 +106,6 @@ def _some(values: list[Any], most: int = 5) -> str:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _take(record: Any, found: dict[str, Standing], records: LastGood) -> None:
-    """One record of the topic, as workers take it."""
-    try:
-        name = decode_tombstone(record.key)
-    except UNREADABLE:
-        return
-    if record.value is None:
-        found.pop(name, None)
-        records.came(record)
-        return
-    before = found.get(name)
-    try:
-        rules = decode_rules(record.value)
-        if rules.scenario not in (None, name):
-            raise msgspec.ValidationError(f"scenario is {rules.scenario!r}, and the record's key {name!r}")
-    except UNREADABLE as error:
-        found[name] = before or Standing(name, None)
-        found[name].broken = str(error)
-        records.broke(record)
-        return
-    if records.is_late(record) and (before is None or before.rules != rules):
-        records.broke(record)
-        return
-    found[name] = Standing(name, rules, record.offset, record.timestamp)
-    records.came(record)
 
 
 def _send(settings: Settings, name: str, value: bytes | None) -> int:

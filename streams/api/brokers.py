@@ -1,0 +1,197 @@
+"""The api's line to the brokers: one producer that waits for acknowledgements, one reader without a group.
+
+Owns starting, losing and finding both again, and how old what is read at the start may be. Knows neither HTTP
+nor what records mean: each topic has a function that takes its records.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.settings import Settings
+from streams.transport import clients, topics
+from streams.transport.absence import Absence
+from streams.transport.feeds import new_reader
+from streams.transport.topics import Names
+from streams.wire.partitioner import partition_of
+
+log = structlog.get_logger()
+
+# As long as a browser's user may be expected to wait for the receipt of a click.
+ACK_SECONDS = 5.0
+# Of records that wait for their acknowledgement, here; more are refused at once, and memory stays bounded.
+MOST_UNACKNOWLEDGED = 20_000
+_LOOK_SECONDS = 1.0
+_ANSWER_SECONDS = 3.0
+_SILENT_SECONDS = 5.0
+_PAUSE_SECONDS = 0.5
+_FETCHED = 1024  # records
+_STRETCH = 128  # records between two turns for requests
+
+OnRecord = Callable[[ConsumerRecord], None]
+
+
+class NotAcknowledged(Exception):  # noqa: N818
+    """The broker has not said that it has a record: it may have it all the same."""
+
+
+class Brokers:
+    """`on_record`: for each topic that is read, by its full name, what takes its records, in their order.
+
+    on_stretch: called after each stretch of records
+    on_start: called before the first record is read, with each topic's end offsets by partition; returns
+    where to begin for topics that are not read from their beginning
+    """
+
+    def __init__(
+        self, settings: Settings, on_record: Mapping[str, OnRecord], *,
+        on_stretch: Callable[[], None] = lambda: None,
+        on_start: Callable[[Mapping[TopicPartition, int]], Mapping[TopicPartition, int]] = lambda _: {},
+    ) -> None:  # fmt: skip
+        self.caught_up = asyncio.Event()
+        self.partitions = 0  # of clicks and requests
+        self._settings, self._names = settings, Names(settings.prefix)
+        self._on_record, self._on_stretch, self._on_start = on_record, on_stretch, on_start
+        self._producer: AIOKafkaProducer | None = None
+        self._heard = time.monotonic()
+        self._answers = False
+        self._unacknowledged = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the brokers last answered."""
+        return time.monotonic() - self._heard
+
+    @property
+    def answering(self) -> bool:
+        """Whether the brokers answered lately."""
+        return self._answers and self._producer is not None and self.silent < _SILENT_SECONDS
+
+    def start(self) -> None:
+        """Begins; comes back at once, also where no broker answers."""
+        self._heard = time.monotonic()
+        absence = Absence(self._settings.bootstrap_servers, lambda: self.silent)
+        self._tasks = [asyncio.create_task(each) for each in (self._live(), absence.watch())]
+
+    async def stop(self) -> None:
+        """Ends all of it; what was handed to the producer goes out first, if the broker takes it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def send(self, topic: str, key: bytes, value: bytes | None) -> tuple[int, int]:
+        """Partition and offset of the record, once all replicas have it. Raises NotAcknowledged."""
+        producer = self._producer
+        if producer is None:
+            raise NotAcknowledged("the broker does not answer")
+        if self._unacknowledged >= MOST_UNACKNOWLEDGED:
+            raise NotAcknowledged("too many records wait for the broker")
+        partition = partition_of(key, self.partitions) if topic in self._names.copartitioned else None
+        self._unacknowledged += 1
+        try:
+            async with asyncio.timeout(ACK_SECONDS):
+                sent = await producer.send(topic, key=key, value=value, partition=partition)
+                placed = await asyncio.shield(sent)
+        except (TimeoutError, KafkaError) as error:
+            raise NotAcknowledged(f"the broker has not acknowledged it ({type(error).__name__})") from error
+        finally:
+            self._unacknowledged -= 1
+        self._hear()
+        return placed.partition, placed.offset
+
+    async def _live(self) -> None:
+        """Connects, reads on, and begins anew where the clients give up."""
+        while True:
+            try:
+                await self._session()
+            except (clients.BrokerUnreachable, KafkaError, OSError, LookupError) as error:
+                log.debug("the line to the broker is made anew", why=str(error))
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _session(self) -> None:
+        self.partitions = await asyncio.to_thread(_prepared, self._settings)
+        connection = clients.async_connection(self._settings)
+        producer = AIOKafkaProducer(acks="all", enable_idempotence=True, linger_ms=1, **connection)
+        clients.follow_moves(producer.client)
+        reader = new_reader(connection, *self._on_record)
+        try:
+            await producer.start()
+            await reader.start()
+            ends = await self._place(reader)
+            self._producer = producer
+            self._hear()
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._read(reader, ends))
+                both.create_task(self._look(producer))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group
+        finally:
+            self._producer = None
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await asyncio.gather(producer.stop(), reader.stop(), return_exceptions=True)
+
+    async def _place(self, reader: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+        """Where reading begins; returns the ends as they are now."""
+        places = list(reader.assignment())
+        missing = set(self._on_record) - {place.topic for place in places}
+        if missing:
+            raise LookupError(f"no partitions of {', '.join(sorted(missing))} yet")
+        ends: dict[TopicPartition, int] = await reader.end_offsets(places)
+        first = await reader.beginning_offsets(places)
+        lists = [place for place in places if place.topic == self._names.recommendations]
+        since = int(time.time() * 1000) - self._settings.max_age_ms
+        found = await reader.offsets_for_times(dict.fromkeys(lists, since))
+        begin = dict(first)
+        begin |= {place: at.offset if (at := found.get(place)) else ends[place] for place in lists}
+        for place, offset in self._on_start(ends).items():
+            begin[place] = max(first[place], offset)
+        for place, offset in begin.items():
+            reader.seek(place, offset)
+        return {place: end for place, end in ends.items() if begin[place] < end}
+
+    async def _read(self, reader: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> None:
+        while True:
+            for place in list(ends):
+                if await reader.position(place) >= ends[place]:
+                    del ends[place]
+            if not ends:
+                self.caught_up.set()
+            fetched = await reader.getmany(timeout_ms=500, max_records=_FETCHED)
+            for place, records in fetched.items():
+                self._hear()
+                await self._apply(self._on_record[place.topic], records)
+
+    async def _apply(self, on_record: OnRecord, records: Sequence[ConsumerRecord]) -> None:
+        for at in range(0, len(records), _STRETCH):
+            for record in records[at : at + _STRETCH]:
+                on_record(record)
+            self._on_stretch()
+            if at + _STRETCH < len(records):
+                await asyncio.sleep(0)
+
+    async def _look(self, producer: AIOKafkaProducer) -> None:
+        """Asks the brokers each second whether they are there."""
+        while True:
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    self._answers = bool(await producer.client.force_metadata_update())
+                if self._answers:
+                    self._hear()
+            except (TimeoutError, KafkaError):
+                self._answers = False
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _hear(self) -> None:
+        self._heard, self._answers = time.monotonic(), True
+
+
+def _prepared(settings: Settings) -> int:
+    """Makes the topics that are missing; returns how many partitions clicks have."""
+    with clients.admin(settings) as admin:
+        topics.create_missing(admin, settings)
+        return topics.check(admin, settings)

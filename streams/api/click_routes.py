@@ -1,0 +1,96 @@
+"""`POST /v1/clicks`: a click that was answered by 202 is on the broker, on all its replicas."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.datastructures import State
+from msgspec import UNSET, UnsetType
+
+from streams.api.bodies import JSON_TYPES, LINE_TYPES, answer, body_of
+from streams.api.brokers import NotAcknowledged
+from streams.api.clicks import ClickIn, ClicksIn, Refused, Taken, clicks_in
+from streams.api.ids import checked_id, token_of
+from streams.api.openapi import Doc
+from streams.api.parts import Parts, here
+from streams.api.problems import Away, Fault, Problem
+from streams.wire.steering import DEFAULT
+
+SEEN = "Nextclick-Seen"
+
+
+class ClickError(msgspec.Struct, frozen=True):
+    """One click that was not taken; with `retry` it may be sent again as it is."""
+
+    index: int
+    detail: str
+    pointer: str = ""
+    retry: bool | UnsetType = UNSET
+
+
+class Accepted(msgspec.Struct):
+    """How many clicks the broker has. seen: the token of the last one."""
+
+    accepted: int
+    seen: str
+    errors: list[ClickError] = []
+
+
+@post(
+    "/v1/clicks", status_code=202,
+    opt={
+        "doc": Doc(
+            "clicks", body=(ClickIn, ClicksIn), answer=Accepted, status=202, lines=True,
+            errors=(400, 413, 415, 422, 503),
+            example={"user_id": "u1", "item_id": "i9", "event": "click"},
+        )
+    },
+)  # fmt: skip
+async def clicks(request: Request[Any, Any, State]) -> Response[bytes]:
+    """Send clicks: one object, {"clicks": [...]} or NDJSON, at most 1,000.
+
+    Answered once the broker has them. Without `event_id` a click gets a hash of what it says and of its
+    place, or of the header Idempotency-Key; without `timestamp` it is of now. `seen` and the header
+    Nextclick-Seen are the last click's token: a read that sends it gets a list that knows the click.
+    """
+    parts = here(request)
+    body, kind = await body_of(request, *JSON_TYPES, *LINE_TYPES)
+    key = request.headers.get("idempotency-key")
+    found, alone = clicks_in(body, kind)
+    taken, refused = parts.intake.read(found, None if key is None else checked_id(key, "Idempotency-Key"))
+    if alone and refused:
+        raise Problem(422, refused[0].fault.detail, [refused[0].fault])
+    placed = await asyncio.gather(*(_sent(parts, each) for each in taken))
+    seen = next((place for place in reversed(placed) if place is not None), None)
+    if seen is None:
+        raise _none_taken(taken, refused)
+    lost = [each.index for each, place in zip(taken, placed, strict=True) if place is None]
+    errors = [ClickError(each.index, each.fault.detail, each.fault.pointer) for each in refused]
+    errors += [ClickError(index, "the broker has not acknowledged it", "", True) for index in lost]
+    token = token_of(*seen)
+    told = Accepted(len(taken) - len(lost), token, sorted(errors, key=lambda each: each.index))
+    return answer(told, 202, {SEEN: token})
+
+
+async def _sent(parts: Parts, taken: Taken) -> tuple[int, int] | None:
+    """Where the click stands; None where the broker has not said that it has it."""
+    click = taken.click
+    try:
+        place = await parts.brokers.send(parts.names.clicks, click.user_id.encode(), taken.value)
+    except NotAcknowledged:
+        return None
+    listed = click.is_interest and not click.history
+    parts.lists.held.clicked(click.user_id, place[1], (click.scenario or DEFAULT) if listed else "")
+    return place
+
+
+def _none_taken(taken: list[Taken], refused: list[Refused]) -> Problem:
+    """422 where all clicks are at fault, 503 where the broker has not acknowledged any."""
+    if taken:
+        return Away("the broker has not acknowledged any click; send them again, each counts once", 1)
+    faults = [Fault(f"/clicks/{each.index}{each.fault.pointer}", each.fault.detail) for each in refused]
+    return Problem(422, f"none of {len(refused)} clicks can be used", faults)
+
+
+ROUTES = [clicks]

@@ -1,0 +1,322 @@
+"""Lists over HTTP: of users and strangers, like an item, named ones in order, by words, several of a page."""
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request as HttpRequest
+from litestar import Response, get, post
+from litestar.datastructures import State
+from msgspec import Meta
+
+from streams.api.bodies import answer, filter_of, read_body, read_query
+from streams.api.cursors import read_cursor
+from streams.api.ids import checked_id, path_id, place_of
+from streams.api.lists import ListOut, Wanted
+from streams.api.openapi import Doc
+from streams.api.parts import Parts, here
+from streams.api.problems import Fault, Problem
+from streams.wire.contract import Id, Profile, Request
+from streams.wire.steering import Rules, Share
+
+K = Annotated[int, Meta(ge=1, le=1000)]
+Milliseconds = Annotated[int, Meta(ge=0, le=2**31)]
+Timeout = Annotated[int, Meta(ge=1, le=60_000)]
+Ids = Annotated[list[Id], Meta(max_length=1000)]
+Fields = Annotated[list[Id], Meta(max_length=64)]
+Query = Annotated[str, Meta(max_length=10_000)]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+MOST_ROWS = 20
+_LONGEST = 1_000
+
+
+class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What a read of a list may say in its query string.
+
+    `filter` has the short form, or JSON; `exclude` and `fields` may be repeated, or have commas between.
+    """
+
+    k: K | None = None
+    scenario: Name | None = None
+    filter: Query | None = None
+    exclude: Ids = []
+    query: Query | None = None
+    fields: Fields = []
+    next: str | None = None
+    seen: str | None = None
+    max_age_ms: Milliseconds | None = None
+    timeout_ms: Timeout | None = None
+    diversity: Share | None = None
+
+
+class ListBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same as a body; `filter` is an object or the short form."""
+
+    user_id: Id | None = None
+    k: K | None = None
+    scenario: Name | None = None
+    rules: Rules | None = None
+    filter: dict[str, Any] | str | None = None
+    exclude: Ids = []
+    query: Query | None = None
+    fields: Fields = []
+    next: str | None = None
+    seen: str | None = None
+    max_age_ms: Milliseconds | None = None
+    timeout_ms: Timeout | None = None
+    diversity: Share | None = None
+    interests: Annotated[list[Id], Meta(max_length=20)] = []
+    if_clicked: Annotated[list[Id], Meta(max_length=20)] = []
+
+
+class SimilarQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What a read of similar items may say."""
+
+    k: K | None = None
+    user_id: Id | None = None
+    filter: Query | None = None
+    fields: Fields = []
+    scenario: Name | None = None
+    timeout_ms: Timeout | None = None
+
+
+class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What is looked for, in plain words."""
+
+    q: Annotated[str, Meta(min_length=1, max_length=10_000)]
+    user_id: Id | None = None
+    k: K | None = None
+    filter: Query | None = None
+    fields: Fields = []
+    scenario: Name | None = None
+    timeout_ms: Timeout | None = None
+
+
+class PopularQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What a read of strangers' lists may say."""
+
+    k: K | None = None
+    filter: Query | None = None
+    scenario: Name | None = None
+    fields: Fields = []
+    timeout_ms: Timeout | None = None
+
+
+class RankBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Items to put in the user's order."""
+
+    items: Annotated[list[Id], Meta(min_length=1, max_length=500)]
+    user_id: Id | None = None
+    scenario: Name | None = None
+    fields: Fields = []
+    timeout_ms: Timeout | None = None
+
+
+class BatchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rows of a page; `distinct`: no item twice."""
+
+    requests: Annotated[list[ListBody], Meta(min_length=1, max_length=MOST_ROWS)]
+    distinct: bool = True
+
+
+class Batch(msgspec.Struct):
+    """A list for each row, in their order."""
+
+    lists: list[ListOut]
+
+
+class UserOut(msgspec.Struct):
+    """What is known of a user."""
+
+    user_id: str
+    profile: Profile
+
+
+def wanted_of(parts: Parts, asked: ListQuery | ListBody, user_id: str | None) -> Wanted:
+    """A read as it was asked for. Raises a Problem."""
+    cursor = None if asked.next is None else read_cursor(asked.next)
+    given = filter_of(asked.filter)
+    body = asked if isinstance(asked, ListBody) else ListBody()
+    request = Request(
+        request_id="-", user_id=user_id, k=asked.k, exclude=list(asked.exclude), fields=list(asked.fields),
+        scenario=asked.scenario if cursor is None else cursor.scenario,
+        filter=given if cursor is None else cursor.filter,
+        query=(asked.query or None) if cursor is None else cursor.query,
+        exclude_hashes=[] if cursor is None else list(cursor.hashes),
+        diversity=asked.diversity, rules=body.rules, interests=body.interests, if_clicked=body.if_clicked,
+    )  # fmt: skip
+    settings = parts.settings
+    return Wanted(
+        request=request, cursor=cursor, seen=None if asked.seen is None else place_of(asked.seen),
+        max_age_ms=settings.max_age_ms if asked.max_age_ms is None else asked.max_age_ms,
+        timeout_ms=asked.timeout_ms or settings.timeout_ms,
+    )  # fmt: skip
+
+
+def _simply(parts: Parts, timeout_ms: int | None, request: Request) -> Wanted:
+    settings = parts.settings
+    return Wanted(
+        request=request, max_age_ms=settings.max_age_ms, timeout_ms=timeout_ms or settings.timeout_ms
+    )
+
+
+Asking = HttpRequest[Any, Any, State]
+
+
+@get(
+    "/v1/users/{user_id:str}/recommendations",
+    opt={"doc": Doc("lists", query=ListQuery, answer=ListOut)},
+)
+async def recommendations(request: Asking) -> Response[bytes]:
+    """A user's list.
+
+    Held ones are handed out as they are, where nothing newer is known; `served` says whether the list was
+    held, computed or is stale. `next` of the answer, sent back, gives what follows.
+    """
+    parts = here(request)
+    wanted = wanted_of(parts, read_query(request, ListQuery), path_id(request, "user_id"))
+    return answer(await parts.lists.get(wanted))
+
+
+@post(
+    "/v1/recommendations",
+    status_code=200,
+    opt={
+        "doc": Doc("lists", body=ListBody, answer=ListOut, errors=(400, 413, 415, 422, 503), example={"k": 5})
+    },
+)
+async def recommendations_by_body(request: Asking) -> Response[bytes]:
+    """A list, as it is asked for in a body; without user_id a stranger's."""
+    parts = here(request)
+    asked = await read_body(request, ListBody)
+    return answer(await parts.lists.get(wanted_of(parts, asked, _known_id(asked.user_id))))
+
+
+@get(
+    "/v1/items/{item_id:str}/similar",
+    opt={"doc": Doc("lists", query=SimilarQuery, answer=ListOut, errors=(400, 404, 422, 503))},
+)
+async def similar(request: Asking) -> Response[bytes]:
+    """Items like one, led by the user's taste where user_id is given."""
+    parts = here(request)
+    item, asked = path_id(request, "item_id"), read_query(request, SimilarQuery)
+    wanted = _simply(
+        parts, asked.timeout_ms,
+        Request(
+            request_id="-", user_id=_known_id(asked.user_id), similar_to=item, k=asked.k,
+            scenario=asked.scenario, filter=filter_of(asked.filter), fields=list(asked.fields),
+        ),
+    )  # fmt: skip
+    out = await parts.lists.get(wanted)
+    if isinstance(out.unknown, list) and item in out.unknown:
+        raise Problem(404, f"there is no item {item!r}")
+    return answer(out)
+
+
+@post(
+    "/v1/rank",
+    status_code=200,
+    opt={
+        "doc": Doc(
+            "lists", body=RankBody, answer=ListOut, errors=(400, 413, 415, 422, 503),
+            example={"user_id": "u1", "items": ["1", "2"]},
+        )
+    },
+)  # fmt: skip
+async def rank(request: Asking) -> Response[bytes]:
+    """Up to 500 items in the user's order; unknown and withdrawn ones are named in `unknown`."""
+    parts = here(request)
+    asked = await read_body(request, RankBody)
+    wanted = _simply(
+        parts, asked.timeout_ms,
+        Request(
+            request_id="-", user_id=_known_id(asked.user_id), scenario=asked.scenario,
+            rank=[checked_id(each, "items") for each in asked.items], fields=list(asked.fields),
+        ),
+    )  # fmt: skip
+    return answer(await parts.lists.get(wanted))
+
+
+@get("/v1/search", opt={"doc": Doc("lists", query=SearchQuery, answer=ListOut)})
+async def search(request: Asking) -> Response[bytes]:
+    """Items by plain words, in the user's order where user_id is given."""
+    parts, asked = here(request), read_query(request, SearchQuery)
+    wanted = _simply(
+        parts, asked.timeout_ms,
+        Request(
+            request_id="-", user_id=_known_id(asked.user_id), query=asked.q, k=asked.k,
+            scenario=asked.scenario, filter=filter_of(asked.filter), fields=list(asked.fields),
+        ),
+    )  # fmt: skip
+    return answer(await parts.lists.get(wanted))
+
+
+@get("/v1/popular", opt={"doc": Doc("lists", query=PopularQuery, answer=ListOut)})
+async def popular(request: Asking) -> Response[bytes]:
+    """What strangers get: the same list for all of them, for ten seconds."""
+    parts, asked = here(request), read_query(request, PopularQuery)
+    wanted = _simply(
+        parts, asked.timeout_ms,
+        Request(
+            request_id="-", k=asked.k, scenario=asked.scenario, filter=filter_of(asked.filter),
+            fields=list(asked.fields),
+        ),
+    )  # fmt: skip
+    return answer(await parts.lists.get(wanted))
+
+
+@post(
+    "/v1/batch",
+    status_code=200,
+    opt={
+        "doc": Doc(
+            "lists", body=BatchBody, answer=Batch, errors=(400, 413, 415, 422, 503),
+            example={"requests": [{"k": 3}, {"k": 5}], "distinct": True},
+        )
+    },
+)  # fmt: skip
+async def batch(request: Asking) -> Response[bytes]:
+    """The rows of one page, all asked at once; what stands in two rows goes from the lower one."""
+    parts = here(request)
+    asked = await read_body(request, BatchBody)
+    wanted, above = [], 0
+    for n, row in enumerate(asked.requests):
+        one = wanted_of(parts, row, _known_id(row.user_id, f"/requests/{n}"))
+        k = parts.lists.k_of(one.request)
+        more = min(_LONGEST, k + above) if asked.distinct else k
+        wanted.append((k, msgspec.structs.replace(one, request=msgspec.structs.replace(one.request, k=more))))
+        above += k
+    found = await asyncio.gather(*(parts.lists.get(one) for _, one in wanted))
+    listed: set[str] = set()
+    for out, (k, one) in zip(found, wanted, strict=True):
+        if asked.distinct:
+            out.items = [each for each in out.items if each.item_id not in listed]
+        parts.lists.cut(out, k, one)
+        listed.update(each.item_id for each in out.items)
+    return answer(Batch(list(found)))
+
+
+@get("/v1/users/{user_id:str}", opt={"doc": Doc("users", answer=UserOut)})
+async def user(request: Asking) -> Response[bytes]:
+    """What is known of a user."""
+    parts, known = here(request), path_id(request, "user_id")
+    out = await parts.lists.get(
+        _simply(parts, None, Request(request_id="-", user_id=known, k=1, profile=True))
+    )
+    assert isinstance(out.profile, Profile)
+    return answer(UserOut(known, out.profile))
+
+
+def _known_id(given: str | None, pointer: str = "") -> str | None:
+    """An id in a body or query string, whose length the schema counts in characters."""
+    if given is None:
+        return None
+    try:
+        return checked_id(given, "id")
+    except Problem as problem:
+        if problem.status == 422:
+            problem.errors = [Fault(pointer, problem.detail)]
+        raise
+
+
+ROUTES = [recommendations, recommendations_by_body, similar, rank, search, popular, batch, user]

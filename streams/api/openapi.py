@@ -1,0 +1,164 @@
+"""The description of the interface, OpenAPI 3.1, made of the types that the handlers read and write.
+
+Owns the document's form. Each handler says in `Doc` what it takes and gives; paths come from the routes.
+"""
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from streams import __version__
+from streams.api.bodies import LINE_TYPES
+from streams.api.problems import TYPE, ProblemDetails
+
+REF = "#/components/schemas/{name}"
+
+
+@dataclass(frozen=True)
+class Doc:
+    """What a handler takes and gives.
+
+    query, body, answer: msgspec types, a body also one of several; `answers`: further ones by status
+    lines: the body may be NDJSON
+    errors: statuses of problems; `example`: a body, or a path with its query string
+    """
+
+    tag: str
+    query: Any = None
+    body: Any = None
+    answer: Any = None
+    status: int = 200
+    answers: dict[int, Any] = field(default_factory=dict)
+    media: str = "application/json"
+    lines: bool = False
+    errors: tuple[int, ...] = (400, 422, 503)
+    example: Any = None
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method of one path."""
+
+    path: str
+    method: str
+    name: str
+    text: str
+    doc: Doc
+
+
+def document(routes: Iterable[Route]) -> dict[str, Any]:
+    """The whole description."""
+    routes = list(routes)
+    kinds = [ProblemDetails, *(kind for each in routes for kind in _kinds(each.doc))]
+    found, components = msgspec.json.schema_components(list(dict.fromkeys(kinds)), ref_template=REF)
+    schemas = dict(zip(dict.fromkeys(kinds), found, strict=True))
+    paths: dict[str, Any] = {}
+    for each in routes:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, schemas, components)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Nextclick", "version": __version__,
+            "description": "Recommendations that know the last click. Times: Unix ms; ids: 1 to 256 bytes.",
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": components},
+    }  # fmt: skip
+
+
+def page(routes: Iterable[Route]) -> str:
+    """`/docs`: the same for people, without a line from elsewhere."""
+    import html
+
+    rows = []
+    for each in sorted(routes, key=lambda route: (route.doc.tag, route.path)):
+        summary, _, rest = each.text.partition("\n")
+        takes = "".join(
+            f"<li><code>{html.escape(name)}</code></li>"
+            for kind in (each.doc.query, *_bodies(each.doc))
+            if hasattr(kind, "__struct_fields__")
+            for name in kind.__struct_encode_fields__
+        )
+        rows.append(
+            f"<details><summary><b>{each.method}</b> <code>{html.escape(each.path)}</code> "
+            f"{html.escape(summary)}</summary><p>{html.escape(rest)}</p><ul>{takes}</ul></details>"
+        )
+    return (
+        "<!doctype html><meta charset=utf-8><title>Nextclick</title>"
+        "<style>body{font:16px sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+        "summary{cursor:pointer;padding:.3em 0}code{background:#eee}</style><h1>Nextclick</h1>"
+        '<p>The whole description, with all types: <a href="/openapi.json">openapi.json</a></p>'
+        + "".join(rows)
+    )
+
+
+def _kinds(doc: Doc) -> list[Any]:
+    return [kind for kind in (*_bodies(doc), doc.answer, *doc.answers.values()) if kind not in (None, str)]
+
+
+def _bodies(doc: Doc) -> tuple[Any, ...]:
+    return doc.body if isinstance(doc.body, tuple) else () if doc.body is None else (doc.body,)
+
+
+def _operation(route: Route, schemas: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
+    doc = route.doc
+    summary, _, rest = route.text.partition("\n")
+    answers = {doc.status: doc.answer, **doc.answers}
+    responses: dict[str, Any] = {
+        str(status): {
+            "description": "OK" if status < 400 else "a problem",
+            **(
+                {}
+                if kind is None
+                else {"content": {doc.media: {"schema": schemas.get(kind, {"type": "string"})}}}
+            ),
+        }
+        for status, kind in answers.items()
+    }
+    problem = {TYPE: {"schema": schemas[ProblemDetails]}}
+    for status in doc.errors:
+        responses.setdefault(str(status), {"description": "a problem", "content": problem})
+    said: dict[str, Any] = {
+        "operationId": route.name, "tags": [doc.tag], "summary": summary, "responses": responses,
+        "parameters": [*_path_parameters(route.path), *_query_parameters(doc.query, components)],
+    }  # fmt: skip
+    if rest.strip():
+        said["description"] = inspect.cleandoc(rest)
+    if doc.body is not None:
+        content: dict[str, Any] = {
+            "application/json": {"schema": _any_of([schemas[each] for each in _bodies(doc)])}
+        }
+        if doc.example is not None:
+            content["application/json"]["example"] = doc.example
+        if doc.lines:
+            content[LINE_TYPES[0]] = {"schema": {"type": "string"}}
+        said["requestBody"] = {"required": True, "content": content}
+    return said
+
+
+def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    kind = {"type": "string", "minLength": 1, "maxLength": 256}
+    return [{"name": name, "in": "path", "required": True, "schema": kind} for name in names]
+
+
+def _query_parameters(kind: Any, components: dict[str, Any]) -> list[dict[str, Any]]:
+    if kind is None:
+        return []
+    _, own = msgspec.json.schema_components([kind], ref_template=REF)
+    mine = own.pop(kind.__name__)
+    for name, schema in own.items():
+        components.setdefault(name, schema)
+    needed = mine.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in needed, "schema": schema}
+        for name, schema in mine["properties"].items()
+    ]

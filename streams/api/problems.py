@@ -1,0 +1,115 @@
+"""What went wrong, as RFC 9457 has it: `application/problem+json`.
+
+Owns the types of problems, their status codes, and how a fault in a body names its place (a JSON pointer).
+"""
+
+import re
+from typing import Any, ClassVar
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+TYPE = "application/problem+json"
+_PLACES = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_NAMED = re.compile(r"^([A-Za-z_][\w.\[\]]*)(?::|,| )")
+_TITLES = {
+    400: "malformed", 401: "no key", 403: "not allowed", 404: "not found", 405: "method not allowed",
+    409: "conflict", 412: "changed meanwhile", 413: "too large", 415: "unknown content type",
+    422: "off the schema", 429: "too many requests", 500: "fault of this server", 503: "not available now",
+}  # fmt: skip
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing that is wrong with a body: where, as a JSON pointer, and what."""
+
+    pointer: str
+    detail: str
+
+
+class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An error's body."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str = ""
+    errors: list[Fault] = []
+
+
+class Problem(Exception):  # noqa: N818 (as the RFC calls it)
+    """Ends a request; `retry_s` becomes `Retry-After`."""
+
+    def __init__(
+        self, status: int, detail: str, errors: list[Fault] | None = None, retry_s: int | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.errors, self.retry_s = status, detail, errors or [], retry_s
+
+
+class Malformed(Problem):
+    """400: no JSON, a cursor or token that is none, a parameter that cannot be read."""
+
+    status_code: ClassVar[int] = 400
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, detail)
+
+
+class OffSchema(Problem):
+    """422: JSON that breaks the schema; `where` is the place in the body that the error is relative to."""
+
+    def __init__(self, error: Exception | str, where: str = "") -> None:
+        fault = fault_of(str(error), where)
+        super().__init__(422, str(error), [fault])
+
+
+class Away(Problem):
+    """503: the broker or the workers do not answer now."""
+
+    def __init__(self, detail: str, retry_s: int = 1) -> None:
+        super().__init__(503, detail, retry_s=retry_s)
+
+
+def fault_of(message: str, where: str = "") -> Fault:
+    """The place that an error of msgspec or of the contract names, as a pointer below `where`."""
+    found = _PLACES.search(message)
+    if found:
+        return Fault(where + _pointer(found.group(1)), message[: found.start()])
+    named = _NAMED.match(message)
+    return Fault(where + (_pointer("." + named.group(1)) if named else ""), message)
+
+
+def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Any exception as an answer; a fault of ours says nothing of its insides."""
+    if isinstance(error, Problem):
+        status, detail, errors, retry_s = error.status, error.detail, error.errors, error.retry_s
+    elif isinstance(error, HTTPException):
+        status, detail, errors, retry_s = error.status_code, _of_frame(error), [], None
+    else:
+        import structlog
+
+        structlog.get_logger().error("a request failed", fault=repr(error)[:300], exc_info=error)
+        status, detail, errors, retry_s = 500, "the log of this process says what happened", [], None
+    title = _TITLES.get(status, "not done")
+    body = ProblemDetails(
+        type=f"urn:nextclick:problem:{title.replace(' ', '-')}", title=title, status=status, detail=detail,
+        instance=f"urn:nextclick:request:{id(request):x}", errors=errors,
+    )  # fmt: skip
+    headers = {} if retry_s is None else {"Retry-After": str(retry_s)}
+    if status == 405:
+        headers |= dict(getattr(error, "headers", None) or {})
+    return Response(msgspec.json.encode(body), media_type=TYPE, status_code=status, headers=headers)
+
+
+def _of_frame(error: HTTPException) -> str:
+    if error.status_code == 404:
+        return "there is nothing at this path; /docs lists what there is"
+    return error.detail
+
+
+def _pointer(path: str) -> str:
+    steps = [name or number for name, number in _STEP.findall(path)]
+    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)

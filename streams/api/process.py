@@ -1,0 +1,97 @@
+"""`nextclick api`: an HTTP server between browsers and the topics.
+
+Owns how it starts and ends. It keeps nothing that it cannot read again, so any number may run at once.
+"""
+
+import ipaddress
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from streams.api.app import make_app, with_slashes
+from streams.api.parts import Parts
+from streams.runtime.event_loop import fast_loops, few_arenas
+from streams.settings import Settings, SettingsError
+
+log = structlog.get_logger()
+
+_STOP_SECONDS = 5
+_BACKLOG = 4096
+_LOCAL = ("localhost",)
+
+
+class Refused(SettingsError):  # noqa: N818 (it says what became of the wish)
+    """An address that the api may not listen on."""
+
+
+class Server(uvicorn.Server):
+    """Tells open streams that it ends, so that they do not hold it up."""
+
+    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+        super().__init__(config)
+        self._parts = parts
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        """SIGTERM or Ctrl-C; a second Ctrl-C waits for nobody. An orderly end is no failure."""
+        self._parts.closing.set()
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody outside this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() in _LOCAL
+
+
+def listening(settings: Settings) -> socket.socket:
+    """The socket, bound; raises Refused for an address that others can reach, or that is taken."""
+    host = settings.api_host
+    if not is_loopback(host):
+        raise Refused(
+            f"api_host {host}: others could reach it and there are no keys, which come later; listen on "
+            "127.0.0.1, with a proxy that knows who may ask in front of it"
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host.strip("[]"), settings.api_port))
+    except OSError as error:
+        bound.close()
+        raise Refused(
+            f"cannot listen on {host}:{settings.api_port} ({error.strerror or error}); "
+            "choose another one with --port"
+        ) from error
+    bound.listen(_BACKLOG)
+    bound.set_inheritable(True)
+    return bound
+
+
+def run(settings: Settings) -> None:
+    """Serves until it is stopped."""
+    bound = listening(settings)
+    fast_loops()
+    few_arenas()
+    parts = Parts(settings)
+    config = uvicorn.Config(
+        with_slashes(make_app(parts)), log_config=None, access_log=False, lifespan="on", server_header=False,
+        date_header=False, timeout_graceful_shutdown=_STOP_SECONDS, timeout_keep_alive=75, backlog=_BACKLOG,
+    )  # fmt: skip
+    host, port = bound.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    log.info(
+        "api listens", address=f"http://{shown}:{port}", pid=os.getpid(), docs=f"http://{shown}:{port}/docs"
+    )
+    server = Server(config, parts)
+    server.run(sockets=[bound])
+    log.info("api stopped")
+    if not server.started:
+        sys.exit(os.EX_SOFTWARE)

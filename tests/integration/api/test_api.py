@@ -1,0 +1,167 @@
+"""`nextclick api` with a real broker and a real worker: reads after writes, several processes, kill -9."""
+
+import json
+import re
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.broker.node import EmbeddedBroker
+from streams.settings import load_settings
+from tests.worlds.system import START_MS, System, ready
+
+
+class Http:
+    """A plain client of one api."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+
+    def ask(
+        self, method: str, path: str, body: Any = None, **headers: str
+    ) -> tuple[int, dict[str, str], Any]:
+        """Status, headers, and the body as JSON."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.base + path, data, method=method, headers=headers)
+        if data is not None and "content-type" not in headers:
+            request.add_header("content-type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, dict(answer.headers), json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, dict(error.headers), json.loads(error.read())
+
+    def get(self, path: str) -> Any:
+        """The body of an answer that has to be 200."""
+        status, _, found = self.ask("GET", path)
+        assert status == 200, found
+        return found
+
+    def click(self, user: str, item: str, **more: Any) -> dict[str, Any]:
+        """Sends a click; returns the receipt."""
+        sent = {"user_id": user, "item_id": item, "event": "click", "timestamp": START_MS} | more
+        status, _, found = self.ask("POST", "/v1/clicks", sent)
+        assert status == 202, found
+        return found  # type: ignore[no-any-return]
+
+
+def started(system: Any, name: str = "api") -> Http:
+    """An api of the system, once it is ready."""
+    system.start("api", "--port", "0", name=name)
+    plain = lambda: re.sub(r"\x1b\[[0-9;]*m", "", system.said(name))  # noqa: E731
+    said = system.wait_for(lambda: re.search(r"address=(\S+)", plain()), f"{name} listens")
+    http = Http(said.group(1))
+    system.wait_for(lambda: http.ask("GET", "/readyz")[0] == 200, f"{name} is ready")
+    return http
+
+
+@pytest.fixture
+def served(system: Any) -> tuple[Any, Http]:
+    """A worker that has its partitions, and an api."""
+    system.start("worker")
+    ready(system)
+    return system, started(system)
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [item["item_id"] for item in answer["items"]]
+
+
+def test_a_click_and_what_follows_it(served: tuple[Any, Http]) -> None:
+    system, http = served
+    seen = http.click("u1", "50")["seen"]
+    first = http.get("/v1/users/u1/recommendations?timeout_ms=20000")
+    assert "behind" not in first
+    assert first["trigger"]["kind"] == "click" or first["served"] == "computed"
+    assert "50" not in ids(first)
+    system.wait_for(
+        lambda: http.get(f"/v1/users/u1/recommendations?seen={seen}")["served"] == "held", "the list is held"
+    )
+    second = http.get(f"/v1/users/u1/recommendations?next={first['next']}&timeout_ms=20000")
+    assert not set(ids(first)) & set(ids(second))
+    hidden = ids(first)[0]
+    http.click("u1", hidden, event="hide")
+    assert hidden not in ids(http.get("/v1/users/u1/recommendations?timeout_ms=20000"))
+    assert http.get("/v1/users/u1")["profile"]["events"] == 2
+
+    strangers = [http.get("/v1/popular?k=4&timeout_ms=20000") for _ in range(2)]
+    assert [each["served"] for each in strangers] == ["computed", "held"]
+    assert len(strangers[0]["items"]) == 4
+    assert len(http.get("/v1/search?q=comedy&k=3&timeout_ms=20000")["items"]) == 3
+    assert len(http.get("/v1/items/50/similar?k=3&timeout_ms=20000")["items"]) == 3
+    assert http.ask("GET", "/v1/items/nothing/similar?timeout_ms=20000")[0] == 404
+    ranked = http.ask("POST", "/v1/rank", {"user_id": "u1", "items": ["1", "2", "no"]})[2]
+    assert (sorted(ids(ranked)), ranked["unknown"]) == (["1", "2"], ["no"])
+    rows = {"requests": [{"user_id": "u1", "k": 3}, {"user_id": "u1", "k": 3, "query": "war"}]}
+    lists = http.ask("POST", "/v1/batch", rows)[2]["lists"]
+    assert not set(ids(lists[0])) & set(ids(lists[1]))
+    assert "u1" not in system.said("api")
+    assert system.stop("api", 10) == 0
+
+
+def test_what_one_api_was_told_another_one_reads(served: tuple[Any, Http]) -> None:
+    system, one = served
+    other = started(system, "other")
+    stale = []
+    for n in range(40):
+        user, item = f"u{n % 7}", str(50 + n)
+        seen = one.click(user, item, event="click" if n % 3 else "dislike")["seen"]
+        found = other.get(f"/v1/users/{user}/recommendations?seen={seen}&timeout_ms=20000")
+        if item in ids(found) and "behind" not in found:
+            stale.append((n, found))
+    assert stale == []
+    assert not other.get(f"/v1/users/u1/recommendations?seen={seen}&timeout_ms=20000").get("behind")
+
+
+def test_a_click_that_was_answered_by_202_outlives_kill_9(served: tuple[Any, Http]) -> None:
+    system, http = served
+    acknowledged: list[str] = []
+
+    def send() -> None:
+        for n in range(100_000):
+            name = f"e{n}"
+            try:
+                http.click(f"u{n % 5}", str(1 + n % 300), event_id=name, event="view")
+            except (OSError, ValueError):
+                return
+            acknowledged.append(name)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    system.wait_for(lambda: len(acknowledged) > 100, "some clicks")
+    system.kill("api")
+    sender.join(30)
+    there = {json.loads(record.value)["event_id"] for record in system.read("clicks")}
+    assert set(acknowledged) <= there
+
+
+def test_a_broker_that_goes_away_is_said_and_its_return_needs_nobody(tmp_path: Path, release: Path) -> None:
+    def broker(port: int) -> EmbeddedBroker:
+        return EmbeddedBroker(tmp_path / "broker", port=port, cache=load_settings().cache_dir)
+
+    running = broker(0).start()
+    settings = load_settings(
+        bootstrap_servers=running.bootstrap_servers, clock="stream", data_dir=tmp_path, prefix="gone."
+    )
+    system = System(settings, tmp_path, release)
+    try:
+        http = started(system)
+        http.click("u1", "50")
+        running.kill()
+        click = {"user_id": "u1", "item_id": "51", "event": "click", "timestamp": START_MS, "event_id": "e51"}
+        status, headers, _ = http.ask("POST", "/v1/clicks", click)
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert http.ask("GET", "/v1/popular")[0] == 503
+        system.wait_for(lambda: http.ask("GET", "/readyz")[0] == 503, "it is not ready")
+        assert http.ask("GET", "/healthz")[0] == 200
+        running = broker(running.port).start()
+        system.wait_for(lambda: http.ask("GET", "/readyz")[0] == 200, "it is ready again")
+        assert http.ask("POST", "/v1/clicks", click)[0] == 202
+        assert "Traceback" not in system.said("api")
+    finally:
+        system.close()
+        running.stop()
