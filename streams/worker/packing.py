@@ -6,9 +6,10 @@ Owns what is counted of outcomes and which states a round leaves to the changelo
 from collections.abc import Iterable, Sequence
 
 from learner.data.catalogue import Catalogue
+from learner.data.events import Kind
 from streams.hot_path.world import Fate, Outcome
 from streams.transport.delivery import Outgoing
-from streams.wire.contract import Forget, Merge, Merged, Request, encode
+from streams.wire.contract import Click, Forget, Merge, Merged, Request, encode
 from streams.wire.intake import Arrival
 from streams.worker.assignment import Parcel
 from streams.worker.rounds import Pending
@@ -41,6 +42,8 @@ def pack(
             where.append(Outgoing(sent.user_id.encode(), encode(sent)))  # type: ignore[union-attr]
         if outcome.fate is Fate.MOVED:
             counts["moved_on"] += 1
+        if isinstance(arrival.message, Click) and arrival.message.event == Kind.IMPRESSION.word:
+            counts["impressions"] = counts.get("impressions", 0) + 1
         if outcome.changed:
             wish = isinstance(arrival.message, Forget)
             if not isinstance(arrival.message, Merge | Merged):

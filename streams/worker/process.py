@@ -39,7 +39,7 @@ from streams.transport.faust_app import new_app
 from streams.transport.fence import Fenced
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
-from streams.wire.contract import Request
+from streams.wire.contract import Click, Merged, Request
 from streams.wire.intake import Arrival
 from streams.worker.admission import Admission
 from streams.worker.aside import Aside
@@ -67,6 +67,8 @@ MAX_UNACKNOWLEDGED = 2048
 SWITCH_SECONDS = 0.0005
 # The work of a click that calls for no list, in lists.
 ONLY_FOLDED = 1 / 8
+# The work of 128 steps of the student, in lists: 5.5 ms for one user, 12 for 24 at once.
+ENCODED_ANEW = 2.0
 FIGURES_SECONDS = 60.0  # between two log lines with all figures
 
 
@@ -92,7 +94,7 @@ class Worker:
         self.rng = np.random.default_rng()
         self.figures = Figures((
             "clicks", "lists", "hurried_lists", "refused", "forwarded", "replayed", "duplicates", "forgotten",
-            "idle_undos", "moved_on",
+            "impressions", "idle_undos", "moved_on",
             "expired_requests", "behind_requests",
         ))  # fmt: skip
         self.app = new_app(group, settings, instance=self.slot.instance)
@@ -117,7 +119,7 @@ class Worker:
         self.admission = Admission(
             self.names, partitions, self.clock, self.figures.counts, self.bad, settings.event_names
         )
-        self.rounds: Rounds[Arrival] = Rounds(cost=_work_of)
+        self.rounds: Rounds[Arrival] = Rounds(cost=work_of)
         self.patience = Patience(self._reached, self.rounds.again, self.figures.counts)
         self.first_use = FirstUse(self.rounds, self.knowledge.lock)
         spill = Spill(settings.data_dir / "spilled" / f"{member}.sqlite")
@@ -322,11 +324,16 @@ class Worker:
             )
 
 
-def _work_of(arrival: Arrival) -> float:
-    """In lists; one of many items is drawn from as many candidates as several usual ones."""
+def work_of(arrival: Arrival) -> float:
+    """In lists; one of many items is drawn from as many candidates as several usual ones.
+
+    A state that is encoded anew costs more than a list: an event is taken back, or a visitor comes along.
+    """
+    message = arrival.message
     if not calls_for_list(arrival):
-        return ONLY_FOLDED
-    wanted = arrival.message.k if isinstance(arrival.message, Request) else None
+        encoded = message.undo if isinstance(message, Click) else isinstance(message, Merged)
+        return ENCODED_ANEW if encoded else ONLY_FOLDED
+    wanted = message.k if isinstance(message, Request) else None
     return max(1.0, (wanted or 0) / Policy.candidates)
 
 

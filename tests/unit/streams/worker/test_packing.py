@@ -56,6 +56,8 @@ def test_lists_go_out_in_order_and_each_users_last_state_once() -> None:
     assert counts["clicks"] == sum(outcome.changed for outcome in outcomes)
     assert counts["duplicates"] == sum(outcome.fate is Fate.DUPLICATE for outcome in outcomes) > 0
     assert counts["replayed"] == 0
+    seen = [each for each in made if isinstance(each.message, Click) and each.message.event == "impression"]
+    assert counts["impressions"] == len(seen) > 0
 
 
 def test_of_who_is_forgotten_the_state_is_deleted() -> None:
