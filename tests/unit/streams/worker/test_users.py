@@ -146,6 +146,17 @@ def test_users_away_for_long_are_on_disk_until_they_come_back(tmp_path: Path, wh
     assert place.users.away == sum(home(f"u{n}") == home("u3") for n in range(20)) - 1
 
 
+def test_nobody_is_looked_for_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's request has no user: a look for each would cost as much as a state."""
+    place = Place(tmp_path, most=USERS // 2)
+    place.take_over(EVERY, 1)
+    assert place.users.away
+    looked: list[str] = []
+    monkeypatch.setattr(Spill, "take", lambda _, user: looked.append(user))
+    place.users.bring_back(["", "u0"], place.serving.world.catalogue)
+    assert looked == ["u0"]
+
+
 def test_no_more_users_than_may_be_are_in_memory(tmp_path: Path) -> None:
     """As states are read, and later as users come: those longest away go to disk, and nobody is lost."""
     most = USERS // 2
