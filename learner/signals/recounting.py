@@ -27,6 +27,8 @@ class Restored:
         record = decode(item_id, value)
         if record.event_weights == self.signals.settings.event_weights:
             self.outdated.discard(self.signals.take(record))
+            if item_id == FRONTIER:  # everything has been sent since: older records only wait for compaction
+                self.offsets = {}
             return
         self.offsets = later(self.offsets, numbered(record))
         if item_id != FRONTIER:

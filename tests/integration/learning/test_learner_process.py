@@ -166,6 +166,41 @@ def test_with_interval_0_each_click_is_reported_also_where_nothing_changed(
     assert learner.stop() == 0
 
 
+def test_weights_that_change_count_the_kept_clicks_again(
+    settings: Settings, topics: Names, start: Callable[..., Process], producer: KafkaProducer
+) -> None:
+    kinds = ["view", "purchase", "click"]
+    for n in range(300):
+        send(producer, topics, n, kinds[n % 3])
+    producer.flush()
+    learner = start()
+    wait_for(lambda: frontier(settings, topics) == 300, learner)
+    before = signals(settings, topics)
+    gone = before["i0"] | {"item_id": "gone", "count": 7}  # nothing that is kept tells of it any more
+    producer.send(topics.signals, key=b"gone", value=json.dumps(gone).encode())
+    producer.flush()
+    assert learner.stop() == 0
+    learner = start("learner", "--set", "event_weights=purchase=5,view=0.5")
+    wait_for(lambda: "learner ready" in learner.said(), learner)
+    wait_for(lambda: "event_weights" in signals(settings, topics)[FRONTIER], learner)
+    found = signals(settings, topics)
+    assert all(record["event_weights"] == {"purchase": 5.0, "view": 0.5} for record in found.values())
+    expected: Counter[str] = Counter()
+    for n in range(300):
+        expected[f"i{n % 101}"] += {"view": 0.5, "purchase": 5, "click": 1}[kinds[n % 3]]  # type: ignore[assignment]
+    assert {name: each.get("count", 0) for name, each in found.items()} == dict(expected) | {
+        "gone": 0,
+        FRONTIER: 0,
+    }
+    assert "event_weights have changed" in learner.said()
+    assert "2023-11-14T22:13:20+00:00" in learner.said()  # the oldest click
+    assert learner.stop() == 0
+    learner = start("learner", "--set", "event_weights=purchase=5,view=0.5")
+    wait_for(lambda: "known=300" in learner.said(), learner)
+    assert learner.said().count("event_weights have changed") == 1
+    assert learner.stop() == 0
+
+
 def test_a_second_learner_is_refused(
     settings: Settings, topics: Names, start: Callable[..., Process], producer: KafkaProducer
 ) -> None:

@@ -106,6 +106,10 @@ def test_a_learner_counts_again_what_was_counted_otherwise_and_sends_all_of_it()
     sent = {name for name, _ in new[: len(new) // 2]}
     assert {again.signals.catalogue.ids[item] for item in again.outdated} == {n for n, _ in old[:-1]} - sent
     assert again.signals.offsets == {0: 199}
+    assert again.offsets == {0: 299}
+    for name, record in new[len(new) // 2 :]:
+        again.apply(name, record)
+    assert again.offsets == {}  # nothing is left to be counted again
 
 
 def test_vectors_of_new_items_outlive_the_change():
