@@ -115,7 +115,7 @@ def put(
     settings: "Settings",
     name: Annotated[
         str | None,
-        typer.Argument(help="The scenario's name, or a file of rules that says it", show_default=False),
+        typer.Argument(help="The scenario's name, or a file NAME.json that says it", show_default=False),
     ] = None,
     anew: Annotated[bool, typer.Option("--anew", help="Forget the rules that it has now.")] = False,
     said: dict[str, Any] | None = None,
@@ -133,7 +133,7 @@ def put(
         typer.echo(f"{name}: nothing changes")
         return
     offset = operate.put(settings, name, rules)
-    typer.echo(f"{name}: rules {offset}" + ("" if before is None else ", instead of others"))
+    typer.echo(f"{name}: rules {offset}")
     for line in lines:
         typer.echo(f"  {line}")
 
@@ -145,7 +145,7 @@ def try_(
     settings: "Settings",
     name: Annotated[
         str | None,
-        typer.Argument(help="The scenario's name, or a file of rules that says it", show_default=False),
+        typer.Argument(help="The scenario's name, or a file NAME.json that says it", show_default=False),
     ] = None,
     user: Annotated[
         str | None, typer.Option(help="Whose list; else a stranger's", show_default=False)
@@ -217,16 +217,19 @@ def _wanted(
     from streams.wire.contract import Rules
 
     file = said.pop("file", None)
-    if file is None and name is not None and (name == "-" or _is_file(name)):
+    if file is None and name is not None and (name == "-" or name.endswith(".json")):
         file, name = Path(name), None
-    if file is None and not said and not sys.stdin.isatty():
-        file = Path("-")
+    source = "the standard input" if file is None or str(file) == "-" else str(file)
+    text = b""
+    if str(file) == "-" or (file is None and not said and not sys.stdin.isatty()):
+        text = sys.stdin.buffer.read()
+    elif file is not None:
+        text = file.read_bytes()
     base = None
-    if file is not None:
-        text = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        base = asking.rules_in(text, "the standard input" if str(file) == "-" else str(file))
+    if text.strip() or file is not None:
+        base = asking.rules_in(text, source)
         if name is not None and base.scenario not in (None, name):
-            raise typer.BadParameter(f"{file} is about {base.scenario!r}, not {name!r}")
+            raise typer.BadParameter(f"{source} is about {base.scenario!r}, not {name!r}")
         name = name or base.scenario
     if name is None:
         raise typer.BadParameter("name the scenario, or a file that says it: `nextclick scenarios put cart`")
@@ -238,10 +241,6 @@ def _wanted(
         base = Rules() if anew or before is None else before
     changed = msgspec.structs.replace(base, scenario=name, **_rules_said(said))
     return name, asking.rules_in(msgspec.json.encode(changed), "the rules"), before
-
-
-def _is_file(name: str) -> bool:
-    return name.endswith(".json") and Path(name).is_file()
 
 
 def _rules_said(said: dict[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,11 @@ Owns the sentences. Looks at the catalogue as its owner sees it: what was announ
 Items that only somebody's click made known it does not know.
 """
 
+import difflib
 from collections.abc import Collection, Iterable, Iterator
 
 from learner.data.catalogue import Catalogue, Item
-from learner.filters.language import Filter, parse
+from learner.filters.language import OWN, Filter, parse
 from learner.filters.masks import Masks
 from streams.wire.contract import Rules
 from streams.wire.rule_parts import fields_of, filters_of
@@ -48,7 +49,10 @@ class Review:
         """A sentence each; nothing where nobody has announced an item."""
         if not self.items:
             return ["no item is known here, so nothing can be said of fields and ids"]
-        found = [f"{place}: no item has the field {field!r}" for field, place in self._missing(rules)]
+        found = [
+            f"{place}: no item has the field {field!r}{self._like(field)}"
+            for field, place in self._missing(rules)
+        ]
         for place, asked in filters_of(rules):
             if not self.count(asked):
                 found.append(
@@ -66,6 +70,14 @@ class Review:
         for field, place in fields_of(rules).items():
             if not self._masks.fields.known(field):
                 yield field, place
+
+    def _like(self, field: str) -> str:
+        """A field that items have and that may be meant."""
+        names = set(OWN)
+        for item in self._catalogue.records.values():
+            names.update(item.attributes)
+        near = difflib.get_close_matches(field, (name for name in names if self._masks.fields.known(name)), 1)
+        return f"; {near[0]!r} is near" if near else ""
 
     def _of_ids(self, rule: str, ids: list[str]) -> Iterator[str]:
         known = self._catalogue.index
@@ -87,10 +99,10 @@ class Review:
             if rules.k is not None and pin.position > rules.k:
                 yield f"pin: {pin.item_id} wants place {pin.position} of a list of {rules.k}"
             if pin.item_id in rules.block:
-                yield f"pin: {pin.item_id} is blocked, and a block wins"
+                yield f"pin: {pin.item_id} is blocked, so it is in no list"
             number = self._catalogue.index.get(pin.item_id)
             if number is not None and taken is not None and not taken[number]:
-                yield f"pin: the filter does not let {pin.item_id} pass, and it wins"
+                yield f"pin: {pin.item_id} does not pass the filter, so it is in no list"
 
 
 def _some(ids: list[str]) -> str:

@@ -89,6 +89,9 @@ def test_a_file_says_them_all(topic: Topic, tmp_path: Path) -> None:
     put("cart", "--file", str(file), "--k", "3")
     assert topic.rules("cart")["k"] == 3
     assert set(topic.standing) == {"cart", "home", "side"}
+    with pytest.raises(FileNotFoundError):  # which `main` tells
+        raise put("nowhere.json", code=1).exception or AssertionError
+    assert "say a rule" in put("cart", stdin="\n", code=2).output  # as from a script
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def rules(**said: Any) -> Rules:
 @pytest.mark.parametrize(
     ("said", "warning"),
     [
-        ({"filter": {"field": "brnd", "eq": "Own"}}, "filter: no item has the field 'brnd'"),
+        ({"filter": {"field": "brnd", "eq": "Own"}}, "filter: no item has the field 'brnd'; 'brand' is near"),
         ({"filter": {"field": "colour", "exists": False}}, "filter: no item has the field 'colour'"),
         ({"caps": [{"field": "tags", "most": 1}]}, "caps[0].field: no item has the field 'tags'"),
         ({"filter": {"field": "price", "gt": 9}}, "filter: it leaves no item, so lists will be empty"),
@@ -44,11 +44,11 @@ def rules(**said: Any) -> Rules:
         ({"k": 3, "pin": [{"item_id": "i1", "position": 4}]}, "pin: i1 wants place 4 of a list of 3"),
         (
             {"block": ["i1"], "pin": [{"item_id": "i1", "position": 1}]},
-            "pin: i1 is blocked, and a block wins",
+            "pin: i1 is blocked, so it is in no list",
         ),
         (
             {"filter": {"field": "price", "gt": 4}, "pin": [{"item_id": "i1", "position": 1}]},
-            "pin: the filter does not let i1 pass, and it wins",
+            "pin: i1 does not pass the filter, so it is in no list",
         ),
         (
             {"shown_cap": {"times": 3, "hours": 24}},
