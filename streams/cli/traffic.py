@@ -166,6 +166,8 @@ def user(
             f": {known['events']:,} events, {len(known['consumed']):,} items consumed", style="not bold"
         )
     )
+    if known["merged_into"] is not None:
+        console.print(f"merged into {known['merged_into']!r}: for a day clicks and requests are that user's")
     console.print(
         f"applied up to offset {applied['offset']} of partition {applied['partition']}, "
         f"hidden state ({len(known['hidden'])} numbers) of release {known['release'] or '-'}"

@@ -56,6 +56,7 @@ def take_wish(
         outcome.forwards = _leave(arrival, wish, slot, states, world)
         states.erase(slot, arrival.partition, arrival.offset)
         states.moved[slot] = Moved(wish.into, wish.timestamp)
+        states.last_ms[slot] = wish.timestamp  # no idle user yet: more is to be sent on
     else:
         _join(outcome, wish, states, world)
         states.note_applied(slot, arrival.partition, arrival.offset)

@@ -131,6 +131,7 @@ def known_of(settings: Settings, user: str) -> dict[str, Any]:
     return {
         "user_id": state.user_id,
         "events": state.events,
+        "merged_into": state.moved_to if isinstance(state.moved_to, str) else None,
         "history": state.history(),
         "consumed": state.consumed(_views_consume(settings, state.release)),
         "applied": {"partition": newest.partition, "offset": state.applied},

@@ -117,6 +117,7 @@ def test_a_merge_and_an_export_by_hand(system: Any, nextclick: Callable[..., Res
     assert out.stat().st_mode & 0o077 == 0
     hidden = nextclick("user", "user", "--json")
     assert ITEMS[3] in {event["item_id"] for event in json.loads(hidden.stdout)["history"]}
+    assert "merged into 'user'" in nextclick("user", "visitor").output
     system.click("user", ITEMS[3], START_MS + 9, "undo-1", event="hide", undo=True)
     system.wait_for(lambda: ITEMS[3] not in system.states()["user"]["items"], "the hide is taken back")
     assert system.states()["user"]["events"] == 3
