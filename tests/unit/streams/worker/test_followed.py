@@ -6,7 +6,9 @@ import numpy as np
 
 from indexer.item_index import with_bias
 from learner.data.catalogue import Item
+from learner.data.events import Kind
 from learner.data.times import DAY_MS
+from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
 from streams.transport.last_good import Unknown, restoring
 from streams.wire.contract import decode_item, encode
@@ -53,6 +55,29 @@ def test_idle_items_leave_the_index_and_signals_of_a_click_bring_them_back() -> 
     told("more-1", 12)
     assert known.live.index.holds([old]).all()
     assert not known.catalogue.expired.any()
+
+
+def test_counts_with_other_weights_are_taken_over_all_at_once() -> None:
+    known, _ = world()
+    followed, _ = following(known)
+    items = [known.catalogue.intern(f"more-{n}") for n in (1, 2)]
+
+    def told(weights: dict[str, float], *, whole: bool = True) -> list[float]:
+        learner = Signals(SignalSettings(event_weights=weights), known.catalogue)
+        for item in items:
+            learner.learn(item, 1_700_000_000_000, int(Kind.PURCHASE), 0.0, np.zeros(0, np.int32))
+        for item in items:
+            value, key = learner.record(item), known.catalogue.ids[item].encode()
+            followed.on_signal(record("signals", value, key=key))
+        if whole:
+            followed.on_signal(record("signals", learner.frontier_record(), key=b""))
+        followed.settle()
+        return [float(count) for count in known.signals.count[items]]
+
+    assert told({}) == [1, 1]
+    assert told({"purchase": 5.0}, whole=False) == [1, 1]
+    assert told({"purchase": 5.0}) == [5, 5]
+    assert known.signals.total == 10
 
 
 def test_a_new_items_vector_is_made_from_its_content_by_the_release_that_uses_it() -> None:
