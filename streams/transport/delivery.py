@@ -218,6 +218,7 @@ def _fail(futures: Iterable[Acknowledgement], error: BaseException) -> None:
     for future in futures:
         if not future.done():
             future.set_exception(error)
+            future.exception()  # seen: of several that fail together their caller awaits the first
 
 
 async def acknowledged(futures: Iterable[Acknowledgement]) -> None:

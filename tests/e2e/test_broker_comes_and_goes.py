@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.worlds.away import BACK, GONE, away
+from tests.worlds.system import START_MS
 
 TURNS = (("killed", 5), ("still", 15), ("stopped", 30), ("still", 60), ("killed", 90), ("still", 90))
 
@@ -22,10 +23,13 @@ def test_each_click_gets_its_list_and_counts_once_whatever_the_broker_does(
             for times, (how, seconds) in enumerate(TURNS, 1):
                 world.goes(how, seconds)
                 world.back(times)
-            world.moves(10)
-            world.back(len(TURNS) + 1)
         world.settled()
         assert world.wrong() == {}
+        world.moves(10)
+        world.back(len(TURNS) + 1)
+        for n in range(20):
+            world.system.answer(world.system.click(f"after-{n}", "1", START_MS + n))
+        world.settled()
         for name in ("worker", "learner"):
             said = world.said(name)
             assert said.count(GONE) == said.count(BACK) == len(TURNS) + 1

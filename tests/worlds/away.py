@@ -42,9 +42,7 @@ class Away:
         with clients.admin(settings) as admin:
             create_missing(admin, settings)
         self.system = System(settings, folder, release)
-        self.system.producer = KafkaProducer(  # which tries for as long as the broker may be away
-            bootstrap_servers=self.system.bootstrap, acks="all", linger_ms=1, delivery_timeout_ms=600_000
-        )
+        self.system.producer = self._new_producer()
         self.crowd = Crowd(self.system, RATE, USERS, ITEMS)
 
     def close(self) -> None:
@@ -79,6 +77,13 @@ class Away:
         self.broker.stop()
         time.sleep(seconds)
         self.broker = self._new(self.second).start()
+        self.system.producer = self._new_producer()
+
+    def _new_producer(self) -> KafkaProducer:
+        """One that tries for as long as the broker may be away, but follows no move."""
+        return KafkaProducer(
+            bootstrap_servers=self.system.bootstrap, acks="all", linger_ms=1, delivery_timeout_ms=600_000
+        )
 
     def said(self, name: str) -> str:
         """The log of a process."""
