@@ -12,13 +12,18 @@ from litestar.config.compression import CompressionConfig
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
-from streams.api import about_routes, click_routes, list_routes
+from streams.api import about_routes, click_routes, list_routes, stream_routes
 from streams.api.ids import SLASH
 from streams.api.openapi import Doc, Route, document, page
 from streams.api.parts import Parts
 from streams.api.problems import problem_response
 
-HANDLERS: list[HTTPRouteHandler] = [*about_routes.ROUTES, *click_routes.ROUTES, *list_routes.ROUTES]
+HANDLERS: list[HTTPRouteHandler] = [
+    *about_routes.ROUTES,
+    *click_routes.ROUTES,
+    *list_routes.ROUTES,
+    *stream_routes.ROUTES,
+]
 _GZIP_BYTES = 1_000
 
 

@@ -4,17 +4,28 @@ Owns the wiring: which topic feeds what.
 """
 
 import asyncio
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
 
+from aiokafka import TopicPartition
 from litestar import Request
 
 from streams.api.brokers import Brokers
+from streams.api.catalogue import Catalogue, field_of
 from streams.api.clicks import Intake
-from streams.api.lists import Lists
+from streams.api.lists import ItemOut, Lists
 from streams.api.problems import Away
 from streams.api.steering import Steering
 from streams.settings import Settings
 from streams.transport.topics import Names
+
+
+class Slot(Protocol):
+    """An open stream's."""
+
+    def wake(self) -> None:
+        """Ends its wait."""
 
 
 class Parts:
@@ -24,7 +35,10 @@ class Parts:
         names = Names(settings.prefix)
         self.settings, self.names = settings, names
         self.closing = asyncio.Event()  # streams end themselves then
+        self.slots: set[Slot] = set()  # of open streams
         self.steering = Steering(names.scenarios)
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", settings.prefix) or "_"
+        self.catalogue = Catalogue(settings.data_dir / "api" / f"catalogue-{name}.sqlite3")
         self.intake = Intake(settings)
         self.lists = Lists(settings, self.steering, self.intake.observe)
         self.brokers = Brokers(
@@ -32,8 +46,10 @@ class Parts:
             {
                 names.recommendations: self.lists.on_record,
                 names.scenarios: self.steering.on_scenario,
-                names.items: self.steering.on_item,
+                names.items: self._on_item,
             },
+            on_stretch=self.catalogue.flush,
+            on_start=self._begin,
         )
         self.lists.brokers = self.brokers
 
@@ -53,8 +69,37 @@ class Parts:
 
     async def stop(self) -> None:
         """At its end."""
-        self.closing.set()
+        self.close_streams()
         await self.brokers.stop()
+        self.catalogue.close()
+
+    def close_streams(self) -> None:
+        """Open streams end."""
+        self.closing.set()
+        for slot in tuple(self.slots):
+            slot.wake()
+
+    def add_fields(self, items: list[ItemOut], names: list[str]) -> None:
+        """Fields of items as the catalogue's owner last told them."""
+        if not names:
+            return
+        for each in items:
+            entry = self.catalogue.get(each.item_id)
+            item = None if entry is None else entry.item
+            told = {} if item is None else {name: field_of(item, name) for name in names}
+            each.fields = {name: value for name, value in told.items() if value is not None}
+
+    def _on_item(self, record: Any) -> None:
+        self.steering.on_item(record)
+        self.catalogue.on_record(record)
+
+    def _begin(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """The catalogue's file goes on where it was."""
+        places = [place for place in ends if place.topic == self.names.items]
+        begin = {place: self.catalogue.begin(ends[place]) for place in places}
+        self.steering.withdrawn.clear()
+        self.steering.withdrawn.update(self.catalogue.withdrawn())
+        return begin
 
 
 def here(request: Request[Any, Any, Any]) -> Parts:

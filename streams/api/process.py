@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """SIGTERM or Ctrl-C; a second Ctrl-C waits for nobody. An orderly end is no failure."""
-        self._parts.closing.set()
+        self._parts.close_streams()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 

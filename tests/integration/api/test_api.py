@@ -117,6 +117,31 @@ def test_what_one_api_was_told_another_one_reads(served: tuple[Any, Http]) -> No
     assert not other.get(f"/v1/users/u1/recommendations?seen={seen}&timeout_ms=20000").get("behind")
 
 
+def test_a_stream_says_each_list_as_it_is_made(served: tuple[Any, Http]) -> None:
+    system, http = served
+    http.click("u1", "50")
+    events: list[tuple[str, dict[str, Any]]] = []
+
+    def follow() -> None:
+        with urllib.request.urlopen(http.base + "/v1/users/u1/recommendations/stream?fields=title") as stream:
+            name = ""
+            for line in stream:
+                if line.startswith(b"id: "):
+                    name = line[4:].decode().strip()
+                elif line.startswith(b"data: "):
+                    events.append((name, json.loads(line[6:])))
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    system.wait_for(lambda: events, "the newest list")
+    http.click("u1", "172")
+    system.wait_for(lambda: "172" not in ids(events[-1][1]) and len(events) > 1, "the next list")
+    assert all(name == told["recommendation_id"] for name, told in events)
+    assert system.stop("api", 10) == 0
+    follower.join(10)
+    assert not follower.is_alive()
+
+
 def test_a_click_that_was_answered_by_202_outlives_kill_9(served: tuple[Any, Http]) -> None:
     system, http = served
     acknowledged: list[str] = []

@@ -1,0 +1,145 @@
+"""A user's lists as they are made: server-sent events.
+
+Owns what is sent when. A client that reads slowly makes nothing grow: of lists that came meanwhile it gets
+the newest alone.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from litestar import Request as HttpRequest
+from litestar import get
+from litestar.datastructures import State
+from litestar.response import Stream
+
+from streams.api.bodies import read_query
+from streams.api.held import Held
+from streams.api.ids import path_id
+from streams.api.list_routes import Fields, K, ListQuery, Name, wanted_of
+from streams.api.lists import Wanted
+from streams.api.openapi import Doc
+from streams.api.parts import Parts, here
+from streams.api.problems import Problem
+from streams.wire.steering import DEFAULT
+
+COMMENT_SECONDS = 15.0  # shorter than what proxies take for silence
+_RETRY_MS = 2_000
+
+
+class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stream may be asked for."""
+
+    scenario: Name | None = None
+    k: K | None = None
+    fields: Fields = []
+
+
+@get(
+    "/v1/users/{user_id:str}/recommendations/stream",
+    opt={"doc": Doc("lists", query=StreamQuery, answer=str, media="text/event-stream", errors=(400, 422))},
+)
+async def stream(request: HttpRequest[Any, Any, State]) -> Stream:
+    """A user's newest list at once, then each as it is made: server-sent events named `recommendation`.
+
+    Each event's id is its recommendation_id, and its data a list. Whoever comes back with a Last-Event-ID
+    that is not the newest gets the newest, and nothing in between. A comment comes every 15 seconds.
+    """
+    parts = here(request)
+    user_id, asked = path_id(request, "user_id"), read_query(request, StreamQuery)
+    wanted = wanted_of(parts, ListQuery(scenario=asked.scenario, k=asked.k), user_id)
+    last = request.headers.get("last-event-id", "")
+    return Stream(
+        events(parts, wanted, last, list(asked.fields)),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
+
+
+async def events(parts: Parts, wanted: Wanted, last: str, fields: list[str]) -> AsyncIterator[bytes]:
+    """The stream's bytes. `last`: the id of the list that the client has."""
+    user_id, scenario = wanted.request.user_id, wanted.request.scenario or DEFAULT
+    assert user_id is not None
+    slot = Slot(scenario)
+    parts.slots.add(slot)
+    parts.lists.held.watch(user_id, slot.put)
+    try:
+        yield f"retry: {_RETRY_MS}\n\n".encode()
+        newest = parts.lists.newest(user_id, scenario)
+        if newest is None:
+            first = await _computed(parts, wanted, fields)
+            if first is not None and first[0] != last:
+                last = first[0]
+                yield first[1]
+        elif newest.id != last:
+            slot.put(scenario, newest)
+        said = time.monotonic()
+        while not parts.closing.is_set():
+            held = await slot.take(said + COMMENT_SECONDS - time.monotonic())
+            if held is None:
+                if not parts.closing.is_set():
+                    yield b": still here\n\n"
+            elif held.id != last:
+                last = held.id
+                yield _event(last, parts, wanted, held.value, fields)
+            said = time.monotonic()
+    finally:
+        parts.slots.discard(slot)
+        parts.lists.held.unwatch(user_id, slot.put)
+
+
+class Slot:
+    """Room for one list: the newest of a scenario that its client has not got."""
+
+    __slots__ = ("_held", "_some", "scenario")
+
+    def __init__(self, scenario: str) -> None:
+        self.scenario = scenario
+        self._held: Held | None = None
+        self._some = asyncio.Event()
+
+    def put(self, scenario: str, held: Held) -> None:
+        """A list was made."""
+        if scenario == self.scenario:
+            self._held = held
+            self._some.set()
+
+    def wake(self) -> None:
+        """Ends a wait."""
+        self._some.set()
+
+    async def take(self, seconds: float) -> Held | None:
+        """The list, waited for so long."""
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._some.wait()
+        except TimeoutError:
+            pass
+        held, self._held = self._held, None
+        self._some.clear()
+        return held
+
+
+async def _computed(parts: Parts, wanted: Wanted, fields: list[str]) -> tuple[str, bytes] | None:
+    """The first list where none is held; None where none is made now: the next click brings one."""
+    try:
+        out = await parts.lists.get(wanted)
+    except Problem:
+        return None
+    parts.add_fields(out.items, fields)
+    return out.recommendation_id, _framed(out.recommendation_id, msgspec.json.encode(out))
+
+
+def _event(name: str, parts: Parts, wanted: Wanted, value: bytes, fields: list[str]) -> bytes:
+    out = parts.lists.told(value, wanted, "held")
+    parts.add_fields(out.items, fields)
+    return _framed(name, msgspec.json.encode(out))
+
+
+def _framed(name: str, data: bytes) -> bytes:
+    return b"event: recommendation\nid: %b\ndata: %b\n\n" % (name.encode(), data)
+
+
+ROUTES = [stream]

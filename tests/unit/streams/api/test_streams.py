@@ -1,0 +1,138 @@
+"""Streams of a user's lists: the newest at once, then each as it is made, and nothing that grows."""
+
+import asyncio
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from streams.api import stream_routes
+from streams.api.lists import Wanted
+from streams.api.parts import Parts
+from streams.api.stream_routes import events
+from streams.settings import load_settings
+from streams.wire.contract import Request
+
+
+def listed(parts: Parts, offset: int, scenario: str | None = None, user: str = "u1") -> None:
+    """A click of the user has made a list."""
+    item = {"item_id": f"i{offset}", "score": 1.0, "source": "ann", "reason": {"kind": "popular"}}
+    value = {
+        "recommendation_id": f"c-0-{offset}", "user_id": user, "items": [item], "release": "r",
+        "trigger": {"kind": "click", "id": f"e{offset}", "timestamp": 1}, "policy": "default",
+        "scenario": scenario, "created_at": 1, "rules": None,
+    }  # fmt: skip
+    parts.lists.on_record(
+        SimpleNamespace(value=msgspec.json.encode(value), timestamp=int(time.time() * 1000), offset=offset)
+    )
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    return Parts(load_settings(prefix="t.", data_dir=tmp_path, timeout_ms=20))
+
+
+def opened(parts: Parts, last: str = "", scenario: str | None = None, fields: list[str] | None = None) -> Any:
+    request = Request(request_id="-", user_id="u1", scenario=scenario)
+    return events(parts, Wanted(request=request, max_age_ms=60_000, timeout_ms=20), last, fields or [])
+
+
+async def following(stream: Any) -> str:
+    """The next event's id, or its text where it has none."""
+    text = (await asyncio.wait_for(anext(stream), 10)).decode()
+    found = [line.removeprefix("id: ") for line in text.splitlines() if line.startswith("id: ")]
+    return found[0] if found else text
+
+
+def test_the_newest_at_once_and_then_each_of_its_scenario(parts: Parts) -> None:
+    async def run() -> None:
+        listed(parts, 3)
+        listed(parts, 4)
+        stream = opened(parts)
+        assert "retry" in await following(stream)
+        assert await following(stream) == "c-0-4"
+        waits = asyncio.create_task(following(stream))
+        await asyncio.sleep(0)
+        listed(parts, 5, scenario="cart")
+        listed(parts, 6, user="u2")
+        listed(parts, 7)
+        assert await waits == "c-0-7"
+        await stream.aclose()
+        assert parts.slots == set()
+
+    asyncio.run(run())
+
+
+def test_a_slow_client_gets_the_newest_alone(parts: Parts) -> None:
+    async def run() -> None:
+        stream = opened(parts)
+        await following(stream)
+        waits = asyncio.create_task(following(stream))
+        await asyncio.sleep(0.1)
+        for offset in range(100):
+            listed(parts, offset)
+        assert await waits == "c-0-99"
+        waits = asyncio.create_task(following(stream))
+        await asyncio.sleep(0)
+        listed(parts, 100)
+        assert await waits == "c-0-100"
+        await stream.aclose()
+
+    asyncio.run(run())
+
+
+def test_who_comes_back_gets_the_newest_once(parts: Parts) -> None:
+    async def run() -> None:
+        listed(parts, 3)
+        for last, expected in (("c-0-3", "c-0-9"), ("c-0-1", "c-0-9")):
+            if last == "c-0-1":
+                listed(parts, 9)
+            stream = opened(parts, last)
+            await following(stream)
+            waits = asyncio.create_task(following(stream))
+            await asyncio.sleep(0)
+            if last == "c-0-3":
+                listed(parts, 9)
+            assert await waits == expected
+            await stream.aclose()
+
+    asyncio.run(run())
+
+
+def test_comments_while_nothing_happens_and_an_end_with_the_server(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_routes, "COMMENT_SECONDS", 0.02)
+
+    async def run() -> None:
+        listed(parts, 3)
+        stream = opened(parts, "c-0-3")
+        await following(stream)
+        assert [await following(stream) for _ in range(2)] == [": still here\n\n"] * 2
+        monkeypatch.setattr(stream_routes, "COMMENT_SECONDS", 60)
+        await following(stream)
+        waits = asyncio.create_task(following(stream))
+        await asyncio.sleep(0)
+        parts.close_streams()
+        with pytest.raises(StopAsyncIteration):
+            await waits
+
+    asyncio.run(run())
+
+
+def test_fields_come_from_the_catalogue(parts: Parts) -> None:
+    async def run() -> None:
+        item = b'{"item_id":"i3","title":"Tea","price":3.5,"attributes":{"brand":"Acme"}}'
+        parts._on_item(SimpleNamespace(key=b"i3", value=item, offset=0))
+        listed(parts, 3)
+        stream = opened(parts, fields=["title", "brand", "price", "tags"])
+        await following(stream)
+        text = (await anext(stream)).decode().partition("data: ")[2]
+        told = msgspec.json.decode(text.strip())
+        assert told["items"][0]["fields"] == {"title": "Tea", "brand": "Acme", "price": 3.5}
+        await stream.aclose()
+
+    asyncio.run(run())
