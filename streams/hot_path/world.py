@@ -17,7 +17,7 @@ from learner.signals.state import Signals
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
 from streams.hot_path.rules import Steering
-from streams.wire.contract import Click, Merged, Recommendation, Request, Wish
+from streams.wire.contract import Click, Forget, Merged, Recommendation, Request
 from streams.wire.intake import Arrival
 
 Sent = Click | Merged | Request
@@ -75,7 +75,7 @@ class Outcome:
         message = self.arrival.message
         if isinstance(message, Request) or self.fate is Fate.REPLAYED:
             return False
-        return self.slot >= 0 or isinstance(message, Wish)  # no slot: of a user whose state is set aside
+        return self.slot >= 0 or isinstance(message, Forget)  # no slot: of a user whose state is set aside
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from learner.data.catalogue import Catalogue
@@ -10,7 +11,7 @@ from streams.hot_path.recommend import recommend
 from streams.hot_path.state_record import decode_state
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import Fate
-from streams.wire.contract import Click, Forget, Request, decode_list
+from streams.wire.contract import Click, Forget, Merge, Merged, Request, decode_list
 from streams.wire.intake import Arrival
 from streams.worker.packing import pack
 from streams.worker.rounds import Pending
@@ -89,6 +90,25 @@ def test_of_who_is_forgotten_the_state_is_deleted() -> None:
     assert decode_state(parcel.states[b"back"] or b"").events == 1
     assert states.index.keys() == {"back", "aside"}
     assert (counts["clicks"], counts["forgotten"]) == (4, 3)
+
+
+def test_a_state_set_aside_is_neither_sent_along_nor_written() -> None:
+    known, states = world()
+    states.set_aside("aside", "too large")
+    merge = Merge(user_id="aside", event="merge", into="u", timestamp=NOW)
+    came = Merged(
+        user_id="aside", event="merged", merged_from="v", merge="0-0-0", timestamp=NOW,
+        state=msgspec.Raw(b"{}"),
+    )  # fmt: skip
+    made = [Arrival(each, 0, offset) for offset, each in enumerate((merge, came))]
+    outcomes = recommend(made, states, known, NOW, rng=None)
+    batch: Any = None
+    users: Any = Users(states)
+    counts = dict.fromkeys(("clicks", "lists", "hurried_lists", "replayed", "duplicates", "forgotten"), 0)
+    (parcel,) = pack(
+        [Pending("aside", each, batch) for each in made], outcomes, users, known.catalogue, counts
+    )
+    assert (parcel.states, parcel.clicks, len(parcel.records)) == ({}, [], 2)
 
 
 def test_a_strangers_list_goes_by_its_request_and_leaves_no_state() -> None:
