@@ -269,3 +269,17 @@ def test_an_undo_and_an_impression_of_a_list_count_for_nothing() -> None:
     assert target.counts["duplicates"] == 1
     index = target.catalogue.index
     assert target.history("u") == [index["a"], index["a"], index["c"]]
+
+
+def test_of_a_merged_visitors_click_the_copy_is_remembered_and_not_counted() -> None:
+    target = counting()
+    wish = {"user_id": "v", "event": "merge", "into": "u", "timestamp": START}
+    came = {
+        "user_id": "u", "event": "merged", "merged_from": "v", "merge": "0-1-0", "timestamp": START,
+        "state": {},
+    }  # fmt: skip
+    own, copy = click("v", "a", 1), click("u", "a", 1, merged_from="v")
+    feed(target, logged([wish, came, own, copy, copy, click("u", "b", 2)]))
+    assert counts(target) == {"a": 1, "b": 1}
+    assert target.counts["refused"] == 0
+    assert target.history("u") == [target.catalogue.index[item] for item in "ab"]

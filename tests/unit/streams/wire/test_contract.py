@@ -220,3 +220,31 @@ def test_the_clock_has_its_say() -> None:
     assert verdict == Refused("5 is too late")
     timeless = b'{"request_id":"q","user_id":"u"}'
     assert isinstance(judged(timeless, home, requests=True), Arrival)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"into": "v"}, "a user cannot be merged into itself"),
+        ({"into": None}, "into"),
+        ({"into": "é" * 129}, "into has 258 bytes"),
+        ({"timestamp": "now"}, "timestamp"),
+    ],
+)
+def test_a_merge_that_says_too_little_is_refused(changed: dict[str, Any], said: str) -> None:
+    wish = {"user_id": "v", "event": "merge", "into": "u", "timestamp": 1} | changed
+    home = partition_of(b"v", 8)
+    kept = json.dumps({name: each for name, each in wish.items() if each is not None}).encode()
+    verdict = admit(kept, home, 7, requests=False, partitions=8, refuses=lambda _: None, forgets=True)
+    assert isinstance(verdict, Refused)
+    assert said in verdict.error
+
+
+def test_the_words_of_wishes_may_stand_in_a_click() -> None:
+    home = partition_of(b"u", 8)
+    for scenario in ("forget", "merge", "merged"):
+        record = {"event_id": "e", "user_id": "u", "item_id": "i", "event": "view", "timestamp": 1}
+        value = json.dumps(record | {"scenario": scenario}).encode()
+        verdict = admit(value, home, 7, requests=False, partitions=8, refuses=lambda _: None, forgets=True)
+        assert isinstance(verdict, Arrival)
+        assert isinstance(verdict.message, Click)
