@@ -191,8 +191,8 @@ def list_letters(
 
     Oldest first, with the reason and where each came from.
     """
-    from streams.operate.letters import Retried, read_letters
     from streams.runtime import terminal
+    from streams.transport.letters import Retried, read_letters
 
     console = terminal.console()
     count = 0
@@ -235,7 +235,7 @@ def retry_letters(
 
     Unchanged, and each once, unless --again.
     """
-    from streams.operate.letters import LettersError, Retried, read_letters, retry
+    from streams.transport.letters import LettersError, Retried, read_letters, retry
 
     retried = Retried(settings)
     chosen = [

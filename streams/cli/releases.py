@@ -30,7 +30,7 @@ def list_releases(settings: "Settings", as_json: AsJson = False) -> None:
 
     The last changed comes last.
     """
-    from streams.operate.releases import overview
+    from streams.releases.by_hand import overview
 
     found = overview(settings)
     if as_json:
@@ -58,7 +58,7 @@ def list_releases(settings: "Settings", as_json: AsJson = False) -> None:
 @takes_settings("data_dir", "release_store")
 def show(settings: "Settings", release: Release, as_json: AsJson = False) -> None:
     """Show all that is known of one release."""
-    from streams.operate.releases import look_up
+    from streams.releases.by_hand import look_up
 
     told = look_up(settings, release).shown()
     manifest = told.get("manifest") or {}
@@ -146,7 +146,7 @@ def add_release(
 @takes_settings("data_dir", "release_store")
 def promote_release(settings: "Settings", release: Release, reason: Reason = "by hand") -> None:
     """Make a release live."""
-    from streams.operate.releases import promote_by_hand
+    from streams.releases.by_hand import promote_by_hand
 
     promote_by_hand(settings, release, reason)
     typer.echo(f"{release} is live now")
@@ -165,7 +165,7 @@ def rollback(
 
     Where it is live, the one that was live before it is live again.
     """
-    from streams.operate.releases import roll_back
+    from streams.releases.by_hand import roll_back
     from streams.releases.topic import roles_now
 
     taken = roll_back(settings, release, reason)
@@ -181,7 +181,7 @@ def pin_release(
     off: Annotated[bool, typer.Option("--off", help="Let go of the pinned release.")] = False,
 ) -> None:
     """Hold a release live against everything automatic."""
-    from streams.operate.releases import pin
+    from streams.releases.by_hand import pin
 
     record = pin(settings, release, off=off)
     typer.echo(f"{record.release} is live and {'no longer pinned' if off else 'pinned'}")
@@ -203,7 +203,8 @@ def verify_releases(
     The exit code is 1 when something fails, else 0.
     """
     from learner.release.bundle import ReleaseError
-    from streams.operate.releases import ReleasesError, folder_of, verify
+    from streams.operate.releases import folder_of, verify
+    from streams.releases.by_hand import ReleasesError
     from streams.releases.store import StoreError
     from streams.releases.topic import roles_now
 

@@ -23,12 +23,12 @@ import msgspec
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from streams.operate.letters import Retried, read_letters
 from streams.operate.scenarios import standing
 from streams.releases.topic import roles_now
 from streams.runtime.terminal import many
 from streams.settings import Settings
 from streams.transport import clients
+from streams.transport.letters import Retried, read_letters
 from streams.transport.topic_reader import ReadTimeout, TopicMissing, ends_of, newest_ms, read_to_end
 from streams.transport.topics import Described, Names, describe, too_low, wrong_cleanup, wrong_spread
 from streams.wire.intake import cause_of

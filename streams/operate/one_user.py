@@ -13,9 +13,9 @@ import msgspec
 
 from learner.data.history import History, HistoryError
 from streams.hot_path.state_record import StateError, StateRecord, decode_state
-from streams.operate.letters import Retried, read_letters
 from streams.settings import Settings
 from streams.transport.changelog import EPOCH_HEADER
+from streams.transport.letters import Retried, read_letters
 from streams.transport.topic_reader import Record, TopicMissing, ends_of, read_to_end
 from streams.transport.topics import Names, TopicsError
 from streams.wire.partitioner import partition_of

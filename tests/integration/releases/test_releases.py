@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from learner.data.catalogue import Item
 from learner.release.files import write_release
 from streams.cli import app
-from streams.operate.releases import ReleasesError
+from streams.releases.by_hand import ReleasesError
 from streams.releases.topic import records
 from streams.settings import Settings
 from streams.transport.topics import Names

@@ -14,13 +14,13 @@ from typer.testing import CliRunner, Result
 
 from learner.data.catalogue import Item
 from streams.cli import app
-from streams.operate import asking, letters, watching
+from streams.operate import asking, watching
 from streams.recorded.clicks import RecordedClicks
 from streams.settings import Settings
 from streams.traffic import loading, playing
 from streams.traffic.catalogue import send_items
 from streams.traffic.loading import Loaded
-from streams.transport import clients
+from streams.transport import clients, letters
 from streams.transport.topic_reader import follow, read_to_end
 from streams.transport.topics import Names
 from streams.wire.contract import (

@@ -11,7 +11,6 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
-from streams.operate.letters import Retried, read_letters, retry
 from streams.settings import Settings
 from streams.transport.changelog import Changelog
 from streams.transport.clients import async_connection
@@ -19,6 +18,7 @@ from streams.transport.dead_letters import DeadLetters, source_of
 from streams.transport.delivery import Delivery, Outgoing, acknowledged, new_producer
 from streams.transport.feeds import Feed, new_reader
 from streams.transport.fence import Fenced
+from streams.transport.letters import Retried, read_letters, retry
 from streams.transport.topics import Names
 from streams.wire.partitioner import partition_of
 

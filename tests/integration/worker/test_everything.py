@@ -22,7 +22,8 @@ import pytest
 from learner.data.catalogue import Item
 from learner.release.files import write_release
 from streams.hot_path.state_record import StateRecord
-from streams.operate.releases import Entered, ReleasesError, add, pin, promote_by_hand, roll_back
+from streams.operate.releases import Entered, add
+from streams.releases.by_hand import ReleasesError, pin, promote_by_hand, roll_back
 from streams.releases.roles import RoleError
 from streams.releases.topic import records, roles_now
 from streams.wire.contract import decode_release, encode

@@ -113,7 +113,6 @@ def test_comments_while_nothing_happens_and_an_end_with_the_server(
         await following(stream)
         assert [await following(stream) for _ in range(2)] == [": still here\n\n"] * 2
         monkeypatch.setattr(stream_routes, "COMMENT_SECONDS", 60)
-        await following(stream)
         waits = asyncio.create_task(following(stream))
         await asyncio.sleep(0)
         parts.close_streams()

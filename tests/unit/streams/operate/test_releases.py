@@ -8,7 +8,8 @@ import pytest
 from learner.data.catalogue import Item
 from learner.release.files import write_release
 from streams.operate import releases
-from streams.operate.releases import ReleasesError, add
+from streams.operate.releases import add
+from streams.releases.by_hand import ReleasesError
 from streams.releases.roles import Roles
 from streams.settings import Settings, load_settings
 from streams.wire.contract import ReleaseRecord
