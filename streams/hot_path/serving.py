@@ -139,7 +139,7 @@ class Serving:
                 place
                 for place in everyone
                 if place not in outcomes
-                and (world is self.world or self.world_of(work.arrivals[place].user_id) is world)
+                and (world is self.world or self.world_of(work.arrivals[place].key) is world)
             ]
             if not places:
                 continue
