@@ -112,7 +112,11 @@ class Away:
             "unanswered": aftermath.told(aftermath.unanswered(ledger, clicks, lists)),
             "of several names": aftermath.told(aftermath.of_several_names(lists)),
             "consumed again": aftermath.told(aftermath.consumed_again(ledger, clicks, lists)),
-            "letters": aftermath.told(aftermath.letters_of(ledger, self.system.read("dead-letters"))),
+            "letters": aftermath.told(
+                each
+                for each in aftermath.letters_of(ledger, self.system.read("dead-letters"))
+                if not each.startswith("2 ")  # what was written in silence is sent again
+            ),
             "tracebacks": aftermath.tracebacks(self.folder),
         }
         return {what: words for what, words in found.items() if words}
