@@ -220,7 +220,7 @@ def _value(name: str, given: object, where: str) -> Value:
         return Truth(given)
     if isinstance(given, int | float):
         try:
-            number = float(given) + 0.0  # -0 is 0
+            number = float(given)
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):

@@ -91,7 +91,7 @@ def _read_lists(cells: Sequence[Sequence[Any]]) -> Read:
     if set(map(type, flat)) <= {str}:
         return Read(None, _once(rows, _text_keys(flat), len(cells)))
     numeric = np.fromiter((type(part) in _NUMBERS for part in flat), np.bool_, len(flat))
-    numbers = np.array([part for part in flat if type(part) in _NUMBERS], np.float64) + 0.0
+    numbers = np.array([part for part in flat if type(part) in _NUMBERS], np.float64)
     keys = np.array([_key(part) for part in flat if type(part) not in _NUMBERS], np.int64)
     is_number, is_key = ~np.isnan(numbers), keys != NO_KEY
     return Read(

@@ -1,6 +1,7 @@
 """Columns of fields: which names they go by, what they cost to keep, and what rules read of them."""
 
 import numpy as np
+import pytest
 
 from learner.data.catalogue import Catalogue, Item
 from learner.filters import fields as fields_file
@@ -48,7 +49,17 @@ def test_codes_tell_values_apart_and_name_each_once() -> None:
     assert codes.tolist() == [x, x, y, one, text, yes, y, one, x]
 
 
-def test_columns_that_nobody_needs_go_first(monkeypatch: object) -> None:
+def test_stretches_of_records_that_hold_other_kinds_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields_file, "_AT_ONCE", 3)
+    catalogue, cells = Catalogue(), [None, None, None, "x", None, "y", 1, 2, None, None, ["x", 2]]
+    for cell in cells:
+        catalogue.announce(Item(item_id=f"i{catalogue.size}", attributes={} if cell is None else {"f": cell}))
+    begins, codes = Fields(catalogue).codes("f", np.arange(len(cells)))
+    assert np.diff(begins).tolist() == [0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 2]
+    assert codes[4:].tolist() == codes[[0, 3]].tolist()
+
+
+def test_columns_that_nobody_needs_go_first() -> None:
     catalogue = Catalogue()
     for n in range(20):
         catalogue.announce(Item(item_id=f"i{n}", attributes={f"f{k}": n for k in range(6)}))
