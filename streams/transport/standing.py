@@ -51,6 +51,9 @@ class Standings:
         except UNREADABLE:
             return
         if record.value is None:
+            if records.is_late(record) and name in found:
+                records.broke(record)
+                return
             found.pop(name, None)
             records.came(record)
             return

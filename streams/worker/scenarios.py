@@ -55,6 +55,9 @@ class Scenarios:
             self._refuse(record, f"the key is the scenario's name: {error}")
             return
         if record.value is None:
+            if self.last_good.is_late(record) and name in self._steering.given:
+                self.last_good.broke(record)
+                return
             self._drop(name)
             self.last_good.came(record)
             return

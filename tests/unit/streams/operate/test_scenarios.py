@@ -53,6 +53,9 @@ def test_what_came_meanwhile_wins_here_as_it_does_in_workers(monkeypatch: pytest
         ("cart", {"k": 6}, ()), ("cart", b"{", ()), ("cart", {"k": 9}, ()), ("cart", {"k": 6}, again),
     )  # fmt: skip
     assert standing_of(SETTINGS, "cart").rules == Rules(k=9)
+    gone = restoring(Due(b"cart", 0, 1))
+    topic(monkeypatch, ("cart", None, ()), ("cart", b"{", ()), ("cart", {"k": 9}, ()), ("cart", None, gone))
+    assert standing_of(SETTINGS, "cart").rules == Rules(k=9)
 
 
 def test_a_scenario_that_nobody_has_defined_is_said_with_those_there_are(

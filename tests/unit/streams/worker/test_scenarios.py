@@ -121,6 +121,20 @@ def test_rules_that_were_taken_away_do_not_come_back_so() -> None:
     assert worker.scenarios.last_good.value(again) is None
 
 
+def test_rules_that_came_meanwhile_are_not_taken_away() -> None:
+    worker = Worker()
+    worker.read(b"cart", {"k": 6})
+    worker.read(b"cart", None)
+    worker.read(b"cart", b"{")
+    (due,) = worker.scenarios.last_good.due()
+    assert worker.scenarios.last_good.value(due) is None  # that it has no rules is the last good word
+    new = worker.read(b"cart", {"k": 9})
+    worker.read(b"cart", None, restoring(due))
+    assert worker.of("cart") == new
+    (again,) = worker.scenarios.last_good.due()
+    assert worker.scenarios.last_good.value(again) == b'{"k":9}'
+
+
 def test_a_scenario_that_nobody_has_defined_is_told_of_once() -> None:
     worker = Worker()
     worker.read(b"cart", {"k": 6})
