@@ -51,7 +51,7 @@ class Standings:
         except UNREADABLE:
             return
         if record.value is None:
-            if records.is_late(record) and name in found:
+            if records.is_late(record) and name in found and found[name].rules is not None:
                 records.broke(record)
                 return
             found.pop(name, None)
