@@ -46,11 +46,12 @@ def allowed_by(wants: Sequence[Wanted], world: World) -> Allowed | None:
 
 
 def nearest_allowed(
-    vectors: NDArray[np.float32], depths: NDArray[np.int64], allowed: Allowed, world: World
+    vectors: NDArray[np.float32], wanted: int, depths: NDArray[np.int64], allowed: Allowed, world: World
 ) -> NDArray[np.int32]:
     """As `Live.nearest` for users (B, D), of the items that each one's mask leaves: (B, A) int32, -1 padded.
 
-    depths: how many are wanted of each (B,)
+    `wanted` of each are to be left over; `depths` (B,) are as many and those that the user may not have, of
+    which a filter takes no part: they are what lies nearest, whatever is filtered.
     """
     catalogue = world.catalogue
     found: list[NDArray[np.int32]] = [np.zeros((1, 0), np.int32)] * len(depths)
@@ -72,7 +73,7 @@ def nearest_allowed(
         elif count <= _FEW or share < _THIN:
             _look_through(found, rows, np.flatnonzero(listed), vectors, depths, world)
         else:
-            near = _from_index(vectors[rows], int(depths[rows].max() / share), world)
+            near = _from_index(vectors[rows], int(wanted / share + depths[rows].max() - wanted), world)
             for row, items in zip(rows.tolist(), near, strict=True):
                 found[row] = items[(items >= 0) & listed[items]][: depths[row]]
     nearest = np.full((len(found), max(1, max(map(len, found)))), -1, np.int32)

@@ -107,7 +107,7 @@ def candidates_of(
     # user alone.
     depths = wanted // 2 + np.minimum(asks.excluded_from[1:] - asks.excluded_from[:-1], 300)
     if allowed is not None:
-        nearest = nearest_allowed(asks.user_vector, depths, allowed, world)
+        nearest = nearest_allowed(asks.user_vector, wanted // 2, depths, allowed, world)
     else:
         nearest = live.nearest(asks.user_vector, max(min(int(depths.max(initial=0)), len(live.index)), 1))
         if len(depths) > 1:
