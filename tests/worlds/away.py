@@ -48,8 +48,11 @@ class Away:
     def close(self) -> None:
         """Ends everything."""
         self.broker.process and self.broker.process.send_signal(signal.SIGCONT)
-        self.system.close()
-        self.broker.stop()
+        self.system.fleet.close()  # first: a producer may fail to close
+        try:
+            self.system.close()
+        finally:
+            self.broker.stop()
 
     def begin(self) -> None:
         """Worker and learner are ready."""
