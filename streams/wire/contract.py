@@ -26,6 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_RECORD_BYTES = 64 * 1024
+MAX_RULES_BYTES = 900_000
 MAX_ID_BYTES = 256
 MAX_DEPTH = 32  # of an item's attributes: deeper ones could be read here and not where less stack is left
 
@@ -384,7 +385,8 @@ decode_merge = _decoder(Merge, "user_id", "into", flaw=_self_made, theirs=False)
 # Workers write it, in parts of some 50 KB.
 decode_merged = _decoder(Merged, "user_id", limit=8 * MAX_RECORD_BYTES, theirs=False)
 decode_request = _decoder(Request, "request_id", "user_id", flaw=_unasked)
-decode_rules = _decoder(Rules, "scenario", flaw=flaw_of_rules, theirs=False)
+# Ten thousand ids of a block list fit in, and Kafka's usual limit of a record is not reached.
+decode_rules = _decoder(Rules, "scenario", flaw=flaw_of_rules, limit=MAX_RULES_BYTES, theirs=False)
 decode_item = _decoder(Item, "item_id", flaw=lambda item: _unfit(item.attributes))
 decode_release = _decoder(ReleaseRecord, "release", flaw=_unshared, theirs=False)
 # Workers write them, of up to 1,000 items.

@@ -358,3 +358,8 @@ def test_a_scenario_that_nobody_defined_is_counted_and_gets_the_default_rules() 
     (made,) = _asked(world, states, Request(request_id="a", user_id="u", scenario="hoem"))
     assert (len(made.items), made.rules, made.scenario) == (3, 1, "hoem")
     assert world.steering.unheard == {"hoem": 1}
+
+
+def test_as_many_blocked_items_as_may_be_named_fit_into_a_record() -> None:
+    named = [f"an-item-with-a-usual-sort-of-id-{number:06d}" for number in range(10_000)]
+    assert decode_rules(encode(Rules(block=named))).block == named
