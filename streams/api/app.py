@@ -12,7 +12,15 @@ from litestar.config.compression import CompressionConfig
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
-from streams.api import about_routes, click_routes, list_routes, stream_routes
+from streams.api import (
+    about_routes,
+    click_routes,
+    item_routes,
+    list_routes,
+    operator_routes,
+    scenario_routes,
+    stream_routes,
+)
 from streams.api.ids import SLASH
 from streams.api.openapi import Doc, Route, document, page
 from streams.api.parts import Parts
@@ -23,6 +31,9 @@ HANDLERS: list[HTTPRouteHandler] = [
     *click_routes.ROUTES,
     *list_routes.ROUTES,
     *stream_routes.ROUTES,
+    *item_routes.ROUTES,
+    *scenario_routes.ROUTES,
+    *operator_routes.ROUTES,
 ]
 _GZIP_BYTES = 1_000
 
@@ -50,11 +61,13 @@ def routes_of(handlers: list[HTTPRouteHandler]) -> Iterator[Route]:
     for handler in handlers:
         doc = handler.opt.get("doc")
         if isinstance(doc, Doc):
-            for path in handler.paths:
-                plain = path.replace(":str}", "}") or "/"
+            for path in sorted(handler.paths):
                 text = (handler.fn.__doc__ or "").strip()
+                name = handler.fn.__name__
+                if len(handler.paths) > 1:
+                    name += "_" + path.rpartition("/")[2]
                 for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
-                    yield Route(plain, method, handler.fn.__name__, text, doc)
+                    yield Route(path.replace(":str}", "}"), method, name, text, doc)
 
 
 def with_slashes(app: Any) -> Any:

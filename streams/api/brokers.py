@@ -54,6 +54,7 @@ class Brokers:
     ) -> None:  # fmt: skip
         self.caught_up = asyncio.Event()
         self.partitions = 0  # of clicks and requests
+        self.positions: dict[tuple[str, int], int] = {}  # by topic and partition: of the next record
         self._settings, self._names = settings, Names(settings.prefix)
         self._on_record, self._on_stretch, self._on_start = on_record, on_stretch, on_start
         self._producer: AIOKafkaProducer | None = None
@@ -165,6 +166,7 @@ class Brokers:
             for place, records in fetched.items():
                 self._hear()
                 await self._apply(self._on_record[place.topic], records)
+                self.positions[place.topic, place.partition] = records[-1].offset + 1
 
     async def _apply(self, on_record: OnRecord, records: Sequence[ConsumerRecord]) -> None:
         for at in range(0, len(records), _STRETCH):

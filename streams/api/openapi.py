@@ -14,6 +14,7 @@ from streams import __version__
 from streams.api.bodies import LINE_TYPES
 from streams.api.problems import TYPE, ProblemDetails
 
+_TEXT = {"type": "string"}
 REF = "#/components/schemas/{name}"
 
 
@@ -21,7 +22,7 @@ REF = "#/components/schemas/{name}"
 class Doc:
     """What a handler takes and gives.
 
-    query, body, answer: msgspec types, a body also one of several; `answers`: further ones by status
+    query, body, answer: msgspec types, or one of several in a tuple; `answers`: further ones by status
     lines: the body may be NDJSON
     errors: statuses of problems; `example`: a body, or a path with its query string
     """
@@ -79,7 +80,7 @@ def page(routes: Iterable[Route]) -> str:
         summary, _, rest = each.text.partition("\n")
         takes = "".join(
             f"<li><code>{html.escape(name)}</code></li>"
-            for kind in (each.doc.query, *_bodies(each.doc))
+            for kind in (each.doc.query, *_several(each.doc.body))
             if hasattr(kind, "__struct_fields__")
             for name in kind.__struct_encode_fields__
         )
@@ -97,28 +98,25 @@ def page(routes: Iterable[Route]) -> str:
 
 
 def _kinds(doc: Doc) -> list[Any]:
-    return [kind for kind in (*_bodies(doc), doc.answer, *doc.answers.values()) if kind not in (None, str)]
+    given = (doc.body, doc.answer, *doc.answers.values())
+    return [kind for some in given for kind in _several(some) if kind is not str]
 
 
-def _bodies(doc: Doc) -> tuple[Any, ...]:
-    return doc.body if isinstance(doc.body, tuple) else () if doc.body is None else (doc.body,)
+def _several(kind: Any) -> tuple[Any, ...]:
+    """The types that it may be: one, or several in a tuple."""
+    return kind if isinstance(kind, tuple) else () if kind is None else (kind,)
 
 
 def _operation(route: Route, schemas: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
     doc = route.doc
     summary, _, rest = route.text.partition("\n")
     answers = {doc.status: doc.answer, **doc.answers}
-    responses: dict[str, Any] = {
-        str(status): {
-            "description": "OK" if status < 400 else "a problem",
-            **(
-                {}
-                if kind is None
-                else {"content": {doc.media: {"schema": schemas.get(kind, {"type": "string"})}}}
-            ),
-        }
-        for status, kind in answers.items()
-    }
+    responses: dict[str, Any] = {}
+    for status, kind in answers.items():
+        responses[str(status)] = {"description": "OK" if status < 400 else "a problem"}
+        if kind is not None:
+            schema = _any_of([schemas.get(each, _TEXT) for each in _several(kind)])
+            responses[str(status)]["content"] = {doc.media: {"schema": schema}}
     problem = {TYPE: {"schema": schemas[ProblemDetails]}}
     for status in doc.errors:
         responses.setdefault(str(status), {"description": "a problem", "content": problem})
@@ -130,7 +128,7 @@ def _operation(route: Route, schemas: dict[Any, Any], components: dict[str, Any]
         said["description"] = inspect.cleandoc(rest)
     if doc.body is not None:
         content: dict[str, Any] = {
-            "application/json": {"schema": _any_of([schemas[each] for each in _bodies(doc)])}
+            "application/json": {"schema": _any_of([schemas[each] for each in _several(doc.body)])}
         }
         if doc.example is not None:
             content["application/json"]["example"] = doc.example

@@ -5,6 +5,7 @@ Owns the wiring: which topic feeds what.
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ from streams.api.problems import Away
 from streams.api.steering import Steering
 from streams.settings import Settings
 from streams.transport.topics import Names
+
+_READ_SECONDS = 1.0
 
 
 class Slot(Protocol):
@@ -72,6 +75,12 @@ class Parts:
         self.close_streams()
         await self.brokers.stop()
         self.catalogue.close()
+
+    async def has_read(self, topic: str, partition: int, offset: int) -> None:
+        """Waits until this process knows a record that it wrote, so that its next answer does too."""
+        until = time.monotonic() + _READ_SECONDS
+        while self.brokers.positions.get((topic, partition), 0) <= offset and time.monotonic() < until:
+            await asyncio.sleep(0.002)
 
     def close_streams(self) -> None:
         """Open streams end."""

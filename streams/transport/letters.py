@@ -106,9 +106,9 @@ class Retried:
         return self._done[partition]
 
 
-def read_letters(settings: Settings, retried: Retried) -> Iterator[Letter]:
-    """All letters there are, oldest first within a partition."""
-    for record in read_to_end(settings, Names(settings.prefix).dead_letters):
+def read_letters(settings: Settings, retried: Retried, start: int = 0) -> Iterator[Letter]:
+    """All letters, oldest first within a partition; those of partition 0 from the offset `start` on."""
+    for record in read_to_end(settings, Names(settings.prefix).dead_letters, start={0: start}):
         yield _letter(record, retried)
 
 

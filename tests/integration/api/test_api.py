@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from streams.broker.node import EmbeddedBroker
+from streams.operate.releases import add
 from streams.settings import load_settings
 from tests.worlds.system import START_MS, System, ready
 
@@ -31,7 +32,7 @@ class Http:
             request.add_header("content-type", "application/json")
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status, dict(answer.headers), json.loads(answer.read())
+                return answer.status, dict(answer.headers), json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             return error.code, dict(error.headers), json.loads(error.read())
 
@@ -190,3 +191,39 @@ def test_a_broker_that_goes_away_is_said_and_its_return_needs_nobody(tmp_path: P
     finally:
         system.close()
         running.stop()
+
+
+def test_an_operator_steers_over_http(served: tuple[Any, Http]) -> None:
+    system, http = served
+    first = http.get("/v1/users/u1/recommendations?timeout_ms=20000&k=5")
+    blocked, withdrawn = ids(first)[:2]
+    assert http.ask("PUT", "/v1/scenarios/default", {"block": [blocked]})[0] == 200
+    assert http.ask("DELETE", f"/v1/items/{withdrawn}")[0] == 204
+
+    def obeyed() -> bool:
+        found = http.get("/v1/users/u1/recommendations?timeout_ms=20000&k=5")
+        return found["rules"] == 0 and withdrawn not in ids(found)
+
+    system.wait_for(obeyed, "lists obey the rules")
+    assert blocked not in ids(http.get("/v1/users/u1/recommendations?timeout_ms=20000&k=5"))
+    tried = http.ask("PUT", "/v1/scenarios/default?dry_run=true&user_id=u1", {"k": 2, "pin": []})
+    assert (tried[0], len(tried[2]["items"])) == (200, 2)
+    assert http.get("/v1/scenarios/default")["rules"]["block"] == [blocked]
+    told = http.ask("PUT", "/v1/items/new%2F1", {"title": "New", "price": 2})
+    assert told[0] == 201
+    assert http.get("/v1/items?q=New")["items"][0]["item_id"] == "new/1"
+    priced = http.ask("POST", "/v1/recommendations", {"filter": "price<3", "fields": ["price"]})[2]
+    assert [(each["item_id"], each["fields"]) for each in priced["items"]] == [("new/1", {"price": 2.0})]
+
+    system.send("clicks", "u1", b"{broken")
+    system.wait_for(lambda: http.get("/v1/dead-letters")["items"], "the letter")
+    assert http.get("/v1/dead-letters")["items"][0]["value"] == "{broken"
+    assert http.ask("POST", "/v1/dead-letters/retry", {})[2] == {"retried": 1}
+    assert http.ask("POST", "/v1/dead-letters/retry", {"offsets": [99]})[0] == 404
+
+    name = add(system.settings, system.release, "live").release
+    assert [(each["release"], each["role"]) for each in http.get("/v1/releases")["items"]] == [(name, "live")]
+    pinned = http.ask("POST", f"/v1/releases/{name}/pin", {"reason": "a sale"})[2]
+    assert (pinned["decision"], pinned["reason"]) == ("pinned", "a sale")
+    assert http.ask("POST", f"/v1/releases/{name}/rollback", {})[0] == 409
+    assert http.ask("POST", "/v1/releases/r-none/promote", {})[0] == 404

@@ -1,0 +1,253 @@
+"""The catalogue over HTTP: pages, single items, and what its owner says of them.
+
+Owns the tags of versions (a record's offset), merging by RFC 7396, and waiting until this process has read
+what it wrote. The records are `streams.wire.contract`'s business.
+"""
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request as HttpRequest
+from litestar import Response, delete, get, patch, post, put
+from litestar.datastructures import State
+from msgspec import UNSET, Meta, UnsetType
+
+from streams.api.bodies import JSON_TYPES, LINE_TYPES, answer, body_of, decoded, read_body, read_query
+from streams.api.brokers import NotAcknowledged
+from streams.api.catalogue import Entry
+from streams.api.cursors import page_after, read_page
+from streams.api.ids import path_id
+from streams.api.openapi import Doc
+from streams.api.parts import Parts, here
+from streams.api.problems import Away, Fault, OffSchema, Problem, fault_of
+from streams.wire.contract import UNREADABLE, Item, decode_item, encode
+
+MOST_ITEMS = 1_000
+_PAGE = 50
+_TAG = 'a record\'s offset in quotes, as ETag gave it: "1208"'
+Asking = HttpRequest[Any, Any, State]
+
+
+class ItemView(Item, frozen=True, omit_defaults=False, kw_only=True):
+    """An item as its owner told it. announced: whether he did; false where only the live release knows it."""
+
+    announced: bool = True
+
+
+class ItemsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A page. q: words that the title has, or the id."""
+
+    q: Annotated[str, Meta(max_length=1000)] = ""
+    cursor: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = _PAGE
+
+
+class ItemsPage(msgspec.Struct):
+    """Items in the order of their ids; next: the cursor of what follows, null at the end."""
+
+    items: list[ItemView]
+    next: str | None
+
+
+class ItemsIn(msgspec.Struct, frozen=True):
+    """Several items."""
+
+    items: Annotated[list[Item], Meta(min_length=1, max_length=MOST_ITEMS)]
+
+
+class ItemError(msgspec.Struct, frozen=True):
+    """One item that was not taken; with `retry` it may be sent again as it is."""
+
+    index: int
+    detail: str
+    pointer: str = ""
+    retry: bool | UnsetType = UNSET
+
+
+class ItemsAccepted(msgspec.Struct):
+    """How many items the broker has."""
+
+    accepted: int
+    errors: list[ItemError] = []
+
+
+@get("/v1/items", opt={"doc": Doc("items", query=ItemsQuery, answer=ItemsPage, errors=(400, 422))})
+async def items(request: Asking) -> Response[bytes]:
+    """The catalogue, a page at a time."""
+    parts, asked = here(request), read_query(request, ItemsQuery)
+    after = read_page(asked.cursor)
+    parts.catalogue.flush()
+    found = await asyncio.to_thread(parts.catalogue.page, after, asked.limit + 1, asked.q)
+    more = len(found) > asked.limit
+    views = [view for entry in found[: asked.limit] if (view := _view(entry)) is not None]
+    return answer(ItemsPage(views, page_after(views[-1].item_id) if more else None))
+
+
+@get("/v1/items/{item_id:str}", opt={"doc": Doc("items", answer=ItemView, errors=(404, 422))})
+async def item(request: Asking) -> Response[bytes]:
+    """One item. ETag is the offset of its record."""
+    entry = _entry(here(request), path_id(request, "item_id"))
+    return answer(_view(entry), 200, _tagged(entry.offset))
+
+
+@put(
+    "/v1/items/{item_id:str}",
+    opt={"doc": Doc("items", body=Item, answer=ItemView, errors=(400, 412, 413, 415, 422, 503),
+                    example={"item_id": "example", "title": "Tea pot", "price": 12.5})},
+)  # fmt: skip
+async def put_item(request: Asking) -> Response[bytes]:
+    """Say what an item is. With If-Match only where nobody has changed it since."""
+    parts, item_id = here(request), path_id(request, "item_id")
+    told = await read_body(request, dict[str, Any])
+    return await _write(parts, request, item_id, told)
+
+
+@patch(
+    "/v1/items/{item_id:str}",
+    opt={"doc": Doc("items", body=dict[str, Any], answer=ItemView, errors=(400, 404, 412, 413, 415, 422, 503),
+                    example={"price": 9.5, "description": None})},
+)  # fmt: skip
+async def patch_item(request: Asking) -> Response[bytes]:
+    """Change some of what is said of an item, as RFC 7396 merges: null takes a field away."""
+    parts, item_id = here(request), path_id(request, "item_id")
+    change = await read_body(request, dict[str, Any])
+    before = _view(_entry(parts, item_id))
+    told = merged(msgspec.to_builtins(msgspec.convert(msgspec.to_builtins(before), Item)), change)
+    return await _write(parts, request, item_id, told)
+
+
+@delete(
+    "/v1/items/{item_id:str}", status_code=200,
+    opt={"doc": Doc("items", status=204, errors=(412, 422, 503))},
+)  # fmt: skip
+async def delete_item(request: Asking) -> Response[bytes]:
+    """Withdraw an item: no list holds it any more."""
+    parts, item_id = here(request), path_id(request, "item_id")
+    _matched(parts, request, item_id)
+    offset = await _sent(parts, item_id, None)
+    await parts.has_read(parts.names.items, 0, offset)
+    return Response(b"", status_code=204, headers=_tagged(offset))
+
+
+@post(
+    "/v1/items", status_code=202,
+    opt={"doc": Doc("items", body=ItemsIn, answer=ItemsAccepted, status=202, lines=True,
+                    errors=(400, 413, 415, 422, 503), example={"items": [{"item_id": "example"}]})},
+)  # fmt: skip
+async def post_items(request: Asking) -> Response[bytes]:
+    """Say what many items are: {"items": [...]} or NDJSON, at most 1,000."""
+    parts = here(request)
+    body, kind = await body_of(request, *JSON_TYPES, *LINE_TYPES)
+    if kind in LINE_TYPES:
+        raws = [line for line in body.split(b"\n") if line.strip()]
+    else:
+        raws = [bytes(raw) for raw in decoded(body, dict[str, list[msgspec.Raw]]).get("items", [])]
+    if not 0 < len(raws) <= MOST_ITEMS:
+        raise OffSchema(f"items: {len(raws)} of them; expected 1 to {MOST_ITEMS:,}")
+    errors: list[ItemError] = []
+    sending: list[tuple[int, Item]] = []
+    for index, raw in enumerate(raws):
+        try:
+            sending.append((index, decode_item(raw)))
+        except UNREADABLE as error:
+            fault = fault_of(str(error))
+            errors.append(ItemError(index, fault.detail, fault.pointer))
+    placed = await asyncio.gather(
+        *(_sent(parts, each.item_id, encode(each)) for _, each in sending), return_exceptions=True
+    )
+    lost = [
+        ItemError(n, "the broker has not acknowledged it", "", True)
+        for (n, _), place in zip(sending, placed, strict=True)
+        if isinstance(place, BaseException)
+    ]
+    if not sending:
+        faults = [Fault(f"/items/{each.index}{each.pointer}", each.detail) for each in errors]
+        raise Problem(422, f"none of {len(raws)} items can be used", faults)
+    if len(lost) == len(sending):
+        raise Away("the broker has not acknowledged any item; send them again", 1)
+    offsets = [place for place in placed if isinstance(place, int)]
+    await parts.has_read(parts.names.items, 0, max(offsets))
+    told = ItemsAccepted(len(offsets), sorted(errors + lost, key=lambda each: each.index))
+    return answer(told, 202)
+
+
+def merged(target: Any, change: Any) -> Any:
+    """RFC 7396: objects are merged, null takes away, anything else replaces."""
+    if not isinstance(change, dict):
+        return change
+    found = dict(target) if isinstance(target, dict) else {}
+    for name, value in change.items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = merged(found.get(name), value)
+    return found
+
+
+async def _write(parts: Parts, request: Asking, item_id: str, told: dict[str, Any]) -> Response[bytes]:
+    told.pop("announced", None)  # as a read gives it
+    if told.setdefault("item_id", item_id) != item_id:
+        raise Problem(422, "item_id is not the path's", [Fault("/item_id", f"expected {item_id!r}")])
+    try:
+        item = decode_item(msgspec.json.encode(told))
+    except UNREADABLE as error:
+        raise OffSchema(str(error)) from error
+    known = _matched(parts, request, item_id)
+    offset = await _sent(parts, item_id, encode(item))
+    await parts.has_read(parts.names.items, 0, offset)
+    view = _view(Entry(item_id, offset, item))
+    return answer(view, 200 if known else 201, _tagged(offset))
+
+
+async def _sent(parts: Parts, item_id: str, value: bytes | None) -> int:
+    try:
+        _, offset = await parts.brokers.send(parts.names.items, item_id.encode(), value)
+    except NotAcknowledged as error:
+        raise Away("the broker has not acknowledged it; send it again", 1) from error
+    return offset
+
+
+def _matched(parts: Parts, request: Asking, item_id: str) -> bool:
+    """Whether there is such an item. Raises a Problem (412) where If-Match or If-None-Match forbids it."""
+    entry = parts.catalogue.get(item_id)
+    known = entry is not None and entry.item is not None
+    matched(request, entry.offset if entry is not None and known else None)
+    return known
+
+
+def matched(request: Asking, offset: int | None) -> None:
+    """Raises a Problem (412) where If-Match or If-None-Match names another version than `offset`."""
+    wanted, unwanted = request.headers.get("if-match"), request.headers.get("if-none-match")
+    if wanted is not None and not _names(wanted, offset):
+        now = "nothing" if offset is None else f'"{offset}"'
+        raise Problem(412, f"it is another version by now: {now}; expected {_TAG}")
+    if unwanted is not None and _names(unwanted, offset):
+        raise Problem(412, "there is one already")
+
+
+def _names(tags: str, offset: int | None) -> bool:
+    if offset is None:
+        return False
+    given = [tag.strip().removeprefix("W/").strip('"') for tag in tags.split(",")]
+    return "*" in given or str(offset) in given
+
+
+def _tagged(offset: int) -> dict[str, str]:
+    return {"ETag": f'"{offset}"'}
+
+
+def _entry(parts: Parts, item_id: str) -> Entry:
+    entry = parts.catalogue.get(item_id)
+    if entry is None or entry.item is None:
+        raise Problem(404, "there is no such item")
+    return entry
+
+
+def _view(entry: Entry) -> ItemView | None:
+    if entry.item is None:
+        return None
+    return msgspec.convert(msgspec.to_builtins(entry.item), ItemView)
+
+
+ROUTES = [items, item, put_item, patch_item, delete_item, post_items]

@@ -1,0 +1,136 @@
+"""Scenarios over HTTP: the rules that are in force, others in their place, and a list as it would be."""
+
+from typing import Any, Literal
+
+import msgspec
+from litestar import Request as HttpRequest
+from litestar import Response, delete, get, put
+from litestar.datastructures import State
+
+from streams.api.bodies import answer, read_body, read_query
+from streams.api.brokers import NotAcknowledged
+from streams.api.ids import path_id
+from streams.api.item_routes import matched
+from streams.api.list_routes import K, Timeout
+from streams.api.lists import ListOut, Wanted
+from streams.api.openapi import Doc
+from streams.api.parts import Parts, here
+from streams.api.problems import Away, Fault, OffSchema, Problem
+from streams.transport.standing import Standing
+from streams.wire.contract import UNREADABLE, Id, Request, Rules, decode_rules, encode
+from streams.wire.steering import DEFAULT
+
+Asking = HttpRequest[Any, Any, State]
+
+
+class ScenarioOut(msgspec.Struct):
+    """A scenario. offset: of its record, null without rules; broken: what is wrong with a newer one."""
+
+    scenario: str
+    rules: Rules
+    offset: int | None = None
+    said_at: int | None = None
+    broken: str = ""
+
+
+class ScenariosOut(msgspec.Struct):
+    """All of them."""
+
+    items: list[ScenarioOut]
+    next: None = None
+
+
+class PutQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """`dry_run=true` changes nothing and shows a list under the rules, that of `user_id` or a stranger's."""
+
+    dry_run: Literal["true", "false"] = "false"
+    user_id: Id | None = None
+    k: K | None = None
+    timeout_ms: Timeout | None = None
+
+
+@get("/v1/scenarios", opt={"doc": Doc("scenarios", answer=ScenariosOut, errors=())})
+async def scenarios(request: Asking) -> Response[bytes]:
+    """All scenarios; `default` always exists."""
+    parts = here(request)
+    names = sorted({DEFAULT, *parts.steering.standings.found})
+    return answer(ScenariosOut([_told(parts, name) for name in names]))
+
+
+@get("/v1/scenarios/{name:str}", opt={"doc": Doc("scenarios", answer=ScenarioOut, errors=(404, 422))})
+async def scenario(request: Asking) -> Response[bytes]:
+    """The rules of one scenario. ETag is the offset of their record."""
+    parts, name = here(request), path_id(request, "name")
+    told = _known(parts, name)
+    return answer(told, 200, {} if told.offset is None else {"ETag": f'"{told.offset}"'})
+
+
+@put(
+    "/v1/scenarios/{name:str}",
+    opt={"doc": Doc("scenarios", query=PutQuery, body=Rules, answer=(ScenarioOut, ListOut),
+                    errors=(400, 412, 413, 415, 422, 503), example={"k": 6, "block": ["i4"]})},
+)  # fmt: skip
+async def put_scenario(request: Asking) -> Response[bytes]:
+    """Give a scenario rules, or see what a list would be under them (dry_run=true)."""
+    parts, name, asked = here(request), path_id(request, "name"), read_query(request, PutQuery)
+    rules = await read_body(request, Rules)
+    if rules.scenario not in (None, name):
+        raise Problem(422, "scenario is not the path's", [Fault("/scenario", f"expected {name!r}")])
+    rules = msgspec.structs.replace(rules, scenario=name)
+    try:
+        decode_rules(value := encode(rules))
+    except UNREADABLE as error:
+        raise OffSchema(str(error)) from error
+    if asked.dry_run == "true":
+        return answer(await _tried(parts, asked, rules))
+    standing = parts.steering.standings.found.get(name)
+    matched(request, None if standing is None else standing.offset)
+    offset = await _sent(parts, name, value)
+    await parts.has_read(parts.names.scenarios, 0, offset)
+    return answer(_known(parts, name), 200, {"ETag": f'"{offset}"'})
+
+
+@delete(
+    "/v1/scenarios/{name:str}", status_code=200,
+    opt={"doc": Doc("scenarios", status=204, errors=(404, 412, 422, 503))},
+)  # fmt: skip
+async def delete_scenario(request: Asking) -> Response[bytes]:
+    """Take a scenario's rules away: its lists go by those of `default`."""
+    parts, name = here(request), path_id(request, "name")
+    standing = parts.steering.standings.found.get(name)
+    if standing is None:
+        raise Problem(404, "nobody has given this scenario rules")
+    matched(request, standing.offset)
+    await parts.has_read(parts.names.scenarios, 0, await _sent(parts, name, None))
+    return Response(b"", status_code=204)
+
+
+async def _tried(parts: Parts, asked: PutQuery, rules: Rules) -> ListOut:
+    request = Request(request_id="-", user_id=asked.user_id, k=asked.k or rules.k, rules=rules)
+    settings = parts.settings
+    wanted = Wanted(
+        request=request, max_age_ms=settings.max_age_ms, timeout_ms=asked.timeout_ms or settings.timeout_ms
+    )
+    return await parts.lists.get(wanted)
+
+
+async def _sent(parts: Parts, name: str, value: bytes | None) -> int:
+    try:
+        _, offset = await parts.brokers.send(parts.names.scenarios, name.encode(), value)
+    except NotAcknowledged as error:
+        raise Away("the broker has not acknowledged it; send it again", 1) from error
+    return offset
+
+
+def _known(parts: Parts, name: str) -> ScenarioOut:
+    if name != DEFAULT and name not in parts.steering.standings.found:
+        raise Problem(404, "nobody has given this scenario rules")
+    return _told(parts, name)
+
+
+def _told(parts: Parts, name: str) -> ScenarioOut:
+    found = parts.steering.standings.found.get(name) or Standing(name, None)
+    return ScenarioOut(name, found.rules or Rules(), found.offset, found.at_ms, found.broken)
+
+
+ROUTES = [scenarios, scenario, put_scenario, delete_scenario]
