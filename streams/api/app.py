@@ -36,6 +36,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     *operator_routes.ROUTES,
 ]
 _GZIP_BYTES = 1_000
+_NOWHERE = "/-"
 
 
 def make_app(parts: Parts) -> Litestar:
@@ -79,6 +80,8 @@ def with_slashes(app: Any) -> Any:
             path = raw.decode("latin-1").partition("?")[0]
             kept = path.replace("%2F", SLASH).replace("%2f", SLASH)
             scope = {**scope, "path": unquote(kept)}
+        if "//" in scope.get("path", ""):
+            scope = {**scope, "path": _NOWHERE}  # an empty id; the router would leave it out
         await app(scope, receive, send)
 
     return call

@@ -11,7 +11,8 @@ from litestar import Request
 from streams.api.problems import Malformed, Problem
 
 MAX_ID_BYTES = 256
-SLASH = "\x00"  # stands for a slash within an id, while paths are split
+# Stands for a slash within an id while paths are split: no UTF-8, so it is in no id.
+SLASH = "\udc2f"
 _TOKEN = re.compile(r"(\d{1,9})-(\d{1,15})", re.ASCII)
 
 

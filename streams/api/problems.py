@@ -4,11 +4,15 @@ Owns the types of problems, their status codes, and how a fault in a body names 
 """
 
 import re
+import traceback
 from typing import Any, ClassVar
 
 import msgspec
+import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+
+log = structlog.get_logger()
 
 TYPE = "application/problem+json"
 _PLACES = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
@@ -89,9 +93,9 @@ def problem_response(request: Request[Any, Any, Any], error: Exception) -> Respo
     elif isinstance(error, HTTPException):
         status, detail, errors, retry_s = error.status_code, _of_frame(error), [], None
     else:
-        import structlog
-
-        structlog.get_logger().error("a request failed", fault=repr(error)[:300], exc_info=error)
+        last = traceback.extract_tb(error.__traceback__)[-1:]  # its words may name a user
+        where = [f"{each.filename}:{each.lineno}" for each in last]
+        log.error("a request failed", fault=type(error).__name__, where=where)
         status, detail, errors, retry_s = 500, "the log of this process says what happened", [], None
     title = _TITLES.get(status, "not done")
     body = ProblemDetails(

@@ -276,6 +276,13 @@ def test_similar_items_of_an_unknown_one_are_404(world: World) -> None:
     assert (answer.status_code, world.brokers.requests()[0]["similar_to"]) == (404, "a/b")
 
 
+def test_an_id_may_hold_whatever_utf_8_has_and_is_never_empty(world: World) -> None:
+    world.listed("c-0-7", user="a/b\x00 ä%")
+    found = world.client.get("/v1/users/a%2fb%00%20%C3%A4%25/recommendations")
+    assert found.json()["user_id"] == "a/b\x00 ä%"
+    assert world.client.get("/v1/users//recommendations").status_code == 404
+
+
 def test_rank_search_and_profile_ask_for_what_they_are(world: World) -> None:
     profile = {
         "events": 3, "consumed": 2, "history": [], "categories": [], "release": "r", "applied_offset": 4,
