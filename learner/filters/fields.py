@@ -219,16 +219,13 @@ def _column_of(name: str) -> str:
 def _reader(names: tuple[str, ...]) -> Callable[[list[bytes]], list[list[Any] | None]]:
     """What turns packed records into a list of cells for each column, or None where none has any.
 
-    It unpacks what is asked for alone: attributes one by one, or where those are many all that a record has.
+    It unpacks what is asked for alone: attributes one by one, or where those are many, or have names that no
+    struct's field can have, all that a record has.
     """
     attributes = {name.removeprefix(_PREFIX): k for k, name in enumerate(names) if name not in OWN}
     own = {k: operator.attrgetter(name) for k, name in enumerate(names) if name in OWN}
-    inner: Any = dict[str, Any]
-    if len(attributes) <= _FEW:
-        slots = [(f"cell_{k}", Any, None) for k in attributes.values()]
-        inner = msgspec.defstruct(
-            "Attributes", slots, rename={f"cell_{k}": name for name, k in attributes.items()}, gc=False
-        )
+    few = _struct_of(attributes) if 0 < len(attributes) <= _FEW else None
+    inner: Any = dict[str, Any] if few is None else few
     parts: list[Any] = [(names[k], Any, None) for k in own]
     if attributes:
         parts.append(("attributes", inner | None, None))
@@ -240,8 +237,8 @@ def _reader(names: tuple[str, ...]) -> Callable[[list[bytes]], list[list[Any] | 
         found: list[list[Any] | None] = [None] * len(names)
         for k, get in own.items():
             found[k] = list(map(get, records))
-        if attributes and len(attributes) <= _FEW:
-            nothing = inner()
+        if few is not None:
+            nothing = few()
             held = [each.attributes or nothing for each in records]
             for k in attributes.values():
                 found[k] = list(map(operator.attrgetter(f"cell_{k}"), held))
@@ -255,3 +252,16 @@ def _reader(names: tuple[str, ...]) -> Callable[[list[bytes]], list[list[Any] | 
         return found
 
     return cells
+
+
+def _struct_of(attributes: dict[str, int]) -> Any:
+    """A struct with a field `cell_<k>` for each attribute; None where one has a name that no field can have.
+
+    Items may have such attributes: with quotes, backslashes or control characters.
+    """
+    slots = [(f"cell_{k}", Any, None) for k in attributes.values()]
+    names = {f"cell_{k}": name for name, k in attributes.items()}
+    try:
+        return msgspec.defstruct("Attributes", slots, rename=names, gc=False)
+    except ValueError:
+        return None

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 MOST_LEAVES, MOST_LEVELS, MOST_VALUES = 64, 8, 1000
+MOST_NAME_BYTES = 256  # of a field, in UTF-8
 ORDERED = ("lt", "lte", "gt", "gte")
 OPERATORS = ("eq", "ne", "in", "nin", *ORDERED, "exists")
 TEXTS = ("item_id", "title", "categories", "tags")  # fields of every item that hold texts alone
@@ -170,6 +171,8 @@ class _Reader:
         name = given["field"]
         if not isinstance(name, str) or not name or name == "attributes.":
             raise FilterError(f"{where}.field: expected the name of a field, got {shown(name)}")
+        if len(name.encode()) > MOST_NAME_BYTES:
+            raise FilterError(f"{where}.field: longer than {MOST_NAME_BYTES} bytes: {shown(name)}")
         tests = []
         for operator, value in given.items():
             if operator == "field":

@@ -42,6 +42,11 @@ def nested(levels: int) -> dict[str, Any]:
         ({"not": [eq(1)]}, 'filter.not: expected an object, got [{"field":"brand","eq":1}]'),
         ({"field": 3, "eq": 1}, "filter.field: expected the name of a field, got 3"),
         ({"field": "", "eq": 1}, 'filter.field: expected the name of a field, got ""'),
+        (
+            {"not": {"field": "ä" * 129, "eq": 1}},
+            f'filter.not.field: longer than 256 bytes: "{"ä" * 58}…',
+        ),
+        ({"field": "\ud800", "eq": 1}, "filter: holds characters that are no Unicode"),
         ({"field": "price"}, f"filter: expected an operator beside field: {ALL}"),
         ({"field": "price", "less": 1}, f'filter: unknown operator "less"; there are {ALL}'),
         ({"all": [eq(1), {"field": "price", "lt": "x"}]}, 'filter.all[1].lt: expected a number, got "x"'),

@@ -192,6 +192,27 @@ def test_codes_are_the_values_of_each_item(changes: list[Any], more: list[Any], 
         assert fields.known(name) == anything
 
 
+NAMES = st.text(min_size=1, max_size=20) | st.sampled_from(['size 3"', "a\\b", "tab\there", "\x00", "\x7f"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(attributes=st.dictionaries(NAMES, st.sampled_from(["a", 1, True]), max_size=4), other=NAMES)
+def test_a_field_may_have_any_name_that_an_attribute_has(attributes: dict[str, Any], other: str) -> None:
+    attributes = {name: cell for name, cell in attributes.items() if name != "attributes."}
+    item = Item(item_id="i", attributes=attributes)
+    catalogue = Catalogue()
+    catalogue.announce(item)
+    names = [name for name in (*attributes, other) if name != "attributes."]
+    for asked in [names, *([name] for name in names)]:
+        masks = Masks(catalogue)
+        form = {"all": [{"field": name, "in": ["a", 1]} for name in asked]}
+        compare(masks, int(masks.rows([parse(form)])[0]), form)
+    for name in names:
+        fields, values = Fields(catalogue), list(values_of(item, name))
+        assert fields.codes(name, np.array([0]))[1].tolist() == [code_of(value) for value in values]
+        assert fields.known(name) == bool(values)
+
+
 def code_of(value: Any) -> int:
     if isinstance(value, bool):
         return truth_key(value)

@@ -78,3 +78,11 @@ def test_without_items_nothing_can_be_said() -> None:
 def test_many_unknown_items_are_one_sentence() -> None:
     (said,) = review().warnings(rules(block=[f"x{number}" for number in range(8)]))
     assert said == "block: nobody has announced x0, x1, x2, x3, x4 and 3 more"
+
+
+def test_items_may_have_fields_of_any_name() -> None:
+    items = [*ITEMS, Item(item_id="odd", attributes={'size 3"': 1, "tab\there": 2})]
+    said = rules(filter={"field": 'size 3"', "eq": 1}, caps=[{"field": "size 3", "most": 1}])
+    assert Review(items, {}).warnings(said) == [
+        "caps[0].field: no item has the field 'size 3'; 'size 3\"' is near"
+    ]
