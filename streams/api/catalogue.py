@@ -1,12 +1,13 @@
-"""The catalogue in a SQLite file: what its owner says of each item, for pages, look-ups and changes.
+"""The catalogue in a SQLite file: what its owner says of each item, and what the live release alone knows.
 
 Owns the file, which is made anew from the topic `items` where it is missing, broken or of another topic.
 Several processes may share one: each row carries its record's offset, and an older one changes nothing.
 """
 
 import contextlib
+import itertools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from streams.wire.contract import UNREADABLE, decode_item, decode_tombstone
 log = structlog.get_logger()
 
 _VERSION = 1
+_AT_ONCE = 2_000  # rows of a release in one transaction: whoever writes meanwhile waits for no more
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
     item_id TEXT PRIMARY KEY, offset INTEGER NOT NULL, available INTEGER NOT NULL, title TEXT NOT NULL,
     value BLOB
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS released (item_id TEXT PRIMARY KEY, title TEXT NOT NULL, value BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS live (one INTEGER PRIMARY KEY CHECK (one = 1), release TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS reached (one INTEGER PRIMARY KEY CHECK (one = 1), offset INTEGER NOT NULL);
 """
 _PUT = """
@@ -37,13 +41,34 @@ INSERT INTO reached VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET offset = max(o
 """
 
 
+_ONE = "SELECT item_id, offset, value FROM items WHERE item_id = ?"
+_ONE_RELEASED = "SELECT item_id, -1, value FROM released WHERE item_id = ?"
+_FITS = "item_id > :after AND (:words = '' OR item_id = :words OR title LIKE :like ESCAPE '\\')"
+_PAGE = f"""
+SELECT * FROM (SELECT item_id, offset, value FROM items WHERE {_FITS} AND value IS NOT NULL
+    ORDER BY item_id LIMIT :limit)
+UNION ALL
+SELECT * FROM (SELECT item_id, -1, value FROM released WHERE {_FITS}
+    AND NOT EXISTS (SELECT 1 FROM items WHERE items.item_id = released.item_id) ORDER BY item_id LIMIT :limit)
+ORDER BY item_id LIMIT :limit
+"""  # noqa: S608 (no word of it comes from outside)
+
+
 @dataclass(frozen=True)
 class Entry:
-    """What the topic says of an item; `item` None where it was withdrawn by a tombstone."""
+    """What is known of an item; `item` None where it was withdrawn by a tombstone.
+
+    offset: of its record, -1 where only the live release knows it
+    """
 
     item_id: str
     offset: int
     item: Item | None
+
+    @property
+    def announced(self) -> bool:
+        """Whether its owner has told it."""
+        return self.offset >= 0
 
 
 class Catalogue:
@@ -96,11 +121,32 @@ class Catalogue:
         self._rows, self._next = [], 0
 
     def get(self, item_id: str) -> Entry | None:
-        """What is known of an item; None where the topic has never said anything."""
+        """What is known of an item; None where nobody knows it."""
         self.flush()
-        row = self._base.execute("SELECT item_id, offset, value FROM items WHERE item_id = ?", (item_id,))
-        found = row.fetchone()
-        return None if found is None else _entry(*found)
+        for query in (_ONE, _ONE_RELEASED):
+            found = self._base.execute(query, (item_id,)).fetchone()
+            if found is not None:
+                return _entry(*found)
+        return None
+
+    @property
+    def released(self) -> str:
+        """Whose items stand beside those of the owner; "" of none."""
+        row = self._base.execute("SELECT release FROM live").fetchone()
+        return str(row[0]) if row else ""
+
+    def put_released(self, release: str, items: Iterable[Item]) -> None:
+        """The live release's items, in the place of those of the one before; for a thread."""
+        with contextlib.closing(sqlite3.connect(self._file, timeout=30.0)) as base:
+            with base:
+                base.execute("DELETE FROM released")
+                base.execute("DELETE FROM live")
+            rows = ((each.item_id, each.title or "", msgspec.msgpack.encode(each)) for each in items)
+            while some := list(itertools.islice(rows, _AT_ONCE)):
+                with base:
+                    base.executemany("INSERT OR REPLACE INTO released VALUES (?, ?, ?)", some)
+            with base:
+                base.execute("INSERT OR REPLACE INTO live VALUES (1, ?)", (release,))
 
     def withdrawn(self) -> Iterator[str]:
         """All items that may not be listed."""
@@ -114,11 +160,8 @@ class Catalogue:
         """
         with contextlib.closing(sqlite3.connect(f"file:{self._file}?mode=ro", uri=True)) as base:
             like = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-            rows = base.execute(
-                "SELECT item_id, offset, value FROM items WHERE item_id > ? AND value IS NOT NULL"
-                " AND (? = '' OR item_id = ? OR title LIKE ? ESCAPE '\\') ORDER BY item_id LIMIT ?",
-                (after, words, words, like, limit),
-            )
+            asked = {"after": after, "words": words, "like": like, "limit": limit}
+            rows = base.execute(_PAGE, asked)
             return [_entry(*row) for row in rows]
 
     def _opened(self) -> sqlite3.Connection:
@@ -151,6 +194,8 @@ class Catalogue:
         with self._base:
             self._base.execute("DELETE FROM items")
             self._base.execute("DELETE FROM reached")
+            self._base.execute("DELETE FROM live")
+            self._base.execute("DELETE FROM released")
 
 
 def _entry(item_id: str, offset: int, value: bytes | None) -> Entry:

@@ -88,7 +88,7 @@ async def items(request: Asking) -> Response[bytes]:
 async def item(request: Asking) -> Response[bytes]:
     """One item. ETag is the offset of its record."""
     entry = _entry(here(request), path_id(request, "item_id"))
-    return answer(_view(entry), 200, _tagged(entry.offset))
+    return answer(_view(entry), 200, _tagged(entry.offset) if entry.announced else {})
 
 
 @put(
@@ -113,7 +113,7 @@ async def patch_item(request: Asking) -> Response[bytes]:
     parts, item_id = here(request), path_id(request, "item_id")
     change = await read_body(request, dict[str, Any])
     before = _view(_entry(parts, item_id))
-    told = merged(msgspec.to_builtins(msgspec.convert(msgspec.to_builtins(before), Item)), change)
+    told = merged(msgspec.to_builtins(before), change)
     return await _write(parts, request, item_id, told)
 
 
@@ -211,7 +211,7 @@ async def _sent(parts: Parts, item_id: str, value: bytes | None) -> int:
 def _matched(parts: Parts, request: Asking, item_id: str) -> bool:
     """Whether there is such an item. Raises a Problem (412) where If-Match or If-None-Match forbids it."""
     entry = parts.catalogue.get(item_id)
-    known = entry is not None and entry.item is not None
+    known = entry is not None and entry.item is not None and entry.announced
     matched(request, entry.offset if entry is not None and known else None)
     return known
 
@@ -247,7 +247,7 @@ def _entry(parts: Parts, item_id: str) -> Entry:
 def _view(entry: Entry) -> ItemView | None:
     if entry.item is None:
         return None
-    return msgspec.convert(msgspec.to_builtins(entry.item), ItemView)
+    return msgspec.convert(msgspec.to_builtins(entry.item) | {"announced": entry.announced}, ItemView)
 
 
 ROUTES = [items, item, put_item, patch_item, delete_item, post_items]

@@ -16,6 +16,7 @@ from streams.api.brokers import Brokers
 from streams.api.catalogue import Catalogue, field_of
 from streams.api.clicks import Intake
 from streams.api.lists import ItemOut, Lists
+from streams.api.live_release import LiveItems
 from streams.api.problems import Away
 from streams.api.steering import Steering
 from streams.settings import Settings
@@ -37,11 +38,13 @@ class Parts:
     def __init__(self, settings: Settings) -> None:
         names = Names(settings.prefix)
         self.settings, self.names = settings, names
+        self._following: asyncio.Task[None] | None = None
         self.closing = asyncio.Event()  # streams end themselves then
         self.slots: set[Slot] = set()  # of open streams
         self.steering = Steering(names.scenarios)
         name = re.sub(r"[^A-Za-z0-9._-]", "_", settings.prefix) or "_"
         self.catalogue = Catalogue(settings.data_dir / "api" / f"catalogue-{name}.sqlite3")
+        self.live = LiveItems(settings, self.catalogue)
         self.intake = Intake(settings)
         self.lists = Lists(settings, self.steering, self.intake.observe)
         self.brokers = Brokers(
@@ -50,6 +53,7 @@ class Parts:
                 names.recommendations: self.lists.on_record,
                 names.scenarios: self.steering.on_scenario,
                 names.items: self._on_item,
+                names.releases: self.live.on_record,
             },
             on_stretch=self.catalogue.flush,
             on_start=self._begin,
@@ -69,10 +73,13 @@ class Parts:
     async def start(self) -> None:
         """At the server's start."""
         self.brokers.start()
+        self._following = asyncio.create_task(self.live.follow(self.brokers.caught_up))
 
     async def stop(self) -> None:
         """At its end."""
         self.close_streams()
+        if self._following is not None:
+            self._following.cancel()
         await self.brokers.stop()
         self.catalogue.close()
 

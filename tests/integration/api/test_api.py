@@ -223,6 +223,8 @@ def test_an_operator_steers_over_http(served: tuple[Any, Http]) -> None:
 
     name = add(system.settings, system.release, "live").release
     assert [(each["release"], each["role"]) for each in http.get("/v1/releases")["items"]] == [(name, "live")]
+    system.wait_for(lambda: http.ask("GET", "/v1/items/50")[0] == 200, "the live release's items")
+    assert http.get("/v1/items/50")["announced"] is False
     pinned = http.ask("POST", f"/v1/releases/{name}/pin", {"reason": "a sale"})[2]
     assert (pinned["decision"], pinned["reason"]) == ("pinned", "a sale")
     assert http.ask("POST", f"/v1/releases/{name}/rollback", {})[0] == 409

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from litestar.testing import TestClient
 
+from learner.data.catalogue import Item
 from streams.api.app import make_app
 from streams.api.brokers import Brokers, NotAcknowledged
 from streams.api.catalogue import Catalogue
@@ -113,6 +114,26 @@ def test_pages_hold_everything_once(api: Any) -> None:
     ]
     assert api.client.get("/v1/items?q=100%25").json()["items"] == []
     assert api.client.get("/v1/items?cursor=x").status_code == 400
+
+
+def test_items_that_only_the_live_release_knows_are_there_too(api: Any) -> None:
+    client, catalogue = api.client, api.parts.catalogue
+    client.put("/v1/items/b", json={"title": "Told"})
+    client.delete("/v1/items/c")
+    catalogue.put_released("r-1", [Item(item_id=each, title=f"Old {each}") for each in "abcd"])
+    assert catalogue.released == "r-1"
+    found = client.get("/v1/items").json()["items"]
+    assert [(each["item_id"], each["announced"]) for each in found] == [
+        ("a", False),
+        ("b", True),
+        ("d", False),
+    ]
+    one = client.get("/v1/items/a")
+    assert (one.json()["title"], "etag" in one.headers) == ("Old a", False)
+    assert client.patch("/v1/items/a", json={"price": 2}).status_code == 201
+    assert client.get("/v1/items/a").json()["announced"] is True
+    catalogue.put_released("r-2", [Item(item_id="e")])
+    assert [each["item_id"] for each in client.get("/v1/items").json()["items"]] == ["a", "b", "e"]
 
 
 def test_merging_is_rfc_7396() -> None:
