@@ -212,8 +212,13 @@ def test_an_operator_steers_over_http(served: tuple[Any, Http]) -> None:
     told = http.ask("PUT", "/v1/items/new%2F1", {"title": "New", "price": 2})
     assert told[0] == 201
     assert http.get("/v1/items?q=New")["items"][0]["item_id"] == "new/1"
-    priced = http.ask("POST", "/v1/recommendations", {"filter": "price<3", "fields": ["price"]})[2]
-    assert [(each["item_id"], each["fields"]) for each in priced["items"]] == [("new/1", {"price": 2.0})]
+    wanted = {"user_id": "u1", "filter": "price<3", "fields": ["price"], "timeout_ms": 20000}
+
+    def priced() -> list[tuple[str, Any]]:
+        found = http.ask("POST", "/v1/recommendations", wanted)[2]["items"]
+        return [(each["item_id"], each["fields"]) for each in found]
+
+    system.wait_for(lambda: priced() == [("new/1", {"price": 2.0})], "the worker knows the item")
 
     system.send("clicks", "u1", b"{broken")
     system.wait_for(lambda: http.get("/v1/dead-letters")["items"], "the letter")
