@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.ranking.arrays import Asks
+from streams.hot_path.fallen import Bar
 from streams.hot_path.profile import profile
 from streams.hot_path.rank import Bars, rows_of
 from streams.hot_path.user_states import UserStates
@@ -29,10 +30,13 @@ def kept_out(
     if want.only is not None:  # whoever names items gets them
         return (), None
     rules, request = want.rules, want.request
-    more = [] if request is None else [*request.if_clicked]
+    bars = rules.bars(world.live, now_ms)
+    more: list[str] = []
+    if request is not None and bars[0] <= Bar.CONSUMED:  # a click would keep them out
+        more += request.if_clicked
     if request is not None and request.similar_to is not None:
         more.append(request.similar_to)
-    return [*excluded, *rules.block, *more], rules.bars(world.live, now_ms)
+    return [*excluded, *rules.block, *more], bars
 
 
 def note(want: Wanted, asks: Asks, row: int, outcome: Outcome, states: UserStates, world: World) -> None:

@@ -23,8 +23,15 @@ from streams.wire.contract import (
     Trigger,
     Understood,
     Wish,
+    encode,
 )
 from streams.wire.intake import Arrival
+
+# Of a list all fields together: a broker takes no record of 8 MiB. What comes behind goes out without.
+MOST_FIELD_BYTES = 1 << 20
+_OF_RECORDS = (
+    "item_id", "title", "description", "categories", "tags", "image", "published_at", "price",
+)  # fmt: skip
 
 
 def compose(
@@ -85,6 +92,7 @@ def _listed(
         strict=True,
     )
     listed = []
+    room = MOST_FIELD_BYTES
     for place, item, source, because, score, is_asked_for, rule in said:
         name = "query" if is_asked_for and not place.explored else SOURCES[source]
         if place.explored:
@@ -103,10 +111,13 @@ def _listed(
             reason = Reason("new", [], "New here.", rule)
         else:
             reason = Reason("for_you", [], "It fits what you like.", rule)
+        own = _fields(item, fields, world) if fields else None
+        if own:
+            room -= len(encode(own))
         listed.append(
             ListedItem(
                 ids[item], round(score, 6), name, reason, place.propensity,
-                _fields(item, fields, world) if fields else UNSET,
+                UNSET if own is None else own if room >= 0 else {},
             )
         )  # fmt: skip
     return listed
@@ -146,4 +157,4 @@ def _field(record: Item, name: str) -> Any:
     """A field of a record as filters name it: else the attribute of that name."""
     if name.startswith("attributes."):
         return record.attributes.get(name.removeprefix("attributes."))
-    return getattr(record, name) if name in record.__struct_fields__ else record.attributes.get(name)
+    return getattr(record, name) if name in _OF_RECORDS else record.attributes.get(name)

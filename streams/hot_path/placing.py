@@ -37,6 +37,18 @@ class Caps:
         for place, item in enumerate(items.tolist()):
             self._values[item] = [values[place] for values in by_cap]
 
+    def fitting(self, items: NDArray[np.int32]) -> "Fitting":
+        """Of items (n,) those that still fit in, looked at all at once."""
+        return Fitting(
+            self, self._caps, self._taken, [self._fields.codes(c.field, items) for c in self._caps]
+        )
+
+    def count(self, item: int, values: list[list[int]]) -> None:
+        """The item stands in the list; `values` are its own, by cap."""
+        self._values[item] = values
+        for taken, mine in zip(self._taken, values, strict=True):
+            taken.update(set(mine))
+
     def takes(self, item: int) -> bool:
         """Whether the item fits in; it is counted then."""
         if not self._caps:
@@ -56,6 +68,32 @@ class Caps:
                 taken.subtract(set(mine))
 
 
+class Fitting:
+    """Which of some items (n,) fit into a list, as it fills up."""
+
+    def __init__(
+        self, caps: Caps, limits: Sequence[Cap], taken: Sequence[Counter[int]],
+        codes: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    ) -> None:  # fmt: skip
+        self._caps, self._limits, self._taken, self._codes = caps, limits, taken, codes
+
+    def mask(self, length: int) -> NDArray[np.bool_]:
+        """Whether each (n,) fits in now."""
+        fits = np.ones(length, np.bool_)
+        for limit, taken, (begins, codes) in zip(self._limits, self._taken, self._codes, strict=True):
+            full = [value for value, count in taken.items() if count >= limit.most]
+            if full:
+                met = np.concatenate([[0], np.cumsum(np.isin(codes, full))])
+                fits &= met[begins[1:]] == met[begins[:-1]]
+        return fits
+
+    def take(self, place: int, item: int) -> None:
+        """The item in that place stands in the list."""
+        self._caps.count(
+            item, [codes[begins[place] : begins[place + 1]].tolist() for begins, codes in self._codes]
+        )
+
+
 class Placing:
     """A list of at most `length` places that is being filled; `place` takes columns of candidates in order.
 
@@ -72,7 +110,8 @@ class Placing:
         self._free: list[tuple[int, str]] = []
         self.placed: set[int] = set()
         for place, column in pins:
-            if place < length and place not in self._pinned and caps.takes(self._items[column]):
+            free = place < length and place not in self._pinned and column not in self.placed
+            if free and caps.takes(self._items[column]):
                 self._pinned[place] = column
                 self.placed.add(column)
 

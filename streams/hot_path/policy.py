@@ -93,14 +93,20 @@ def diversify(
     k: int,
     weight: float,
 ) -> NDArray[np.int64]:
-    """Greedy re-ordering by (1 - weight) * relevance - weight * similarity to what already stands."""
-    unit = vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9)
-    relevance = 1.0 / (1.0 + np.arange(len(order)))
-    rest, chosen = list(range(len(order))), [0]
-    rest.remove(0)
-    while rest and len(chosen) < k:
-        similarity = (unit[order[rest]] @ unit[order[chosen]].T).max(axis=1)
-        best = int(np.argmax((1 - weight) * relevance[rest] - weight * similarity))
-        chosen.append(rest.pop(best))
-    reordered: NDArray[np.int64] = order[np.array(chosen + rest)]
+    """Greedy re-ordering by (1 - weight) * relevance - weight * similarity to what already stands.
+
+    One product with the vectors (C, D) for each of the k places.
+    """
+    pool = vectors[order]
+    pool = pool / (np.linalg.norm(pool, axis=1, keepdims=True) + 1e-9)
+    worth = (1 - weight) / (1.0 + np.arange(len(order)))
+    chosen, nearest = [0], pool @ pool[0]
+    worth[0] = -np.inf
+    while len(chosen) < min(k, len(order)):
+        best = int(np.argmax(worth - weight * nearest))
+        chosen.append(best)
+        worth[best] = -np.inf
+        np.maximum(nearest, pool @ pool[best], out=nearest)
+    rest = np.flatnonzero(worth > -np.inf)
+    reordered: NDArray[np.int64] = order[np.concatenate([np.array(chosen), rest])]
     return reordered

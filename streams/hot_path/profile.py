@@ -1,5 +1,6 @@
 """What is known of a user, for those who ask for it along with a list. Changes nothing."""
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -15,6 +16,11 @@ CATEGORIES = 20  # that it names, the weightiest first
 _FADING = 0.9  # weight of a click beside the next newer one's, as the ranker sees the user's taste
 
 
+def _told(value: float) -> float | None:
+    """A value as it was sent: states keep some seven digits of it."""
+    return None if math.isnan(value) else float(f"{value:.7g}")
+
+
 def profile(slot: int, states: UserStates, world: World) -> Profile:
     """The profile of the user in a slot, -1 of one nobody knows."""
     catalogue, release = world.catalogue, world.live.release
@@ -24,7 +30,7 @@ def profile(slot: int, states: UserStates, world: World) -> Profile:
     kinds, times = histories.kinds[0, :length].tolist(), histories.times[0, :length].tolist()
     values = histories.values[0, :length].tolist()
     events = [
-        ProfileEvent(catalogue.ids[item], Kind(kind).word, time, None if value != value else value)
+        ProfileEvent(catalogue.ids[item], Kind(kind).word, time, _told(value))
         for item, kind, time, value in zip(items, kinds, times, values, strict=True)
     ]
     consumed = least_bar(consumed=True, views=release.manifest.views_consume)

@@ -29,7 +29,7 @@ _TASTE = np.float32(0.5)  # of what the user likes beside what is like the item,
 # one is a newcomer's first click, whom it shows what is popular (docs/log.md).
 _TOGETHER, _CONDITIONAL = np.float32(0.25), RAW.index("conditional_1")
 _BELOW = 20  # candidates below a list that may be tried in it
-_AT_ONCE = 512  # further items whose values are looked up in one go
+_AT_ONCE, _MOST_AT_ONCE = 512, 65_536  # further items whose values are looked up in one go
 
 
 def draw_up_ruled(
@@ -61,7 +61,7 @@ def _open(asks: Asks, row: int, allowed: Allowed | None, world: World) -> Mask:
 
 
 def _pins(want: Wanted, open_: Mask, world: World) -> list[tuple[int, int]]:
-    """Places (from 0) and numbers of the pinned items that may be listed."""
+    """Places (from 0) and numbers of the pinned items that may be listed, in the rules' order."""
     if want.only is not None:
         return []
     index = world.catalogue.index
@@ -69,7 +69,7 @@ def _pins(want: Wanted, open_: Mask, world: World) -> list[tuple[int, int]]:
     return [
         (place, item)
         for place, item in pins
-        if item >= 0 and open_[item] and not _hidden(item, want, world) and place < want.length
+        if place < want.length and item >= 0 and open_[item] and not _hidden(item, want, world)
     ]
 
 
@@ -218,14 +218,24 @@ def _fillers(
     left &= shown if late else ~shown
     chosen: list[int] = []
     for items in _in_order(left, want.rules.fill, world):
-        for start in range(0, len(items), _AT_ONCE):
-            some = items[start : start + _AT_ONCE]
-            caps.read(some)
-            for item in some.tolist():
-                if not _hidden(item, want, world) and caps.takes(item):
-                    chosen.append(item)
-                    if len(chosen) == count:
-                        return chosen
+        start, length = 0, _AT_ONCE
+        while start < len(items):
+            some = items[start : start + length]
+            start += length
+            fitting = caps.fitting(some)
+            fits = fitting.mask(len(some))
+            while fits.any():
+                place = int(fits.argmax())
+                fits[place] = False
+                if _hidden(item := int(some[place]), want, world):
+                    continue
+                fitting.take(place, item)
+                chosen.append(item)
+                if len(chosen) == count:
+                    return chosen
+                fits &= fitting.mask(len(some))
+                length = _AT_ONCE
+            length = min(2 * length, _MOST_AT_ONCE)  # where nothing fits any more, the rest is passed over
     return chosen
 
 

@@ -17,6 +17,7 @@ from learner.data.catalogue import Catalogue
 from learner.data.times import DAY_MS
 from learner.filters.language import Filter, parse
 from learner.filters.masks import Masks
+from learner.filters.matching import matching
 from streams.hot_path.fallen import Bar, least_bar
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
@@ -39,7 +40,7 @@ class Ruleset:
 
     offset: of the record on `scenarios`, or None
     policy: order, length and label of its lists
-    pins: place (from 1) and item id, the first of two that want the same
+    pins: place (from 1) and item id, in their order: of two that want the same the first that may stand wins
     acts: whether scores or places are other ones for the rules
     keeps_out: whether rules keep out items that are no matter of a filter
     """
@@ -65,17 +66,15 @@ class Ruleset:
         least = least_bar(consumed=True, views=live.release.manifest.views_consume)
         return least, int(now_ms - self.back_after_ms) if self.consumed == "back" else None
 
-    def filters(self) -> list[Filter]:
-        """All that its lists need masks of."""
-        return [*([] if self.filter is None else [self.filter]), *(tilt.filter for tilt in self.tilts)]
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The item fields that tilts and caps read, each once."""
+        tilted = (name for tilt in self.tilts for name in tilt.filter.fields)
+        return tuple(dict.fromkeys((*tilted, *(cap.field for cap in self.caps))))
 
 
 def ruleset(rules: Rules, usual: Policy, offset: int | None) -> Ruleset:
     """Rules made ready; `usual` is what the settings say. Raises `FilterError` for a filter that is none."""
-    places: dict[int, str] = {}
-    for pin in rules.pin:
-        if pin.position not in places and pin.item_id not in places.values():
-            places[pin.position] = pin.item_id
     tilts = tuple(
         Tilt(parse(each.filter, f"{name}[{n}].filter"), math.log(each.factor))
         for name, given in (("boost", rules.boost), ("bury", rules.bury))
@@ -94,13 +93,13 @@ def ruleset(rules: Rules, usual: Policy, offset: int | None) -> Ruleset:
         filter=None if rules.filter is None else parse(rules.filter),
         tilts=tilts,
         caps=tuple(rules.caps),
-        pins=tuple(sorted(places.items())),
+        pins=tuple((pin.position, pin.item_id) for pin in rules.pin),
         block=tuple(rules.block),
         shown_cap=rules.shown_cap,
         consumed=rules.consumed,
         back_after_ms=rules.back_after_days * DAY_MS,
         fill=tuple(dict.fromkeys(rules.fill)),
-        acts=bool(tilts or rules.caps or places or rules.shown_cap),
+        acts=bool(tilts or rules.caps or rules.pin or rules.shown_cap),
         keeps_out=bool(rules.block) or rules.consumed != "settings",
     )  # fmt: skip
 
@@ -188,10 +187,16 @@ class Steering:
         return ruleset(rules, self._usual.policy, None)
 
     def tilt(self, items: NDArray[np.int32], tilts: tuple[Tilt, ...]) -> NDArray[np.float32]:
-        """What rules add to the scores of items (n,)."""
+        """What rules add to the scores of items (n,), which may be listed.
+
+        Looks at these items alone: masks over the catalogue would be built for every filter that anybody
+        sends. Fields that nobody has read yet are read here, all in one go.
+        """
         added = np.zeros(len(items), np.float32)
+        self.fields.read(tuple(dict.fromkeys(name for tilt in tilts for name in tilt.filter.fields)))
+        numbers = items.astype(np.int64)
         for tilt in tilts:
-            added += np.float32(tilt.weight) * self.mask(tilt.filter)[items]
+            added += np.float32(tilt.weight) * matching(tilt.filter, self.fields, numbers)
         return added
 
     def mask(self, filter_: Filter) -> NDArray[np.bool_]:

@@ -51,10 +51,12 @@ class PlainRules:
         assert all(map(self.eligible, listed)), [item for item in listed if not self.eligible(item)]
         assert self.within_caps(listed)
         pinned: dict[int, str] = {}
-        for pin in sorted(self._first_pins(), key=lambda pair: pair[0]):
-            place, item = pin
-            if place <= self.k and self.eligible(item) and self.within_caps([*pinned.values(), item]):
-                pinned[place] = item
+        for pin in self._rules.pin:
+            free = (
+                pin.position <= self.k and pin.position not in pinned and pin.item_id not in pinned.values()
+            )
+            if free and self.eligible(pin.item_id) and self.within_caps([*pinned.values(), pin.item_id]):
+                pinned[pin.position] = pin.item_id
         for place, item in pinned.items():
             assert item in listed
             if place <= len(listed) and all(other <= len(listed) for other in pinned):
@@ -67,10 +69,3 @@ class PlainRules:
             others = [item for item in listed if item not in soft]
             rest = [item for item in everything if item not in late]
             assert not [item for item in rest if self.within_caps([*others, item])]
-
-    def _first_pins(self) -> list[tuple[int, str]]:
-        places: dict[int, str] = {}
-        for pin in self._rules.pin:
-            if pin.position not in places and pin.item_id not in places.values():
-                places[pin.position] = pin.item_id
-        return list(places.items())

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,7 @@ from learner.data.catalogue import Catalogue, Item
 from learner.release.live import LiveRelease
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
+from streams.hot_path.compose import MOST_FIELD_BYTES
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
 from streams.hot_path.recommend import recommend
@@ -61,7 +63,7 @@ def _click(world_offset: int, item: str, event: str = "click", **fields: Any) ->
         event_id=f"e{world_offset}", user_id="u", item_id=item, event=event,  # type: ignore[arg-type]
         timestamp=NOW + world_offset, **fields,
     )  # fmt: skip
-    return Arrival(click, 0, world_offset)
+    return Arrival(click, 0, world_offset + 99)
 
 
 def _asked(world: World, states: UserStates, *requests: Request, now: int = NOW) -> list[Recommendation]:
@@ -130,13 +132,7 @@ def test_every_list_obeys_its_rules_and_is_as_long_as_it_can_be(
 ) -> None:  # fmt: skip
     world, states = _world(60, 1)
     world.policy = Policy(exploration=0.0, candidates=candidates, least_candidates=5)
-    clicks = [
-        Arrival(
-            Click(event_id=f"e{n}", user_id="u", item_id=item, event=event, timestamp=NOW - 99 + n, history=True),  # type: ignore[arg-type]
-            0, n,
-        )
-        for n, (item, event) in enumerate(events)
-    ]  # fmt: skip
+    clicks = [_click(n - 99, item, event, history=True) for n, (item, event) in enumerate(events)]
     recommend(clicks, states, world, NOW, rng=None)
     if not inline:
         world.steering.put("cart", rules, 7)
@@ -315,7 +311,7 @@ def test_fields_and_profile_come_along_where_they_are_asked_for() -> None:
     assert told.events == 2  # type: ignore[union-attr]
     assert [each.item_id for each in told.history] == ["i4", "i3"]  # type: ignore[union-attr]
     assert told.history[0].value == 4.0  # type: ignore[union-attr]
-    assert told.applied_offset == 2  # type: ignore[union-attr]
+    assert told.applied_offset == 101  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -330,8 +326,6 @@ def test_fields_and_profile_come_along_where_they_are_asked_for() -> None:
     ],
 )
 def test_what_is_wrong_with_a_request_is_said_with_its_place(fields: dict[str, Any], place: str) -> None:
-    import msgspec
-
     with pytest.raises(msgspec.ValidationError, match=place.replace("[", r"\[").replace("]", r"\]")):
         decode_request(msgspec.json.encode({"request_id": "r", "user_id": "u", **fields}))
 
@@ -363,3 +357,50 @@ def test_a_scenario_that_nobody_defined_is_counted_and_gets_the_default_rules() 
 def test_as_many_blocked_items_as_may_be_named_fit_into_a_record() -> None:
     named = [f"an-item-with-a-usual-sort-of-id-{number:06d}" for number in range(10_000)]
     assert decode_rules(encode(Rules(block=named))).block == named
+
+
+def test_of_two_pins_for_a_place_the_first_that_may_stand_wins() -> None:
+    world, states = _world(60, 12)
+    rules = Rules(pin=[Pin("i9", 50), Pin("gone", 1), Pin("i9", 1), Pin("i8", 1), Pin("i8", 3)])
+    (made,) = _asked(world, states, Request(request_id="a", user_id="u", k=5, rules=rules))
+    assert (_ids(made)[0], _ids(made)[2]) == ("i9", "i8")
+    assert [listed.reason.rule for listed in made.items] == ["pin", "", "pin", "", ""]
+
+
+def test_what_a_click_would_not_keep_out_stays_in_the_list_as_if_it_had_been() -> None:
+    world, states = _world(60, 13, repeat_consumption=True)
+    asked = Request(request_id="a", user_id="u", k=60)
+    (what_if,) = _asked(world, states, msgspec.structs.replace(asked, if_clicked=["i1"]))
+    recommend([_click(1, "i1")], states, world, NOW, rng=None)
+    (real,) = _asked(world, states, asked)
+    assert "i1" in _ids(what_if)
+    assert sorted(_ids(what_if)) == sorted(_ids(real))
+
+
+def test_a_list_that_caps_keep_short_looks_at_further_items_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, states = _world(5000, 14)
+    looked_at: list[int] = []
+    codes = world.steering.fields.codes
+
+    def noted(name: str, items: Any) -> Any:
+        looked_at.append(len(items))
+        return codes(name, items)
+
+    monkeypatch.setattr(world.steering.fields, "codes", noted)
+    rules = Rules(caps=[Cap("categories", 2)])
+    (made,) = _asked(world, states, Request(request_id="a", user_id="u", k=10, rules=rules))
+    assert len(made.items) == 8  # of four categories
+    assert len(looked_at) < 12
+
+
+def test_fields_of_a_list_are_bounded_as_a_whole() -> None:
+    world, states = _world(60, 15)
+    text = "x" * 50_000
+    for number in range(60):
+        item = world.catalogue.announce(Item(item_id=f"i{number}", attributes={"text": text}))
+        world.live.follow([item])
+    (made,) = _asked(world, states, Request(request_id="a", user_id="u", k=60, fields=["text"]))
+    assert len(encode(made)) < 2 * MOST_FIELD_BYTES
+    assert [bool(listed.fields) for listed in made.items] == [True] * 20 + [False] * 40
