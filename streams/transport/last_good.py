@@ -18,6 +18,7 @@ import msgspec
 
 HEADER = "restores"
 VERSION = 1  # of the contract
+_DIGITS = 19  # of the largest offset; the interpreter turns down to read thousands of them
 # Keys that are remembered, the newest: a flood of broken records costs no more memory than that.
 MOST_KEYS = 20_000
 
@@ -127,5 +128,5 @@ def restores(headers: Iterable[tuple[str, bytes]]) -> int | None:
     """The offset of the broken record that one was written again for; None for any other."""
     for name, value in headers:
         if name == HEADER:
-            return int(value) if value and value.isdigit() else None
+            return int(value) if value and value.isdigit() and len(value) <= _DIGITS else None
     return None

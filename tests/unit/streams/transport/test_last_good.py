@@ -116,7 +116,10 @@ def test_a_record_of_a_later_version_is_not_overwritten() -> None:
     assert len(reader.kept) == 0
 
 
-@pytest.mark.parametrize("headers", [[], [("restores", b"soon")], [("restores", b"")], [("other", b"1")]])
+@pytest.mark.parametrize(
+    "headers",
+    [[], *([("restores", value)] for value in (b"soon", b"", b"9" * 20, b"1" * 5_000)), [("other", b"1")]],
+)
 def test_other_headers_mean_nothing(headers: list[tuple[str, bytes]]) -> None:
     assert restores(headers) is None
 
