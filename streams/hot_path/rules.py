@@ -18,7 +18,6 @@ from learner.data.times import DAY_MS
 from learner.filters.language import Filter, parse
 from learner.filters.masks import Masks
 from learner.filters.matching import matching
-from learner.filters.matching import matching
 from streams.hot_path.fallen import Bar, least_bar
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
