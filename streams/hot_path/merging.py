@@ -96,7 +96,8 @@ def _parts(record: StateRecord) -> Iterator[StateRecord]:
     yield msgspec.structs.replace(record, **bare)
     empty = {
         "events": 0, "items": [], "times": "", "kinds": "", "values": "", "event_ids": "", "shown": [],
-        "shown_counts": msgspec.UNSET, "shown_ms": msgspec.UNSET, "other_ids": msgspec.UNSET,
+        "shown_counts": msgspec.UNSET, "shown_ms": msgspec.UNSET, "shown_before_ms": msgspec.UNSET,
+        "other_ids": msgspec.UNSET,
     }  # fmt: skip
     sizes = np.cumsum([len(item.encode()) + 3 for item in record.older])
     for part in range(0, int(sizes[-1]) if len(sizes) else 0, _PART_BYTES):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from learner.data.events import CONSUMPTION, Kind
 from streams.hot_path.fallen import Bar
+from streams.hot_path.impressions import times_before
 from streams.wire.contract import UNREADABLE
 
 # A larger state is set aside: the topic takes 8 MiB, and a worker should not spend its time on one user.
@@ -51,7 +52,8 @@ class StateRecord(msgspec.Struct, kw_only=True, tag_field="v", tag=2):
     # Shown to the user without a click since, the last shown last. Not written where there is nothing to say.
     shown: Annotated[list[str], Meta(max_length=MAX_SHOWN)] = []
     shown_counts: str | UnsetType = UNSET  # uint16, impressions of each of `shown`
-    shown_ms: str | UnsetType = UNSET  # int64, Unix ms: the last one of each
+    shown_ms: str | UnsetType = UNSET  # int64, Unix ms: the last one of each,
+    shown_before_ms: str | UnsetType = UNSET  # and up to 7 before it, see `impressions.Shown`
     moved_to: str | UnsetType = UNSET  # the user whom this one was merged into,
     moved_ms: _Time | UnsetType = UNSET  # and when
     other_ids: str | UnsetType = UNSET  # uint64 hashes of events that were taken back, and of what did it
@@ -166,6 +168,7 @@ class Columns(NamedTuple):
     vector: NDArray[np.float32]
     shown_counts: NDArray[np.uint16] | None  # None where the record does not say
     shown_ms: NDArray[np.int64] | None
+    shown_before_ms: NDArray[np.int64] | None
     other_ids: NDArray[np.uint64] | None
 
 
@@ -200,7 +203,7 @@ def columns(record: StateRecord) -> Columns:
             unpack(record.older_days, np.uint16), unpack(record.older_bars, np.uint8),
             unpack(record.hidden, np.float32), unpack(record.vector, np.float32),
             _said(record.shown_counts, np.uint16), _said(record.shown_ms, np.int64),
-            _said(record.other_ids, np.uint64),
+            _said(record.shown_before_ms, np.int64), _said(record.other_ids, np.uint64),
         )  # fmt: skip
     except (binascii.Error, ValueError) as error:
         raise StateError(f"no numbers: {error}") from error
@@ -214,6 +217,10 @@ def columns(record: StateRecord) -> Columns:
     for said in (found.shown_counts, found.shown_ms):
         if said is not None and len(said) != len(record.shown):
             raise StateError(f"{len(record.shown)} items were shown, {len(said)} times or counts of them")
+    if found.shown_before_ms is not None:
+        kept = 0 if found.shown_counts is None else int(times_before(found.shown_counts).sum())
+        if len(found.shown_before_ms) != kept:
+            raise StateError(f"{len(found.shown_before_ms)} times of earlier impressions; expected {kept}")
     if found.other_ids is not None and len(found.other_ids) > MAX_OTHER_IDS:
         raise StateError(f"{len(found.other_ids)} other ids; at most {MAX_OTHER_IDS} are kept")
     if found.kinds.max(initial=0) >= len(Kind):

@@ -17,7 +17,6 @@ from streams.hot_path import fallen, impressions, state_record
 from streams.hot_path.columns import Columns, column
 from streams.hot_path.fallen import BAR_OF_KIND, BARRING, Fallen
 from streams.hot_path.histories import BLOCK, BLOCKS, HISTORY, EventBlocks, Events, Histories
-from streams.hot_path.impressions import Shown
 from streams.hot_path.state_record import MAX_OTHER_IDS, ClicksTopic, StateRecord, encode_state, pack
 
 # Releases whose students' states lie side by side. In use are three at most; states of all others wait to be
@@ -60,7 +59,9 @@ class UserStates(Columns):
     _length: NDArray[np.int32] = column(np.int32)  # of the history
     _blocks: NDArray[np.int32] = column(np.int32, width=BLOCKS, new=-1)  # where it lies
     _older: NDArray[np.object_] = column(object, new=None)  # what fell out of the history: `Fallen`, or None
-    shown: NDArray[np.object_] = column(object, new=None)  # without a click since: `Shown`, or None
+    shown: NDArray[np.object_] = column(
+        object, new=None
+    )  # without a click since: `impressions.Shown`, or None
     moved: NDArray[np.object_] = column(object, new=None)  # `Moved` of who was merged into another, or None
     _other_ids: NDArray[np.object_] = column(object, new=None)  # (n,) uint64, of what was taken back, or None
 
@@ -213,7 +214,7 @@ class UserStates(Columns):
             self.last_ms[slot] = max(int(self.last_ms[slot]), time_ms)
 
     def shown_too_often(self, slot: int, times: int, within_ms: float, now_ms: float) -> NDArray[np.int32]:
-        """Items (n,) shown to the user so often without a click, the last time less than so long ago."""
+        """Items (n,) shown to the user so often without a click, all less than so long ago."""
         return impressions.too_often(None if slot < 0 else self.shown[slot], times, within_ms, now_ms)
 
     def gather(self, slots: NDArray[np.int64]) -> Histories:
@@ -390,6 +391,7 @@ class UserStates(Columns):
                 shown=[] if shown is None else [ids[item] for item in shown.items.tolist()],
                 shown_counts=pack(shown.counts) if counted else UNSET,
                 shown_ms=pack(shown.last_ms) if counted else UNSET,
+                shown_before_ms=pack(shown.before_ms) if counted and shown.tells_before else UNSET,
                 moved_to=UNSET if moved is None else moved.into,
                 moved_ms=UNSET if moved is None else moved.since_ms,
                 other_ids=UNSET if others is None else pack(others),
@@ -416,9 +418,11 @@ class UserStates(Columns):
             older = [catalogue.intern(item) for item in record.older]
             self._older[slot] = fallen.as_read(older, columns.older_days, columns.older_bars)
         if record.shown:
-            shown = impressions.unsaid([catalogue.intern(item) for item in record.shown])
+            numbers = [catalogue.intern(item) for item in record.shown]
+            shown = impressions.unsaid(numbers)
             if columns.shown_counts is not None and columns.shown_ms is not None:
-                shown = Shown(shown.items, columns.shown_counts, columns.shown_ms)
+                counts, last_ms, before_ms = columns.shown_counts, columns.shown_ms, columns.shown_before_ms
+                shown = impressions.as_read(numbers, counts, last_ms, before_ms)
             self.shown[slot] = shown
             if not record.events:
                 self.last_ms[slot] = shown.last_ms.max()
@@ -457,8 +461,9 @@ class UserStates(Columns):
             times = columns.older_days.astype(np.int64) * DAY_MS
             self._older[slot] = self._fallen_out(slot).and_these(older, times, columns.older_bars)
         if record.shown and columns.shown_counts is not None and columns.shown_ms is not None:
-            numbers = np.array([catalogue.intern(item) for item in record.shown], np.int32)
-            shown = Shown(numbers, columns.shown_counts, columns.shown_ms)
+            numbers = [catalogue.intern(item) for item in record.shown]
+            counts, last_ms, before_ms = columns.shown_counts, columns.shown_ms, columns.shown_before_ms
+            shown = impressions.as_read(numbers, counts, last_ms, before_ms)
             self.shown[slot] = impressions.together(self.shown[slot], shown)
             if not len(both.items):
                 self.last_ms[slot] = shown.last_ms.max()

@@ -43,7 +43,7 @@ class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ShownCap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An item that was shown so often without a click stays away for so long."""
+    """An item stays away that was shown so often in the last so many hours, without a click since."""
 
     times: Annotated[int, Meta(ge=1, le=1000)]
     hours: Annotated[float, Meta(gt=0, le=24 * 366)]

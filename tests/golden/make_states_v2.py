@@ -1,7 +1,9 @@
 """Writes the golden user states of version 2, which every later version must read and write again. Run once.
 
 A line a record, as it stands in topic `user-states`: of users with few events and with many, whose hidden
-state is a release's or nobody's. `states_v1.jsonl` holds what version 1 wrote of the same events.
+state is a release's or nobody's. `states_v2_shown.jsonl` was written when only the last time of an item's
+impressions was kept, `states_v2_times.jsonl` is the same with those before it. `states_v1.jsonl` holds what
+version 1 wrote of the same events.
 """
 
 from pathlib import Path
@@ -17,6 +19,7 @@ from streams.wire.event_ids import event_hash
 
 FILE = Path(__file__).parent / "states_v2.jsonl"
 FILE_SHOWN = Path(__file__).parent / "states_v2_shown.jsonl"
+FILE_TIMES = Path(__file__).parent / "states_v2_times.jsonl"
 FILE_1 = Path(__file__).parent / "states_v1.jsonl"
 HIDDEN, VECTOR = 4, 3
 TOPIC = ClicksTopic("5ae2b8f2-8a39-4a44-9a32-0f2ec1b7a6a1", {3: 4_000})
@@ -61,7 +64,7 @@ def show(states: UserStates, user: str, catalogue: Catalogue) -> int:
 
 
 if __name__ == "__main__":
-    for file, make in ((FILE, fill), (FILE_SHOWN, show)):
+    for file, make in ((FILE, fill), (FILE_TIMES, show)):
         catalogue, states = Catalogue(), empty()
         records = [states.encode(make(states, user, catalogue), catalogue) for user in EVENTS]
         if not file.exists():

@@ -9,21 +9,32 @@ from learner.data.catalogue import Catalogue
 from streams.hot_path.fallen import Bar
 from streams.hot_path.histories import HISTORY
 from streams.hot_path.state_record import ClicksTopic, StateError, columns, decode_state
-from tests.golden.make_states_v2 import EVENTS, FILE, FILE_1, FILE_SHOWN, TOPIC, empty, fill, show
+from tests.golden.make_states_v2 import (
+    EVENTS,
+    FILE,
+    FILE_1,
+    FILE_SHOWN,
+    FILE_TIMES,
+    TOPIC,
+    empty,
+    fill,
+    show,
+)
 
 GOLDEN = dict(zip(EVENTS, FILE.read_bytes().splitlines(), strict=True))
 GOLDEN_SHOWN = dict(zip(EVENTS, FILE_SHOWN.read_bytes().splitlines(), strict=True))
+GOLDEN_TIMES = dict(zip(EVENTS, FILE_TIMES.read_bytes().splitlines(), strict=True))
 GOLDEN_1 = dict(zip(EVENTS, FILE_1.read_bytes().splitlines(), strict=True))
 
 
 def test_the_same_events_make_the_golden_records() -> None:
-    for golden, make in ((GOLDEN, fill), (GOLDEN_SHOWN, show)):
+    for golden, make in ((GOLDEN, fill), (GOLDEN_TIMES, show)):
         catalogue, states = Catalogue(), empty()
         for user, record in golden.items():
             assert states.encode(make(states, user, catalogue), catalogue) == record
 
 
-@pytest.mark.parametrize("golden", [GOLDEN, GOLDEN_SHOWN], ids=["first", "shown"])
+@pytest.mark.parametrize("golden", [GOLDEN, GOLDEN_SHOWN, GOLDEN_TIMES], ids=["first", "shown", "times"])
 @pytest.mark.parametrize("user", EVENTS)
 def test_a_golden_record_is_read_and_written_again(user: str, golden: dict[str, bytes]) -> None:
     catalogue, states = Catalogue(), empty()
@@ -34,6 +45,21 @@ def test_a_golden_record_is_read_and_written_again(user: str, golden: dict[str, 
     assert states.encode(slot, catalogue) == golden[user]
     assert (record.user_id, record.events) == (user, EVENTS[user])
     assert min(EVENTS[user], HISTORY) <= len(record.history()) <= EVENTS[user]
+
+
+@pytest.mark.parametrize("user", EVENTS)
+def test_impressions_whose_times_a_record_does_not_know_were_at_the_last_one(user: str) -> None:
+    today, before = msgspec.json.decode(GOLDEN_TIMES[user]), msgspec.json.decode(GOLDEN_SHOWN[user])
+    assert today.pop("shown_before_ms")
+    assert today == before
+    catalogue, states = Catalogue(), empty()
+    slot = states.restore(decode_state(GOLDEN_SHOWN[user]), catalogue)
+    shown = states.shown[slot]
+    assert max(shown.counts) > 1
+    last_ms = int(shown.last_ms.max())
+    for times in range(1, 4):
+        often = set(shown.items[(shown.counts >= times) & (shown.last_ms == last_ms)].tolist())
+        assert set(states.shown_too_often(slot, times, 1, last_ms).tolist()) == often
 
 
 @pytest.mark.parametrize("user", EVENTS)
@@ -68,6 +94,7 @@ def test_a_golden_record_of_version_1_says_the_same_as_today(user: str) -> None:
         ({"shown": ["i"] * 65}, "shown"),
         ({"shown_counts": "AAAA"}, "no numbers"),
         ({"shown_ms": "AAAAAAAAAAA="}, "2 items were shown, 1 times or counts"),
+        ({"shown_before_ms": "AAAAAAAAAAA="}, "1 times of earlier impressions; expected 0"),
         ({"other_ids": "A" * 704}, "66 other ids"),
     ],
 )

@@ -10,7 +10,7 @@ from learner.data.times import DAY_MS
 from streams.hot_path.fallen import Bar
 from streams.hot_path.fold import reencode
 from streams.hot_path.histories import BLOCK, BLOCKS, HISTORY
-from streams.hot_path.impressions import MOST
+from streams.hot_path.impressions import MOST, TIMES
 from streams.hot_path.recommend import recommend
 from streams.hot_path.state_record import decode_state
 from streams.hot_path.user_states import UserStates
@@ -34,15 +34,14 @@ class Plain:
 
     events: list[tuple[str, Kind, int]] = field(default_factory=list)  # item, kind, time
     older: dict[str, tuple[Bar, int]] = field(default_factory=dict)  # strongest bar, last day
-    shown: dict[str, tuple[int, int]] = field(default_factory=dict)  # count, last time
+    shown: dict[str, list[int]] = field(default_factory=dict)  # times
 
     def take(self, click: Click) -> bool:
         """Whether it changes anything."""
         kind = KIND_OF_WORD[click.event]
         if kind is Kind.IMPRESSION:
             for item in reversed(click.shown[:MOST]):
-                count, last_ms = self.shown.pop(item, (0, 0))
-                self.shown[item] = count + (last_ms != click.timestamp), click.timestamp
+                self.shown[item] = sorted({*self.shown.pop(item, []), click.timestamp})
             self.shown = dict(list(self.shown.items())[-MOST:])
             return True
         if not click.undo:
@@ -74,7 +73,9 @@ class Plain:
 
     def too_often(self, times: int, within_ms: int, now_ms: int) -> set[str]:
         return {
-            item for item, (count, last) in self.shown.items() if count >= times and now_ms - last < within_ms
+            item
+            for item, at in self.shown.items()
+            if len(at) >= times and now_ms - at[-min(times, TIMES)] < within_ms
         }
 
 
@@ -114,7 +115,7 @@ def check(states: UserStates, plain: Plain, known: World, rng: np.random.Generat
         for before in back:
             barred = {ids[item] for item in states.barred(slot, histories, 0, least, before)}
             assert barred == plain.barred(least, before), (least, before)
-    times, within = int(rng.integers(1, 5)), int(rng.integers(3 * DAY_MS))
+    times, within = int(rng.integers(1, 11)), int(rng.integers(60 * DAY_MS))
     found = {ids[item] for item in states.shown_too_often(slot, times, within, now_ms)}
     assert found == plain.too_often(times, within, now_ms)
 
@@ -212,3 +213,42 @@ def test_an_impression_of_unknown_items_adds_none() -> None:
     assert states.shown_too_often(-1, 1, DAY_MS, NOW).tolist() == []
     assert states.idle(NOW + 1).tolist() == [slot]  # it leaves memory as others do
     assert states.idle(NOW).tolist() == []
+
+
+def impression(time_ms: int, *items: str) -> Arrival:
+    event = f"s{time_ms}-{items}"
+    seen = Click(event_id=event, user_id="u", event="impression", timestamp=time_ms, items=list(items))
+    return Arrival(seen, 0, time_ms)
+
+
+def test_what_was_away_takes_as_many_impressions_again() -> None:
+    known, states = world()
+    item = known.catalogue.index["more-1"]
+
+    def away(now_ms: int, times: int = 3) -> bool:
+        return item in states.shown_too_often(states.index["u"], times, DAY_MS, now_ms).tolist()
+
+    before = NOW - 10 * DAY_MS
+    recommend([impression(before + n, "more-1") for n in range(3)], states, known, before, rng=None)
+    assert away(before + 2)
+    assert not away(before + DAY_MS)
+    recommend([impression(NOW, "more-1"), impression(NOW + 5, "more-1")], states, known, NOW, rng=None)
+    assert not away(NOW + 5)
+    assert away(NOW + 5, times=2)
+    recommend([impression(NOW + 9, "more-1")], states, known, NOW, rng=None)
+    assert away(NOW + 9)
+    assert not away(NOW + DAY_MS)
+
+
+def test_an_impression_that_is_sent_again_counts_once_also_behind_later_ones() -> None:
+    known, states = world()
+    recommend([impression(NOW, "more-1")], states, known, NOW, rng=None)
+    slot = states.index["u"]
+    for time_ms in (NOW + 1, NOW, NOW + 1, NOW):
+        states.see(slot, [known.catalogue.index["more-1"]], time_ms)
+    assert states.shown[slot].counts.tolist() == [2]
+    for time_ms in (*range(NOW + 2, NOW + 12), NOW, NOW + 1):  # of those ten the newest eight are known
+        states.see(slot, [known.catalogue.index["more-1"]], time_ms)
+    assert states.shown[slot].counts.tolist() == [12]
+    assert states.shown_too_often(slot, 12, 9, NOW + 12).tolist() == [known.catalogue.index["more-1"]]
+    assert states.shown_too_often(slot, 13, 9, NOW + 12).tolist() == []
