@@ -7,6 +7,7 @@ nor what records mean: each topic has a function that takes its records.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -87,23 +88,43 @@ class Brokers:
 
     async def send(self, topic: str, key: bytes, value: bytes | None) -> tuple[int, int]:
         """Partition and offset of the record, once all replicas have it. Raises NotAcknowledged."""
+        (place,) = await self.send_many(topic, [(key, value)])
+        if place is None:
+            raise NotAcknowledged("the broker has not acknowledged it")
+        return place
+
+    async def send_many(
+        self, topic: str, records: Sequence[tuple[bytes, bytes | None]]
+    ) -> list[tuple[int, int] | None]:
+        """The same of several; None of each that was not acknowledged in time."""
         producer = self._producer
-        if producer is None:
-            raise NotAcknowledged("the broker does not answer")
-        if self._unacknowledged >= MOST_UNACKNOWLEDGED:
-            raise NotAcknowledged("too many records wait for the broker")
-        partition = partition_of(key, self.partitions) if topic in self._names.copartitioned else None
-        self._unacknowledged += 1
+        if producer is None or self._unacknowledged + len(records) > MOST_UNACKNOWLEDGED:
+            return [None] * len(records)
+        count = self.partitions if topic in self._names.copartitioned else 0
+        until = time.monotonic() + ACK_SECONDS
+        sent: list[asyncio.Future[Any]] = []
+        self._unacknowledged += len(records)
         try:
             async with asyncio.timeout(ACK_SECONDS):
-                sent = await producer.send(topic, key=key, value=value, partition=partition)
-                placed = await asyncio.shield(sent)
+                for key, value in records:
+                    partition = partition_of(key, count) if count else None
+                    sent.append(await producer.send(topic, key=key, value=value, partition=partition))
         except (TimeoutError, KafkaError) as error:
-            raise NotAcknowledged(f"the broker has not acknowledged it ({type(error).__name__})") from error
+            log.debug("records were not handed over", why=type(error).__name__)
         finally:
-            self._unacknowledged -= 1
-        self._hear()
-        return placed.partition, placed.offset
+            for each in sent:
+                each.add_done_callback(_looked_at)
+        try:
+            if sent:
+                await asyncio.wait(sent, timeout=max(0.0, until - time.monotonic()))
+        finally:
+            self._unacknowledged -= len(records)
+        placed: list[tuple[int, int] | None] = [
+            (each.result().partition, each.result().offset) if _arrived(each) else None for each in sent
+        ]
+        if any(placed):
+            self._hear()
+        return placed + [None] * (len(records) - len(placed))
 
     async def _live(self) -> None:
         """Connects, reads on, and begins anew where the clients give up."""
@@ -190,6 +211,16 @@ class Brokers:
 
     def _hear(self) -> None:
         self._heard, self._answers = time.monotonic(), True
+
+
+def _looked_at(sent: "asyncio.Future[Any]") -> None:
+    """Nobody may wait for it any more, and its error is no surprise."""
+    if not sent.cancelled():
+        sent.exception()
+
+
+def _arrived(sent: "asyncio.Future[Any]") -> bool:
+    return sent.done() and not sent.cancelled() and sent.exception() is None
 
 
 def _prepared(settings: Settings) -> int:

@@ -1,6 +1,5 @@
 """`POST /v1/clicks`: a click that was answered by 202 is on the broker, on all its replicas."""
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -9,7 +8,6 @@ from litestar.datastructures import State
 from msgspec import UNSET, UnsetType
 
 from streams.api.bodies import JSON_TYPES, LINE_TYPES, answer, body_of
-from streams.api.brokers import NotAcknowledged
 from streams.api.clicks import ClickIn, ClicksIn, Refused, Taken, clicks_in
 from streams.api.ids import checked_id, token_of
 from streams.api.openapi import Doc
@@ -61,7 +59,7 @@ async def clicks(request: Request[Any, Any, State]) -> Response[bytes]:
     taken, refused = parts.intake.read(found, None if key is None else checked_id(key, "Idempotency-Key"))
     if alone and refused:
         raise Problem(422, refused[0].fault.detail, [refused[0].fault])
-    placed = await asyncio.gather(*(_sent(parts, each) for each in taken))
+    placed = await _sent(parts, taken)
     seen = next((place for place in reversed(placed) if place is not None), None)
     if seen is None:
         raise _none_taken(taken, refused)
@@ -73,16 +71,17 @@ async def clicks(request: Request[Any, Any, State]) -> Response[bytes]:
     return answer(told, 202, {SEEN: token})
 
 
-async def _sent(parts: Parts, taken: Taken) -> tuple[int, int] | None:
-    """Where the click stands; None where the broker has not said that it has it."""
-    click = taken.click
-    try:
-        place = await parts.brokers.send(parts.names.clicks, click.user_id.encode(), taken.value)
-    except NotAcknowledged:
-        return None
-    listed = click.is_interest and not click.history
-    parts.lists.held.clicked(click.user_id, place[1], (click.scenario or DEFAULT) if listed else "")
-    return place
+async def _sent(parts: Parts, taken: list[Taken]) -> list[tuple[int, int] | None]:
+    """Where the clicks stand; None of each that the broker has not said that it has."""
+    records = [(each.click.user_id.encode(), each.value) for each in taken]
+    placed = await parts.brokers.send_many(parts.names.clicks, records)
+    for each, place in zip(taken, placed, strict=True):
+        if place is not None:
+            click = each.click
+            listed = click.is_interest and not click.history
+            coming = (click.scenario or DEFAULT) if listed else ""
+            parts.lists.held.clicked(click.user_id, place[1], coming)
+    return placed
 
 
 def _none_taken(taken: list[Taken], refused: list[Refused]) -> Problem:

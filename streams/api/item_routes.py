@@ -153,20 +153,19 @@ async def post_items(request: Asking) -> Response[bytes]:
         except UNREADABLE as error:
             fault = fault_of(str(error))
             errors.append(ItemError(index, fault.detail, fault.pointer))
-    placed = await asyncio.gather(
-        *(_sent(parts, each.item_id, encode(each)) for _, each in sending), return_exceptions=True
-    )
+    records = [(each.item_id.encode(), encode(each)) for _, each in sending]
+    placed = await parts.brokers.send_many(parts.names.items, records)
     lost = [
         ItemError(n, "the broker has not acknowledged it", "", True)
         for (n, _), place in zip(sending, placed, strict=True)
-        if isinstance(place, BaseException)
+        if place is None
     ]
     if not sending:
         faults = [Fault(f"/items/{each.index}{each.pointer}", each.detail) for each in errors]
         raise Problem(422, f"none of {len(raws)} items can be used", faults)
     if len(lost) == len(sending):
         raise Away("the broker has not acknowledged any item; send them again", 1)
-    offsets = [place for place in placed if isinstance(place, int)]
+    offsets = [place[1] for place in placed if place is not None]
     await parts.has_read(parts.names.items, 0, max(offsets))
     told = ItemsAccepted(len(offsets), sorted(errors + lost, key=lambda each: each.index))
     return answer(told, 202)

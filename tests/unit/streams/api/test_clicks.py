@@ -37,6 +37,15 @@ class Sink(Brokers):
         self.sent.append(msgspec.json.decode(value))
         return 3, len(self.sent) - 1
 
+    async def send_many(self, topic: str, records: Any) -> list[tuple[int, int] | None]:
+        placed: list[tuple[int, int] | None] = []
+        for key, value in records:
+            try:
+                placed.append(await self.send(topic, key, value))
+            except NotAcknowledged:
+                placed.append(None)
+        return placed
+
 
 @pytest.fixture
 def api(tmp_path: Any) -> Iterator[Any]:

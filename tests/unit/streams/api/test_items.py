@@ -41,6 +41,15 @@ class Loop(Brokers):
         )
         return 0, offset
 
+    async def send_many(self, topic: str, records: Any) -> list[tuple[int, int] | None]:
+        placed: list[tuple[int, int] | None] = []
+        for key, value in records:
+            try:
+                placed.append(await self.send(topic, key, value))
+            except NotAcknowledged:
+                placed.append(None)
+        return placed
+
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Any]:

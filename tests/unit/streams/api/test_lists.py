@@ -53,6 +53,15 @@ class FakeBrokers(Brokers):
             asyncio.get_running_loop().call_soon(self.parts.lists.on_record, listed)
         return partition_of(key, PARTITIONS), offset
 
+    async def send_many(self, topic: str, records: Any) -> list[tuple[int, int] | None]:
+        placed: list[tuple[int, int] | None] = []
+        for key, value in records:
+            try:
+                placed.append(await self.send(topic, key, value))
+            except NotAcknowledged:
+                placed.append(None)
+        return placed
+
     def requests(self) -> list[dict[str, Any]]:
         return [value for name, _, value in self.sent if name == "requests"]
 
