@@ -24,6 +24,8 @@ class Caps:
         self._fields = fields
         self._taken: list[Counter[int]] = [Counter() for _ in caps]
         self._values: dict[int, list[list[int]]] = {}
+        if caps:
+            fields.read(tuple(cap.field for cap in caps))  # one by one, each reads all records
 
     def read(self, items: NDArray[np.int32]) -> None:
         """Looks up the values of items (n,) that may be asked about, all at once."""

@@ -6,7 +6,9 @@ user's clicks are in. The verdict is `streams.wire.intake`'s.
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from streams.runtime.repeated import Repeated
@@ -14,9 +16,10 @@ from streams.transport.batches import Batch
 from streams.transport.delivery import Outgoing
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
-from streams.wire.intake import Arrival, Misplaced, Refused, admit
+from streams.wire.intake import Arrival, Misplaced, Refused, admit, cause_of
 from streams.wire.second_reading import NO_WORDS
 from streams.worker.assignment import Assignment
+from streams.worker.rounds import Pending
 
 
 class Admission:
@@ -76,6 +79,19 @@ class Admission:
         for future in acknowledgements:
             await future
         return good
+
+    async def turn_down(self, pending: Pending[Arrival], error: str, assignment: Assignment) -> None:
+        """A record that was let in, and gets no list. Returns when its letter is acknowledged."""
+        batch, offset = pending.batch.batch, pending.payload.offset
+        assert isinstance(batch, Batch)
+        record = batch.records[bisect_left(batch.records, offset, key=attrgetter("offset"))]
+        self._counts["refused"] += 1
+        self._bad.note(
+            f"{batch.topic}: {cause_of(error)}", error=error, topic=batch.topic, partition=batch.partition,
+            offset=offset,
+        )  # fmt: skip
+        for future in await assignment.letters.send(record, error, int(time.time() * 1000)):
+            await future
 
     def watch(self) -> None:
         """To be called now and then: says how many more records were forwarded, once a minute."""

@@ -46,7 +46,7 @@ from streams.worker.aside import Aside
 from streams.worker.assignment import Assignment
 from streams.worker.ending import Ending
 from streams.worker.figures import Figure, Figures
-from streams.worker.first_use import FirstUse
+from streams.worker.first_use import TOO_MANY, FirstUse
 from streams.worker.ground import ground
 from streams.worker.knowledge import Knowledge
 from streams.worker.packing import pack
@@ -209,6 +209,9 @@ class Worker:
         catalogue, states = serving.world.catalogue, self.users.states
         async with self.knowledge.lock:
             pending = self.first_use.fit(self.patience.awaited(self.rounds.take()), serving.world)
+            for record in self.first_use.turned_down():
+                letter = assignment.spawn(self.admission.turn_down(record, TOO_MANY, assignment))
+                self.source.then(letter, record.done)
             self.source.more()
             if not pending:
                 return
@@ -292,6 +295,7 @@ class Worker:
             ("scenarios", lambda scenarios: scenarios.count),
             ("unheard_scenarios", lambda scenarios: scenarios.unheard),
             ("unknown_fields", lambda scenarios: len(scenarios.unknown_fields)),
+            ("idle_shown_caps", lambda scenarios: len(scenarios.idle_shown_caps)),
         ):
             self.figures.gauge(name, partial(knowledge.of_scenarios, read))
         self.figures.gauge("signals_age_s", lambda: knowledge.silence.seconds)
@@ -310,7 +314,8 @@ class Worker:
         if self.knowledge.ready.is_set():
             self.knowledge.silence.watch(self.figures.counts["clicks"])
             if self.knowledge.scenarios is not None:
-                self.knowledge.scenarios.watch()
+                counts = self.figures.counts
+                self.knowledge.scenarios.watch(counts["lists"], counts["impressions"])
         self.admission.watch()
         self.reports.watch()
         self._report()

@@ -117,6 +117,10 @@ class Rounds(Generic[Payload]):
             self.parked -= len(line)
             self._update()
 
+    def line(self, user: str) -> int:
+        """How many records of a user wait, with or without a turn."""
+        return len(self._of_user.get(user, ())) + len(self._parked.get(user, ()))
+
     async def run(self, handle: Callable[[], Awaitable[None]]) -> None:
         """Calls `handle`, which takes a round, whenever something is pending, until cancelled.
 

@@ -10,11 +10,15 @@ from aiokafka import ConsumerRecord
 from structlog.testing import capture_logs
 
 from streams.runtime.repeated import Repeated
+from streams.transport.batches import Batch
 from streams.transport.delivery import Outgoing
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
+from streams.wire.contract import Request
+from streams.wire.intake import Arrival
 from streams.wire.partitioner import partition_of
 from streams.worker.admission import Admission
+from streams.worker.rounds import Pending, _Open
 
 PARTITIONS = 8
 HOME = partition_of(b"u", PARTITIONS)
@@ -175,3 +179,24 @@ def test_a_flood_of_what_is_not_admitted_is_told_of_in_two_lines() -> None:
         admission.watch()
     assert counts == {"forwarded": 300, "refused": 304}
     assert [line["event"] for line in said] == ["bad record", "bad record", "misplaced records are forwarded"]
+
+
+def test_what_is_turned_down_later_is_a_dead_letter_as_it_came() -> None:
+    sent, came = Sent(), batch(b"{}", click(), topic="requests")
+    counts = {"forwarded": 0, "refused": 0}
+    admission = Admission(Names(""), PARTITIONS, Clock("wall"), counts, Repeated("bad record", ""))
+    whole: Any = Batch(None, SimpleNamespace(topic="requests", partition=HOME), came.records)  # type: ignore[arg-type]
+    record = Pending("u", Arrival(Request(request_id="r"), HOME, 1), _Open(whole, 2))
+
+    async def run() -> None:
+        sent.release.clear()
+        turning = asyncio.create_task(admission.turn_down(record, "too many: later", sent.assignment()))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not turning.done()
+        sent.release.set()
+        await turning
+
+    asyncio.run(run())
+    assert sent.letters == [(1, "too many: later")]
+    assert counts["refused"] == 1

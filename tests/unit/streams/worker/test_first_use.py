@@ -11,7 +11,7 @@ from streams.hot_path.user_states import UserStates
 from streams.hot_path.world import World
 from streams.wire.contract import Click, Forget, Request, Rules
 from streams.wire.intake import Arrival
-from streams.wire.steering import Tilt
+from streams.wire.steering import Cap, Tilt
 from streams.worker import first_use
 from streams.worker.first_use import FirstUse
 from streams.worker.rounds import Pending, Rounds
@@ -42,7 +42,8 @@ class Worker:
         self.world, self.states = world()
         self.rounds: Rounds[Arrival] = Rounds()
         self.lock = asyncio.Lock()
-        self.first_use = FirstUse(self.rounds, self.lock)
+        self.now_s = NOW / 1000
+        self.first_use = FirstUse(self.rounds, self.lock, lambda: self.now_s)
         self.slices = 0
         build_some = self.world.steering.masks.build_some
 
@@ -136,7 +137,7 @@ def test_a_mask_is_built_between_rounds(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_rules_of_a_scenario_make_clicks_wait_and_no_other_records() -> None:
     worker = Worker()
-    boost = [Tilt(OTHER, 2.0)]
+    boost = [Tilt({"field": "brand", "eq": "a"}, 2.0)]
     rules = Rules(scenario="cart", filter=ONE, boost=boost)
     worker.world.steering.put("cart", rules, 5)
 
@@ -211,5 +212,107 @@ def test_who_waits_is_forgotten_with_the_partitions() -> None:
         assert worker.take() == []
         await worker.built()
         assert worker.take() == ["next"]
+
+    asyncio.run(run())
+
+
+def test_fields_of_factors_and_caps_are_read_beside_the_rounds_and_need_no_mask() -> None:
+    worker = Worker()
+    rules = Rules(boost=[Tilt({"field": "brand", "eq": "a"}, 2.0)], caps=[Cap("colour", 1), Cap("title", 1)])
+
+    async def run() -> None:
+        await worker.come(request("r", "a", rules=rules), request("none", "b"))
+        assert worker.take() == ["none"]
+        await worker.built()
+        assert worker.world.steering.fields.ready(("brand", "colour", "title"))
+        assert worker.take() == ["r"]
+        assert worker.slices == 0
+        await worker.come(request("again", "a", rules=rules))
+        assert worker.take() == ["again"]
+
+    asyncio.run(run())
+
+
+def test_nothing_is_built_for_whoever_waits_no_longer() -> None:
+    worker = Worker()
+
+    async def run() -> None:
+        await worker.come(request("r", "a", filter=ONE, expires_at=NOW), request("kept", "b", filter=OTHER))
+        assert worker.take() == []
+        worker.now_s += 1
+        await worker.built()
+        assert worker.slices == worker.world.catalogue.size  # of the other one
+        assert worker.take() == ["r", "kept"]  # where the round drops the first one
+
+    asyncio.run(run())
+
+
+def test_scenarios_come_before_what_requests_bring_along() -> None:
+    worker = Worker()
+    worker.world.steering.put("cart", Rules(scenario="cart", filter=OTHER), 5)
+
+    async def run() -> None:
+        await worker.come(request("r", "a", filter=ONE))
+        assert worker.take() == []
+        building = asyncio.create_task(worker.first_use.run(worker.world.steering.masks))
+        await asyncio.sleep(0)
+        await worker.come(click("c", "b", scenario="cart"))
+        assert worker.take() == []
+        order: list[str] = []
+        while len(worker.first_use) or worker.rounds.pending:
+            order += worker.take()
+            await asyncio.sleep(0)
+        building.cancel()
+        assert order == ["c", "r"]
+
+    asyncio.run(run())
+
+
+def numbered(number: int) -> dict[str, Any]:
+    return {"field": "item_id", "eq": f"more-{number}"}
+
+
+def test_only_so_many_new_filters_of_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_use, "MOST_NEEDS", 2)
+    worker = Worker()
+    worker.world.steering.put("cart", Rules(scenario="cart", filter=OTHER), 5)
+
+    async def run() -> None:
+        await worker.come(
+            *(request(f"r{n}", None, filter=numbered(n)) for n in range(4)),
+            request("same", "a", filter=numbered(1)), request("plain", "b"), click("c", "d", scenario="cart"),
+        )  # fmt: skip
+        assert worker.take() == ["plain"]
+        assert [name(record) for record in worker.first_use.turned_down()] == ["r2", "r3"]
+        assert worker.first_use.turned_down() == []
+        await worker.built()
+        assert worker.take() == ["c", "r0", "r1", "same"]
+        await worker.come(request("r2", None, filter=numbered(2)))
+        assert (worker.take(), worker.first_use.turned_down()) == ([], [])
+
+    asyncio.run(run())
+
+
+def test_a_long_line_of_new_filters_keeps_nobody_else_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_use, "MOST_IN_LINE", 3)
+    monkeypatch.setattr(first_use, "MOST_PARKED", 5)
+    worker = Worker()
+
+    async def run() -> None:
+        await worker.come(request("r0", "a", filter=numbered(0)))
+        await worker.come(request("other", "b", filter=numbered(9)))
+        assert worker.take() == []
+        await worker.come(*(request(f"r{n}", "a", filter=numbered(n)) for n in range(1, 8)))
+        assert worker.rounds.parked == 9
+        await worker.come(request("more", "c", filter=numbered(8)))
+        assert worker.take() == []  # with one more line, there are too many
+        assert (worker.rounds.parked, worker.rounds.pending) == (2, 8)
+        turned_down: list[str] = []
+        while worker.rounds.pending:
+            assert worker.take() == []
+            turned_down += [name(record) for record in worker.first_use.turned_down()]
+        assert turned_down == ["r0", "r1", "r2", "r3", "r4"]
+        await worker.built()
+        assert worker.take() == ["other", "more", "r5"]
 
     asyncio.run(run())
