@@ -38,11 +38,18 @@ class NotAsked(ValueError):  # noqa: N818
 
 
 def request(user: str | None = None, **wanted: Any) -> Request:
-    """A request with an id of its own; what is None or empty is left out. Raises NotAsked."""
+    """A request with an id of its own; what is None or empty is left out. Raises NotAsked.
+
+    But an empty `rank` asks for a list of no items, not for a user's list.
+    """
     made = Request(
         request_id=f"q-{uuid.uuid4().hex}",
         user_id=user,
-        **{name: value for name, value in wanted.items() if value not in (None, [], "", ())},
+        **{
+            name: value
+            for name, value in wanted.items()
+            if value not in (None, [], "", ()) or (name == "rank" and value is not None)
+        },
     )
     try:  # as a worker will: a struct that is made here takes anything
         return decode_request(encode(made))

@@ -15,6 +15,9 @@ def test_what_was_not_said_is_not_in_the_request() -> None:
         "u1", "cart", None, None, [],
     )  # fmt: skip
     assert asked.key == "u1"
+    assert asked.rank is None
+    assert request("u1", rank=None).rank is None
+    assert request("u1", rank=[]).rank == []  # no items to be put in order are not a list of one's own
 
 
 def test_a_stranger_asks_under_the_requests_own_id() -> None:
