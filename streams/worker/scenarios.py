@@ -4,6 +4,7 @@ Owns the meaning of the topic's records and the verdict on bad ones: a name's la
 Called under the worker's lock, between two rounds. What rules do is `streams.hot_path.rules`' business.
 """
 
+import time
 from collections.abc import Callable
 
 import structlog
@@ -21,18 +22,28 @@ log = structlog.get_logger()
 Refuse = Callable[[ConsumerRecord, str], None]
 # Items looked at in one go for whether any has a field that nobody has read yet: some milliseconds.
 _LOOKED_AT = 5_000
+# So long lists go by a rule that counts impressions, and no impression comes, before that is said.
+UNSHOWN_SECONDS = 300.0
 
 
 class Scenarios:
     """`on_record` takes the topic's records, `watch` is called once a second.
 
     `refuse(record, error)` is told of bad ones, `last_good` of what is to be written again.
+    `clock` in seconds.
     """
 
-    def __init__(self, topic: str, steering: Steering, refuse: Refuse) -> None:
+    def __init__(
+        self, topic: str, steering: Steering, refuse: Refuse, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.last_good = LastGood(topic, self._good)
         self.unknown_fields: list[tuple[str, str]] = []  # scenario and field that no item has
+        self.idle_shown_caps: list[str] = []  # scenarios whose `shown_cap` has no impressions to count
         self._steering = steering
+        self._clock = clock
+        self._unshown_since: tuple[float, int] | None = (
+            None  # when such a rule came, and the lists until then
+        )
         self._refuse = refuse
         self._dropped: set[str] = set()
         self._fields: dict[str, dict[str, str]] = {}  # by scenario, the fields that its rules read
@@ -41,10 +52,17 @@ class Scenarios:
         self._of_nobody = Repeated(
             "lists for a scenario that nobody has defined: the rules of `default` hold",
             "`nextclick scenarios put NAME` defines it, or send the name that is meant",
+            clock,
         )
         self._of_nothing = Repeated(
             "a scenario's rules read a field that no item has",
             "`nextclick scenarios show NAME` shows the rules, `nextclick items show ID` an item's fields",
+            clock,
+        )
+        self._of_no_impressions = Repeated(
+            "a scenario's rule `shown_cap` does nothing: no impression has come",
+            "send events `impression` for what is shown, or put the rules without `shown_cap`",
+            clock,
         )
 
     def on_record(self, record: ConsumerRecord) -> None:
@@ -74,6 +92,7 @@ class Scenarios:
             self.last_good.broke(record)
             return
         self._dropped.discard(name)
+        self._heard.discard(name)  # once it is dropped, its lists are strange again
         self._fields[name] = fields_of(rules)
         self.last_good.came(record)
         log.info("rules are in force", scenario=name, offset=record.offset, note=rules.note or None)
@@ -88,14 +107,33 @@ class Scenarios:
         """Lists so far for scenarios that nobody has defined."""
         return sum(self._steering.unheard.values())
 
-    def watch(self) -> None:
-        """Says once what nobody can have meant: scenarios that are not defined, fields that no item has."""
+    def watch(self, lists: int = 0, impressions: int = 0) -> None:
+        """Says once what nobody can have meant; `lists` made and `impressions` read so far.
+
+        Scenarios that are not defined, fields that no item has, impressions that are to be counted and do not
+        come.
+        """
         for name in self._steering.unheard.keys() - self._heard:
             self._heard.add(name)
             self._of_nobody.note(name, scenario=name)
         self._look_for_fields()
-        self._of_nobody.watch()
-        self._of_nothing.watch()
+        self._look_for_impressions(lists, impressions)
+        for repeated in (self._of_nobody, self._of_nothing, self._of_no_impressions):
+            repeated.watch()
+
+    def _look_for_impressions(self, lists: int, impressions: int) -> None:
+        counting = [name for name, rules in self._steering.given.items() if rules.shown_cap is not None]
+        if impressions or not counting:
+            self.idle_shown_caps, self._unshown_since = [], None
+            return
+        if self._unshown_since is None:
+            self._unshown_since = self._clock(), lists
+        since, before = self._unshown_since
+        if self._clock() - since < UNSHOWN_SECONDS or lists == before:  # where no lists are, nothing is shown
+            return
+        for name in set(counting).difference(self.idle_shown_caps):
+            self._of_no_impressions.note(name, scenario=name)
+        self.idle_shown_caps = counting
 
     def _look_for_fields(self) -> None:
         steering = self._steering

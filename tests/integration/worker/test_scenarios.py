@@ -230,6 +230,7 @@ def test_what_nobody_can_have_meant_is_said_once(shop: Any) -> None:
     assert "field=brand" not in plain
     figures = told(shop, "worker")
     assert (figures["scenarios"], figures["unheard_scenarios"], figures["unknown_fields"]) == ("1", "2", "1")
+    assert figures["idle_shown_caps"] == "0"
 
 
 def test_the_commands_steer_and_show(shop: Any, nextclick: Callable[..., Result]) -> None:

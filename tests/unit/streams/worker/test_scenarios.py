@@ -12,7 +12,7 @@ from streams.hot_path.rules import Steering
 from streams.transport.last_good import restoring
 from streams.wire.contract import Rules, decode_rules
 from streams.wire.rule_parts import fields_of
-from streams.worker.scenarios import Scenarios
+from streams.worker.scenarios import UNSHOWN_SECONDS, Scenarios
 from tests.worlds.rounds import world
 
 
@@ -23,7 +23,8 @@ class Worker:
         self.world, _ = world()
         self.steering: Steering = self.world.steering
         self.refused: list[tuple[int, str]] = []
-        self.scenarios = Scenarios("scenarios", self.steering, self._refuse)
+        self.now = 0.0
+        self.scenarios = Scenarios("scenarios", self.steering, self._refuse, lambda: self.now)
         self.offset = 0
 
     def _refuse(self, record: ConsumerRecord, error: str) -> None:
@@ -68,7 +69,7 @@ def test_rules_come_change_and_go() -> None:
         (b"cart", {"colour": "red"}, "colour"),
         (b"cart", {"filter": {"field": "price", "below": 5}}, "filter: unknown operator"),
         (b"cart", {"boost": [{"filter": {"any": 1}, "factor": 2}]}, "boost[0].filter.any"),
-        (b"cart", {"note": "x" * 70_000}, "at most 65536 are taken"),
+        (b"cart", {"note": "x" * 900_000}, "at most 900000 are taken"),
     ],
 )  # fmt: skip
 def test_a_broken_record_leaves_the_last_good_in_force_which_is_to_be_written_again(
@@ -147,6 +148,52 @@ def test_a_scenario_that_nobody_has_defined_is_told_of_once() -> None:
     assert worker.scenarios.unheard == 3
     worker.read(b"crat", {"k": 6})
     assert worker.scenarios.unheard == 0
+
+
+def test_a_scenario_that_is_defined_and_dropped_again_is_told_of_again() -> None:
+    worker = Worker()
+    worker.read(b"cart", {"k": 6})
+    for _ in range(2):
+        worker.steering.of("crat", worker.world.policy)
+        worker.scenarios.watch()
+        worker.read(b"crat", {"k": 6})
+        worker.read(b"crat", None)
+    with capture_logs() as lines:
+        worker.now += 60
+        worker.scenarios.watch()
+    (line,) = lines
+    assert "nobody has defined" in line["event"]
+    assert (line["mostly"], line["more"], line["so_far"]) == ("crat", 1, 2)
+
+
+def test_a_rule_that_has_no_impressions_to_count_is_told_of_once() -> None:
+    worker = Worker()
+    worker.read(b"home", {"k": 6})
+
+    def watch(after_s: float, lists: int, impressions: int = 0) -> list[str]:
+        worker.now += after_s
+        with capture_logs() as lines:
+            worker.scenarios.watch(lists, impressions)
+        return [line["scenario"] for line in lines if "shown_cap" in line["event"]]
+
+    assert watch(UNSHOWN_SECONDS, 9) == []
+    worker.read(b"cart", {"shown_cap": {"times": 3, "hours": 24}})
+    assert watch(0, 9) == []
+    assert watch(UNSHOWN_SECONDS, 9) == []  # nobody has asked for a list
+    assert worker.scenarios.idle_shown_caps == []
+    assert watch(0, 10) == ["cart"]
+    assert watch(9, 11) == []
+    assert worker.scenarios.idle_shown_caps == ["cart"]
+    assert watch(9, 12, 1) == []
+    assert worker.scenarios.idle_shown_caps == []
+    other = Worker()
+    other.read(b"cart", {"shown_cap": {"times": 3, "hours": 24}})
+    worker = other
+    assert watch(0, 0) == []
+    assert watch(UNSHOWN_SECONDS - 1, 5) == []
+    worker.read(b"cart", {"k": 6})
+    assert watch(2, 6) == []
+    assert worker.scenarios.idle_shown_caps == []
 
 
 def test_a_field_that_no_item_has_is_told_of_with_its_place() -> None:
