@@ -6,6 +6,7 @@ Owns a list's id, its trigger, and what it says of each item: score, source, rea
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
@@ -31,6 +32,15 @@ from streams.wire.intake import Arrival
 MOST_FIELD_BYTES = 1 << 20
 _OF_RECORDS = (
     "item_id", "title", "description", "categories", "tags", "image", "published_at", "price",
+)  # fmt: skip
+
+_EXPLORE = Reason("explore", [], "Something new to try.")
+_MATCHES_QUERY = Reason("matches_query", [], "It fits what you asked for.")
+_BY_SOURCE = tuple(
+    Reason("popular", [], "Popular with others now.") if name.startswith("popular")
+    else Reason("new", [], "New here.") if name == "fresh"
+    else Reason("for_you", [], "It fits what you like.")
+    for name in SOURCES
 )  # fmt: skip
 
 
@@ -79,8 +89,8 @@ def _listed(
     asked_for = [False] * len(places) if sought is None else sought[row, columns].tolist()
     items = found.items[row, columns]
     fields = () if want.request is None else want.request.fields
-    similar = want.request is not None and want.request.similar_to is not None
-    rules = _rules(want, items, places, world)
+    like = None if want.request is None else want.request.similar_to
+    rules = [""] * len(places) if want.plain else _rules(want, items, places, world)
     said = zip(
         places,
         items.tolist(),
@@ -93,40 +103,44 @@ def _listed(
     )
     listed = []
     room = MOST_FIELD_BYTES
+    because_of: dict[int, Reason] = {}  # of the items that speak for others: most speak for several
     for place, item, source, because, score, is_asked_for, rule in said:
-        name = "query" if is_asked_for and not place.explored else SOURCES[source]
+        name = SOURCES[source]
         if place.explored:
-            reason = Reason("explore", [], "Something new to try.", rule)
+            reason = _EXPLORE
         elif is_asked_for:
-            reason = Reason("matches_query", [], "It fits what you asked for.", rule)
-        elif similar:
-            like = want.request.similar_to  # type: ignore[union-attr]
-            reason = Reason("similar", [like], f"Like {world.title(world.catalogue.index[like])}.", rule)  # type: ignore[list-item,index]
+            name, reason = "query", _MATCHES_QUERY
+        elif like is not None:
+            because = world.catalogue.index[like]
+            reason = because_of.get(because) or Reason("similar", [like], f"Like {world.title(because)}.")
+            because_of[because] = reason
         elif because >= 0:
-            text = f"Because of your interest in {world.title(because)}."
-            reason = Reason("because_clicked", [ids[because]], text, rule)
-        elif name.startswith("popular"):
-            reason = Reason("popular", [], "Popular with others now.", rule)
-        elif name == "fresh":
-            reason = Reason("new", [], "New here.", rule)
+            known = because_of.get(because)
+            reason = known or because_of.setdefault(because, _because(because, world))
         else:
-            reason = Reason("for_you", [], "It fits what you like.", rule)
-        own = _fields(item, fields, world) if fields else None
-        if own:
-            room -= len(encode(own))
+            reason = _BY_SOURCE[source]
+        if rule:
+            reason = msgspec.structs.replace(reason, rule=rule)
+        if not fields:
+            listed.append(ListedItem(ids[item], round(score, 6), name, reason, place.propensity))
+            continue
+        own = _fields(item, fields, world)
+        room -= len(encode(own))
         listed.append(
-            ListedItem(
-                ids[item], round(score, 6), name, reason, place.propensity,
-                UNSET if own is None else own if room >= 0 else {},
-            )
-        )  # fmt: skip
+            ListedItem(ids[item], round(score, 6), name, reason, place.propensity, own if room >= 0 else {})
+        )
     return listed
+
+
+def _because(item: int, world: World) -> Reason:
+    text = f"Because of your interest in {world.title(item)}."
+    return Reason("because_clicked", [world.catalogue.ids[item]], text)
 
 
 def _rules(want: Wanted, items: NDArray[np.int32], places: Sequence[Place], world: World) -> list[str]:
     """What rules had to do with each of the items (n,)."""
     tilts = want.rules.tilts
-    if want.plain or not (tilts or any(place.rule for place in places)):
+    if not (tilts or any(place.rule for place in places)):
         return [""] * len(places)
     said = [[place.rule] if place.rule else [] for place in places]
     for name, some in (
