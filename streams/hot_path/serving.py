@@ -17,6 +17,7 @@ from streams.hot_path.pace import Pace
 from streams.hot_path.recommend import recommend
 from streams.hot_path.stragglers import Stragglers
 from streams.hot_path.user_states import UserStates
+from streams.hot_path.work import work_of
 from streams.hot_path.world import Outcome, World
 from streams.releases.canary import assign
 from streams.wire.contract import Request
@@ -201,7 +202,8 @@ class Serving:
         reencode(taken, states, world.live)
         started = self._clock()
         outcomes = recommend(work.arrivals, states, world, work.now_ms, work.rng, work.made_ms)
-        self._paces.setdefault(release.id, Pace()).observe(self._clock() - started, len(work.arrivals))
+        lists = sum(work_of(arrival, world.steering.given) for arrival in work.arrivals)
+        self._paces.setdefault(release.id, Pace()).observe(self._clock() - started, lists)
         return outcomes
 
     @property

@@ -25,9 +25,8 @@ import structlog
 
 from learner.release.files import read_manifest
 from streams.hot_path.live import MEASURED
-from streams.hot_path.policy import Policy
-from streams.hot_path.recommend import calls_for_list
 from streams.hot_path.serving import Round, Serving
+from streams.hot_path.work import work_of
 from streams.runtime.event_loop import fast_loops, few_arenas, freeze_heap
 from streams.runtime.repeated import Repeated
 from streams.runtime.slots import take_slot
@@ -39,7 +38,6 @@ from streams.transport.faust_app import new_app
 from streams.transport.fence import Fenced
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
-from streams.wire.contract import Click, Merged, Request
 from streams.wire.intake import Arrival
 from streams.worker.admission import Admission
 from streams.worker.aside import Aside
@@ -65,10 +63,6 @@ MAX_UNACKNOWLEDGED = 2048
 # The event loop and Faust's consumer thread take turns at the interpreter. With Python's 5 ms each round
 # would wait for a turn of the other's several times over.
 SWITCH_SECONDS = 0.0005
-# The work of a click that calls for no list, in lists.
-ONLY_FOLDED = 1 / 8
-# The work of 128 steps of the student, in lists: 5.5 ms for one user, 12 for 24 at once.
-ENCODED_ANEW = 2.0
 FIGURES_SECONDS = 60.0  # between two log lines with all figures
 
 
@@ -119,7 +113,7 @@ class Worker:
         self.admission = Admission(
             self.names, partitions, self.clock, self.figures.counts, self.bad, settings.event_names
         )
-        self.rounds: Rounds[Arrival] = Rounds(cost=work_of)
+        self.rounds: Rounds[Arrival] = Rounds(cost=self._work)
         self.patience = Patience(self._reached, self.rounds.again, self.figures.counts)
         self.first_use = FirstUse(self.rounds, self.knowledge.lock)
         spill = Spill(settings.data_dir / "spilled" / f"{member}.sqlite")
@@ -227,6 +221,11 @@ class Worker:
                 outcomes = serving.answer(Round(arrivals, states, now_ms, self.rng, wall_ms))
         await assignment.deliver(pack(pending, outcomes, self.users, catalogue, self.figures.counts))
 
+    def _work(self, arrival: Arrival) -> float:
+        serving = self.knowledge.serving
+        assert serving is not None  # rounds begin later
+        return work_of(arrival, serving.world.steering.given)
+
     # -- partitions come and go ---------------------------------------------------------------------
 
     async def _assigned(self, partitions: frozenset[Any], generation: int) -> None:
@@ -327,19 +326,6 @@ class Worker:
             self._reporting = self.assignment.spawn(
                 self.reports.send(self.assignment, self.knowledge.releases.roles)
             )
-
-
-def work_of(arrival: Arrival) -> float:
-    """In lists; one of many items is drawn from as many candidates as several usual ones.
-
-    A state that is encoded anew costs more than a list: an event is taken back, or a visitor comes along.
-    """
-    message = arrival.message
-    if not calls_for_list(arrival):
-        encoded = message.undo if isinstance(message, Click) else isinstance(message, Merged)
-        return ENCODED_ANEW if encoded else ONLY_FOLDED
-    wanted = message.k if isinstance(message, Request) else None
-    return max(1.0, (wanted or 0) / Policy.candidates)
 
 
 def run(settings: Settings) -> None:

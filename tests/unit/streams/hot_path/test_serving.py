@@ -15,14 +15,17 @@ from streams.hot_path.recommend import recommend
 from streams.hot_path.serving import PROBATION_CLICKS, PROBATION_SECONDS, Round, Serving
 from streams.hot_path.state_record import decode_state
 from streams.hot_path.user_states import UserStates
+from streams.hot_path.work import work_of
 from streams.hot_path.world import Fate, Outcome, World
 from streams.releases.canary import assign
-from streams.wire.contract import Click, Forget, Request
+from streams.wire.contract import Click, Forget, Request, Rules
 from streams.wire.intake import Arrival
+from streams.wire.steering import Cap
 from tests.worlds.rounds import NOW, arrivals, world
 from tests.worlds.served import poisoned, served_bundle
 
 ITEMS = [Item(item_id=f"more-{number}") for number in range(30)]
+USUAL = Request(request_id="r", user_id="u")
 
 
 class Failures(list[tuple[str, str]]):
@@ -197,6 +200,28 @@ def test_a_release_that_is_several_times_slower_is_taken_back(monkeypatch: pytes
     assert ours.world.live is first
     assert [release for release, _ in failures] == ["r-slow"]
     assert "ms" in failures[0][1]
+
+
+def test_what_is_asked_of_a_release_does_not_make_it_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few who ask for long lists with rules of their own do not end a canary."""
+    now = [0.0]
+    known, states = world()
+    failures = Failures()
+    ours = Serving(known, failures, clock=lambda: now[0])
+    long = Request(request_id="r", user_id="u", k=1000, rules=Rules(caps=[Cap("brand", 1)]))
+
+    def timed(some: list[Arrival], *rest: object) -> list[Outcome]:
+        now[0] += 0.002 * sum(work_of(each) for each in some)
+        return recommend([replace(each, message=USUAL) for each in some], *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("streams.hot_path.serving.recommend", timed)
+    for place in range(WINDOW):
+        answer(ours, states, [Arrival(USUAL, 0, place)])
+    ours.begin_canary(beside(known, "r-canary"), 1.0)
+    for place in range(WINDOW, 3 * WINDOW):
+        answer(ours, states, [Arrival(long, 0, 2 * place + n) for n in (0, 1)])
+    assert ours.canary is not None
+    assert failures == []
 
 
 def test_a_pace_is_judged_by_medians_and_only_where_somebody_waits() -> None:
