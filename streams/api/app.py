@@ -20,6 +20,7 @@ from streams.api import (
     operator_routes,
     scenario_routes,
     stream_routes,
+    tracing,
 )
 from streams.api.ids import SLASH
 from streams.api.openapi import Doc, Route, document, page
@@ -75,6 +76,8 @@ def with_slashes(app: Any) -> Any:
     """The application, with the slashes within ids kept apart from those between them."""
 
     async def call(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            tracing.note(scope["headers"])
         raw = scope.get("raw_path") or b""
         if b"%2f" in raw.lower():
             path = raw.decode("latin-1").partition("?")[0]

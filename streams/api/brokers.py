@@ -13,6 +13,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.api.tracing import record_headers
 from streams.settings import Settings
 from streams.transport import clients, topics
 from streams.transport.absence import Absence
@@ -101,14 +102,16 @@ class Brokers:
         if producer is None or self._unacknowledged + len(records) > MOST_UNACKNOWLEDGED:
             return [None] * len(records)
         count = self.partitions if topic in self._names.copartitioned else 0
-        until = time.monotonic() + ACK_SECONDS
+        headers, until = record_headers(), time.monotonic() + ACK_SECONDS
         sent: list[asyncio.Future[Any]] = []
         self._unacknowledged += len(records)
         try:
             async with asyncio.timeout(ACK_SECONDS):
                 for key, value in records:
                     partition = partition_of(key, count) if count else None
-                    sent.append(await producer.send(topic, key=key, value=value, partition=partition))
+                    sent.append(
+                        await producer.send(topic, key=key, value=value, partition=partition, headers=headers)
+                    )
         except (TimeoutError, KafkaError) as error:
             log.debug("records were not handed over", why=type(error).__name__)
         finally:

@@ -93,7 +93,8 @@ async def item(request: Asking) -> Response[bytes]:
 
 @put(
     "/v1/items/{item_id:str}",
-    opt={"doc": Doc("items", body=Item, answer=ItemView, errors=(400, 412, 413, 415, 422, 503),
+    opt={"doc": Doc("items", body=Item, answer=ItemView, answers={201: ItemView},
+                    errors=(400, 412, 413, 415, 422, 503),
                     example={"item_id": "example", "title": "Tea pot", "price": 12.5})},
 )  # fmt: skip
 async def put_item(request: Asking) -> Response[bytes]:
@@ -105,7 +106,8 @@ async def put_item(request: Asking) -> Response[bytes]:
 
 @patch(
     "/v1/items/{item_id:str}",
-    opt={"doc": Doc("items", body=dict[str, Any], answer=ItemView, errors=(400, 404, 412, 413, 415, 422, 503),
+    opt={"doc": Doc("items", body=dict[str, Any], answer=ItemView, answers={201: ItemView},
+                    errors=(400, 404, 412, 413, 415, 422, 503),
                     example={"price": 9.5, "description": None})},
 )  # fmt: skip
 async def patch_item(request: Asking) -> Response[bytes]:

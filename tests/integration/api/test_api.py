@@ -100,6 +100,12 @@ def test_a_click_and_what_follows_it(served: tuple[Any, Http]) -> None:
     rows = {"requests": [{"user_id": "u1", "k": 3}, {"user_id": "u1", "k": 3, "query": "war"}]}
     lists = http.ask("POST", "/v1/batch", rows)[2]["lists"]
     assert not set(ids(lists[0])) & set(ids(lists[1]))
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    told = {"user_id": "u2", "item_id": "50", "event": "click", "timestamp": START_MS}
+    http.ask("POST", "/v1/clicks", told, traceparent=trace)
+    http.ask("GET", "/v1/search?q=war&user_id=u2&timeout_ms=20000", traceparent=trace)
+    for topic in ("clicks", "requests"):
+        assert any(("traceparent", trace.encode()) in record.headers for record in system.read(topic))
     assert "u1" not in system.said("api")
     assert system.stop("api", 10) == 0
 
