@@ -10,6 +10,7 @@ import heapq
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
+from typing import TypeVar
 
 from streams.wire.contract import Request
 from streams.wire.intake import Arrival
@@ -19,6 +20,9 @@ WAIT_S = 10.0  # by then whoever asked has given up, and what stands behind the 
 MOST = 8192  # that wait at once, as many as may be pending: of more the first one goes on
 _EARLY_S = 0.05  # before `expires_at`: an answer must be made and sent by then
 _LOOK_S = 0.02  # between two looks while some wait
+_GONE = 64  # entries of those that wait no longer, beside as many as wait
+
+N = TypeVar("N", int, float)
 
 
 class Patience:
@@ -40,8 +44,9 @@ class Patience:
         self._wall_s, self._clock = wall_s, clock
         self._numbers = count()
         self._waiting: dict[int, Pending[Arrival]] = {}  # by their numbers, the first come first
-        self._by_offset: dict[int, list[tuple[int, int]]] = {}  # by partition a heap of (offset, number)
-        self._by_end: list[tuple[float, int]] = []  # a heap of (end, number), also of those that have gone
+        # Heaps, also of those that have gone: by partition one of (offset, number), and one of (end, number).
+        self._by_offset: dict[int, list[tuple[int, int]]] = {}
+        self._by_end: list[tuple[float, int]] = []
         self._some = asyncio.Event()
 
     def __len__(self) -> int:
@@ -65,6 +70,7 @@ class Patience:
         self._waiting[number] = record
         heapq.heappush(self._by_offset.setdefault(wish.partition, []), (wish.offset, number))
         heapq.heappush(self._by_end, (self._clock() + left_s, number))
+        self._forget_gone()
         if len(self._waiting) > MOST:
             self._go_without(next(iter(self._waiting)))
         self._some.set()
@@ -123,6 +129,19 @@ class Patience:
                 self.look()
                 await asyncio.sleep(_LOOK_S)
             self._some.clear()
+
+    def _forget_gone(self) -> None:
+        """Who has gone on stays in the heaps: until an offset that may never come, or an end far away."""
+        most = 2 * len(self._waiting) + _GONE
+        if len(self._by_end) > most:
+            self._by_end = self._still(self._by_end)
+        if sum(map(len, self._by_offset.values())) > most:
+            self._by_offset = {partition: self._still(heap) for partition, heap in self._by_offset.items()}
+
+    def _still(self, heap: list[tuple[N, int]]) -> list[tuple[N, int]]:
+        left = [each for each in heap if each[1] in self._waiting]
+        heapq.heapify(left)
+        return left
 
     def _go_without(self, number: int) -> None:
         self._counts["behind_requests"] += 1

@@ -163,6 +163,26 @@ def test_of_too_many_the_first_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.round() == ["r1", "r2"]
 
 
+def test_clicks_that_never_come_take_no_memory() -> None:
+    """However many requests name offsets beyond any, nothing is kept of those that have gone on."""
+    world = World()
+    kept = []
+    for n in range(1_000):
+        world.come(request(f"r{n}", 10**9 + n), partition=PARTITION + n % 3)
+        world.passed_s += WAIT_S / 10
+        world.patience.look()
+        kept.append(sum(map(len, world.patience._by_offset.values())) + len(world.patience._by_end))
+    assert max(kept) < 250
+    assert len(world.patience) < 20
+    world.reached = {PARTITION + n: 2 * 10**9 for n in range(3)}
+    world.patience.look()
+    assert len(world.patience) == 0
+    gone: list[str] = []
+    while some := world.round():
+        gone += some
+    assert sorted(gone) == sorted(f"r{n}" for n in range(1_000))
+
+
 def test_what_waits_is_forgotten_with_its_partitions() -> None:
     world = World()
     batch = world.come(request("r", 7))
