@@ -3,6 +3,7 @@
 Owns how it starts and ends. It keeps nothing that it cannot read again, so any number may run at once.
 """
 
+import contextlib
 import ipaddress
 import os
 import signal
@@ -51,6 +52,17 @@ def is_loopback(host: str) -> bool:
         return host.lower() in _LOCAL
 
 
+def many_files() -> None:
+    """Lets this process have as many open connections as the system allows it; each is a file."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def listening(settings: Settings) -> socket.socket:
     """The socket, bound; raises Refused for an address that others can reach, or that is taken."""
     host = settings.api_host
@@ -78,6 +90,7 @@ def listening(settings: Settings) -> socket.socket:
 def run(settings: Settings) -> None:
     """Serves until it is stopped."""
     bound = listening(settings)
+    many_files()
     fast_loops()
     few_arenas()
     parts = Parts(settings)

@@ -1,5 +1,6 @@
 """The process and its description: addresses, what is at which path, OpenAPI of the same types."""
 
+import resource
 from typing import Any
 
 import jsonschema
@@ -8,7 +9,7 @@ from litestar.testing import TestClient
 
 from streams.api.app import HANDLERS, make_app, routes_of
 from streams.api.parts import Parts
-from streams.api.process import Refused, listening
+from streams.api.process import Refused, listening, many_files
 from streams.settings import load_settings
 
 
@@ -29,6 +30,14 @@ def test_an_address_that_others_can_reach_is_refused_without_keys() -> None:
 def test_a_port_in_use_is_one_clear_line() -> None:
     with listening(load_settings(api_port=0)) as first, pytest.raises(Refused, match="--port"):
         listening(load_settings(api_port=first.getsockname()[1]))
+
+
+def test_as_many_connections_as_the_system_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {"now": (64, 4096)}
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits["now"])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.update(now=wanted))
+    many_files()
+    assert limits["now"] == (4096, 4096)
 
 
 def test_health_and_where_the_description_is(client: Any) -> None:
