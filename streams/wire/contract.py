@@ -143,7 +143,8 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return self.request_id if self.user_id is None else self.user_id
 
 
-class Trigger(msgspec.Struct, frozen=True):
+# Lists are made of many small things that never point in circles: `gc=False` keeps the collector away.
+class Trigger(msgspec.Struct, frozen=True, gc=False):
     """What made a list: the click or the request, with its event time."""
 
     kind: Literal["click", "request"]
@@ -151,7 +152,7 @@ class Trigger(msgspec.Struct, frozen=True):
     timestamp: int
 
 
-class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why an item is in the list, and for `because_clicked` which of the user's items made it so.
 
     text: the same as a sentence, made of titles
@@ -164,7 +165,7 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     rule: str = ""
 
 
-class ListedItem(msgspec.Struct, frozen=True):
+class ListedItem(msgspec.Struct, frozen=True, gc=False):
     """One place of a list. `source` names what proposed the item, `propensity` its chance of the place."""
 
     item_id: str
