@@ -17,7 +17,14 @@ from learner.release.files import read_manifest
 from streams.hot_path.policy import Policy
 from streams.replay.parts import PARTS, part
 from streams.replay.releases import ReplayReleaseError, check
+from streams.wire.contract import Rules
+from streams.wire.steering import Cap, Pin, Tilt
 from tests.worlds.replay_world import EVENTS, ITEMS, POLICY, USERS, stream, untrained_release
+
+RULES = Rules(
+    filter={"not": {"field": "categories", "eq": "nothing"}}, caps=[Cap("categories", 2)], diversity=0.2,
+    boost=[Tilt({"field": "title", "exists": True}, 2.0)],
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -41,6 +48,21 @@ def trainable(monkeypatch):
     monkeypatch.setattr("tests.worlds.replay_world.ranker", lambda: model)
 
 
+def test_under_a_scenario_lists_obey_it_and_what_acted_is_counted(trained):
+    made = plan(stream(), split=0.7, repeats=False)
+    blocked = made.stream.item_ids[int(made.stream.item[0])]
+    rules = Rules(block=[blocked], pin=[Pin(made.stream.item_ids[int(made.stream.item[1])], 1)])
+    system = walked(part("nextclick_scenario", trained, POLICY, rules=rules)(), made, made.split)
+    for number in made.asked[:20].tolist():
+        event = made.stream.event(number)
+        ranking = system.rank(Ask(event.user, event.time_ms, None))
+        assert made.stream.item_ids.index(blocked) not in ranking.items.tolist()
+    told = system.describe()
+    assert told["lists"] >= 20
+    assert set(told["rules_acted"]) <= {"block", "pin"}
+    assert told["rules_acted"]["pin"] > 0
+
+
 def walked(system, made, until):
     """The system after the events before `until`."""
     system.fit(made.first_part())
@@ -62,7 +84,8 @@ def test_no_part_sees_the_future(name, announce, trained):
     made = plan(stream(), split=0.7, announce=announce, repeats=False)
     asked = made.asked
     for number in (asked[0], asked[len(asked) // 2])[: 1 if name == "teacher" else 2]:
-        assert leak(part(name, trained, POLICY, distilled=trained), made, int(number)) is None
+        made_part = part(name, trained, POLICY, distilled=trained, rules=RULES)
+        assert leak(made_part, made, int(number)) is None
 
 
 @pytest.mark.parametrize("name", ["nextclick", "student"])
