@@ -12,6 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 from streams.transport import clients
 from streams.transport.topics import Names
 from streams.wire.partitioner import partition_of
+from streams.worker.first_use import BUILT_IN_A_ROUND, MOST_IN_LINE
 from tests.worlds.system import START_MS, Topic, ready, told, wait_answered
 
 PARTITIONS = 8
@@ -220,6 +221,33 @@ def test_requests_that_cannot_be_answered_are_dead_letters_that_say_why(worked: 
     assert "filter.any[1]" in errors[unknown]
     assert "rules.bury[0].filter" in errors[rules]
     assert not {where, unknown, rules} & worked.lists().keys()
+
+
+def test_of_a_flood_of_new_filters_only_so_many_wait_and_nobody_else_is_held_up(worked: Any) -> None:
+    """At a catalogue of which a mask is not built in a round."""
+    items, last = worked.topic("items"), f"new-{BUILT_IN_A_ROUND}"
+    for n in range(BUILT_IN_A_ROUND + 1):
+        item_id = f"new-{n}"
+        worked.producer.send(items, key=item_id.encode(), value=json.dumps({"item_id": item_id}).encode())
+    worked.producer.flush()
+    only = {"field": "item_id", "eq": last}
+    worked.wait_for(lambda: worked.answer(ask(worked, "u", filter=only))["items"] or None, "the last item")
+    flood = [f"flood-{n}" for n in range(300)]
+    for n, request_id in enumerate(flood):
+        asked = {"request_id": request_id, "user_id": "u", "filter": {"field": "price", "gt": n}}
+        worked.producer.send(worked.topic("requests"), key=b"u", value=json.dumps(asked).encode())
+    worked.answer(ask(worked, "v"))
+    worked.answer(ask(worked, "u"))  # behind all of them
+    refused = {json.loads(each.value)["request_id"]: each for each in worked.read("dead-letters")}
+    assert refused
+    for letter in refused.values():
+        assert dict(letter.headers)["error"].startswith(b"too many new filters at once")
+    answered = set(flood) & worked.lists().keys()
+    assert answered | refused.keys() == set(flood)
+    assert not answered & refused.keys()
+    assert len(answered) >= MOST_IN_LINE
+    assert worked.stop("worker") == 0
+    assert told(worked, "worker")["refused"] == str(len(refused))
 
 
 def test_after_a_restart_old_clicks_are_known_and_waiting_requests_wait_again(worked: Any) -> None:
