@@ -130,7 +130,7 @@ def test_the_first_five_minutes(shell: Shell) -> None:
                 shell.run(line)
     assert "'recommendation_id'" in answered
     assert "'user_id': 'u1'" in answered
-    assert "played 1 clicks" in shell.said("play")
+    assert "played 1 click" in shell.said("play")
     (clicked,) = csv.DictReader((shell.folder / "one.csv").open())
     assert (clicked["user_id"], clicked["item_id"]) == ("u1", "i1")
     assert abs(int(clicked["timestamp"]) - time.time()) < 600

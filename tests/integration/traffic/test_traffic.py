@@ -158,7 +158,7 @@ def test_load_and_play_as_commands(
         "announced 2 items", f"loaded 1 click into {settings.prefix}clicks",
     ]  # fmt: skip
     played = nextclick("play", "--interactions", str(clicks), "--from", "0.5", "--rate", "0")
-    assert played.stdout == f"played 1 clicks into {settings.prefix}clicks\n"
+    assert played.stdout == f"played 1 click into {settings.prefix}clicks\n"
     assert [decode_click(r.value).history for r in sorted(_clicks(settings), key=lambda r: r.timestamp)] == [
         True, False,
     ]  # fmt: skip
@@ -294,7 +294,7 @@ def test_letters_are_listed_and_each_is_retried_once_unchanged(
     assert "no JSON" in listed
     assert "{bad 2" in listed
     assert "4 letters" in listed
-    assert nextclick("dead-letters", "retry", "--offset", "2").stdout == "sent 1 records again\n"
+    assert nextclick("dead-letters", "retry", "--offset", "2").stdout == "sent 1 record again\n"
     (record,) = _clicks(settings)
     assert (record.key, record.value, record.partition) == (None, b"{bad 2", 1)
     shown = [json.loads(line) for line in nextclick("dead-letters", "list", "--json").stdout.splitlines()]
@@ -303,7 +303,7 @@ def test_letters_are_listed_and_each_is_retried_once_unchanged(
     assert nextclick("dead-letters", "retry").stdout == "sent 3 records again\n"
     assert nextclick("dead-letters", "retry").stdout == "nothing to retry\n"
     _refuse(settings, topics, [b"u5"])
-    assert nextclick("dead-letters", "retry").stdout == "sent 1 records again\n"
+    assert nextclick("dead-letters", "retry").stdout == "sent 1 record again\n"
     assert sorted(record.key or b"" for record in _clicks(settings)) == [b"", b"u1", b"u2", b"u4", b"u5"]
     assert "sent 5 records again" in nextclick("dead-letters", "retry", "--again").output
 
@@ -330,7 +330,7 @@ def test_doctor_finds_what_is_missing(settings: Settings, nextclick: Callable[..
     result = nextclick("doctor")
     assert "none is running" in result.output
     assert "none is live" in result.output
-    assert "1 records were refused" in result.output
+    assert "1 record was refused" in result.output
     assert result.exit_code == 0
     with clients.admin(settings) as admin:
         small = {"max.message.bytes": "1048588"}

@@ -68,8 +68,8 @@ def test_a_scenario_that_nobody_has_defined_is_said_with_those_there_are(
 
 def test_rules_that_workers_would_refuse_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenarios, "_send", lambda *_: pytest.fail("it was sent"))
-    with pytest.raises(NotFit, match=r"nothing was sent: .*at most 65536 are taken"):
-        put(SETTINGS, "cart", Rules(block=["x" * 100 + str(number) for number in range(1000)]))
+    with pytest.raises(NotFit, match=r"nothing was sent: .*at most 900000 are taken"):
+        put(SETTINGS, "cart", Rules(block=["x" * 200 + str(number) for number in range(9000)]))
     with pytest.raises(NotFit, match="nothing was sent"):
         put(SETTINGS, "é" * 200, Rules(k=6))
 
