@@ -330,7 +330,7 @@ def test_doctor_finds_what_is_missing(settings: Settings, nextclick: Callable[..
     result = nextclick("doctor")
     assert "none is running" in result.output
     assert "none is live" in result.output
-    assert "1 record was refused" in result.output
+    assert "1 record refused" in result.output
     assert result.exit_code == 0
     with clients.admin(settings) as admin:
         small = {"max.message.bytes": "1048588"}
