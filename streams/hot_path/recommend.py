@@ -181,7 +181,7 @@ def _sizes(wants: Sequence[Wanted], allowed: Allowed | None, world: World) -> li
     usual = max(world.policy.candidates_for(len(wants)), world.policy.k)
     reaches = [want.reach for want in wants]
     if allowed is not None:
-        left = np.count_nonzero(allowed.masks, axis=1).tolist()
+        left = [int(np.count_nonzero(mask)) for mask in allowed.masks]  # by axis numpy takes a detour
         for row, mask in enumerate(allowed.of.tolist()):
             if mask >= 0 and left[mask] <= NARROW:
                 reaches[row] = max(reaches[row], left[mask])
