@@ -54,16 +54,22 @@ TopicPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,200}$
 EventWord = Literal["view", "click", "purchase", "rating", "like", "dislike", "hide", "impression"]
 
 
+def _table(given: Any, form: str) -> Any:
+    """A table that may be written as JSON, or as NAME=VALUE with commas between; `form` says how."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError:
+        pairs = [each.split("=") for each in given.split(",") if each.strip()]
+        if any(len(pair) != 2 for pair in pairs):
+            raise ValueError(f"expected {form}") from None
+        return {name.strip(): value.strip() for name, value in pairs}
+
+
 def _names(given: Any) -> Any:
     """Other words for events in small letters; as text they are JSON, or add_to_cart=like,buy=purchase."""
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            pairs = [each.split("=") for each in given.split(",") if each.strip()]
-            if any(len(pair) != 2 for pair in pairs):
-                raise ValueError("expected WORD=EVENT,WORD=EVENT, such as add_to_cart=like") from None
-            given = {word.strip(): event.strip() for word, event in pairs}
+    given = _table(given, "WORD=EVENT,WORD=EVENT, such as add_to_cart=like")
     if not isinstance(given, dict):
         return given
     names = {str(word).strip().lower(): event for word, event in given.items()}
@@ -74,14 +80,7 @@ def _names(given: Any) -> Any:
 
 def _weights(given: Any) -> Any:
     """Weights of events; as text they are JSON, or purchase=5,view=0.2. Those that are 1 are left out."""
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            pairs = [each.split("=") for each in given.split(",") if each.strip()]
-            if any(len(pair) != 2 for pair in pairs):
-                raise ValueError("expected EVENT=NUMBER,EVENT=NUMBER, such as purchase=5,view=0.2") from None
-            given = {word.strip(): number.strip() for word, number in pairs}
+    given = _table(given, "EVENT=NUMBER,EVENT=NUMBER, such as purchase=5,view=0.2")
     if not isinstance(given, dict):
         raise ValueError("expected a table, such as {purchase = 5, view = 0.2}")
     found: dict[str, float] = {}

@@ -5,26 +5,16 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, post
 from litestar.datastructures import State
-from msgspec import UNSET, UnsetType
 
 from streams.api.bodies import JSON_TYPES, LINE_TYPES, answer, body_of
 from streams.api.clicks import ClickIn, ClicksIn, Refused, Taken, clicks_in
 from streams.api.ids import checked_id, token_of
 from streams.api.openapi import Doc
 from streams.api.parts import Parts, here
-from streams.api.problems import Away, Fault, Problem
+from streams.api.problems import Away, Fault, NotTaken, Problem
 from streams.wire.steering import DEFAULT
 
 SEEN = "Nextclick-Seen"
-
-
-class ClickError(msgspec.Struct, frozen=True):
-    """One click that was not taken; with `retry` it may be sent again as it is."""
-
-    index: int
-    detail: str
-    pointer: str = ""
-    retry: bool | UnsetType = UNSET
 
 
 class Accepted(msgspec.Struct):
@@ -32,7 +22,7 @@ class Accepted(msgspec.Struct):
 
     accepted: int
     seen: str
-    errors: list[ClickError] = []
+    errors: list[NotTaken] = []
 
 
 @post(
@@ -64,8 +54,8 @@ async def clicks(request: Request[Any, Any, State]) -> Response[bytes]:
     if seen is None:
         raise _none_taken(taken, refused)
     lost = [each.index for each, place in zip(taken, placed, strict=True) if place is None]
-    errors = [ClickError(each.index, each.fault.detail, each.fault.pointer) for each in refused]
-    errors += [ClickError(index, "the broker has not acknowledged it", "", True) for index in lost]
+    errors = [NotTaken(each.index, each.fault.detail, each.fault.pointer) for each in refused]
+    errors += [NotTaken(index, "the broker has not acknowledged it", "", True) for index in lost]
     token = token_of(*seen)
     told = Accepted(len(taken) - len(lost), token, sorted(errors, key=lambda each: each.index))
     return answer(told, 202, {SEEN: token})

@@ -11,7 +11,7 @@ import msgspec
 from litestar import Request as HttpRequest
 from litestar import Response, delete, get, patch, post, put
 from litestar.datastructures import State
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from streams.api.bodies import JSON_TYPES, LINE_TYPES, answer, body_of, decoded, read_body, read_query
 from streams.api.brokers import NotAcknowledged
@@ -20,7 +20,7 @@ from streams.api.cursors import page_after, read_page
 from streams.api.ids import path_id
 from streams.api.openapi import Doc
 from streams.api.parts import Parts, here
-from streams.api.problems import Away, Fault, OffSchema, Problem, fault_of
+from streams.api.problems import Away, Fault, NotTaken, OffSchema, Problem, fault_of
 from streams.wire.contract import UNREADABLE, Item, decode_item, encode
 
 MOST_ITEMS = 1_000
@@ -56,20 +56,11 @@ class ItemsIn(msgspec.Struct, frozen=True):
     items: Annotated[list[Item], Meta(min_length=1, max_length=MOST_ITEMS)]
 
 
-class ItemError(msgspec.Struct, frozen=True):
-    """One item that was not taken; with `retry` it may be sent again as it is."""
-
-    index: int
-    detail: str
-    pointer: str = ""
-    retry: bool | UnsetType = UNSET
-
-
 class ItemsAccepted(msgspec.Struct):
     """How many items the broker has."""
 
     accepted: int
-    errors: list[ItemError] = []
+    errors: list[NotTaken] = []
 
 
 @get("/v1/items", opt={"doc": Doc("items", query=ItemsQuery, answer=ItemsPage, errors=(400, 422))})
@@ -147,18 +138,18 @@ async def post_items(request: Asking) -> Response[bytes]:
         raws = [bytes(raw) for raw in decoded(body, dict[str, list[msgspec.Raw]]).get("items", [])]
     if not 0 < len(raws) <= MOST_ITEMS:
         raise OffSchema(f"items: {len(raws)} of them; expected 1 to {MOST_ITEMS:,}")
-    errors: list[ItemError] = []
+    errors: list[NotTaken] = []
     sending: list[tuple[int, Item]] = []
     for index, raw in enumerate(raws):
         try:
             sending.append((index, decode_item(raw)))
         except UNREADABLE as error:
             fault = fault_of(str(error))
-            errors.append(ItemError(index, fault.detail, fault.pointer))
+            errors.append(NotTaken(index, fault.detail, fault.pointer))
     records = [(each.item_id.encode(), encode(each)) for _, each in sending]
     placed = await parts.brokers.send_many(parts.names.items, records)
     lost = [
-        ItemError(n, "the broker has not acknowledged it", "", True)
+        NotTaken(n, "the broker has not acknowledged it", "", True)
         for (n, _), place in zip(sending, placed, strict=True)
         if place is None
     ]

@@ -153,11 +153,20 @@ def wanted_of(parts: Parts, asked: ListQuery | ListBody, user_id: str | None) ->
     )  # fmt: skip
 
 
-def _simply(parts: Parts, timeout_ms: int | None, request: Request) -> Wanted:
+async def _list(parts: Parts, timeout_ms: int | None = None, **asked: Any) -> ListOut:
+    """The list that a request of these fields gets, with the settings' patience where none is given.
+
+    `filter`, `fields` and `user_id` may stand as they came in.
+    """
     settings = parts.settings
-    return Wanted(
-        request=request, max_age_ms=settings.max_age_ms, timeout_ms=timeout_ms or settings.timeout_ms
-    )
+    asked["user_id"] = _known_id(asked.get("user_id"))
+    asked["filter"] = filter_of(asked.get("filter"))
+    asked["fields"] = list(asked.get("fields", ()))
+    wanted = Wanted(
+        request=Request(request_id="-", **asked),
+        max_age_ms=settings.max_age_ms, timeout_ms=timeout_ms or settings.timeout_ms,
+    )  # fmt: skip
+    return await parts.lists.get(wanted)
 
 
 Asking = HttpRequest[Any, Any, State]
@@ -200,14 +209,10 @@ async def similar(request: Asking) -> Response[bytes]:
     """Items like one, led by the user's taste where user_id is given."""
     parts = here(request)
     item, asked = path_id(request, "item_id"), read_query(request, SimilarQuery)
-    wanted = _simply(
-        parts, asked.timeout_ms,
-        Request(
-            request_id="-", user_id=_known_id(asked.user_id), similar_to=item, k=asked.k,
-            scenario=asked.scenario, filter=filter_of(asked.filter), fields=list(asked.fields),
-        ),
+    out = await _list(
+        parts, asked.timeout_ms, user_id=asked.user_id, similar_to=item, k=asked.k,
+        scenario=asked.scenario, filter=asked.filter, fields=asked.fields,
     )  # fmt: skip
-    out = await parts.lists.get(wanted)
     if isinstance(out.unknown, list) and item in out.unknown:
         raise Problem(404, f"there is no item {item!r}")
     return answer(out)
@@ -227,42 +232,33 @@ async def rank(request: Asking) -> Response[bytes]:
     """Up to 500 items in the user's order; unknown and withdrawn ones are named in `unknown`."""
     parts = here(request)
     asked = await read_body(request, RankBody)
-    wanted = _simply(
-        parts, asked.timeout_ms,
-        Request(
-            request_id="-", user_id=_known_id(asked.user_id), scenario=asked.scenario,
-            rank=[checked_id(each, "items") for each in asked.items], fields=list(asked.fields),
-        ),
+    named = [checked_id(each, "items") for each in asked.items]
+    out = await _list(
+        parts, asked.timeout_ms, user_id=asked.user_id, scenario=asked.scenario, rank=named,
+        fields=asked.fields,
     )  # fmt: skip
-    return answer(await parts.lists.get(wanted))
+    return answer(out)
 
 
 @get("/v1/search", opt={"doc": Doc("lists", query=SearchQuery, answer=ListOut)})
 async def search(request: Asking) -> Response[bytes]:
     """Items by plain words, in the user's order where user_id is given."""
     parts, asked = here(request), read_query(request, SearchQuery)
-    wanted = _simply(
-        parts, asked.timeout_ms,
-        Request(
-            request_id="-", user_id=_known_id(asked.user_id), query=asked.q, k=asked.k,
-            scenario=asked.scenario, filter=filter_of(asked.filter), fields=list(asked.fields),
-        ),
+    out = await _list(
+        parts, asked.timeout_ms, user_id=asked.user_id, query=asked.q, k=asked.k, scenario=asked.scenario,
+        filter=asked.filter, fields=asked.fields,
     )  # fmt: skip
-    return answer(await parts.lists.get(wanted))
+    return answer(out)
 
 
 @get("/v1/popular", opt={"doc": Doc("lists", query=PopularQuery, answer=ListOut)})
 async def popular(request: Asking) -> Response[bytes]:
     """What strangers get: the same list for all of them, for ten seconds."""
     parts, asked = here(request), read_query(request, PopularQuery)
-    wanted = _simply(
-        parts, asked.timeout_ms,
-        Request(
-            request_id="-", k=asked.k, scenario=asked.scenario, filter=filter_of(asked.filter),
-            fields=list(asked.fields),
-        ),
-    )  # fmt: skip
-    return answer(await parts.lists.get(wanted))
+    out = await _list(
+        parts, asked.timeout_ms, k=asked.k, scenario=asked.scenario, filter=asked.filter, fields=asked.fields
+    )
+    return answer(out)
 
 
 @post(
@@ -300,9 +296,7 @@ async def batch(request: Asking) -> Response[bytes]:
 async def user(request: Asking) -> Response[bytes]:
     """What is known of a user."""
     parts, known = here(request), path_id(request, "user_id")
-    out = await parts.lists.get(
-        _simply(parts, None, Request(request_id="-", user_id=known, k=1, profile=True))
-    )
+    out = await _list(parts, user_id=known, k=1, profile=True)
     assert isinstance(out.profile, Profile)
     return answer(UserOut(known, out.profile))
 

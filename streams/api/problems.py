@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from msgspec import UNSET, UnsetType
 
 log = structlog.get_logger()
 
@@ -30,6 +31,15 @@ class Fault(msgspec.Struct, frozen=True):
 
     pointer: str
     detail: str
+
+
+class NotTaken(msgspec.Struct, frozen=True):
+    """One of several records that was not taken; with `retry` it may be sent again as it is."""
+
+    index: int
+    detail: str
+    pointer: str = ""
+    retry: bool | UnsetType = UNSET
 
 
 class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

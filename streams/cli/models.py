@@ -33,6 +33,16 @@ Columns = Annotated[
         "--columns", help="The files' own names: user_id=userId,item_id=movieId", show_default=False
     ),
 ]
+Scenario = Annotated[
+    Path | None,
+    typer.Option(
+        help="Replay under the rules in this file too (JSON, as `scenarios put` takes it): what they "
+        "cost, and how often each has a say. Nothing but states and signals learns then",
+        show_default=False,
+        exists=True,
+        dir_okay=False,
+    ),
+]
 
 
 @takes_settings("repeat_consumption", "log_level", kafka=False)
@@ -160,16 +170,7 @@ def replay(
         Path | None, typer.Option(help="Draw quality over the stream to this PNG", show_default=False)
     ] = None,
     time_budget: Annotated[float, typer.Option(help="Minutes that training may take", min=0.05)] = 6.0,
-    scenario: Annotated[
-        Path | None,
-        typer.Option(
-            help="Replay under the rules in this file too (JSON, as `scenarios put` takes it): what they "
-            "cost, and how often each has a say. Nothing but states and signals learns then",
-            show_default=False,
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
+    scenario: Scenario = None,
 ) -> None:
     """Judge the system on recorded clicks: each is ranked before it is learned from."""
     from streams.replay import command

@@ -45,7 +45,8 @@ def note(want: Wanted, asks: Asks, row: int, outcome: Outcome, states: UserState
     now_ms = int(asks.now_ms[row])
     if rules.shown_cap is not None and slot >= 0:
         within = int(rules.shown_cap.hours * _HOUR_MS)
-        want.late = states.shown_too_often(slot, rules.shown_cap.times, within, now_ms)
+        late = states.shown_too_often(slot, rules.shown_cap.times, within, now_ms)
+        want.late = late if len(late) else None
     if request is None:
         return
     if request.profile:
@@ -74,7 +75,7 @@ def note(want: Wanted, asks: Asks, row: int, outcome: Outcome, states: UserState
 def _numbers(item_ids: Sequence[str], want: Wanted, world: World) -> NDArray[np.int32]:
     """Numbers (n,) of the items that there are; the others are noted as unknown."""
     index = world.catalogue.index
-    want.unknown += [item_id for item_id in item_ids if item_id not in index]
+    want.unknown += tuple(item_id for item_id in item_ids if item_id not in index)
     return np.array([index[item_id] for item_id in item_ids if item_id in index], np.int32)
 
 

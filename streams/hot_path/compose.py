@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Item
@@ -75,7 +75,7 @@ def compose(
         scenario=message.scenario,
         created_at=made_ms,
         rules=want.rules.offset,
-        unknown=want.unknown or UNSET,
+        unknown=list(want.unknown) or UNSET,
         profile=want.profile or UNSET,
         understood=UNSET if want.query is None else Understood(None, want.query),
     )
@@ -110,29 +110,29 @@ def _listed(
             reason = _EXPLORE
         elif is_asked_for:
             name, reason = "query", _MATCHES_QUERY
-        elif like is not None:
-            because = world.catalogue.index[like]
-            reason = because_of.get(because) or Reason("similar", [like], f"Like {world.title(because)}.")
-            because_of[because] = reason
-        elif because >= 0:
+        elif like is not None or because >= 0:
             known = because_of.get(because)
-            reason = known or because_of.setdefault(because, _because(because, world))
+            if known is None:
+                known = because_of[because] = _because(because, like, world)
+            reason = known
         else:
             reason = _BY_SOURCE[source]
         if rule:
             reason = msgspec.structs.replace(reason, rule=rule)
-        if not fields:
-            listed.append(ListedItem(ids[item], round(score, 6), name, reason, place.propensity))
-            continue
-        own = _fields(item, fields, world)
-        room -= len(encode(own))
-        listed.append(
-            ListedItem(ids[item], round(score, 6), name, reason, place.propensity, own if room >= 0 else {})
-        )
+        own: dict[str, Any] | UnsetType = UNSET
+        if fields:
+            own = _fields(item, fields, world)
+            room -= len(encode(own))
+            if room < 0:
+                own = {}
+        listed.append(ListedItem(ids[item], round(score, 6), name, reason, place.propensity, own))
     return listed
 
 
-def _because(item: int, world: World) -> Reason:
+def _because(item: int, like: str | None, world: World) -> Reason:
+    """Another item is the reason: one that the user had, or the one that others are to be `like`."""
+    if like is not None:
+        return Reason("similar", [like], f"Like {world.title(world.catalogue.index[like])}.")
     text = f"Because of your interest in {world.title(item)}."
     return Reason("because_clicked", [world.catalogue.ids[item]], text)
 

@@ -138,15 +138,12 @@ class Placing:
         """The column in the last place that no pin has."""
         return self._free[-1][0] if self._free else None
 
-    def fill(self, columns: Iterable[int], rule: str) -> None:
-        """Gives the next empty places to columns that the caps have counted already."""
-        for column in columns:
+    def fill(self, items: NDArray[np.int32], rule: str) -> None:
+        """Further items (n,) join as the next columns, and have the next empty places: the caps know them."""
+        for column, item in enumerate(items.tolist(), len(self._items)):
+            self._items.append(item)
             self._free.append((column, rule))
             self.placed.add(column)
-
-    def extend(self, items: NDArray[np.int32]) -> None:
-        """Further items (n,) have joined the candidates, as the next columns."""
-        self._items += items.tolist()
 
     def try_out(self, below: Sequence[int], rng: np.random.Generator) -> tuple[int, int] | None:
         """Puts one of the columns below the list in its last free place; returns it and how many there were.

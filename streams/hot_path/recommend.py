@@ -81,12 +81,15 @@ def calls_for_list(arrival: Arrival) -> bool:
 
 
 def _steps(arrivals: Sequence[Arrival]) -> list[list[int]]:
-    """Places of the arrivals: each user's first ones, then each user's second ones, and so on."""
+    """Places of the arrivals: each user's first ones, then each user's second ones, and so on.
+
+    By their keys: strangers are no one user, and all of them are asked for at once.
+    """
     seen: dict[str, int] = {}
     steps: list[list[int]] = []
     for place, arrival in enumerate(arrivals):
-        nth = seen.get(arrival.user_id, 0)
-        seen[arrival.user_id] = nth + 1
+        nth = seen.get(arrival.key, 0)
+        seen[arrival.key] = nth + 1
         if nth == len(steps):
             steps.append([])
         steps[nth].append(place)

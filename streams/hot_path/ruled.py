@@ -150,7 +150,10 @@ def _placed(
     order = by_score(own.scores[0], items, world.catalogue.ids, len(items))
     if want.hashes:
         order = order[[not _hidden(item, want, world) for item in items[order].tolist()]]
-    late = np.isin(items[order], want.late)
+    shown = np.zeros(len(open_), np.bool_)  # too often, as the scenario has it
+    if want.late is not None:
+        shown[want.late] = True
+    late = shown[items[order]]
     fine = order[~late]
     if want.policy.diversity > 0 and len(fine):
         near = fine[: max(2 * want.length, want.length + _BELOW)]
@@ -160,16 +163,12 @@ def _placed(
     tried = None
     if rng is not None and want.policy.exploration > 0 and not placing.left:
         tried = _try_out(want, fine, placing, rng)
-    # Soft rules are given up last: first whatever else may stand in the list.
-    filling: list[int] = []
-    for columns_left, late_ones in ((fine[:0], False), (order[late], True)):
-        placing.place(columns_left.tolist())
-        if placing.left:
-            more = _fillers(want, open_, items, filling, late_ones, placing.left, caps, world)
-            placing.extend(np.array(more, np.int32))
-            placing.fill(range(len(items) + len(filling), len(items) + len(filling) + len(more)),
-                         "fill" if want.rules.fill else "")  # fmt: skip
-            filling += more
+    # Soft rules are given up last: first comes whatever else may stand in the list.
+    left = open_.copy()
+    left[items] = False
+    filling = _fill(placing, want, left & ~shown, caps, world)
+    placing.place(order[late].tolist())
+    filling += _fill(placing, want, left & shown, caps, world)
     if filling:
         own = _joined(own, np.array(filling, np.int32), want, asker, world)
     places = placing.places()
@@ -202,20 +201,20 @@ def _told(place: Place, column: int, propensity: float, explored: bool) -> Place
     return place._replace(propensity=propensity, explored=explored)
 
 
-def _fillers(
-    want: Wanted, open_: Mask, candidates: Items, before: Sequence[int], late: bool, count: int, caps: Caps,
-    world: World,
-) -> list[int]:  # fmt: skip
-    """Up to `count` items that are no candidates and fit in, those first that the scenario says.
+def _fill(placing: Placing, want: Wanted, left: Mask, caps: Caps, world: World) -> list[int]:
+    """Fills empty places with items that are `left` (V,); returns them, which are the next candidates."""
+    if not placing.left:
+        return []
+    chosen = _fillers(want, left, placing.left, caps, world)
+    placing.fill(np.array(chosen, np.int32), "fill" if want.rules.fill else "")
+    return chosen
 
-    `late`: of those that were shown too often. They are counted by the caps.
+
+def _fillers(want: Wanted, left: Mask, count: int, caps: Caps, world: World) -> list[int]:
+    """Up to `count` of the items that are `left` and fit in, those first that the scenario says.
+
+    The caps have counted them then.
     """
-    left = open_.copy()
-    left[candidates] = False
-    left[list(before)] = False
-    shown = np.zeros(len(left), np.bool_)
-    shown[want.late] = True
-    left &= shown if late else ~shown
     chosen: list[int] = []
     for items in _in_order(left, want.rules.fill, world):
         start, length = 0, _AT_ONCE

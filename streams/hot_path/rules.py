@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -104,6 +105,15 @@ def ruleset(rules: Rules, usual: Policy, offset: int | None) -> Ruleset:
     )  # fmt: skip
 
 
+class _Titled(msgspec.Struct):
+    """Of an item's record nothing but its title: the rest is passed over."""
+
+    title: str | None = None
+
+
+_title_of = msgspec.msgpack.Decoder(_Titled).decode
+
+
 class Titles:
     """Titles of items that lists speak of, read once for each record."""
 
@@ -118,7 +128,7 @@ class Titles:
         known = self._read.get(number)
         if known is not None and known[0] is packed:
             return known[1]
-        title = None if packed is None else self._catalogue.records[number].title
+        title = None if packed is None else _title_of(packed).title
         if len(self._read) >= self._most:
             self._read.clear()
         said = title or self._catalogue.ids[number]

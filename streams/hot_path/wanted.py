@@ -4,7 +4,7 @@ Owns which is which: all that is neither filtered nor ruled nor of its own is `p
 was. Makes no list; `recommend` and `ruled` do.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class Wanted:
     filter: the scenario's and the request's, which items must both pass
     only: numbers of the items that alone may stand in it, of a request that names them
     hashes: `event_hash` of ids of items that the list must not hold
-    late: numbers of items that the user was shown too often, at the time of asking
+    late: numbers of items that the user was shown too often, at the time of asking, or None
     taste: of a list of similar items, what is known of the user whom it is for
     unknown: of the items that the request names, those that cannot be listed
     """
@@ -40,9 +40,9 @@ class Wanted:
     filter: Filter | None = None
     request: Request | None = None
     only: NDArray[np.int32] | None = None
-    late: NDArray[np.int32] = field(default_factory=lambda: NO_ITEMS)
+    late: NDArray[np.int32] | None = None
     taste: Asks | None = None
-    unknown: list[str] = field(default_factory=list)
+    unknown: tuple[str, ...] = ()
     profile: Profile | None = None
     hashes: frozenset[int] = frozenset()
 
@@ -68,7 +68,7 @@ class Wanted:
     def placed(self) -> bool:
         """Whether rules have a say in the places."""
         rules = self.rules
-        return bool(rules.caps or rules.pins or len(self.late) or self.hashes) and self.only is None
+        return self.only is None and bool(rules.caps or rules.pins or self.hashes or self.late is not None)
 
     @property
     def query(self) -> str | None:
@@ -108,7 +108,7 @@ def _name(made: Wanted, message: Request, steering: Steering) -> None:
     for item_id in dict.fromkeys(message.rank or ()):
         number = catalogue.index.get(item_id)
         if number is None or not catalogue.available[number]:
-            made.unknown.append(item_id)
+            made.unknown += (item_id,)
         else:
             found.append(number)
     made.only = np.array(found, np.int32)

@@ -11,7 +11,7 @@ from learner.data.catalogue import Catalogue, Item
 from learner.filters.language import OWN, Filter, parse
 from learner.filters.masks import Masks
 from streams.wire.contract import Rules
-from streams.wire.rule_parts import fields_of, filters_of
+from streams.wire.steering import fields_of, filters_of
 
 _NAMED = 5  # items in one sentence
 _VERBS = {"filter": "leaves"}

@@ -102,7 +102,7 @@ class Steered(HotPath):
             acted.add("filter")
         if np.isin(plain, [index[item] for item in rules.block if item in index]).any():
             acted.add("block")
-        if np.isin(plain, want.late).any():
+        if want.late is not None and np.isin(plain, want.late).any():
             acted.add("shown_cap")
         caps = Caps(rules.caps, steering.fields)
         caps.read(plain)

@@ -5,13 +5,13 @@ rules, key = the scenario's name; a request may carry rules of its own. What rul
 `streams.hot_path.rules`' business.
 """
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from learner.data.catalogue import Id
+from learner.filters.language import Filter as Tree
 from learner.filters.language import FilterError, parse
 
 Filter = dict[str, Any]
@@ -80,11 +80,10 @@ class Applied(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def flaw_of_rules(rules: Rules, where: str = "") -> str | None:
     """What the types cannot say is wrong with rules, and where; None where nothing is."""
-    for place, given in _filters(rules, where):
-        try:
-            parse(given, place)
-        except FilterError as error:
-            return str(error)
+    try:
+        filters_of(rules, where)
+    except FilterError as error:
+        return str(error)
     for n, tilt in enumerate(rules.boost):
         if tilt.factor < 1:
             return f"{where}boost[{n}].factor is {tilt.factor:g}; below 1 it is for `bury`"
@@ -94,10 +93,20 @@ def flaw_of_rules(rules: Rules, where: str = "") -> str | None:
     return None
 
 
-def _filters(rules: Rules, where: str) -> Iterator[tuple[str, Filter]]:
-    """All filters of the rules, with their places."""
-    if rules.filter is not None:
-        yield f"{where}filter", rules.filter
+def filters_of(rules: Rules, where: str = "") -> list[tuple[str, Tree]]:
+    """All filters of the rules, each with its place, such as `boost[0].filter`. Raises FilterError."""
+    given = [] if rules.filter is None else [(f"{where}filter", rules.filter)]
     for name, tilts in (("boost", rules.boost), ("bury", rules.bury)):
-        for n, tilt in enumerate(tilts):
-            yield f"{where}{name}[{n}].filter", tilt.filter
+        given += [(f"{where}{name}[{n}].filter", tilt.filter) for n, tilt in enumerate(tilts)]
+    return [(place, parse(each, place)) for place, each in given]
+
+
+def fields_of(rules: Rules) -> dict[str, str]:
+    """The item fields that rules read, each with the first place where. Raises FilterError."""
+    found: dict[str, str] = {}
+    for place, tree in filters_of(rules):
+        for field in tree.fields:
+            found.setdefault(field, place)
+    for n, cap in enumerate(rules.caps):
+        found.setdefault(cap.field, f"caps[{n}].field")
+    return found

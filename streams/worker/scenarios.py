@@ -15,7 +15,7 @@ from streams.hot_path.rules import Steering
 from streams.runtime.repeated import Repeated
 from streams.transport.last_good import LastGood, Unknown
 from streams.wire.contract import UNREADABLE, decode_rules, decode_tombstone, encode
-from streams.wire.rule_parts import fields_of
+from streams.wire.steering import fields_of
 
 log = structlog.get_logger()
 

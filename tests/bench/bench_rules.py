@@ -70,7 +70,7 @@ def main() -> None:
         plans, outcomes, learning=Learning("none", 0.0, without="without"), protocol={}, data={"files": []}
     )
     base = told["systems"]["without"]
-    print(f"{asked.data.name}: {len(plans[0].stream.item) if hasattr(plans[0], 'stream') else ''}")
+    print(f"{asked.data.name}, clicks from {asked.split:g} on")
     print("| rule | NDCG@10 | over none | coverage@10 | lists it had a say in |\n|---|---|---|---|---|")
     for outcome in outcomes[0]:
         figures = told["systems"][outcome.name]

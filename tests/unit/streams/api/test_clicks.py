@@ -11,24 +11,22 @@ from litestar.testing import TestClient
 
 from streams.api.app import make_app
 from streams.api.bodies import MAX_BODY_BYTES
-from streams.api.brokers import Brokers, NotAcknowledged
+from streams.api.brokers import NotAcknowledged
 from streams.api.clicks import Intake
 from streams.api.parts import Parts
 from streams.settings import load_settings
+from tests.worlds.no_broker import NoBroker
 
 CLICK = {"user_id": "u1", "item_id": "a", "event": "click", "timestamp": 1_763_856_000_000}
 
 
-class Sink(Brokers):
+class Sink(NoBroker):
     """Keeps what is sent; `refused` users get no acknowledgement."""
 
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts.settings, {})
+        super().__init__(parts)
         self.sent: list[dict[str, Any]] = []
         self.refused: set[str] = set()
-
-    def start(self) -> None:
-        pass
 
     async def send(self, topic: str, key: bytes, value: bytes | None) -> tuple[int, int]:
         if key.decode() in self.refused:
@@ -36,15 +34,6 @@ class Sink(Brokers):
         assert value is not None
         self.sent.append(msgspec.json.decode(value))
         return 3, len(self.sent) - 1
-
-    async def send_many(self, topic: str, records: Any) -> list[tuple[int, int] | None]:
-        placed: list[tuple[int, int] | None] = []
-        for key, value in records:
-            try:
-                placed.append(await self.send(topic, key, value))
-            except NotAcknowledged:
-                placed.append(None)
-        return placed
 
 
 @pytest.fixture

@@ -11,25 +11,23 @@ from litestar.testing import TestClient
 
 from learner.data.catalogue import Item
 from streams.api.app import make_app
-from streams.api.brokers import Brokers, NotAcknowledged
+from streams.api.brokers import NotAcknowledged
 from streams.api.catalogue import Catalogue
 from streams.api.item_routes import merged
 from streams.api.parts import Parts
 from streams.settings import load_settings
+from tests.worlds.no_broker import NoBroker
 
 
-class Loop(Brokers):
+class Loop(NoBroker):
     """What is sent is read at once."""
 
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts.settings, {})
+        super().__init__(parts)
         self.feeds = {
             parts.names.items: parts._on_item, parts.names.scenarios: parts.steering.on_scenario,
         }  # fmt: skip
         self.is_away = False
-
-    def start(self) -> None:
-        pass
 
     async def send(self, topic: str, key: bytes, value: bytes | None) -> tuple[int, int]:
         if self.is_away:
@@ -40,15 +38,6 @@ class Loop(Brokers):
             SimpleNamespace(key=key, value=value, offset=offset, timestamp=5, partition=0, headers=())
         )
         return 0, offset
-
-    async def send_many(self, topic: str, records: Any) -> list[tuple[int, int] | None]:
-        placed: list[tuple[int, int] | None] = []
-        for key, value in records:
-            try:
-                placed.append(await self.send(topic, key, value))
-            except NotAcknowledged:
-                placed.append(None)
-        return placed
 
 
 @pytest.fixture

@@ -12,20 +12,21 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from streams.api.app import make_app, with_slashes
-from streams.api.brokers import Brokers, NotAcknowledged
+from streams.api.brokers import NotAcknowledged
 from streams.api.parts import Parts
 from streams.settings import load_settings
 from streams.wire.event_ids import event_hash
 from streams.wire.partitioner import partition_of
+from tests.worlds.no_broker import NoBroker
 
 PARTITIONS = 4
 
 
-class FakeBrokers(Brokers):
+class FakeBrokers(NoBroker):
     """Takes what is sent, and lets a worker of the test's own answer requests."""
 
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts.settings, {})
+        super().__init__(parts)
         self.parts = parts
         self.partitions = PARTITIONS
         self.is_away = False
@@ -38,9 +39,6 @@ class FakeBrokers(Brokers):
     def answering(self) -> bool:
         return not self.is_away
 
-    def start(self) -> None:
-        pass
-
     async def send(self, topic: str, key: bytes, value: bytes | None) -> tuple[int, int]:
         if self.is_away:
             raise NotAcknowledged("away")
@@ -52,15 +50,6 @@ class FakeBrokers(Brokers):
             listed = made(place, "request", decoded["request_id"], decoded.get("user_id"), **found)
             asyncio.get_running_loop().call_soon(self.parts.lists.on_record, listed)
         return partition_of(key, PARTITIONS), offset
-
-    async def send_many(self, topic: str, records: Any) -> list[tuple[int, int] | None]:
-        placed: list[tuple[int, int] | None] = []
-        for key, value in records:
-            try:
-                placed.append(await self.send(topic, key, value))
-            except NotAcknowledged:
-                placed.append(None)
-        return placed
 
     def requests(self) -> list[dict[str, Any]]:
         return [value for name, _, value in self.sent if name == "requests"]

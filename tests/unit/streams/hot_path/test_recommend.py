@@ -206,3 +206,9 @@ def test_who_may_not_have_much_changes_nobody_elses_candidates() -> None:
     heavy = ask(slots, times, states, known, [known.catalogue.ids[:20]])
     alone = candidates_of(light, known, 8).items[0]
     assert candidates_of(joined([heavy, light]), known, 8).items[1].tolist() == alone.tolist()
+
+
+def test_strangers_are_asked_for_all_at_once_and_a_users_records_one_after_the_other() -> None:
+    strangers = [Arrival(Request(request_id=f"r{n}"), 0, n) for n in range(4)]
+    one_user = [Arrival(Request(request_id=f"u{n}", user_id="u"), 0, 9 + n) for n in range(2)]
+    assert recommending._steps([*strangers, *one_user]) == [[0, 1, 2, 3, 4], [5]]

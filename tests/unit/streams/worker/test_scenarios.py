@@ -11,7 +11,7 @@ from learner.data.catalogue import Item
 from streams.hot_path.rules import Steering
 from streams.transport.last_good import restoring
 from streams.wire.contract import Rules, decode_rules
-from streams.wire.rule_parts import fields_of
+from streams.wire.steering import fields_of
 from streams.worker.scenarios import UNSHOWN_SECONDS, Scenarios
 from tests.worlds.rounds import world
 
