@@ -40,7 +40,8 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One interaction event: topic `clicks`, key `user_id`.
 
     undo: takes back the user's newest event with that item and of that kind
-    items: of an impression of a whole list, what it showed
+    items: of an impression of a whole list, what it showed; a tuple, since a list of nothing in each click
+        would make a hundred thousand of them the garbage collector's business
     merged_from: of a copy that a worker made, the visitor whose click it was before the merge into this user
     """
 
@@ -55,7 +56,7 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     position: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | None = None
     history: bool = False
     undo: bool = False
-    items: Annotated[list[Id], msgspec.Meta(max_length=1000)] = []
+    items: Annotated[tuple[Id, ...], msgspec.Meta(max_length=1000)] = ()
     merged_from: Id | None = None
     v: Literal[1] = 1
 
@@ -67,7 +68,7 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def shown(self) -> list[str]:
         """Of an impression, the ids of the items that the user saw, the first one first."""
-        return self.items if not self.item_id else [self.item_id, *self.items]
+        return [*self.items] if not self.item_id else [self.item_id, *self.items]
 
 
 class Forget(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

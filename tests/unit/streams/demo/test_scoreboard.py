@@ -76,7 +76,7 @@ def test_neither_an_undo_nor_an_impression_is_scored() -> None:
     board.see_click(click(1, "u", "a"), 10)
     board.see_list(answer(1, "u", "b", "c"), 14)
     board.see_click(click(2, "u", "c", undo=True), 20)
-    seen = Click(event_id="e3", user_id="u", event="impression", timestamp=3000, items=["b"])
+    seen = Click(event_id="e3", user_id="u", event="impression", timestamp=3000, items=("b",))
     board.see_click(seen, 20)
     assert (board.clicks, board.scored) == (1, 0)
     board.see_click(click(4, "u", "c"), 20)

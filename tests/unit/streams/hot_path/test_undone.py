@@ -217,7 +217,7 @@ def test_an_impression_of_unknown_items_adds_none() -> None:
 
 def impression(time_ms: int, *items: str) -> Arrival:
     event = f"s{time_ms}-{items}"
-    seen = Click(event_id=event, user_id="u", event="impression", timestamp=time_ms, items=list(items))
+    seen = Click(event_id=event, user_id="u", event="impression", timestamp=time_ms, items=tuple(items))
     return Arrival(seen, 0, time_ms)
 
 

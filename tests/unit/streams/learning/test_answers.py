@@ -116,7 +116,7 @@ def test_neither_an_undo_nor_an_impression_answers_a_list() -> None:
     answers.see_click(click(1, "a"))
     answers.see_list(listed(1, "xyz"))
     assert answers.see_click(click(2, "x", undo=True)) is None
-    seen = Click(event_id="e3", user_id="u", event="impression", timestamp=3, items=["x", "y"])
+    seen = Click(event_id="e3", user_id="u", event="impression", timestamp=3, items=("x", "y"))
     assert answers.see_click(seen) is None
     assert expected == []
     assert answers.see_click(click(4, "y")) == Answer("u", "r", hit=True, attributed=False)
