@@ -24,7 +24,9 @@ from streams.wire.event_ids import event_hash
 Items = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
-_TASTE = np.float32(0.5)  # of what the user likes beside what is like the item, both in standard deviations
+# Of what the user likes beside what is like the item, both in standard deviations: half keeps the item in the
+# lead (docs/log.md).
+_TASTE = np.float32(0.5)
 # Of how likely an item is clicked by those who clicked the one that others are to be like: to the ranker that
 # one is a newcomer's first click, whom it shows what is popular (docs/log.md).
 _TOGETHER, _CONDITIONAL = np.float32(0.25), RAW.index("conditional_1")
