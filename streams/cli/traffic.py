@@ -1,5 +1,6 @@
 """Commands that send clicks, and what is known of users: load, play, user."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -215,24 +216,15 @@ def _say(line: str) -> None:
 
 @contextmanager
 def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal (nothing where there is none); yields what is told how many are done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """Yields what is told how many of `total` are done."""
+    from streams.runtime.progress import bars
 
-    class Rate(TextColumn):
-        def render(self, task):  # type: ignore[no-untyped-def]
-            from rich.text import Text
+    began = time.monotonic()
+    with bars() as tell:
 
-            return Text(f"{task.speed or 0:,.0f}/s", style="dim")
+        def done(count: int) -> None:
+            rate = count / max(time.monotonic() - began, 0.001)
+            tell(what, count / max(total, 1), f"{count:,} of {total:,}, {rate:,.0f}/s")
 
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(""),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        done(0)
+        yield done

@@ -22,12 +22,13 @@ from learner.evaluation.replay import Outcome, replay
 from learner.evaluation.report import MAIN, Learning, Report, report
 from learner.evaluation.system import System
 from streams.hot_path.policy import Policy
-from streams.replay.bars import Tell, bars
 from streams.replay.parts import PARTS, SAME, SCENARIO, WITHOUT, part
 from streams.replay.releases import Releases
 from streams.replay.wishes import ReplayCommandError, Wishes
+from streams.runtime.progress import Tell, bars
 from streams.settings import Settings
 
+_NAMES = 18  # letters of a system or of a step of its training
 _REPEATS = {"yes": True, "no": False, "auto": None}
 # Every baseline: which one is strongest differs by data, and none is left out for being it.
 DEFAULT_SYSTEMS = ("nextclick", *BASELINES, "random")
@@ -43,7 +44,7 @@ def run(settings: Settings, wishes: Wishes) -> None:
     rules = wishes.rules()
     plans = _plans(wishes, _REPEATS[settings.repeat_consumption])
     policy = Policy(k=settings.k, exploration=0.0, diversity=settings.diversity)
-    with tempfile.TemporaryDirectory(prefix="nextclick-replay-") as scratch, bars(console) as tell:
+    with tempfile.TemporaryDirectory(prefix="nextclick-replay-") as scratch, bars(console, _NAMES) as tell:
         trained, distilled = _releases(wishes, Path(scratch), tell)
         with _through(settings, wishes, trained, Path(scratch)) as kafka:
             makers = [
@@ -98,7 +99,7 @@ def run_leave_one_out(wishes: Wishes) -> None:
         )
     wishes.check_folders()
     task = leave_one_out(*wishes.loaded())
-    with bars(console) as tell:
+    with bars(console, _NAMES) as tell:
 
         def scorer(name: str) -> SequenceScorer:
             tell(name, 0.0, "")

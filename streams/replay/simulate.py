@@ -22,10 +22,10 @@ from learner.evaluation.replay import play
 from learner.evaluation.system import FirstPart, Stream, System
 from learner.judging.metrics import LIST
 from streams.hot_path.policy import Policy
-from streams.replay.bars import Tell, bars
 from streams.replay.recovery import RECOVERED, WINDOW, Curve, Run, figures, mean
 from streams.replay.releases import train
 from streams.replay.systems import HotPath, Train
+from streams.runtime.progress import Tell, bars
 from streams.settings import Settings
 
 GROWTH = 0.2  # of the clicks until everything is trained anew

@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.pair import read_pair
 from learner.text.cache import TextCache
 from learner.training.crew import cores
+from streams.runtime.progress import bars
 from streams.settings import Settings
 
 REPEATS = {"yes": True, "no": False, "auto": None}
@@ -44,31 +44,6 @@ class Recorded:
         events, records = read_pair(self.interactions, self.items, self.columns)
         part, _ = events.in_order(seed).split(self.to)
         return part, records
-
-
-class Bars:
-    """One bar a step, in the order in which the steps come; several may run at once."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, step: str, share: float, text: str) -> None:
-        """Moves the step's bar, which stands still once it is full."""
-        if step not in self._tasks:
-            self._tasks[step] = self._progress.add_task(step, total=1.0, text=text)
-        self._progress.update(self._tasks[step], completed=share, text=text)
-        if share >= 1:
-            self._progress.stop_task(self._tasks[step])
-
-
-def display(console: Console) -> Progress:
-    """What `Bars` are drawn on."""
-    columns = (
-        TextColumn("{task.description:>12}"), BarColumn(), TimeElapsedColumn(),
-        TextColumn("{task.fields[text]}"),
-    )  # fmt: skip
-    return Progress(*columns, console=console)
 
 
 def run(
@@ -120,6 +95,6 @@ def run(
         logs=logs,
         processes=min(cores(), 4),
     )
-    with display(console) as progress:
-        release = train_release(part, records, out, collect, options, Bars(progress))
+    with bars(console) as tell:
+        release = train_release(part, records, out, collect, options, tell)
     console.print(f"release [bold]{release}[/] in {out} after {time.monotonic() - started:.0f} s")

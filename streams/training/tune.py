@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.console import Console
 
 from learner.text.cache import TextCache
+from streams.runtime.progress import bars
 from streams.settings import Settings
-from streams.training.train import REPEATS, Bars, Recorded, TrainError, display
+from streams.training.train import REPEATS, Recorded, TrainError
 
 
 def run(
@@ -44,8 +45,8 @@ def run(
         cache=TextCache(settings.cache_dir / "texts"),
         event_weights=settings.event_weights,
     )
-    with display(console) as progress:
-        found = search(part, records, collect, options, trials=trials, progress=Bars(progress))
+    with bars(console) as tell:
+        found = search(part, records, collect, options, trials=trials, progress=tell)
     found_on = f"{recorded.interactions.name}, first {recorded.to:.0%} of its events, seed {seed}"
     remarks = [f"found by nextclick tune on {found_on}"]
     for name, figures in found.figures.items():
