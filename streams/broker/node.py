@@ -28,6 +28,7 @@ from streams.broker.java import JavaError, Runtime, die_with, find_java
 from streams.settings import Settings
 
 HOST = "127.0.0.1"
+SIX = "::1"  # the same for programs to whom `localhost` is an IPv6 address
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 # The run that writes the start cache does so while it stops: 6 s on a quiet core.
@@ -46,9 +47,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners={clients},CONTROLLER://{host}:{controller_port}
+advertised.listeners={clients}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,IPV6:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={log}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -219,9 +220,12 @@ class EmbeddedBroker:
         if self.log_file.exists():
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
         path = self.data / "server.properties"
+        clients = f"PLAINTEXT://{HOST}:{self.port}"
+        if _may_listen(SIX, self.port):
+            clients += f",IPV6://[{SIX}]:{self.port}"
         path.write_text(
             CONFIGURATION.format(
-                host=HOST, port=self.port, controller_port=controller_port, log=self.data / "log"
+                clients=clients, host=HOST, controller_port=controller_port, log=self.data / "log"
             )
         )
         return path
@@ -329,6 +333,17 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def _may_listen(host: str, port: int) -> bool:
+    """Whether this machine has the IPv6 address, and nobody else that port of it."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError:
+        return False
+    return True
 
 
 def _require_free(port: int) -> None:
