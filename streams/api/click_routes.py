@@ -1,12 +1,13 @@
 """`POST /v1/clicks`: a click that was answered by 202 is on the broker, on all its replicas."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Response, post
 from litestar.datastructures import State
+from msgspec import UNSET, UnsetType
 
-from streams.api.bodies import JSON_TYPES, LINE_TYPES, answer, body_of
+from streams.api.bodies import JSON_TYPES, LINE_TYPES, answer, body_of, read_query
 from streams.api.clicks import ClickIn, ClicksIn, Refused, Taken, clicks_in
 from streams.api.ids import checked_id, token_of
 from streams.api.openapi import Doc
@@ -17,19 +18,26 @@ from streams.wire.steering import DEFAULT
 SEEN = "Nextclick-Seen"
 
 
+class ClicksQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """`tokens=true`: the answer also has the token of each user's last click."""
+
+    tokens: Literal["true", "false"] = "false"
+
+
 class Accepted(msgspec.Struct):
-    """How many clicks the broker has. seen: the token of the last one."""
+    """How many clicks the broker has. seen: the token of the last one; tokens: of each user's last one."""
 
     accepted: int
     seen: str
     errors: list[NotTaken] = []
+    tokens: dict[str, str] | UnsetType = UNSET
 
 
 @post(
     "/v1/clicks", status_code=202,
     opt={
         "doc": Doc(
-            "clicks", body=(ClickIn, ClicksIn), answer=Accepted, status=202, lines=True,
+            "clicks", query=ClicksQuery, body=(ClickIn, ClicksIn), answer=Accepted, status=202, lines=True,
             errors=(400, 413, 415, 422, 503),
             example={"user_id": "u1", "item_id": "i9", "event": "click"},
         )
@@ -42,7 +50,7 @@ async def clicks(request: Request[Any, Any, State]) -> Response[bytes]:
     place, or of the header Idempotency-Key; without `timestamp` it is of now. `seen` and the header
     Nextclick-Seen are the last click's token: a read that sends it gets a list that knows the click.
     """
-    parts = here(request)
+    parts, asked = here(request), read_query(request, ClicksQuery)
     body, kind = await body_of(request, *JSON_TYPES, *LINE_TYPES)
     key = request.headers.get("idempotency-key")
     found, alone = clicks_in(body, kind)
@@ -58,6 +66,12 @@ async def clicks(request: Request[Any, Any, State]) -> Response[bytes]:
     errors += [NotTaken(index, "the broker has not acknowledged it", "", True) for index in lost]
     token = token_of(*seen)
     told = Accepted(len(taken) - len(lost), token, sorted(errors, key=lambda each: each.index))
+    if asked.tokens == "true":
+        told.tokens = {
+            each.click.user_id: token_of(*place)
+            for each, place in zip(taken, placed, strict=True)
+            if place is not None
+        }
     return answer(told, 202, {SEEN: token})
 
 
