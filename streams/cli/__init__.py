@@ -21,6 +21,7 @@ from streams.cli import (
     bench,
     items,
     kernels,
+    keys,
     lists,
     models,
     releases,
@@ -44,6 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
+app.command()(run.up)
 app.command()(run.demo)
 app.command()(run.broker)
 app.command()(run.worker)
@@ -63,6 +65,7 @@ app.add_typer(items.items, name="items")
 app.add_typer(scenarios.scenarios, name="scenarios")
 app.add_typer(users.users, name="users")
 app.add_typer(releases.releases, name="releases")
+app.add_typer(keys.keys, name="keys")
 app.add_typer(bench.bench, name="bench")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(admin.topics, name="topics")

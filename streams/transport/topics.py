@@ -105,6 +105,11 @@ class Names:
         return self.prefix + "releases"
 
     @property
+    def keys(self) -> str:
+        """Who may ask over HTTP, by the key's name; of keys only their SHA-256."""
+        return self.prefix + "keys"
+
+    @property
     def dead_letters(self) -> str:
         """Bad records, unchanged, with their original key."""
         return self.prefix + "dead-letters"
@@ -123,7 +128,7 @@ class Names:
         """All topics in the order of a click's journey."""
         return (
             self.clicks, self.items, self.scenarios, self.requests, self.recommendations,
-            self.user_states, self.signals, self.releases, self.dead_letters,
+            self.user_states, self.signals, self.releases, self.keys, self.dead_letters,
         )  # fmt: skip
 
 
@@ -186,6 +191,7 @@ def plan(settings: Settings, partitions: int | None = None) -> list[Topic]:
         Topic(names.user_states, by_user, COMPACTION | LARGE),
         Topic(names.signals, 1, COMPACTION | LARGE),
         Topic(names.releases, 1, COMPACTION),
+        Topic(names.keys, 1, COMPACTION | WITHDRAWALS),  # who was away learns that a key was revoked
         Topic(names.dead_letters, 1, _deleted_after(clicks_ms) | LARGE),
     ]  # fmt: skip
 

@@ -15,14 +15,16 @@ import msgspec
 from learner.data.catalogue import Id, Item, Timestamp
 from learner.data.events import INTEREST, KIND_OF_WORD
 from learner.filters.language import FilterError, parse
+from streams.wire.keys import KeyRecord
 from streams.wire.second_reading import NO_WORDS, reread
 from streams.wire.steering import Applied, Filter, Rules, Share, flaw_of_rules
 
 __all__ = [
-    "EVENT_WORDS", "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Forget", "Id", "Item", "ListedItem", "Merge",
-    "Merged", "Profile", "Reason", "Recommendation", "ReleaseRecord", "Request", "Rules", "Trigger", "Wish",
-    "decode_click", "decode_forget", "decode_item", "decode_list", "decode_merge", "decode_merged",
-    "decode_release", "decode_request", "decode_rules", "decode_tombstone", "encode",
+    "EVENT_WORDS", "MAX_RECORD_BYTES", "UNREADABLE", "Click", "Forget", "Id", "Item", "KeyRecord",
+    "ListedItem", "Merge", "Merged", "Profile", "Reason", "Recommendation", "ReleaseRecord", "Request",
+    "Rules", "Trigger", "Wish", "decode_click", "decode_forget", "decode_item", "decode_key", "decode_list",
+    "decode_merge", "decode_merged", "decode_release", "decode_request", "decode_rules", "decode_tombstone",
+    "encode",
 ]  # fmt: skip
 
 MAX_RECORD_BYTES = 64 * 1024
@@ -390,6 +392,7 @@ decode_request = _decoder(Request, "request_id", "user_id", flaw=_unasked)
 # Ten thousand ids of a block list fit in, and Kafka's usual limit of a record is not reached.
 decode_rules = _decoder(Rules, "scenario", flaw=flaw_of_rules, limit=MAX_RULES_BYTES, theirs=False)
 decode_item = _decoder(Item, "item_id", flaw=lambda item: _unfit(item.attributes))
+decode_key = _decoder(KeyRecord, "name", theirs=False)
 decode_release = _decoder(ReleaseRecord, "release", flaw=_unshared, theirs=False)
 # Workers write them, of up to 1,000 items.
 decode_list = _decoder(Recommendation, limit=math.inf, theirs=False)

@@ -8,7 +8,17 @@ from typing import Any
 
 import msgspec
 
-from streams.wire.contract import Click, Forget, Item, Merge, Recommendation, ReleaseRecord, Request, Rules
+from streams.wire.contract import (
+    Click,
+    Forget,
+    Item,
+    KeyRecord,
+    Merge,
+    Recommendation,
+    ReleaseRecord,
+    Request,
+    Rules,
+)
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VERSION = 1
@@ -44,6 +54,7 @@ TOPICS: dict[str, tuple[tuple[Any, ...], str]] = {
         "Key: user_id, or request_id for a stranger. One list for each click of interest or request.",
     ),
     "releases": ((ReleaseRecord,), "Key: release. The role of a release and the decision behind it."),
+    "keys": ((KeyRecord | None,), "Key: the key's name. Who may ask over HTTP; null, and it is revoked."),
 }
 
 

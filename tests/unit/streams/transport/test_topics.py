@@ -75,11 +75,11 @@ def test_the_plan_follows_the_contract() -> None:
     planned = {topic.name.removeprefix("p."): topic for topic in plan(SETTINGS)}
     assert set(planned) == {
         "clicks", "items", "scenarios", "requests", "recommendations", "user-states", "signals", "releases",
-        "dead-letters",
+        "keys", "dead-letters",
     }  # fmt: skip
     cleanup = {name: topic.configs["cleanup.policy"] for name, topic in planned.items()}
     assert {name for name, policy in cleanup.items() if policy == "compact"} == {
-        "items", "scenarios", "user-states", "signals", "releases",
+        "items", "scenarios", "user-states", "signals", "releases", "keys",
     }  # fmt: skip
     assert {planned[name].partitions for name in ("clicks", "requests", "user-states")} == {4}
     assert planned["clicks"].configs["retention.ms"] == str(2 * 86_400_000)

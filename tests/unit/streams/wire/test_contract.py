@@ -23,6 +23,7 @@ TYPES = {
     "request": contract.Request,
     "recommendation": contract.Recommendation,
     "release": contract.ReleaseRecord,
+    "key": contract.KeyRecord,
 }
 BLOCKS = re.findall(r"```json (\w+)\n(.*?)```", PAGE.read_text(), re.S)
 

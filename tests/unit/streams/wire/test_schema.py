@@ -36,10 +36,11 @@ EXAMPLES: dict[str, Any] = {
         "release": "r-1", "url": "/releases/r-1", "sha256": "0" * 64, "role": "live", "decision": "promote",
         "reason": "first", "at": 1763856000000,
     },
+    "keys": {"name": "shop", "scope": "read", "sha256": "0" * 64, "created_at": 1763856000000},
 }  # fmt: skip
 DECODERS = {
     "clicks": contract.decode_click, "items": contract.decode_item, "requests": contract.decode_request,
-    "releases": contract.decode_release,
+    "releases": contract.decode_release, "keys": contract.decode_key,
 }  # fmt: skip
 
 
