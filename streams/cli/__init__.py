@@ -45,7 +45,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-app.command()(run.up)
 app.command()(run.demo)
 app.command()(run.broker)
 app.command()(run.worker)

@@ -3,8 +3,8 @@
 Owns the record's type, how a key and its secret are made, and how both are checked though nothing but their
 SHA-256 is kept. Who may do what with which scope is `streams.api.keys`' business.
 
-A public key stands in every browser that uses it. So what makes users' tokens is another text, the secret, which
-stays on the shop's server. HMAC replaces a secret that is longer than its block (64 bytes) by its SHA-256: who
+A public key stands in every browser that uses it. So what makes users' tokens is another text, the secret,
+which stays on the shop's server. HMAC replaces a secret longer than its block (64 bytes) by its SHA-256: who
 keeps that alone can check tokens that any HMAC-SHA256 has made with the secret itself.
 """
 
