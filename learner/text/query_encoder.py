@@ -1,0 +1,83 @@
+"""The encoder that a worker reads queries with: a folder of three files, and no torch, transformers or onnx.
+
+Owns these files and what is refused of them. `learner.text.export_encoder` writes them, a release has them.
+
+encoder.onnx    the network, as a rule in 8 bits
+tokenizer.json  texts to its tokens
+encoder.json    an `EncoderCard`, with a format version
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.text.card import EncoderCard, EncoderError
+
+FORMAT = 1
+GRAPH, TOKENIZER, CARD = "encoder.onnx", "tokenizer.json", "encoder.json"
+FILES = (GRAPH, TOKENIZER, CARD)
+
+
+class WrittenCard(msgspec.Struct, frozen=True, kw_only=True):
+    """What encoder.json holds."""
+
+    format: int
+    card: EncoderCard
+
+
+class QueryEncoder:
+    """Reads queries in milliseconds of one core. `encode` is safe from several threads.
+
+    name: of the encoder, for people
+    width: of its vectors
+    card: what it is, and how it reads
+    """
+
+    def __init__(self, card: EncoderCard, graph: Path, tokenizer: str) -> None:
+        from learner.text.graph_reader import GraphReader, Tokens
+
+        self.card, self.name = card, card.name
+        self._reader = GraphReader(graph, Tokens(tokenizer, card.max_tokens), sparing=True)
+        self.width = self._reader.width
+
+    @classmethod
+    def open(cls, folder: Path) -> "QueryEncoder":
+        """The encoder in a folder that `learner.text.export_encoder.export` has written, or in a release's.
+
+        Takes a fifth of a second and some 50 MB: open it when the first query comes. Raises EncoderError,
+        which names the file and what is wrong with it.
+        """
+        try:
+            written = msgspec.json.decode((folder / CARD).read_bytes(), type=WrittenCard)
+            tokenizer = (folder / TOKENIZER).read_text("utf-8")
+            (folder / GRAPH).stat()
+        except OSError as error:
+            raise EncoderError(f"{error.filename}: {error.strerror}; expected {', '.join(FILES)}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise EncoderError(f"{folder}: no encoder that can be read: {error}; export it again") from None
+        if written.format != FORMAT:
+            mend = "update nextclick" if written.format > FORMAT else "export the encoder again"
+            raise EncoderError(f"{folder / CARD}: expected format {FORMAT}, got {written.format}; {mend}")
+        try:
+            encoder = cls(written.card, folder / GRAPH, tokenizer)
+            came = encoder.encode(["a"])
+        except Exception as error:  # ONNX Runtime's and tokenizers' have no base of their own
+            raise EncoderError(
+                f"{folder}: {GRAPH} or {TOKENIZER} does not run: {str(error)[:300]}; export the encoder again"
+            ) from None
+        if came.shape != (1, written.card.width) or not np.isfinite(came).all():
+            raise EncoderError(
+                f"{folder / GRAPH}: expected vectors of {written.card.width} numbers as {CARD} says, got "
+                f"{came.shape[1]}; export the encoder again"
+            )
+        return encoder
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (n, D) float32 of length 1 of queries; 0 where a text is blank.
+
+        They lie in the space of the item vectors that the same encoder made: a dot product is the cosine.
+        """
+        return self._reader.read([self.card.query_prompt + text if text.strip() else "" for text in texts])
