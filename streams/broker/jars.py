@@ -14,6 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from streams.broker.java import NOT_INSTALLED
+
 KAFKA_VERSION = "4.4.0"
 
 # The closure of kafka_2.13 and slf4j-simple (Kafka logs to SLF4J and brings no binding), resolved once
@@ -146,8 +148,11 @@ def _fetch(coordinate: str, into: Path, repository: Path) -> None:
 
 
 def _download(group: str, artifact: str, version: str, repository: Path) -> Path:
-    from jgo.config import GlobalSettings
-    from jgo.maven import MavenContext
+    try:
+        from jgo.config import GlobalSettings
+        from jgo.maven import MavenContext
+    except ImportError:
+        raise JarsError(f"cannot download {artifact} {version}: {NOT_INSTALLED}") from None
 
     # Repositories of the user's own jgo configuration (a company's mirror) come beside jgo's default.
     mirrors = GlobalSettings.load().repositories

