@@ -241,6 +241,11 @@ class Settings(BaseSettings):
     learn: Literal["periodic", "ranker", "none"] = Field(
         "periodic", description="what the learner trains by itself: all in time, only the ranker, nothing"
     )
+    machine: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = Field(
+        None,
+        description="what workers without a lasting data folder go by in the group, each with a slot of its "
+        "own; default: a name that the data folder keeps",
+    )
     train_every_minutes: Annotated[float, Field(gt=0)] = Field(
         60.0, description="minutes from one full training to the next while clicks come"
     )
@@ -397,7 +402,7 @@ def strange_variables(environment: Mapping[str, str] = os.environ) -> Iterator[s
         if not name.upper().startswith(ENV_PREFIX) or setting in Settings.model_fields:
             continue
         nearest = difflib.get_close_matches(setting, Settings.model_fields, 1, cutoff=0.75)
-        if nearest:
+        if nearest and not name.upper().endswith("SERVICE_HOST"):  # Kubernetes' own, like metrics_host or not
             meant = ENV_PREFIX + nearest[0].upper()
             yield f"the variable {name} is no setting and is ignored; did you mean {meant}?"
         elif not _NO_SETTINGS.fullmatch(name.upper()):

@@ -44,14 +44,22 @@ class Slot:
         self._lock.close()
 
 
-def take_slot(data_dir: Path, group: str, wanted: int | None = None) -> Slot:
+def take_slot(data_dir: Path, group: str, wanted: int | None = None, machine: str | None = None) -> Slot:
     """Takes slot `wanted`, or the lowest that is free, of the group on this machine.
 
-    Raises SlotError if `wanted` is taken, LocksUnsupported where files cannot be locked.
+    `machine` names it where the data folder does not outlive the process, as in a pod; then `wanted` is what
+    tells one worker from the others, who all go by that name.
+
+    Raises SlotError if `wanted` is taken or needed, LocksUnsupported where files cannot be locked.
     """
+    if machine is not None and wanted is None:
+        raise SlotError(
+            f"machine = {machine}: workers of one name need a slot each, such as a pod's ordinal; name it "
+            "with --slot, or leave the name out"
+        )
     folder = data_dir / "slots"
     folder.mkdir(parents=True, exist_ok=True)
-    machine = _machine(data_dir)
+    machine = machine or _machine(data_dir)
     for number in range(_MOST) if wanted is None else (wanted,):
         lock = (folder / f"{group}{number}.lock").open("a")
         try:

@@ -81,7 +81,7 @@ class Worker:
             topics.create_missing(admin, settings)
             partitions = topics.check(admin, settings)
         group = self.names.worker_group
-        self.slot = take_slot(settings.data_dir, group, settings.slot)
+        self.slot = take_slot(settings.data_dir, group, settings.slot, settings.machine)
         member = f"{group}{self.slot.number}"
         self.connection = clients.async_connection(settings)
         self.clock = Clock(settings.clock, settings.max_future_ms)

@@ -93,3 +93,11 @@ def test_a_start_that_cannot_write_its_name_leaves_nothing_half_written(
 
 def _no_space(_: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_worker_whose_folder_does_not_last_keeps_its_name(tmp_path: Path) -> None:
+    first = take_slot(tmp_path / "a", "workers", 2, "shop-worker")
+    assert first.instance == "shop-worker-2"
+    assert take_slot(tmp_path / "b", "workers", 2, "shop-worker").instance == first.instance
+    with pytest.raises(SlotError, match=r"shop-worker: workers of one name need a slot each.*--slot"):
+        take_slot(tmp_path / "c", "workers", machine="shop-worker")
