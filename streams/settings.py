@@ -2,7 +2,7 @@
 
 Owns the names, types, defaults and the order of precedence: a flag beats the environment
 (`NEXTCLICK_…`), the environment beats the TOML file, the file beats the default. Knows no command
-and opens no connection; `streams.transport.clients` turns the security settings into client arguments.
+and opens no connection; `streams.transport.login` makes logins and certificates of the security settings.
 
 The file is `nextclick.toml` in the working directory, or the one that `--config` names. Its keys are
 the names below; a table is a prefix, so `[broker] port = 9092` is `broker_port`.
@@ -152,11 +152,17 @@ class Settings(BaseSettings):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="how to talk to the brokers"
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
         None, description="how to log in to the brokers"
     )
-    sasl_plain_username: str | None = Field(None, description="user name for PLAIN and SCRAM")
-    sasl_plain_password: SecretStr | None = Field(None, description="password for PLAIN and SCRAM")
+    sasl_username: str | None = Field(None, description="user name for PLAIN and SCRAM")
+    sasl_password: SecretStr | None = Field(None, description="password for PLAIN and SCRAM")
+    sasl_password_file: Path | None = Field(
+        None, description="file with that password, read again for each connection"
+    )
+    sasl_token_command: str | None = Field(
+        None, description="command that prints a token for OAUTHBEARER, run again before it expires"
+    )
     ssl_cafile: Path | None = Field(None, description="certificates that the brokers' are checked against")
     ssl_certfile: Path | None = Field(None, description="this client's certificate")
     ssl_keyfile: Path | None = Field(None, description="this client's private key")
@@ -171,6 +177,7 @@ class Settings(BaseSettings):
     )
     retention_days: Annotated[float, Field(gt=0)] = Field(30.0, description="how long clicks are kept")
     max_future_ms: Annotated[int, Field(ge=0)] = Field(
+    ssl_password_file: Path | None = Field(None, description="file with the private key's password")
         300_000, description="how far ahead of the wall clock an event may be before it is bad input"
     )
     event_names: Annotated[dict[str, EventWord], NoDecode, BeforeValidator(_names)] = Field(
@@ -313,9 +320,13 @@ class Settings(BaseSettings):
         if self.security_protocol.startswith("SASL"):
             if self.sasl_mechanism is None:
                 raise ValueError(f"security_protocol {self.security_protocol} needs sasl_mechanism")
-            if self.sasl_plain_username is None or self.sasl_plain_password is None:
+            if self.sasl_mechanism == "OAUTHBEARER":
+                if not (self.sasl_token_command or "").strip():
+                    raise ValueError("sasl_mechanism OAUTHBEARER needs sasl_token_command")
+            elif not self.sasl_username or not (self.sasl_password or self.sasl_password_file):
                 raise ValueError(
-                    f"sasl_mechanism {self.sasl_mechanism} needs sasl_plain_username and sasl_plain_password"
+                    f"sasl_mechanism {self.sasl_mechanism} needs sasl_username, and sasl_password or "
+                    "sasl_password_file"
                 )
         return self
 
@@ -352,6 +363,9 @@ class Settings(BaseSettings):
         """Where the embedded broker keeps its data."""
         return self.broker_data or self.data_dir / "broker"
 
+        for secret in ("sasl_password", "ssl_password"):
+            if getattr(self, secret) is not None and getattr(self, f"{secret}_file") is not None:
+                raise ValueError(f"{secret} and {secret}_file are both given; which of them holds?")
     @property
     def store_url(self) -> str:
         """Where releases are kept; a local folder as an absolute path, since records carry it."""
@@ -413,6 +427,12 @@ def _from_flags(flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     given = {name: value for name, value in flags.items() if value is not None}
     return given, dict.fromkeys(given, "command line")
 
+# Never in a log, a message or on a command line; `streams.transport.login` opens them.
+SECRETS = frozenset(
+    name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation)
+)
+
+
 
 def _from_environment() -> tuple[dict[str, Any], dict[str, str]]:
     values = EnvSettingsSource(Settings)()
@@ -447,7 +467,8 @@ def _explain(error: ValidationError, origin: dict[str, str]) -> str:
         elif name:
             source = origin.get(name, "default")
             wrong = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{name} ({source}): {wrong}, got {problem['input']!r}")
+            got = "" if name in SECRETS else f", got {problem['input']!r}"
+            lines.append(f"{name} ({source}): {wrong}{got}")
         else:
             lines.append(problem["msg"].removeprefix("Value error, "))
     return "\n".join(lines)

@@ -8,7 +8,7 @@ be instant, so the settings themselves are loaded when the command runs.
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -119,12 +119,12 @@ def takes_settings(*names: str, kafka: bool = True) -> Callable[[Callable[..., A
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def run(**given: Any) -> Any:
             from streams.runtime import logs
-            from streams.settings import load_settings, strange_variables
+            from streams.settings import SECRETS, load_settings, strange_variables
 
             flags = {name: given.pop(name) for name in flagged}
             config, sets = given.pop("config"), given.pop("sets") or []
             named = {name: value for name, value in flags.items() if value is not None}
-            settings = load_settings(config, **(_pairs(sets) | named))  # a flag beats --set
+            settings = load_settings(config, **(_pairs(sets, SECRETS) | named))  # a flag beats --set
             logs.set_up(settings.log_level)
             for warning in strange_variables():
                 typer.echo(f"warning: {warning}", err=True)
@@ -144,8 +144,14 @@ def takes_settings(*names: str, kafka: bool = True) -> Callable[[Callable[..., A
     return decorate
 
 
-def _pairs(sets: list[str]) -> dict[str, str]:
+def _pairs(sets: list[str], secrets: Collection[str]) -> dict[str, str]:
     pairs = dict(each.partition("=")[::2] for each in sets)
     if wrong := [each for each in sets if "=" not in each]:
         raise typer.BadParameter(f"expected NAME=VALUE, got {wrong[0]!r}", param_hint="--set")
     return pairs
+    for name in pairs.keys() & set(secrets):
+        raise typer.BadParameter(
+            f"everybody on this machine can read a command line: give {name} as NEXTCLICK_{name.upper()}, or "
+            f"name a file that holds it with {name}_file",
+            param_hint="--set",
+        )

@@ -6,10 +6,13 @@ business of everyone who talks to brokers. Knows no records.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 
 import structlog
+
+from streams.transport.refused import heard
 
 log = structlog.get_logger()
 
@@ -53,14 +56,14 @@ class Absence:
             if self._suspected and not held_up:  # not for having been held up itself
                 self._since, self._told = now - silent, now
                 log.warning(
-                    "the broker does not answer", brokers=self._brokers, seconds=round(silent),
+                    "the broker does not answer", brokers=self._brokers, seconds=round(silent), **_why(),
                     mend="this process waits and goes on by itself; nothing is lost. Is the broker running?",
                 )  # fmt: skip
             self._suspected = True
         elif now - self._told >= TOLD_SECONDS:
             self._told = now
             log.warning(
-                "the broker is still away", brokers=self._brokers, seconds=round(now - self._since),
+                "the broker is still away", brokers=self._brokers, seconds=round(now - self._since), **_why(),
                 mend="start it again, or stop this process and name yours with --bootstrap-servers; "
                 "`nextclick doctor` looks for the reason",
             )  # fmt: skip
@@ -81,5 +84,21 @@ def hush() -> None:
                 handler.addFilter(_elsewhere)
 
 
-def _elsewhere(record: logging.LogRecord) -> bool:
-    return record.name not in ("aiokafka", "kafka") and not record.name.startswith(_TOLD_HERE)
+class _Elsewhere(logging.Filter):
+    """Keeps out of the log what is told here, and remembers when a login or certificate was refused."""
+
+    refusal, at = "", -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is logged."""
+        if refusal := heard(record):
+            self.refusal, self.at = refusal, time.monotonic()
+        return record.name not in ("aiokafka", "kafka") and not record.name.startswith(_TOLD_HERE)
+
+
+_elsewhere = _Elsewhere()
+
+
+def _why() -> dict[str, str]:
+    """What the clients have heard lately of a refusal."""
+    return {"why": _elsewhere.refusal} if time.monotonic() - _elsewhere.at < TOLD_SECONDS else {}

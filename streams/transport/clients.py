@@ -1,19 +1,19 @@
 """Clients for the configured brokers.
 
-Owns how settings become arguments of kafka-python and aiokafka, and the error that says a broker
-cannot be reached. Knows no topics and no messages.
+Owns how settings become arguments of kafka-python and aiokafka, and the errors that say a broker
+cannot be reached or lets nobody in. Knows no topics and no messages; secrets are `login`'s.
 """
 
 import logging
 import os
-import ssl
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
-from pydantic import SecretStr
 
-from streams.settings import Settings, SettingsError
+from streams.settings import Settings
+from streams.transport import login
+from streams.transport.refused import refusal
 
 # Enough for a laptop that starts a JVM beside the command, short enough not to look hung.
 BOOTSTRAP_TIMEOUT_MS = 5_000
@@ -25,41 +25,60 @@ class BrokerUnreachable(Exception):  # noqa: N818 (read aloud in messages: "brok
     exit_code = os.EX_TEMPFAIL  # 75: a start again is what helps
 
 
+class LoginRefused(BrokerUnreachable):
+    """The brokers do not take this client's login or certificate, or theirs is not to be trusted."""
+
+    exit_code = os.EX_CONFIG  # 78: a start again would end in the same way
+
+
 def connection(settings: Settings) -> dict[str, Any]:
-    """Arguments with which any kafka-python client reaches the brokers."""
-    arguments: dict[str, Any] = {
-        "bootstrap_servers": settings.bootstrap_servers.split(","),
-        "security_protocol": settings.security_protocol,
-        "sasl_mechanism": settings.sasl_mechanism,
-        "sasl_plain_username": settings.sasl_plain_username,
-        "sasl_plain_password": settings.sasl_plain_password
-        and settings.sasl_plain_password.get_secret_value(),
-    }
-    if settings.security_protocol.endswith("SSL"):
-        arguments["ssl_context"] = ssl_context(settings)
+    """Arguments with which any kafka-python client reaches the brokers. Raises SettingsError."""
+    arguments = _arguments(settings)
+    if settings.sasl_mechanism == "OAUTHBEARER" and settings.sasl_token_command:
+        arguments["sasl_oauth_token_provider"] = login.kafka_token(settings.sasl_token_command)
     return arguments
 
 
 def async_connection(settings: Settings) -> dict[str, Any]:
-    """Arguments with which any aiokafka client reaches the brokers."""
-    arguments = connection(settings)
+    """Arguments with which any aiokafka client reaches the brokers. Raises SettingsError."""
+    arguments = _arguments(settings)
+    if settings.sasl_mechanism == "OAUTHBEARER" and settings.sasl_token_command:
+        arguments["sasl_oauth_token_provider"] = login.async_token(settings.sasl_token_command)
     # aiokafka checks the mechanism even where no login takes place.
     return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _arguments(settings: Settings) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.security_protocol.startswith("SASL"):
+        arguments["sasl_mechanism"] = settings.sasl_mechanism
+        if settings.sasl_mechanism != "OAUTHBEARER":
+            arguments["sasl_plain_username"] = settings.sasl_username
+            arguments["sasl_plain_password"] = login.password(settings)
+    if settings.security_protocol.endswith("SSL"):
+        arguments["ssl_context"] = login.Certificates.of(settings)
+    return arguments
 
 
 def follow_moves(client: Any) -> None:
     """Makes an aiokafka client ask the configured addresses again where no broker that it knows answers.
 
-    By itself it would ask those for ever that it has once been told of, also where all have moved.
+    By itself it would ask those for ever that it has once been told of, also where all have moved. Each new
+    connection is made with what password and certificates are then.
     """
     from aiokafka.client import ConnectionGroup, create_conn  # commands that read only do without them
     from aiokafka.errors import KafkaError as AsyncKafkaError
 
+    login.renewing(client)
     update = client._metadata_update
 
     async def updated(cluster: Any, topics: Any) -> bool:
         if await update(cluster, topics):
             return True
+        login.renew(client)
         for host, port, _ in client.hosts:
             try:
                 asked = await create_conn(
@@ -68,6 +87,7 @@ def follow_moves(client: Any) -> None:
                     max_idle_ms=client._connections_max_idle_ms, sasl_mechanism=client._sasl_mechanism,
                     sasl_plain_username=client._sasl_plain_username,
                     sasl_plain_password=client._sasl_plain_password,
+                    sasl_oauth_token_provider=client._sasl_oauth_token_provider,
                 )  # fmt: skip
             except (OSError, AsyncKafkaError, TimeoutError):
                 continue
@@ -79,31 +99,9 @@ def follow_moves(client: Any) -> None:
     client._metadata_update = updated
 
 
-def ssl_context(settings: Settings) -> ssl.SSLContext:
-    """The TLS context that the ssl_* settings describe."""
-    try:
-        context = ssl.create_default_context(cafile=settings.ssl_cafile)
-    except OSError as error:  # an SSLError is one
-        raise SettingsError(
-            f"ssl_cafile: {settings.ssl_cafile} holds no certificates in PEM form ({error})"
-        ) from None
-    context.check_hostname = settings.ssl_check_hostname
-    if settings.ssl_certfile:
-        try:
-            # Without a password OpenSSL would ask for one at the terminal.
-            context.load_cert_chain(
-                settings.ssl_certfile, settings.ssl_keyfile, _revealed(settings.ssl_password) or ""
-            )
-        except OSError as error:
-            raise SettingsError(
-                f"ssl_certfile, ssl_keyfile and ssl_password do not fit together: {settings.ssl_certfile} "
-                f"with the key in {settings.ssl_keyfile or settings.ssl_certfile} cannot be loaded ({error})"
-            ) from None
-    return context
-
-
 def admin(settings: Settings) -> KafkaAdminClient:
-    """An administration client; close it, or use it in a `with`."""
+    """An administration client; close it, or use it in a `with`. Every process begins with one."""
+    _raise_refusal(settings)  # at once, and not when kafka-python's patience ends
     return _connected(
         settings, KafkaAdminClient, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS, request_timeout_ms=30_000
     )
@@ -128,10 +126,6 @@ def members(client: KafkaAdminClient, group: str) -> int:
     return len(client.describe_groups([group])[group].get("members") or ())
 
 
-def _revealed(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
-
-
 def _connected(settings: Settings, kind: Any, *topics: str, **options: Any) -> Any:
     for told_by_errors in ("kafka.net", "kafka.cluster"):  # those that are raised
         logging.getLogger(told_by_errors).setLevel(logging.CRITICAL)
@@ -145,8 +139,16 @@ def _connected(settings: Settings, kind: Any, *topics: str, **options: Any) -> A
                 f"{where}{why}; start one with `nextclick broker`, or name yours with "
                 "--bootstrap-servers HOST:PORT; one that asks for a login or TLS needs security_protocol"
             ) from error
-        # The client retries a refused login until its time is up, and then says only that.
+        _raise_refusal(settings)
         raise BrokerUnreachable(
-            f"{where} over {settings.security_protocol}{why}; check the address, "
-            "the login (sasl_…) and the certificates (ssl_…) in `nextclick settings`"
+            f"{where} over {settings.security_protocol}{why}; check the address, and that it is the one for "
+            f"{settings.security_protocol}: `nextclick settings` shows what is in force"
         ) from error
+
+
+def _raise_refusal(settings: Settings) -> None:
+    """Raises LoginRefused where that is what is wrong."""
+    if settings.security_protocol != "PLAINTEXT" and (
+        refused := refusal(settings, async_connection(settings))
+    ):
+        raise LoginRefused(refused) from None

@@ -6,10 +6,11 @@ Knows nothing of agents and topics.
 from typing import Any
 
 import faust
+from faust.auth import OAuthCredentials
 from faust.types.auth import CredentialsT
 
 from streams.settings import Settings
-from streams.transport.clients import ssl_context
+from streams.transport import login
 
 SESSION_SECONDS = 10.0  # a dead worker's partitions are given away after it; a paused one is fenced
 HEARTBEAT_SECONDS = 2.0
@@ -51,12 +52,15 @@ def new_app(
 
 
 def _credentials(settings: Settings) -> CredentialsT | None:
-    context = ssl_context(settings) if settings.security_protocol.endswith("SSL") else None
+    context = login.Certificates.of(settings) if settings.security_protocol.endswith("SSL") else None
     if settings.security_protocol.startswith("SASL"):
-        password = settings.sasl_plain_password
+        if settings.sasl_mechanism == "OAUTHBEARER" and settings.sasl_token_command:
+            return OAuthCredentials(
+                oauth_cb=login.async_token(settings.sasl_token_command), ssl_context=context
+            )
         return faust.SASLCredentials(
-            username=settings.sasl_plain_username,
-            password=password and password.get_secret_value(),
+            username=settings.sasl_username,
+            password=login.password(settings),
             mechanism=settings.sasl_mechanism,
             ssl_context=context,
         )

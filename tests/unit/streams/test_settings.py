@@ -65,7 +65,9 @@ def test_a_table_of_the_file_is_a_prefix(tmp_path: Path) -> None:
         ("prefix = 'a b'", "prefix"),
         ("broker_heap = 'lots'", "broker_heap"),
         ("security_protocol = 'SASL_SSL'", "needs sasl_mechanism"),
-        ("security_protocol = 'SASL_SSL'\nsasl_mechanism = 'PLAIN'", "sasl_plain_username"),
+        ("security_protocol = 'SASL_SSL'\nsasl_mechanism = 'PLAIN'", "sasl_username"),
+        ("security_protocol = 'SASL_SSL'\nsasl_mechanism = 'OAUTHBEARER'", "sasl_token_command"),
+        ("sasl_password = 'a'\nsasl_password_file = 'b'", "which of them holds"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_source(text: str, told: str) -> None:
@@ -80,11 +82,18 @@ def test_a_missing_file_that_was_asked_for_is_an_error() -> None:
 
 
 def test_secrets_are_masked_where_settings_are_shown() -> None:
-    settings = load_settings(sasl_plain_password="hush")
+    settings = load_settings(sasl_password="hush")
     assert "hush" not in str(settings.shown())
     assert "hush" not in repr(settings)
-    assert settings.sasl_plain_password is not None
-    assert settings.sasl_plain_password.get_secret_value() == "hush"
+    assert settings.sasl_password is not None
+    assert settings.sasl_password.get_secret_value() == "hush"
+
+
+def test_a_wrong_secret_is_not_told() -> None:
+    Path("nextclick.toml").write_text("sasl_password = 12345")
+    with pytest.raises(SettingsError, match="sasl_password") as error:
+        load_settings()
+    assert "12345" not in str(error.value)
 
 
 def test_every_setting_says_what_it_is() -> None:
@@ -98,8 +107,8 @@ def test_login_and_certificates_reach_the_clients(tmp_path: Path) -> None:
     assert connection(plain)["bootstrap_servers"] == ["a:1", "b:2"]
     assert "sasl_mechanism" not in async_connection(plain)
     login = load_settings(
-        security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-512", sasl_plain_username="me",
-        sasl_plain_password="hush", ssl_check_hostname=False,
+        security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-512", sasl_username="me",
+        sasl_password="hush", ssl_check_hostname=False,
     )  # fmt: skip
     for arguments in (connection(login), async_connection(login)):
         assert arguments["sasl_mechanism"] == "SCRAM-SHA-512"
