@@ -9,6 +9,8 @@ ranker.onnx          scores of lists
 vectors.safetensors  arrays by row, one row an item (see `Arrays`)
 items.jsonl.gz       the items' records, one a line, row by row
 index.faiss          optional: an index over the vectors, else built on load
+encoder.onnx, tokenizer.json, encoder.json
+                     optional: the encoder that queries are read with (`learner.text.query_encoder`)
 """
 
 import secrets
@@ -16,6 +18,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.data.catalogue import Item
+from learner.text.card import EncoderCard
 
 FORMAT = 1
 MANIFEST, STUDENT, RANKER = "manifest.json", "student.onnx", "ranker.onnx"
@@ -53,14 +57,6 @@ class Dims(msgspec.Struct, frozen=True, kw_only=True):
     hidden: int
     content: int
     features: int
-
-
-class EncoderCard(msgspec.Struct, frozen=True, kw_only=True):
-    """Which text encoder made the content vectors, and under which licence its weights stand."""
-
-    name: str
-    licence: str
-    source: str = ""
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,17 +120,25 @@ class Arrays:
     calibration: Floats = field(default_factory=lambda: np.zeros(0, np.float32))  # (V,), or nothing
     calibration_begin: Floats = field(default_factory=lambda: np.zeros(0, np.float32))  # (V,), or nothing
     encoder: dict[str, NDArray[Any]] = field(default_factory=dict)  # of `learner.text.content.ContentEncoder`
+    # What the encoder made of items' texts, unprojected: W numbers of 8 bits, times the row's scale.
+    text_items: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) rows, rising
+    texts: NDArray[np.int8] = field(default_factory=lambda: np.zeros((0, 0), np.int8))  # (n, W)
+    text_scales: Floats = field(default_factory=lambda: np.zeros(0, np.float32))  # (n,)
 
 
 @dataclass(slots=True, eq=False)
 class Bundle:
-    """A release in memory. `ranker` is None only between the stages of training."""
+    """A release in memory. `ranker` is None only between the stages of training.
+
+    query_encoder: the folder that has the files of the encoder, if there is one; a release carries a copy
+    """
 
     manifest: Manifest
     student: bytes
     ranker: bytes | None
     arrays: Arrays
     items: Sequence[Item]
+    query_encoder: Path | None = None
 
 
 def release_id(at_ms: int, rng: np.random.Generator | None = None) -> str:

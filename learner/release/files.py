@@ -38,6 +38,8 @@ from learner.release.bundle import (
     Manifest,
     ReleaseError,
 )
+from learner.release.text_vectors import bring_encoder
+from learner.text.query_encoder import FILES as ENCODER_FILES
 
 _ENCODER = "encoder."  # prefix of the text encoder's arrays in vectors.safetensors
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -45,6 +47,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "I32": np.dtype("<i4"),
     "U8": np.dtype("u1"),
+    "I8": np.dtype("i1"),
 }
 _MAPPED_FROM_BYTES = 1 << 20  # smaller arrays are copied, so that they do not hold the file's pages
 _PARTIAL, _BEFORE = ".partial", ".before"  # beside a folder: what is being written, what stepped aside
@@ -76,6 +79,8 @@ def write_release(
         _write(partial / RANKER, bundle.ranker)
         _write(partial / VECTORS, safetensors.numpy.save(_tensors(bundle.arrays)))
         _write(partial / ITEMS, _pack_items(bundle.items))
+        if bundle.query_encoder is not None:
+            bring_encoder(bundle.query_encoder, partial)
         for name, save in (attach or {}).items():
             save(partial / name)
             _sync(partial / name)
@@ -161,6 +166,7 @@ def read_release(folder: Path) -> Bundle:
         (folder / RANKER).read_bytes(),
         _read_arrays(folder / VECTORS),
         _read_items(folder / ITEMS),
+        folder if all(name in manifest.files for name in ENCODER_FILES) else None,
     )
     _check(bundle, folder)
     return bundle
@@ -235,6 +241,11 @@ def _check(bundle: Bundle, folder: Path) -> None:
         )
     if arrays.ease_item.size and not -1 <= arrays.ease_item.min() <= arrays.ease_item.max() < count:
         _refuse(folder / VECTORS, f"ease_item from -1 to {count - 1}", f"up to {arrays.ease_item.max()}")
+    texts, said = arrays.texts, arrays.text_items
+    if len(texts) != len(said) or len(texts) != len(arrays.text_scales) or len(said) > count:
+        _refuse(folder / VECTORS, "texts, text_items and text_scales alike", f"{len(texts)}, {len(said)}")
+    if said.size and not (said[0] >= 0 and said[-1] < count and (np.diff(said) > 0).all()):
+        _refuse(folder / VECTORS, f"text_items rising from 0 to {count - 1}", "others")
     if len(manifest.features) != dims.features:
         _refuse(folder / MANIFEST, f"{dims.features} names of features", f"{len(manifest.features)}")
     if not all(np.isfinite(getattr(arrays, name)).all() for name in (*_NEEDED, *_CALIBRATION)):

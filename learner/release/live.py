@@ -30,6 +30,7 @@ from learner.release.bundle import (
 from learner.release.files import read_release
 from learner.release.sessions import RankerSession, StudentSession
 from learner.release.stand_ins import StandIns
+from learner.release.text_vectors import TextVectors
 
 Floats = NDArray[np.float32]
 
@@ -41,6 +42,8 @@ class LiveRelease:
     own (capacity,) bool: the item has a vector of its own, from the release or from `set_vector`
     initial_vector (D,) float32: user vector before the first event
     encoder: arrays of the text encoder, for `learner.text.content.ContentEncoder.load`
+    query_encoder: the folder that has the encoder's files, for `learner.text.query_encoder`, if there is one
+    texts: what that encoder made of items' texts, by the catalogue's numbers; none of newer items
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class LiveRelease:
         self.manifest = manifest
         self.catalogue = catalogue
         self.encoder = arrays.encoder
+        self.query_encoder = bundle.query_encoder
         self.hidden_size = manifest.dims.hidden
         self.vector_size = manifest.dims.vector
         self.initial_vector: Floats = arrays.initial
@@ -164,6 +168,7 @@ class LiveRelease:
             ease_weight=ease_weight,
             calibration=np.zeros(capacity, np.float32),
         )
+        self.texts = TextVectors(arrays.text_items, arrays.texts, arrays.text_scales).placed(numbers)
         if arrays.calibration.size:
             self.model.calibration[numbers] = arrays.calibration
         self.model.vectors[numbers] = arrays.vectors
@@ -210,6 +215,7 @@ def try_models(bundle: Bundle, folder: Path) -> None:
             arrays, vectors=arrays.vectors[:0], bias=arrays.bias[:0], content=arrays.content[:0],
             calibration=arrays.calibration[:0], calibration_begin=arrays.calibration_begin[:0],
             ease_item=arrays.ease_item[:0], ease_weight=arrays.ease_weight[:0],
+            text_items=arrays.text_items[:0], texts=arrays.texts[:0], text_scales=arrays.text_scales[:0],
         ),
     )  # fmt: skip
     LiveRelease(models, Catalogue(), folder=folder)

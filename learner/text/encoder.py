@@ -4,18 +4,27 @@ Owns the interface and which class serves a chosen model: BERT and its like run 
 all others by transformers and torch, which are imported only then. `learner.text.cache` keeps the vectors.
 """
 
+import importlib
+import importlib.util
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.text.bert_graph import bert_model, is_bert, most_places
-from learner.text.card import EncoderCard, EncoderChoice, EncoderError
-from learner.text.graph_reader import Floats, GraphReader, Progress, Tokens
-from learner.text.pretrained import TOKENIZER, Pretrained, find
+from learner.text.architectures import is_bert
+from learner.text.card import ADDRESS, DEFAULT_MODEL, EncoderCard, EncoderChoice, EncoderError
+from learner.text.pretrained import TOKENIZER, Pretrained, choice_of, find
+from learner.text.pretrained import installed as in_package
+from learner.text.query_encoder import GRAPH, QueryEncoder
+
+Floats = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+"""Called with the number of texts read so far and of all texts."""
 
 
 class Encoder(Protocol):
@@ -39,12 +48,52 @@ class LocalEncoder(Encoder, Protocol):
         """The network in ONNX, 32 bits, as `learner.text.graph_reader.GraphReader` takes it."""
 
 
+def installed() -> bool:
+    """Whether the default encoder is, with what it needs."""
+    return in_package(DEFAULT_MODEL) and importlib.util.find_spec("onnx") is not None
+
+
+def card_of(choice: EncoderChoice) -> EncoderCard:
+    """What the chosen encoder is; it is opened only where its files do not tell. Raises EncoderError."""
+    card = find(choice).card
+    return card if card.width else open_encoder(choice).card
+
+
+def find_reader(card: EncoderCard, folder: Path | None) -> Pretrained | Path:
+    """Where the encoder of a release's card is: as a model on this machine, or as the release's own copy.
+
+    Raises EncoderError where it is neither, or where the model is another one by now.
+    """
+    try:
+        if card.source.startswith(ADDRESS):
+            raise EncoderError(f"{card.name}: read by the address that the settings name; name it again")
+        found = find(choice_of(card))
+        if importlib.util.find_spec("onnx") is None:
+            raise EncoderError(f"reading with {card.name} needs onnx: pip install 'nextclick[learner]'")
+        if card.identity and found.card.identity != card.identity:
+            raise EncoderError(
+                f"{card.model}: not the {card.name} that the release was made with: its files have changed"
+            )
+    except EncoderError:
+        if folder is None or not (folder / GRAPH).is_file():
+            raise
+        return folder
+    return found
+
+
+def reader_of(card: EncoderCard, folder: Path | None) -> Encoder:
+    """The encoder of a release's card, ready to read. Raises EncoderError."""
+    found = find_reader(card, folder)
+    return QueryEncoder.open(found) if isinstance(found, Path) else open_encoder(choice_of(card))
+
+
 class BertEncoder:
     """BERT and its like, without torch. `read` is safe from several threads."""
 
     def __init__(self, pretrained: Pretrained, threads: int) -> None:
-        places = most_places(pretrained.config)
-        self.card = _at_most(pretrained.card, places)
+        from learner.text.graph_reader import GraphReader, Tokens
+
+        self.card = pretrained.card
         self.tokenizer = tokenizer_of(pretrained)
         self._pretrained = pretrained
         self._reader = GraphReader(self.graph(), Tokens(self.tokenizer, self.card.max_tokens), threads)
@@ -55,6 +104,8 @@ class BertEncoder:
 
     def graph(self) -> bytes:
         """The network in ONNX, 32 bits."""
+        from learner.text.bert_graph import bert_model
+
         found = self._pretrained
         try:
             return bert_model(weights_of(found), found.config, self.card.max_tokens, self.card.pooling)
@@ -75,9 +126,10 @@ def _opened(choice: EncoderChoice, threads: int) -> LocalEncoder:
     pretrained = find(choice)
     if is_bert(pretrained.config):
         return BertEncoder(pretrained, threads)
-    from learner.text.torch_encoder import TorchEncoder
-
-    return TorchEncoder(pretrained, threads)
+    # By name: what serves imports this module, and must not lead to torch.
+    module = importlib.import_module("learner.text.torch_encoder")
+    opened: LocalEncoder = module.TorchEncoder(pretrained, threads)
+    return opened
 
 
 def prompted(texts: Sequence[str], card: EncoderCard, query: bool) -> list[str]:
@@ -101,6 +153,31 @@ def tokenizer_of(pretrained: Pretrained) -> str:
     return made
 
 
+def word_table(card: EncoderCard) -> tuple[list[str], Floats] | None:
+    """The pieces of an encoder's vocabulary in order, and its embedding of each (pieces, E).
+
+    None where it is not on this machine, or does not split words as uncased BERT does.
+    """
+    import safetensors
+
+    if card.source.startswith(ADDRESS):
+        return None
+    found = find(choice_of(card))
+    split = json.loads(tokenizer_of(found))
+    model, normalizer = split.get("model") or {}, split.get("normalizer") or {}
+    as_bert = normalizer.get("type") == "BertNormalizer" and normalizer.get("lowercase")
+    if model.get("type") != "WordPiece" or not as_bert:
+        return None
+    pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    for path in found.weight_files():
+        with safetensors.safe_open(path, "numpy") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no dict)
+                if name.endswith("word_embeddings.weight"):
+                    table = np.asarray(file.get_tensor(name), np.float32)
+                    return (pieces, table) if len(table) >= len(pieces) else None
+    return None
+
+
 def weights_of(pretrained: Pretrained) -> dict[str, NDArray[Any]]:
     """All weights by name, float32. Raises EncoderError where a file is damaged."""
     import safetensors
@@ -113,9 +190,3 @@ def weights_of(pretrained: Pretrained) -> dict[str, NDArray[Any]]:
         except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
             raise EncoderError(f"{path}: cannot be read: {str(error)[:300]}; copy the model again") from None
     return weights
-
-
-def _at_most(card: EncoderCard, places: int) -> EncoderCard:
-    import msgspec
-
-    return card if card.max_tokens <= places else msgspec.structs.replace(card, max_tokens=places)

@@ -4,15 +4,20 @@ Owns the folder's writing; what is in it is `learner.text.query_encoder`'s. Need
 worker does not.
 """
 
+import contextlib
 import secrets
 import shutil
 from pathlib import Path
 
 import msgspec
 
+from learner.text.card import EncoderCard
 from learner.text.compact import Numbers, compacted
-from learner.text.encoder import LocalEncoder
-from learner.text.query_encoder import CARD, FORMAT, GRAPH, TOKENIZER, QueryEncoder, WrittenCard
+from learner.text.encoder import LocalEncoder, find_reader, open_encoder
+from learner.text.pretrained import choice_of
+from learner.text.query_encoder import CARD, FORMAT, GRAPH, TOKENIZER, QueryEncoder, WrittenCard, card_in
+
+_KEPT = 3  # encoders that were used last, some 25 MB each
 
 
 def export(encoder: LocalEncoder, folder: Path, *, int8: bool = True) -> None:
@@ -44,3 +49,26 @@ def export_as(encoder: LocalEncoder, folder: Path, numbers: Numbers) -> None:
             partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def exported(card: EncoderCard, own: Path | None, kept: Path) -> Path:
+    """A folder with the files of a card's encoder: one below `kept`, written where it is not there yet.
+
+    `own`: of the release that the card is from, which may have them. Below `kept` the encoders that were used
+    last stay. Raises EncoderError where the encoder is not at hand, or cannot be exported.
+    """
+    found = find_reader(card, own)
+    if isinstance(found, Path):
+        return found
+    place = kept / (card.identity or card.name)
+    if card_in(place) != card:
+        try:
+            export(open_encoder(choice_of(card)), place)
+        except OSError:
+            if card_in(place) != card:  # else another process was first
+                raise
+    with contextlib.suppress(OSError):
+        place.touch()
+        for old in sorted(kept.iterdir(), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    return place

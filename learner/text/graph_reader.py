@@ -20,8 +20,7 @@ from learner.graphs.running import session
 BATCH_TOKENS = 1024  # a batch's activations stay in the cache of one core
 
 Floats = NDArray[np.float32]
-Progress = Callable[[int, int], None]
-"""Called with the number of texts read so far and of all texts."""
+Progress = Callable[[int, int], None]  # texts read so far, and all
 
 
 class Tokens:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from learner.text.architectures import most_tokens, width_of
 from learner.text.card import DEFAULT_MODEL, POOLINGS, EncoderCard, EncoderChoice, EncoderError
 
 WEIGHTS, SHARDS, CONFIG, TOKENIZER = (
@@ -62,6 +63,7 @@ def find(choice: EncoderChoice) -> Pretrained:
         raise EncoderError(f"pooling: expected one of {', '.join(POOLINGS)}, got {pooling!r}")
     if choice.max_tokens < 3:
         raise EncoderError(f"max_tokens: expected at least 3, got {choice.max_tokens}")
+    most = min(choice.max_tokens, most_tokens(config) or choice.max_tokens)
     said = _json(root / "config_sentence_transformers.json", needed=False).get("prompts") or {}
     prompts = {
         "item": next((said[each] for each in ("document", "passage") if said.get(each)), ""),
@@ -70,9 +72,8 @@ def find(choice: EncoderChoice) -> Pretrained:
     card = EncoderCard(
         name=_NAMES.get(choice.model, choice.model if source.startswith("hub") else root.name),
         licence=_licence(root), source=source, model=choice.model,
-        identity=_identity(folder, f"{pooling} {choice.max_tokens}"),
-        width=int(config.get("hidden_size") or config.get("n_embd") or config.get("dim") or 0),
-        pooling=pooling, max_tokens=choice.max_tokens,
+        identity=_identity(folder, f"{pooling} {most}"), width=width_of(config),
+        pooling=pooling, max_tokens=most,
         item_prompt=prompts["item"] if choice.item_prompt is None else choice.item_prompt,
         query_prompt=prompts["query"] if choice.query_prompt is None else choice.query_prompt,
     )  # fmt: skip
@@ -80,7 +81,9 @@ def find(choice: EncoderChoice) -> Pretrained:
 
 
 def choice_of(card: EncoderCard) -> EncoderChoice:
-    """How to choose the encoder of a card again."""
+    """How to choose the encoder of a card again. Raises EncoderError for one that is no model on a disk."""
+    if not card.model and card.name != _NAMES[DEFAULT_MODEL]:  # the one encoder of releases of before
+        raise EncoderError(f"{card.name}: no encoder that can be had here")
     pooling: Any = card.pooling
     return EncoderChoice(
         card.model or DEFAULT_MODEL, pooling, card.item_prompt, card.query_prompt, card.max_tokens

@@ -7,7 +7,7 @@ tokenizer.json  texts to its tokens
 encoder.json    an `EncoderCard`, with a format version
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,6 +26,15 @@ class WrittenCard(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int
     card: EncoderCard
+
+
+def card_in(folder: Path) -> EncoderCard | None:
+    """The card of the encoder in a folder, None where there is none of this format."""
+    try:
+        written = msgspec.json.decode((folder / CARD).read_bytes(), type=WrittenCard)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return written.card if written.format == FORMAT and (folder / GRAPH).is_file() else None
 
 
 class QueryEncoder:
@@ -75,9 +84,16 @@ class QueryEncoder:
             )
         return encoder
 
+    def read(
+        self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None, *, query: bool = False
+    ) -> NDArray[np.float32]:
+        """Vectors (n, D) float32 of length 1 of items' texts, or of queries; 0 where one is blank."""
+        prompt = self.card.query_prompt if query else self.card.item_prompt
+        return self._reader.read([prompt + text if text.strip() else "" for text in texts], progress)
+
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (n, D) float32 of length 1 of queries; 0 where a text is blank.
 
         They lie in the space of the item vectors that the same encoder made: a dot product is the cosine.
         """
-        return self._reader.read([self.card.query_prompt + text if text.strip() else "" for text in texts])
+        return self.read(texts, query=True)

@@ -30,11 +30,9 @@ class TorchEncoder:
         self.tokenizer = tokenizer_of(pretrained)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = _Pooled(_loaded(pretrained), pretrained.card.pooling).to(self._device).eval()
-        places = int(getattr(self._model.inner.config, "max_position_embeddings", 0) or 0)
-        most = min(pretrained.card.max_tokens, places or pretrained.card.max_tokens)
-        self._tokens = Tokens(self.tokenizer, most)
+        self._tokens = Tokens(self.tokenizer, pretrained.card.max_tokens)
         width = len(self._vectors(np.zeros((1, 2), np.int64))[0])
-        self.card = msgspec.structs.replace(pretrained.card, max_tokens=most, width=width)
+        self.card = msgspec.structs.replace(pretrained.card, width=width)
 
     def read(self, texts: Sequence[str], progress: Progress | None = None, *, query: bool = False) -> Floats:
         """Vectors (n, D) float32 of length 1, 0 where a text is blank."""

@@ -65,6 +65,29 @@ def fitted_table(
     return table
 
 
+def fitted_spread(texts: Sequence[str], targets: Floats) -> Floats:
+    """What hashed words come to mean, where a reader has no words of its own to ask: (513, K).
+
+    targets (n, K): what a reader makes of the texts. The same regression as the table's; its last row is
+    added to all.
+    """
+    inputs = np.ones((len(texts), HASHED_SIZE + 1))
+    inputs[:, :-1] = hashed_words(texts)
+    gram = inputs.T @ inputs
+    penalty = _PENALTY / len(texts) * np.trace(gram) / len(gram)
+    spread: Floats = np.linalg.solve(gram + penalty * np.eye(len(gram)), inputs.T @ targets).astype(
+        np.float32
+    )
+    return spread
+
+
+def by_spread(texts: Sequence[str], spread: Floats) -> Floats:
+    """What texts mean by `fitted_spread` (n, K); 0 where there is no word."""
+    hashed = hashed_words(texts)
+    found: Floats = np.where(hashed.any(axis=1, keepdims=True), hashed @ spread[:-1] + spread[-1], 0.0)
+    return found.astype(np.float32)
+
+
 @lru_cache(maxsize=1)
 def _directions() -> Floats:
     """(4096, 512): a sketch of the bag of words keeps its inner products (Johnson-Lindenstrauss)."""

@@ -37,6 +37,9 @@ from learner.release.bundle import release_id
 from learner.release.files import write_release
 from learner.release.live import LiveRelease
 from learner.signals.settings import DEPTH_HALF_LIVES, SignalSettings
+from learner.text.card import EncoderError
+from learner.text.content import HASHED
+from learner.text.export_encoder import exported
 from learner.training.crew import Tell, trim
 from learner.training.packing import Trained, pack
 from learner.training.shared import Made, Shared, keep_lists, lists_in
@@ -165,7 +168,7 @@ def ranker_job(
     return _left(ranker, shared.scratch / f"ranker-{number}"), figures, len(lists)
 
 
-def release_job(shared: Shared, _tell: Tell, _clock: Clock, out: Path, made: Made) -> str:
+def release_job(shared: Shared, tell: Tell, _clock: Clock, out: Path, made: Made) -> str:
     """Packs the models into a release in the folder `out`; returns its id."""
     student, ease = _read(made.final)
     rankers = [_read(file) for file in made.rankers]
@@ -176,6 +179,13 @@ def release_job(shared: Shared, _tell: Tell, _clock: Clock, out: Path, made: Mad
         release, shared.material, Trained(student, ease, rankers, offsets), seed=shared.seed,
         metrics=made.metrics, distil=shared.settings.distil,
     )  # fmt: skip
+    encoder = shared.material.encoder
+    if encoder.name != HASHED:
+        kept = (encoder.cache.folder or shared.scratch) / "encoders"
+        try:
+            bundle.query_encoder = exported(encoder.card, encoder.folder, kept)
+        except EncoderError as error:  # queries are then read by their words
+            tell("release", 0.5, f"without an encoder of queries: {error}")
     write_release(out, bundle)
     return release
 

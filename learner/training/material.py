@@ -15,6 +15,7 @@ from learner.data.dataset import Interactions
 from learner.data.event_weights import weights_by_kind
 from learner.data.inputs import INTEREST_KINDS
 from learner.models.item_content import ItemContent
+from learner.release.text_vectors import TextVectors
 from learner.signals.settings import SignalSettings
 from learner.text.content import DIMENSIONS, ContentEncoder, text_of
 from learner.training.options import TrainingOptions
@@ -31,6 +32,7 @@ class Material:
     catalogue: Catalogue
     records: list[Item]
     content: ItemContent
+    texts: TextVectors
     encoder: ContentEncoder
     scale: dict[str, tuple[float, float]]
     repeats: bool
@@ -65,9 +67,15 @@ def prepare(
     order = _most_clicked_first(ordered, size)
     first, rest = order[:read], order[len(order[:read]) :]
     if encoder is None:
-        encoder = ContentEncoder.fit([known[number] for number in first], cache=options.cache)
+        encoder = ContentEncoder.fit(
+            [known[number] for number in first],
+            cache=options.cache,
+            choice=options.choice,
+            reader=options.reader,
+        )
     text = np.zeros((size, DIMENSIONS), np.float32)
     text[first] = encoder.encode([known[number] for number in first])
+    said = TextVectors.of(first.astype(np.int32), encoder.said([known[number] for number in first]))
     text[rest] = encoder.glance([text_of(known[number]) for number in rest])
     content = ItemContent(text, catalogue.categories[:size].copy())
     repeats = options.repeat_consumption
@@ -80,7 +88,7 @@ def prepare(
     if signals is None:
         running = replace(running, pair_half_life_ms=min(tuning.pair_half_life_ms, FOREVER_MS))
     scale = ordered.value_scale()
-    return Material(ordered, catalogue, known, content, encoder, scale, repeats, running, tuning)
+    return Material(ordered, catalogue, known, content, said, encoder, scale, repeats, running, tuning)
 
 
 def _most_clicked_first(data: Interactions, items: int) -> NDArray[np.int64]:

@@ -11,7 +11,9 @@ from pathlib import Path
 from learner.data.event_weights import EventWeights
 from learner.signals.settings import SignalSettings
 from learner.text.cache import TextCache
+from learner.text.card import EncoderChoice
 from learner.text.content import ContentEncoder
+from learner.text.encoder import Encoder
 from learner.training.settings import TrainingSettings
 
 
@@ -21,7 +23,8 @@ class TrainingOptions:
 
     budget_minutes: the time it may take, by `clock`
     repeat_consumption: None decides from the data
-    encoder: of texts; None fits one to the items, whose texts `cache` may know already
+    encoder: of texts; None fits one to the items, whose texts `cache` may know already. It reads with
+        `reader`, else with the one of `choice`, else with the default
     signals: those that run already; None chooses them from the data
     event_weights: how much events count; None: as `signals` say, without them all alike
     settings: what a search has found
@@ -34,6 +37,8 @@ class TrainingOptions:
     seed: int = 0
     repeat_consumption: bool | None = None
     encoder: ContentEncoder | None = None
+    choice: EncoderChoice | None = None
+    reader: Encoder | None = None
     cache: TextCache | None = None
     signals: SignalSettings | None = None
     event_weights: EventWeights | None = None

@@ -21,7 +21,7 @@ from learner.models.ranker_export import ranker_model
 from learner.models.student import Student
 from learner.models.student_export import step_model, student_arrays
 from learner.ranking.columns import FEATURES
-from learner.release.bundle import Arrays, Bundle, Dims, EncoderCard, Manifest, Window, mean_vectors
+from learner.release.bundle import Arrays, Bundle, Dims, Manifest, Window, mean_vectors
 from learner.training.material import Material
 
 
@@ -66,9 +66,7 @@ def pack(
             features=len(FEATURES),
         ),
         signals=material.signals.as_dict(),
-        encoder=EncoderCard(
-            name=encoder.name, licence=encoder.info["license"], source=encoder.info.get("source", "")
-        ),
+        encoder=encoder.card,
         features=list(FEATURES),
         categories=names,
         value_scale=material.scale,
@@ -99,6 +97,9 @@ def pack(
         ease_weight=ease.weight,
         calibration=np.zeros(0, np.float32) if trained.calibration is None else trained.calibration,
         encoder=dict(encoder.arrays()),
+        text_items=material.texts.items,
+        texts=material.texts.whole,
+        text_scales=material.texts.scales,
     )
     ranker = None if rankers is None else ranker_model(rankers)
     return Bundle(manifest, step_model(student), ranker, arrays, material.records)

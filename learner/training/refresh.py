@@ -27,6 +27,7 @@ from learner.ranking.lists import Wanted
 from learner.release.bundle import Bundle, Manifest, ReleaseError, Window, release_id
 from learner.release.files import write_release
 from learner.release.live import LiveRelease
+from learner.release.text_vectors import TextVectors
 from learner.signals.settings import SignalSettings
 from learner.text.content import ContentEncoder
 from learner.training.collect import Collect
@@ -114,6 +115,9 @@ def with_items(live: Bundle, data: Interactions, items: Sequence[Item], encoder:
     arrays = live.arrays
     if new:
         contents = encoder.encode(new)
+        texts = TextVectors(arrays.text_items, arrays.texts, arrays.text_scales).and_of(
+            np.arange(len(known), len(known) + len(new), dtype=np.int32), encoder.said(new)
+        )
         vectors = [
             release.embed(content, item.categories) for content, item in zip(contents, new, strict=True)
         ]
@@ -122,6 +126,9 @@ def with_items(live: Bundle, data: Interactions, items: Sequence[Item], encoder:
             vectors=np.concatenate([arrays.vectors, np.array(vectors, np.float32)]),
             bias=np.concatenate([arrays.bias, np.full(len(new), arrays.cold_bias[0], np.float32)]),
             content=np.concatenate([arrays.content, contents]),
+            text_items=texts.items,
+            texts=texts.whole,
+            text_scales=texts.scales,
             calibration=_padded(arrays.calibration, len(known) + len(new)),
             calibration_begin=_padded(arrays.calibration_begin, len(known) + len(new)),
         )

@@ -112,7 +112,7 @@ class Live:
         if not release.encoder:
             return None
         if self._reader is None:
-            self._reader = ContentEncoder.load({"name": release.manifest.encoder.name}, release.encoder)
+            self._reader = ContentEncoder.load(release.manifest.encoder, release.encoder)
         return self._reader.wish(query[:_QUERY_LENGTH])
 
     @property

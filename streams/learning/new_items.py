@@ -106,7 +106,9 @@ class NewItems:
         if self._encoder is None:
             from learner.text.content import ContentEncoder
 
-            self._encoder = ContentEncoder.load({"name": release.manifest.encoder.name}, release.encoder)
+            self._encoder = ContentEncoder.load(
+                release.manifest.encoder, release.encoder, folder=release.query_encoder
+            )
         contents: Floats = self._encoder.encode(records)
         return contents
 

@@ -19,10 +19,11 @@ from learner.models.calibration import Calibration
 from learner.ranking.columns import FEATURES, OWN_ITEM_COLUMNS, OWN_ITEMS
 from learner.ranking.lists import Wanted
 from learner.ranking.own_items import OwnItemLayer
-from learner.release.bundle import Arrays, Bundle, Dims, EncoderCard, Manifest, Window
+from learner.release.bundle import Arrays, Bundle, Dims, Manifest, Window
 from learner.release.live import LiveRelease
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
+from learner.text.card import EncoderCard
 from learner.training.tuning import tune
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy

@@ -144,7 +144,9 @@ class HotPath:
     def _encoder(self, live: Live) -> ContentEncoder | None:
         """What reads the texts of items that the release does not have."""
         release = live.release
-        return ContentEncoder.load({"name": release.manifest.encoder.name}, release.encoder, cache=_TEXTS)
+        return ContentEncoder.load(
+            release.manifest.encoder, release.encoder, cache=_TEXTS, folder=release.query_encoder
+        )
 
     def _fold_waiting(self) -> None:
         self.offline.step(self._waiting)

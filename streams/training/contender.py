@@ -131,6 +131,6 @@ def _contents(offline: Offline, items: Sequence[Item]) -> NDArray[np.float32]:
     from learner.text.content import ContentEncoder
 
     release = offline.world.live.release
-    encoder = ContentEncoder.load({"name": release.manifest.encoder.name}, release.encoder)
+    encoder = ContentEncoder.load(release.manifest.encoder, release.encoder, folder=release.query_encoder)
     contents: NDArray[np.float32] = encoder.encode(items)
     return contents

@@ -10,8 +10,9 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from learner.data.catalogue import Item
-from learner.release.bundle import Arrays, Bundle, Dims, EncoderCard, Manifest, Window
+from learner.release.bundle import Arrays, Bundle, Dims, Manifest, Window
 from learner.release.files import write_release
+from learner.text.card import EncoderCard
 
 DIM, CONTENT, FEATURES = 4, 3, ("age", "popularity", "score")
 ITEMS = [

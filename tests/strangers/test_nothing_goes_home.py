@@ -11,11 +11,11 @@ STUDENT = GOLDEN / "release_v1" / "student.onnx"
 RUNNING = (
     "from pathlib import Path\n"
     "from learner.release.sessions import StudentSession\n"
-    "from learner.text import minilm\n"
+    "from learner.text import encoder\nfrom learner.text.card import EncoderChoice\n"
     f"path = Path({str(STUDENT)!r})\n"
     "StudentSession(path.read_bytes(), path)\n"
-    "if minilm.installed():\n"
-    "    minilm.load().read(['a tea pot'])\n"
+    "if encoder.installed():\n"
+    "    encoder.open_encoder(EncoderChoice()).read(['a tea pot'])\n"
 )
 OWN = ("XDG_", "NUMBA_", "NEXTCLICK_", "ORT_")  # variables that would lead elsewhere
 

@@ -13,7 +13,7 @@ from learner.ranking.columns import FEATURES
 from learner.release.bundle import Dims
 from learner.release.files import write_release
 from learner.signals.settings import SignalSettings
-from learner.text.content import DIMENSIONS
+from learner.text.content import DIMENSIONS, HASHED_CARD
 from streams.hot_path.policy import Policy
 from tests.golden.make_release_v1 import model as onnx_model
 from tests.golden.make_release_v1 import tiny_bundle, tiny_student
@@ -83,7 +83,7 @@ def untrained_release(first: FirstPart, folder: Path, known: int | None = None) 
         bundle.manifest,
         dims=Dims(vector=DIM, hidden=DIM, content=DIMENSIONS, features=len(FEATURES)),
         features=list(FEATURES), categories=[], signals=SignalSettings().as_dict(),
-        encoder=msgspec.structs.replace(bundle.manifest.encoder, name="hashed-words"),
+        encoder=HASHED_CARD,
         repeat_consumption=first.repeats, training={"seed": first.seed},
         data=msgspec.structs.replace(
             bundle.manifest.data, last_ms=int(first.time_ms[-1]), events=first.size

@@ -15,7 +15,7 @@ from learner.data.catalogue import Item
 from learner.ranking.columns import FEATURES
 from learner.release.bundle import Bundle
 from learner.signals.settings import SignalSettings
-from learner.text.content import DIMENSIONS, HASHED, ContentEncoder
+from learner.text.content import DIMENSIONS, HASHED_CARD, ContentEncoder
 from tests.golden import make_release_v1 as tiny
 
 POPULAR = {"popularity_4": 1.0, "knn_10": 1.0, "rules": 1.0}
@@ -42,11 +42,11 @@ def served_bundle(
     rng = np.random.default_rng(0)
     bundle = tiny.tiny_bundle(release, list(items))
     encoder = ContentEncoder(
-        HASHED, np.zeros(512, np.float32), rng.standard_normal((512, DIMENSIONS)).astype(np.float32)
+        HASHED_CARD, np.zeros(512, np.float32), rng.standard_normal((512, DIMENSIONS)).astype(np.float32)
     )
     fields = msgspec.structs.asdict(bundle.manifest) | {
         "features": list(FEATURES),
-        "encoder": msgspec.structs.replace(bundle.manifest.encoder, name=HASHED),
+        "encoder": HASHED_CARD,
         "dims": msgspec.structs.replace(
             bundle.manifest.dims, content=DIMENSIONS, features=len(FEATURES)
         ),

@@ -9,7 +9,7 @@ from learner.data.events import Kind
 from learner.ranking.columns import FEATURES, LAYOUT
 from learner.ranking.lists import Lists, Wanted
 from learner.release.live import LiveRelease
-from learner.text.content import ContentEncoder
+from learner.text.content import HASHED_CARD, ContentEncoder
 
 
 def data_of(user, item, kind=None, value=None, items=None) -> Interactions:
@@ -64,4 +64,4 @@ class FakePipeline:
 
 def hashed() -> ContentEncoder:
     """An encoder that reads nothing: no language model in unit tests."""
-    return ContentEncoder("hashed-words", np.zeros(512, np.float32), np.zeros((512, 64), np.float32))
+    return ContentEncoder(HASHED_CARD, np.zeros(512, np.float32), np.zeros((512, 64), np.float32))

@@ -22,7 +22,7 @@ from learner.release.live import load_release
 from learner.signals.record import FRONTIER
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
-from learner.text.content import HASHED, ContentEncoder
+from learner.text.content import HASHED_CARD, ContentEncoder
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topics import Names
@@ -289,7 +289,7 @@ def test_the_given_release_goes_live_and_new_items_get_vectors(
     )
     for record in read(settings, topics.signals):
         reader.apply(record.key.decode(), record.value)
-    encoder = ContentEncoder.load({"name": HASHED}, release.encoder)
+    encoder = ContentEncoder.load(HASHED_CARD, release.encoder)
     content = encoder.encode([new])[0]
     np.testing.assert_allclose(given["n"][1], content, rtol=1e-5)
     np.testing.assert_allclose(given["n"][0], release.embed(content, new.categories), rtol=1e-5)

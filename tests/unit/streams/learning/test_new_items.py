@@ -39,7 +39,7 @@ class Learner:
         self.changes += 1
 
     def encoder(self) -> ContentEncoder:
-        return ContentEncoder.load({"name": self.release.manifest.encoder.name}, self.release.encoder)
+        return ContentEncoder.load(self.release.manifest.encoder, self.release.encoder)
 
     def run(self, until: int = 0, again: Item | None = None) -> list[set[str]]:
         """Runs until `until` items are encoded and all others have had their turn; returns which.
