@@ -40,13 +40,15 @@ def importing_tests(root: Path) -> list[tuple[str, str]]:
 def misplaced(root: Path) -> list[str]:
     """Test files that speak of no room of the project.
 
-    tests/unit/<package>/<room>, tests/integration/<room of streams>; whatever concerns the whole stands in
-    the root of `unit`, in `e2e`, or in `strangers`, which has what others send and where they run it.
+    tests/unit/<package>/<room>, tests/integration/<room of streams, or the client>; whatever concerns the
+    whole stands in the root of `unit`, in `e2e`, or in `strangers`, which has what others send and where they
+    run it.
     """
     wrong = []
     for file in sorted((root / "tests").rglob("test_*.py")):
         kind, *room = file.relative_to(root / "tests").parent.parts or [""]
-        place = root.joinpath(*(["streams"] if kind == "integration" else []), *room)
+        inside = ["streams"] if kind == "integration" and room[:1] != ["nextclick"] else []
+        place = root.joinpath(*inside, *room)
         if (
             kind not in KINDS
             or (room and not list(place.glob("*.py")))

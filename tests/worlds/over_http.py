@@ -1,0 +1,48 @@
+"""A system with an api in front of it, for tests that speak HTTP alone."""
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from streams.broker.node import EmbeddedBroker
+from streams.settings import load_settings
+from tests.worlds.system import System, ready
+
+
+@contextmanager
+def served(broker: EmbeddedBroker, prefix: str, folder: Path, release: Path) -> Iterator[tuple[System, str]]:
+    """A worker that has its partitions and an api that is ready: the system, and the api's address."""
+    settings = load_settings(
+        bootstrap_servers=broker.bootstrap_servers, prefix=prefix, clock="stream", data_dir=folder
+    )
+    system = System(settings, folder, release)
+    try:
+        system.start("worker")
+        url = listening(system)
+        ready(system)
+        yield system, url
+    finally:
+        system.close()
+
+
+def listening(system: System, port: int = 0, name: str = "api") -> str:
+    """Starts an api; returns its address once it is ready."""
+    system.start("api", "--port", str(port), name=name)
+
+    def said() -> "re.Match[str] | None":
+        return re.search(r"address=(\S+)", re.sub(r"\x1b\[[0-9;]*m", "", system.said(name)))
+
+    url: str = system.wait_for(said, f"{name} listens").group(1)
+    system.wait_for(lambda: _is_ready(url), f"{name} is ready")
+    return url
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url + "/readyz", timeout=10) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
