@@ -15,29 +15,35 @@ DAY_S = 86_400
 DEMO, EVERYTHING = ("tests/e2e/test_demo.py",), ("tests/integration/worker/test_everything.py",)
 OUTAGE = ("tests/integration/learning/test_canary_outage.py",)
 AWAY = ("tests/e2e/test_broker_comes_and_goes.py",)
-ALL, NONE = DEMO + EVERYTHING + OUTAGE + AWAY, ()
+UP, STEPS = ("tests/integration/up/test_up.py",), ("tests/e2e/test_first_steps.py",)
+ALL, NONE = DEMO + EVERYTHING + OUTAGE + AWAY + UP + STEPS, ()
 # The drills of a path are those of its longest prefix that stands here; where none does, all.
 TOUCHES: dict[str, tuple[str, ...]] = {
     "README.md": NONE,
     "deploy/": NONE,
     "docs/": NONE,
+    "docs/first-steps.md": STEPS,
     "learner/evaluation/": DEMO,
     "learner/judging/": OUTAGE,
     "learner/models/": DEMO,
     "learner/text/": DEMO,
     "learner/training/": DEMO,
     "streams/cli/": DEMO,
+    "streams/cli/up.py": UP + STEPS,
     "streams/demo/": DEMO,
     "streams/operate/": EVERYTHING,
     "streams/recorded/": DEMO,
     "streams/replay/": NONE,
     "streams/traffic/": DEMO,
     "streams/training/": DEMO,
+    "streams/up/": DEMO + UP + STEPS,
     "tests/": NONE,
     "tests/conftest.py": ALL,
     "tests/e2e/test_demo.py": DEMO,
     "tests/e2e/test_broker_comes_and_goes.py": AWAY,
+    "tests/e2e/test_first_steps.py": STEPS,
     "tests/integration/learning/test_canary_outage.py": OUTAGE,
+    "tests/integration/up/test_up.py": UP,
     "tests/integration/worker/test_everything.py": EVERYTHING,
     "tests/worlds/": ALL,
     "tests/worlds/aftermath.py": EVERYTHING + AWAY,

@@ -167,6 +167,7 @@ class Settings(BaseSettings):
     ssl_certfile: Path | None = Field(None, description="this client's certificate")
     ssl_keyfile: Path | None = Field(None, description="this client's private key")
     ssl_password: SecretStr | None = Field(None, description="password of the private key")
+    ssl_password_file: Path | None = Field(None, description="file with the private key's password")
     ssl_check_hostname: bool = Field(True, description="whether a broker's certificate must name its host")
 
     partitions: Annotated[int, Field(ge=1, le=10_000)] = Field(
@@ -177,7 +178,6 @@ class Settings(BaseSettings):
     )
     retention_days: Annotated[float, Field(gt=0)] = Field(30.0, description="how long clicks are kept")
     max_future_ms: Annotated[int, Field(ge=0)] = Field(
-    ssl_password_file: Path | None = Field(None, description="file with the private key's password")
         300_000, description="how far ahead of the wall clock an event may be before it is bad input"
     )
     event_names: Annotated[dict[str, EventWord], NoDecode, BeforeValidator(_names)] = Field(

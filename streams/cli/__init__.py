@@ -19,6 +19,7 @@ import typer
 from streams.cli import (
     admin,
     bench,
+    encoder,
     items,
     kernels,
     keys,
@@ -30,6 +31,7 @@ from streams.cli import (
     scenarios,
     simulate,
     traffic,
+    up,
     users,
 )
 from streams.cli.options import WithIds
@@ -45,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
+app.command()(up.up)
 app.command()(run.demo)
 app.command()(run.broker)
 app.command()(run.worker)
@@ -65,6 +68,7 @@ app.add_typer(scenarios.scenarios, name="scenarios")
 app.add_typer(users.users, name="users")
 app.add_typer(releases.releases, name="releases")
 app.add_typer(keys.keys, name="keys")
+app.add_typer(encoder.encoder, name="encoder")
 app.add_typer(bench.bench, name="bench")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(admin.topics, name="topics")

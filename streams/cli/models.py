@@ -59,6 +59,13 @@ def train(
     quick: Annotated[
         bool, typer.Option("--quick", help="A first release within half a minute; learners make better ones")
     ] = False,
+    hold_back: Annotated[
+        int,
+        typer.Option(
+            help="Newest events to leave out, a fifth at most, for a learner to judge the next release by",
+            min=0,
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
     tuned: Annotated[
         Path | None,
@@ -76,8 +83,9 @@ def train(
     from streams.training import train as command
 
     command.run(
-        settings, command.Recorded(interactions, items, to, columns), out=out,
-        time_budget=command.QUICK_MINUTES if quick else time_budget, seed=seed, tuned=tuned, logs=logs,
+        settings, command.Recorded(interactions, items, to, columns, hold_back), out=out,
+        time_budget=min(command.QUICK_MINUTES, time_budget) if quick else time_budget,
+        seed=seed, tuned=tuned, logs=logs, quick=quick,
     )  # fmt: skip
 
 

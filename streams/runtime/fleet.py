@@ -95,7 +95,7 @@ class Fleet:
             begins = log.tell()
             process = subprocess.Popen(
                 [*self.program, command, *flags],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=_environment(env or {}),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment(env or {}),
             )  # fmt: skip
         self._logged.add(name)
         title = f"`nextclick {command}`" if self.program == NEXTCLICK else name
@@ -186,6 +186,7 @@ class Fleet:
         return "\n".join(f"  {line}" for line in child.said().splitlines()[-self.lines :])
 
 
-def _environment(added: Mapping[str, str]) -> dict[str, str]:
+def environment(added: Mapping[str, str]) -> dict[str, str]:
+    """That of a child: this process's and `added`; it finds these modules wherever it runs."""
     paths = [str(_ROOT), *filter(None, [added.get("PYTHONPATH", os.environ.get("PYTHONPATH"))])]
     return {**os.environ, **added, "PYTHONPATH": os.pathsep.join(paths)}

@@ -17,7 +17,7 @@ from learner.release.bundle import Manifest, ReleaseError
 from learner.release.files import read_manifest
 from streams.releases.store import StoreError, cache_of, fetch
 from streams.settings import Settings
-from streams.training.makers import Kind
+from streams.training.makers import QUICK, Kind
 from streams.training.wire import Wire
 from streams.wire.contract import ReleaseRecord
 
@@ -32,11 +32,15 @@ FORGOTTEN_EVERY_MS = 60 * MINUTE_MS  # clicks that are too old
 
 @dataclass(frozen=True)
 class Past:
-    """What has been trained: when the last training began, when the last full one did, new clicks since."""
+    """What has been trained: when the last training began, when the last full one did, new clicks since.
+
+    `quick`: nothing was trained here yet, and the live release was made in haste
+    """
 
     began_ms: int
     full_ms: int
     new: int
+    quick: bool = False
 
 
 class KeptClicks:
@@ -110,7 +114,7 @@ class KeptClicks:
 
     def past(self, live: ReleaseRecord | None) -> Past:
         """Before the first training here it is that of the live release, which somebody trained elsewhere."""
-        notes, unread = self.history.state.notes, self._wire.unread(self.history)
+        notes, unread, quick = self.history.state.notes, self._wire.unread(self.history), False
         if "trained_at" in notes:
             began_ms = int(notes["trained_at"])
             new = self.records + unread - int(notes["trained_clicks"])
@@ -119,7 +123,8 @@ class KeptClicks:
             began_ms = 0 if manifest is None else manifest.created_at
             # Not by offsets: a topic may have forgotten most of its clicks before this trainer came.
             new = self.history.clicks + unread - (0 if manifest is None else manifest.data.events)
-        return Past(began_ms, int(notes.get("full_at", began_ms)), new)
+            quick = manifest is not None and bool(manifest.training.get(QUICK))
+        return Past(began_ms, int(notes.get("full_at", began_ms)), new, quick)
 
     def note_attempt(self, full_ms: int) -> None:
         """A training begins; `full_ms`: when the last full one began.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 Kind = Literal["full", "ranker"]
+QUICK = "quick"  # in a manifest's `training`: made in haste, to begin with
 
 
 class Make(Protocol):
@@ -96,9 +97,7 @@ MAKERS: Mapping[Kind, Make] = {"full": training, "ranker": refreshing}
 def _encoder(bundle: "Bundle", cache: "TextCache") -> "ContentEncoder":
     from learner.text.content import ContentEncoder
 
-    return ContentEncoder.load(
-        bundle.manifest.encoder, bundle.arrays.encoder, cache=cache, folder=bundle.query_encoder
-    )
+    return ContentEncoder.load({"name": bundle.manifest.encoder.name}, bundle.arrays.encoder, cache=cache)
 
 
 def _texts(settings: Settings) -> "TextCache":

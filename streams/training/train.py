@@ -14,13 +14,16 @@ from rich.console import Console
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.pair import read_pair
+from learner.release.files import amend, read_manifest
 from learner.text.cache import TextCache
 from learner.training.crew import cores
 from streams.runtime.progress import bars
 from streams.settings import Settings
+from streams.training.makers import QUICK
 
 REPEATS = {"yes": True, "no": False, "auto": None}
 QUICK_MINUTES = 0.35  # of training; to read the files and write the release takes a few seconds more
+MOST_HELD_BACK = 0.2
 
 
 class TrainError(Exception):
@@ -32,18 +35,21 @@ class Recorded:
     """Files to learn from: the first `to` of the events in `interactions`, and records of `items` if any.
 
     columns: what `--columns` says of their names
+    held_back: so many of the newest of these events are left out, a fifth of them at most
     """
 
     interactions: Path
     items: Path | None
     to: float
     columns: str | None = None
+    held_back: int = 0
 
     def read(self, seed: int) -> tuple[Interactions, list[Item]]:
         """The events in order of time, those of one time in an order that `seed` draws; and the items."""
         events, records = read_pair(self.interactions, self.items, self.columns)
         part, _ = events.in_order(seed).split(self.to)
-        return part, records
+        held_back = min(self.held_back, int(MOST_HELD_BACK * len(part)))
+        return part.at(slice(0, len(part) - held_back)), records
 
 
 def run(
@@ -55,11 +61,13 @@ def run(
     seed: int,
     tuned: Path | None = None,
     logs: Path | None = None,
+    quick: bool = False,
 ) -> None:
     """Trains on what is recorded and writes the release to `out`.
 
     The budget counts from here: what is loaded and reading the files are part of it. `tuned` is a file
-    of `nextclick tune`; TensorBoard's logs go to `logs`.
+    of `nextclick tune`; TensorBoard's logs go to `logs`. A `quick` release says that it is one: a learner
+    trains a better one as soon as it can.
     """
     started = time.monotonic()
     try:
@@ -97,4 +105,6 @@ def run(
     )
     with bars(console) as tell:
         release = train_release(part, records, out, collect, options, tell)
+    if quick:
+        amend(out, training=read_manifest(out).training | {QUICK: True})
     console.print(f"release [bold]{release}[/] in {out} after {time.monotonic() - started:.0f} s")

@@ -91,6 +91,8 @@ class Trainer:
         full: Kind = "ranker" if settings.learn == "ranker" else "full"
         if live.decision == DRIFTED and live.at > past.began_ms:
             return Due(full, f"drift: {live.reason}")
+        if past.quick and self.kept.attempts < ATTEMPTS and full == "full":
+            return Due("full", f"the live release was made in haste and lacks {new:,} clicks")
         minutes = (self._wall_ms() - past.full_ms) / MINUTE_MS
         if minutes >= settings.train_every_minutes:
             return Due(full, f"{minutes:.0f} minutes and {new:,} clicks since the last training")

@@ -38,7 +38,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             return "r-made"
 
         monkeypatch.setattr(training, "train_release", train_release)
-        recorded = Recorded(clicks, more.pop("items", items), more.pop("to", 1.0))
+        recorded = Recorded(
+            clicks, more.pop("items", items), more.pop("to", 1.0), None, more.pop("held_back", 0)
+        )
         options = {"out": tmp_path / "out", "time_budget": 3.0, "seed": 5} | more
         train.run(settings or Settings(cache_dir=tmp_path), recorded, **options)
         return given
@@ -55,6 +57,11 @@ def test_the_first_part_is_trained_on_by_the_hot_path_itself(run: Run, tmp_path:
     assert given["settings"] is None
     assert 1.5 <= given["budget_minutes"] <= 3.0  # what reading took counts, up to the half
     assert run(items=None)["records"] == []
+
+
+@pytest.mark.parametrize(("wanted", "left"), [(0, 10), (1, 9), (2, 8), (5000, 8)])
+def test_the_newest_are_held_back_for_who_judges_the_next_release(run: Run, wanted: int, left: int) -> None:
+    assert len(run(held_back=wanted)["part"]) == left
 
 
 @pytest.mark.parametrize(("word", "meant"), [("yes", True), ("no", False), ("auto", None)])

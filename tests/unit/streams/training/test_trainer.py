@@ -12,13 +12,13 @@ from learner.data.dataset import Interactions
 from learner.data.history import Clicks, History
 from learner.release.bundle import ReleaseError, Window
 from learner.release.files import bundle_sha256, read_manifest, write_release
-from streams.releases.roles import Roles, changed, enter
+from streams.releases.roles import Roles, changed, enter, take_back
 from streams.releases.store import ReleaseStore, StoreUnreachable
 from streams.settings import Settings, load_settings
 from streams.training import gatekeeper
 from streams.training.gate import LONGEST_WAIT_MS, LOST_MS
 from streams.training.kept import KEPT_FROM
-from streams.training.makers import Kind, Make
+from streams.training.makers import QUICK, Kind, Make
 from streams.training.publishing import Outbox
 from streams.training.trainer import LEAST_NEW, Trainer
 from streams.training.wire import Announced
@@ -88,10 +88,12 @@ class FakeTrain:
 
 def make(
     folder: Path, name: str, weights: dict[str, float], items: Sequence[Item] = RECORDS, last_ms: int = 0,
-    events: int = 0,
+    events: int = 0, **manifest: object,
 ) -> Path:  # fmt: skip
     window = Window(first_ms=0, last_ms=last_ms, events=events, users=1)
-    bundle = served_bundle(name, items, weights, repeat_consumption=True, data=window, created_at=START_MS)
+    bundle = served_bundle(
+        name, items, weights, repeat_consumption=True, data=window, created_at=START_MS, **manifest
+    )
     return write_release(folder, bundle)
 
 
@@ -161,6 +163,29 @@ class Bench:
     def reasons(self) -> list[str]:
         """Why each release was trained, in order."""
         return [record.reason for record in self.wire.records if record.decision == "trained"]
+
+
+def test_a_release_made_in_haste_is_followed_by_a_better_one_at_once_and_only_once(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings = settings.model_copy(update={"train_after_clicks": 10**9, "train_every_minutes": 10.0**9})
+    bench = Bench(settings, tmp_path)
+    hasty = make(
+        tmp_path / "hasty", "r-hasty", {"popularity_4": 1.0}, training={QUICK: True}, events=3000,
+        last_ms=START_MS + 1000 * 2999,
+    )  # fmt: skip
+    bench.enter(hasty, "live")
+    bench.wire.clicks = 3000 + LEAST_NEW - 1
+    assert bench.steps() == []
+    bench.wire.clicks = 3000 + LEAST_NEW
+    assert [said.split()[0] for said in bench.steps()] == ["trained", "published", "passed"]
+    assert bench.reasons() == ["the live release was made in haste and lacks 1,000 clicks"]
+    canary = bench.wire.roles().canary
+    assert canary is not None
+    assert canary.evidence["users"] >= USERS / 2  # judged by what the hasty one had held back
+    bench.wire.announce(take_back(bench.wire.roles(), canary.release, at=bench.now_ms, reason="worse"))
+    bench.wire.clicks += 5000
+    assert bench.steps() == []
 
 
 def test_from_clicks_to_a_canary(settings: Settings, tmp_path: Path) -> None:

@@ -1,0 +1,170 @@
+"""`nextclick up`: what is said on the screen, and how the process ends.
+
+Owns the words for people. The parts and their order are `system`'s.
+"""
+
+import contextlib
+import re
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from streams.runtime import terminal
+from streams.runtime.progress import Tell, bars
+from streams.settings import Settings
+from streams.up import asking
+from streams.up.asking import Somebody
+from streams.up.system import Claim, Stage, System, Wishes, for_one_machine
+
+_LOOK_SECONDS = 0.1
+_ASK_SECONDS = 0.5  # between two looks at what takes time
+# What the learner says that somebody who watches wants to know.
+_TOLD = {
+    "training begins": "another release is trained, beside everything else; the live one answers meanwhile",
+    "learner ready": "the learner has counted the past",
+}
+READING_SECONDS = 5.0  # beside the training itself
+_EVENTS = re.compile(r"([\d,]+) events")
+
+
+def run(settings: Settings, wishes: Wishes) -> None:
+    """Runs everything until Ctrl-C or SIGTERM. Raises what says, in a line, why it cannot go on."""
+    console = terminal.console()
+    settings = for_one_machine(settings)
+    with Claim(settings.data_dir) as claim:
+        watcher = Watcher(console)
+        system = System(settings, wishes, claim, watcher.say, watcher.hear)
+        try:
+            with until_told_to_end():
+                console.print(f"all that is said goes to {system.journal.file}; Ctrl-C ends it")
+                system.start()
+                with bars(console, width=14) as tell:
+                    begin(system, watcher, tell)
+                introduce(system, console)
+                while True:
+                    system.look()
+                    time.sleep(_LOOK_SECONDS)
+        except KeyboardInterrupt:
+            console.print("stopping …")
+        finally:
+            system.stop()
+        console.print("stopped; the same command goes on where this ended")
+
+
+@contextlib.contextmanager
+def until_told_to_end() -> Iterator[None]:
+    """SIGTERM, SIGHUP and Ctrl-C raise KeyboardInterrupt within the block, once: the end is not cut short."""
+
+    def end(*_: object) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+        signals.append(signal.SIGHUP)
+    for each in signals:
+        signal.signal(each, end)
+    yield
+
+
+@dataclass
+class Watcher:
+    """What parts have said that the screen shows."""
+
+    console: Console
+    events: int = 0  # clicks in the file, once the training has read it
+    last: dict[str, str] = field(default_factory=dict)  # by part
+    began: float = field(default_factory=time.monotonic)
+
+    def say(self, line: str) -> None:
+        """A line for people, with the time since the start."""
+        self.console.print(f"{time.monotonic() - self.began:5.0f} s  {line}")
+
+    def hear(self, name: str, line: str) -> None:
+        """A line of a part, from a thread."""
+        self.last[name] = line
+        if name == "train" and (found := _EVENTS.match(line)):
+            self.events = int(found[1].replace(",", ""))
+        for words, told in _TOLD.items():
+            if name == "learner" and words in line:
+                self.say(told)
+
+
+def begin(system: System, watcher: Watcher, tell: Tell) -> None:
+    """Until lists come, or nothing is left that they could come of; tells how far it is."""
+    shown = _Shown(system, watcher, tell)
+    asked = 0.0
+    while True:
+        system.look()
+        if system.stage is Stage.WAITING and asking.asked(system.address, "/healthz", 1.0)[0] == 200:
+            return
+        if time.monotonic() - asked >= _ASK_SECONDS:
+            shown.look()
+            if system.stage is Stage.STARTING and shown.has_list():
+                system.served()
+                watcher.say("the first list has come")
+                return
+            asked = time.monotonic()
+        time.sleep(_LOOK_SECONDS)
+
+
+@dataclass
+class _Shown:
+    """The bars."""
+
+    system: System
+    watcher: Watcher
+    tell: Tell
+    somebody: Somebody | None = None
+    _done: set[str] = field(default_factory=set)
+
+    def look(self) -> None:
+        """Moves each bar to where its part is."""
+        system, watcher = self.system, self.watcher
+        seconds = time.monotonic() - watcher.began
+        if system.is_running("train"):
+            share = min(seconds / (60 * system.wishes.minutes + READING_SECONDS), 0.95)
+            self.tell("first release", share, watcher.last.get("train", ""))
+        elif system.notes.trained and "train" in watcher.last:
+            self._finish("first release", watcher.last["train"])
+        if system.is_running("load"):
+            sent = asking.clicks_in(system.settings)
+            share = min(sent / watcher.events, 0.99) if watcher.events else 0.0
+            self.tell("the past", share, f"{sent:,} clicks loaded" if sent else "")
+        elif "load" in watcher.last:
+            self._finish("the past", watcher.last["load"])
+
+    def has_list(self) -> bool:
+        """Whether somebody gets one."""
+        if self.somebody is None:
+            self.somebody = asking.somebody(self.system.settings)
+        return asking.has_list(self.system.address, self.somebody.user if self.somebody else "anybody")
+
+    def _finish(self, step: str, text: str) -> None:
+        if step not in self._done:
+            self._done.add(step)
+            self.tell(step, 1.0, text)
+
+
+def introduce(system: System, console: Console) -> None:
+    """The address, and three commands to try."""
+    at, known = system.address, asking.somebody(system.settings)
+    user, item = known or Somebody("u1", "i1")
+    console.print(f"\nNextclick is up at {at} (what can be asked: {at}/docs)")
+    if system.stage is Stage.WAITING:
+        console.print(
+            "There is no release yet, so there are no lists: clicks are taken, and after the first 1,000 the "
+            "learner trains a release of them. A file of old clicks gives one at once: start again with "
+            "--interactions FILE."
+        )
+    body = f'{{"user_id": "{user}", "item_id": "{item}", "event": "click"}}'
+    console.print(
+        f"A list, a click, and the lists that follow as they are made:\n"
+        f"  curl '{at}/v1/users/{user}/recommendations?k=5&fields=title'\n"
+        f"  curl {at}/v1/clicks -H 'content-type: application/json' -d '{body}'\n"
+        f"  curl -N '{at}/v1/users/{user}/recommendations/stream?k=5'"
+    )
