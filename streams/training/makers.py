@@ -97,7 +97,9 @@ MAKERS: Mapping[Kind, Make] = {"full": training, "ranker": refreshing}
 def _encoder(bundle: "Bundle", cache: "TextCache") -> "ContentEncoder":
     from learner.text.content import ContentEncoder
 
-    return ContentEncoder.load({"name": bundle.manifest.encoder.name}, bundle.arrays.encoder, cache=cache)
+    return ContentEncoder.load(
+        bundle.manifest.encoder, bundle.arrays.encoder, cache=cache, folder=bundle.query_encoder
+    )
 
 
 def _texts(settings: Settings) -> "TextCache":
