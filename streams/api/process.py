@@ -16,6 +16,7 @@ import uvicorn
 
 from streams.api.app import make_app, with_slashes
 from streams.api.parts import Parts
+from streams.api.protocol import Protocol
 from streams.runtime.event_loop import fast_loops, few_arenas
 from streams.settings import Settings, SettingsError
 
@@ -95,7 +96,8 @@ def run(settings: Settings) -> None:
     few_arenas()
     parts = Parts(settings)
     config = uvicorn.Config(
-        with_slashes(make_app(parts)), log_config=None, access_log=False, lifespan="on", server_header=False,
+        with_slashes(make_app(parts)), log_config=None, access_log=False, lifespan="on", http=Protocol,
+        server_header=False,
         date_header=False, timeout_graceful_shutdown=_STOP_SECONDS, timeout_keep_alive=75, backlog=_BACKLOG,
     )  # fmt: skip
     host, port = bound.getsockname()[:2]
