@@ -290,6 +290,11 @@ class Settings(BaseSettings):
         1_000, description="how long an api waits for a list that is made on demand"
     )
 
+    metrics_port: Port | None = Field(
+        None, description="port of a process's /metrics for Prometheus; default: none; 0: any free one"
+    )
+    metrics_host: str = Field("127.0.0.1", description="address that /metrics is served on")
+
     broker_port: Port = Field(9092, description="port of the embedded broker; 0: any free one")
     broker_heap: Annotated[str, StringConstraints(pattern=r"^[0-9]+[kmgKMG]$")] = Field(
         "192m", description="Java heap of the embedded broker"

@@ -32,6 +32,7 @@ _ANSWER_SECONDS = 3.0
 _SILENT_SECONDS = 5.0
 _PAUSE_SECONDS = 0.5
 _FETCHED = 1024  # records
+_PREPARED_SECONDS = 0.2
 _STRETCH = 128  # records between two turns for requests
 
 OnRecord = Callable[[ConsumerRecord], None]
@@ -74,6 +75,11 @@ class Brokers:
     def answering(self) -> bool:
         """Whether the brokers answered lately."""
         return self._answers and self._producer is not None and self.silent < _SILENT_SECONDS
+
+    async def prepared(self) -> None:
+        """Waits until the topics are there: brokers must not make them, with settings of their own."""
+        while not self.partitions:
+            await asyncio.sleep(_PREPARED_SECONDS)
 
     def start(self) -> None:
         """Begins; comes back at once, also where no broker answers."""

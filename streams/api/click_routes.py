@@ -64,6 +64,7 @@ async def clicks(request: Request[Any, Any, State]) -> Response[bytes]:
     lost = [each.index for each, place in zip(taken, placed, strict=True) if place is None]
     errors = [NotTaken(each.index, each.fault.detail, each.fault.pointer) for each in refused]
     errors += [NotTaken(index, "the broker has not acknowledged it", "", True) for index in lost]
+    parts.measured.clicks += len(taken) - len(lost)
     token = token_of(*seen)
     told = Accepted(len(taken) - len(lost), token, sorted(errors, key=lambda each: each.index))
     if asked.tokens == "true":

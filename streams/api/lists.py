@@ -114,6 +114,7 @@ class Lists:
         self.steering = steering
         self.brokers: Brokers | None = None
         self.newest_ms: int | None = None  # CreateTime of the newest list
+        self.count: Callable[[str], None] = lambda _: None  # told of each list's `served`
         self._settings, self._names, self._observe = settings, Names(settings.prefix), observe
         self._asked: dict[str, asyncio.Future[bytes]] = {}
         self._shared: OrderedDict[bytes, tuple[float, asyncio.Task[bytes]]] = OrderedDict()
@@ -151,6 +152,7 @@ class Lists:
         if served != "computed":
             out.items = self._listable(out.items, asked.scenario)
         out.served = served
+        self.count(served)
         if behind:
             out.behind = True
         self.cut(out, k, wanted)

@@ -15,10 +15,12 @@ from litestar import Request
 from streams.api.brokers import Brokers
 from streams.api.catalogue import Catalogue, field_of
 from streams.api.clicks import Intake
+from streams.api.figures import Measured
 from streams.api.lists import ItemOut, Lists
 from streams.api.live_release import LiveItems
 from streams.api.problems import Away
 from streams.api.steering import Steering
+from streams.figures.reader import FiguresReader
 from streams.settings import Settings
 from streams.transport.topics import Names
 
@@ -38,7 +40,10 @@ class Parts:
     def __init__(self, settings: Settings) -> None:
         names = Names(settings.prefix)
         self.settings, self.names = settings, names
+        self.measured = Measured()
         self._following: asyncio.Task[None] | None = None
+        self.status = FiguresReader(settings)
+        self._beside: list[asyncio.Task[None]] = []
         self.closing = asyncio.Event()  # streams end themselves then
         self.slots: set[Slot] = set()  # of open streams
         self.steering = Steering(names.scenarios)
@@ -58,7 +63,8 @@ class Parts:
             on_stretch=self.catalogue.flush,
             on_start=self._begin,
         )
-        self.lists.brokers = self.brokers
+        self.lists.brokers, self.lists.count = self.brokers, self.measured.lists.add
+        self.measured.register(self)
 
     @property
     def is_ready(self) -> bool:
@@ -74,12 +80,15 @@ class Parts:
         """At the server's start."""
         self.brokers.start()
         self._following = asyncio.create_task(self.live.follow(self.brokers.caught_up))
+        self._beside = [asyncio.create_task(each) for each in (self.measured.say(self), self._hear())]
 
     async def stop(self) -> None:
         """At its end."""
         self.close_streams()
-        if self._following is not None:
-            self._following.cancel()
+        for task in (self._following, *self._beside):
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
         await self.brokers.stop()
         self.catalogue.close()
 
@@ -104,6 +113,11 @@ class Parts:
             item = None if entry is None else entry.item
             told = {} if item is None else {name: field_of(item, name) for name in names}
             each.fields = {name: value for name, value in told.items() if value is not None}
+
+    async def _hear(self) -> None:
+        """Reads what all processes say of themselves, once their topic is there."""
+        await self.brokers.prepared()
+        await self.status.run()
 
     def _on_item(self, record: Any) -> None:
         self.steering.on_item(record)

@@ -96,15 +96,16 @@ def run(settings: Settings) -> None:
     few_arenas()
     parts = Parts(settings)
     config = uvicorn.Config(
-        with_slashes(make_app(parts)), log_config=None, access_log=False, lifespan="on", http=Protocol,
-        server_header=False,
-        date_header=False, timeout_graceful_shutdown=_STOP_SECONDS, timeout_keep_alive=75, backlog=_BACKLOG,
+        with_slashes(parts.measured.around(make_app(parts))), log_config=None, access_log=False,
+        lifespan="on", http=Protocol, server_header=False, date_header=False,
+        timeout_graceful_shutdown=_STOP_SECONDS, timeout_keep_alive=75, backlog=_BACKLOG,
     )  # fmt: skip
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     log.info(
         "api listens", address=f"http://{shown}:{port}", pid=os.getpid(), docs=f"http://{shown}:{port}/docs"
     )
+    parts.measured.listen(parts, port)
     server = Server(config, parts)
     server.run(sockets=[bound])
     log.info("api stopped")

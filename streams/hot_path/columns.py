@@ -44,6 +44,11 @@ class Columns:
         for name, (dtype, width, new) in self.columns.items():
             setattr(self, name, filled((rows,) if width is None else (rows, width), new, dtype))
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays; of what arrays of objects point to nothing counts."""
+        return sum(getattr(self, name).nbytes for name in self.columns)
+
     def grow(self, rows: int) -> None:
         """Makes it `rows` in all, the further ones new."""
         for name, each in self.columns.items():

@@ -85,6 +85,11 @@ class UserStates(Columns):
     def __len__(self) -> int:
         return len(self.index)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all arrays of states and events, also of the rows that wait for further users."""
+        return super().nbytes + self._histories.nbytes
+
     def slot(self, user_id: str) -> int:
         """The user's slot, taken now if the user is new."""
         slot = self.index.get(user_id)

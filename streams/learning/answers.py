@@ -7,12 +7,13 @@ Knows no statistics (`learner.judging.sequential` has them) and no roles.
 import sys
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
 
+from streams.learning.hit_rates import LEFT_OUT
 from streams.wire.contract import Click
 
 MOST_BYTES = 256_000_000  # of all users together: some 150,000 who are shown ten items a list
@@ -49,18 +50,28 @@ class Answer:
     """A click that came after a list: which release had made it, and whether it held the item.
 
     `attributed`: the click names a list of this user as the one it answers, and the item stood there.
+    `popular`: the most popular items would have held it too.
     """
 
     user_id: str
     release: str
     hit: bool
     attributed: bool
+    popular: bool = False
 
 
 class _List(NamedTuple):
     recommendation: int
     release: str
     items: "array[int]"
+
+
+class _Waiting(NamedTuple):
+    """Of a click that waits for its list."""
+
+    item: int
+    recommendation: int
+    popular: bool
 
 
 class _User:
@@ -71,7 +82,7 @@ class _User:
     def __init__(self, user_id: str) -> None:
         self.previous: int | None = None  # the last click that triggers a list
         self.lists: dict[int, _List] = {}  # by the click that triggered them
-        self.waiting: dict[int, tuple[int, int]] = {}  # the next click's item and list, by the one before it
+        self.waiting: dict[int, _Waiting] = {}  # the next click, by the one before it
         self.known = array("q")  # items clicked before, oldest first
         self.fixed = _USER_BYTES + sys.getsizeof(user_id)
         self.bytes = 0  # as they were counted last
@@ -90,17 +101,19 @@ class Answers:
 
     `repeats`: whether items come again in this data; where not, a click on an item that the user has
     clicked before is no answer. `expects` is told of the user of each click that a list should have come
-    before, whether it has come or not. Memory is bounded by `most_bytes`: the user heard of longest ago goes,
-    and his next click is no answer.
+    before, whether it has come or not; `popular` says of an item whether it is among the popular ones that a
+    user does not know. Memory is bounded by `most_bytes`: the user heard of longest ago goes, and his next
+    click is no answer.
     """
 
     def __init__(
         self, *, repeats: bool = False, most_bytes: int = MOST_BYTES,
         expects: Callable[[str], None] = lambda _: None,
+        popular: Callable[[int, Collection[int]], bool] = lambda *_: False,
     ) -> None:  # fmt: skip
         self.repeats = repeats
         self.bytes = 0  # of all users together
-        self._expects = expects
+        self._expects, self._popular = expects, popular
         self._users: OrderedDict[str, _User] = OrderedDict()
         self._most = most_bytes
 
@@ -145,7 +158,8 @@ class Answers:
                 user.lists.pop(previous, None)
             return None
         self._expects(click.user_id)
-        user.waiting[previous] = item, hash(click.recommendation_id)
+        popular = self._popular(item, set(user.known[-LEFT_OUT:]))
+        user.waiting[previous] = _Waiting(item, hash(click.recommendation_id), popular)
         while len(user.waiting) > _WAITING:  # lists that never came
             del user.waiting[next(iter(user.waiting))]
         return self._settle(click.user_id, user, previous)
@@ -155,9 +169,9 @@ class Answers:
         if click is None or listed is None:
             return None
         del user.waiting[trigger], user.lists[trigger]
-        item, recommendation = click
-        hit = item in listed.items
-        return Answer(user_id, listed.release, hit, hit and recommendation == listed.recommendation)
+        hit = click.item in listed.items
+        attributed = hit and click.recommendation == listed.recommendation
+        return Answer(user_id, listed.release, hit, attributed, click.popular)
 
     def _user(self, user_id: str) -> _User:
         user = self._users.get(user_id)

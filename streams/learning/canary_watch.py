@@ -8,7 +8,7 @@ bundle.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -36,17 +36,19 @@ class CanaryWatch:
     """The reading side; `run()` until cancelled. `roles` is kept up to date by whoever reads `releases`.
 
     `repeats` says whether items come again in this data; it is asked all along, since another release may
-    know better than the one of the start.
+    know better than the one of the start. `popular`: see `Answers`.
     """
 
     def __init__(
         self, settings: Settings, connection: Mapping[str, Any], roles: Roles, send: Send,
         *, repeats: Callable[[], bool] = lambda: False, note: Note = lambda _: None,
+        popular: Callable[[int, Collection[int]], bool] = lambda *_: False,
     ) -> None:  # fmt: skip
         names = Names(settings.prefix)
         self.topics = (names.clicks, names.recommendations)
         self.decider = Decider(settings, roles, HitRateDrift(), note)
-        self.answers = Answers(expects=self.decider.expect)
+        self.answers = Answers(expects=self.decider.expect, popular=popular)
+        self.ends: dict[int, int] = {}  # of `clicks` by partition, as of the last look
         self.watched = Watched()
         self._connection, self._roles, self._send, self._repeats = connection, roles, send, repeats
         self._event_names = settings.event_names
@@ -80,6 +82,7 @@ class CanaryWatch:
             log.debug("no decision on a canary while the broker does not answer", error=str(error))
             self.watched.lost()
             return
+        self.ends = {place.partition: end for place, end in ends.items() if place.topic == self.topics[0]}
         ms = self.watched.look(time.monotonic(), positions, ends)
         if ms is None:
             return

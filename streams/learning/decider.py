@@ -11,6 +11,7 @@ import structlog
 from learner.judging.drift import HitRateDrift
 from learner.judging.sequential import Arm, CanaryTest, Verdict
 from streams.learning.answers import Answer
+from streams.learning.hit_rates import HitRates
 from streams.releases.canary import assign
 from streams.releases.events import Event
 from streams.releases.roles import DRIFTED, PINNED, Roles, changed, promote, take_back
@@ -40,6 +41,7 @@ class Decider:
     ) -> None:  # fmt: skip
         self.settings, self.roles = settings, roles
         self.answers = 0
+        self.rates = HitRates()
         self._drift, self._note = drift, note
         self._test: CanaryTest | None = None
         self._canary: str | None = ""  # under test, "" for none; None: to be looked at anew
@@ -71,6 +73,8 @@ class Decider:
         """Takes one answer; it counts for the release that had made the list."""
         self._follow_roles()
         self.answers += 1
+        if answer.release == self._live:
+            self.rates.observe(answer.hit, answer.popular)
         if answer.release == self._live and self._drift is not None:
             alarm = self._drift.observe(answer.user_id, answer.hit)
             if alarm is not None:

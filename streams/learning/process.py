@@ -24,8 +24,14 @@ from learner.release.live import LiveRelease
 from learner.signals.record import FRONTIER, SignalError
 from learner.signals.recounting import Restored
 from learner.signals.state import Signals
+from streams.figures.record import Speaker
+from streams.figures.registry import Figures
+from streams.figures.scraped import serve_metrics
+from streams.figures.sender import say_figures
 from streams.learning.canary_watch import CanaryWatch
 from streams.learning.counting import Counting
+from streams.learning.figures import register
+from streams.learning.hit_rates import Popular
 from streams.learning.lock import LearnerLock
 from streams.learning.new_items import NewItems
 from streams.learning.publisher import SignalsPublisher
@@ -73,7 +79,11 @@ class Learner(Service):  # type: ignore[misc]
         self.releases = ReleaseInUse(settings, self.catalogue)
         self.events = EventLog(events_folder(settings), "learner")
         self.counting: Counting | None = None
-        self._partitions = partitions
+        self.canaries: CanaryWatch | None = None
+        self.partitions = partitions
+        self.figures = Figures("learner")
+        self._decisions = self.figures.counts("nextclick_release_decisions_total")
+        self._clicks: Feed | None = None
         self._sent_ms = 0  # when the click that was read last was sent
         self._gather_ms = gathering(settings.signals_interval_ms)
         self._tasks: list[asyncio.Task[None]] = []
@@ -82,6 +92,7 @@ class Learner(Service):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Restores what was known and begins to learn; returns when all clicks of the past are counted."""
         started = time.monotonic()
+        self._speak()
         self._spawn(self._absence.watch())
         warming = asyncio.create_task(asyncio.to_thread(warm_up))
         self._tasks.append(warming)
@@ -105,13 +116,13 @@ class Learner(Service):  # type: ignore[misc]
         await self._caught_up(restoring)
         await restoring.stop()  # from now on this process alone writes there
         self.counting = Counting(
-            self.signals, self.catalogue, self.clock, self._partitions, self.releases.scale(),
+            self.signals, self.catalogue, self.clock, self.partitions, self.releases.scale(),
             event_names=self.settings.event_names,
         )  # fmt: skip
         self.restored.begin()
         self.counting.begin(self.restored.offsets)
         self._spawn(self.publisher.run())
-        clicks = self._feed(self.names.clicks, self._on_click, on_stretch=self._on_clicks)
+        clicks = self._clicks = self._feed(self.names.clicks, self._on_click, on_stretch=self._on_clicks)
         await self._caught_up(clicks)
         self.counting.check(clicks.ends)
         self.counting.all_read()
@@ -135,7 +146,7 @@ class Learner(Service):  # type: ignore[misc]
             )
         self._spawn(self._watch_canaries())
         self._spawn(keep_trainer(self.settings, self.releases.roles))
-        self._spawn(ChangedTopics(self.settings, self._partitions).watch())
+        self._spawn(ChangedTopics(self.settings, self.partitions).watch())
 
     async def on_stop(self) -> None:
         """Sends what is counted and not sent yet."""
@@ -250,13 +261,15 @@ class Learner(Service):  # type: ignore[misc]
                 decoded = decode_release(record.value)
                 self.releases.apply(decoded)
                 self.events.append(of_record(decoded))
+                if self.counting is not None:  # else it was decided before this process came
+                    self._decisions.add(decoded.decision)
 
     async def _watch_canaries(self) -> None:
-        watch = CanaryWatch(
+        self.canaries = CanaryWatch(
             self.settings, self.connection, self.releases.roles, self._decided,
-            repeats=self.releases.repeats, note=self.events.append,
+            repeats=self.releases.repeats, note=self.events.append, popular=Popular(self.signals).holds,
         )  # fmt: skip
-        await watch.run()
+        await self.canaries.run()
 
     async def _decided(self, records: Sequence[ReleaseRecord]) -> None:
         for record in records:  # in their order, each acknowledged before the next
@@ -268,6 +281,25 @@ class Learner(Service):  # type: ignore[misc]
         if self.counting is not None and self.counting.rebuilt:
             self.signals.touched.update(np.flatnonzero(self.signals.count).tolist())
             self.publisher.changed(old=True)
+
+    # -- what it tells ------------------------------------------------------------------------------
+
+    @property
+    def behind(self) -> int | None:
+        """Clicks that are not counted yet, None before any are read."""
+        if self._clicks is None:
+            return None
+        ends = (self.canaries and self.canaries.ends) or self._clicks.ends
+        return sum(max(0, end - self._clicks.positions.get(number, 0)) for number, end in ends.items())
+
+    def _speak(self) -> None:
+        register(self.figures, self)
+        serve_metrics(self.settings, self.figures)
+        self._spawn(say_figures(self.settings, Speaker(self.figures, "learner", release=self._live)))
+
+    def _live(self) -> str | None:
+        live = self.releases.roles.live
+        return None if live is None else live.release
 
     # -- the rest -----------------------------------------------------------------------------------
 

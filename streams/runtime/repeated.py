@@ -23,14 +23,14 @@ _VARYING = re.compile(r"\d+")  # what differs between two of one kind
 class Repeated:
     """`event` is the line's text, `mend` what to do. `clock` in seconds.
 
-    counted: of all so far
+    counted: of all so far; by_kind: of each kind, as it is told
     """
 
     def __init__(self, event: str, mend: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.counted = 0
         self._event, self._mend = event, mend
         self._clock = clock
-        self._kinds: set[str] = set()
+        self.by_kind: Counter[str] = Counter()
         self._untold: Counter[str] = Counter()
         self._since = 0.0  # when the first of the untold ones came
 
@@ -38,13 +38,15 @@ class Repeated:
         """One more, of this kind: told now, with the facts, where it is the first of its kind."""
         self.counted += 1
         shape = _VARYING.sub("#", kind)[:200]
-        if shape not in self._kinds and len(self._kinds) < MOST_KINDS:
-            self._kinds.add(shape)
+        if shape not in self.by_kind and len(self.by_kind) < MOST_KINDS:
+            self.by_kind[shape] = 1
             log.warning(self._event, **facts, mend=self._mend)
             return
         if not self._untold:
             self._since = self._clock()
-        self._untold[shape if shape in self._kinds else _OTHERS] += 1
+        shape = shape if shape in self.by_kind else _OTHERS
+        self.by_kind[shape] += 1
+        self._untold[shape] += 1
 
     def watch(self) -> None:
         """To be called now and then: once a minute it tells how many more there were."""

@@ -17,6 +17,7 @@ from learner.release.files import read_manifest, verify_release
 from streams.releases.roles import SHARE, Role, Roles, changed, enter
 from streams.releases.store import StoreError, StoreUnreachable, cache_of, fetch
 from streams.settings import Settings
+from streams.training.figures import Measured
 from streams.training.gatekeeper import HISTORY, Case, look_over, try_out
 from streams.training.kept import MINUTE_MS, KeptClicks, training_began_ms
 from streams.training.wire import Wire
@@ -36,8 +37,10 @@ class Gate:
     """One candidate at a time; none while a canary runs or an operator has pinned the live release."""
 
     def __init__(
-        self, settings: Settings, wire: Wire, kept: KeptClicks, limits: Limits, wall_ms: Callable[[], int]
-    ) -> None:
+        self, settings: Settings, wire: Wire, kept: KeptClicks, limits: Limits, wall_ms: Callable[[], int],
+        measured: Measured | None = None,
+    ) -> None:  # fmt: skip
+        self._measured = measured or Measured()
         self._settings, self._wire, self._kept = settings, wire, kept
         self._limits, self._wall_ms = limits, wall_ms
         self._asked_at: dict[str, int] = {}  # candidates that wait: clicks kept when they were last tried
@@ -70,6 +73,7 @@ class Gate:
             "gate", release=record.release, outcome=decision.outcome, reason=decision.reason,
             evidence=decision.evidence,
         )  # fmt: skip
+        self._measured.judged(decision.outcome)
         if decision.outcome == "waits":
             self._asked_at[record.release] = self._kept.history.clicks
             if waited_ms < self._patience_ms(record):

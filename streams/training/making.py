@@ -19,6 +19,7 @@ from learner.release.bundle import Manifest, ReleaseError
 from learner.release.files import amend, read_manifest, read_release
 from streams.releases.store import StoreError, StoreUnreachable, cache_of, fetch
 from streams.settings import Settings
+from streams.training.figures import Measured
 from streams.training.kept import MOST_CLICKS, KeptClicks
 from streams.training.makers import Kind, Make
 from streams.training.wire import Wire
@@ -71,8 +72,9 @@ class Making:
 
     def __init__(
         self, settings: Settings, wire: Wire, kept: KeptClicks, makers: Mapping[Kind, Make],
-        folder: Path, outbox: Path, wall_ms: Callable[[], int],
+        folder: Path, outbox: Path, wall_ms: Callable[[], int], measured: Measured | None = None,
     ) -> None:  # fmt: skip
+        self._measured = measured or Measured()
         self._settings, self._wire, self._kept, self._makers = settings, wire, kept, makers
         self._folder, self._outbox, self._wall_ms = folder, outbox, wall_ms
         for path in folder.glob(".*"):  # work of a trainer that was killed
@@ -99,7 +101,8 @@ class Making:
         self._kept.note_attempt(full_ms or began_ms)
         try:
             material = self._material(beside)
-            release = self._made(run, material)
+            with self._measured.training(run.kind):
+                release = self._made(run, material)
             cpu_seconds = round(time.process_time() - used, 1)
             told = {
                 "kind": run.kind, "why": due.reason, "cpu_seconds": cpu_seconds, "began_ms": began_ms,

@@ -17,6 +17,9 @@ from typing import Any
 import structlog
 from kafka.errors import KafkaError
 
+from streams.figures.record import Speaker
+from streams.figures.scraped import serve_metrics
+from streams.figures.sender import say_figures_beside
 from streams.releases.roles import Roles
 from streams.runtime import logs
 from streams.settings import Settings
@@ -87,14 +90,18 @@ def run(values: dict[str, Any], parent: Connection, poll_seconds: float = POLL_S
     logs.set_up(settings.log_level)
     hush()
     # Imported here: the learner itself must not pay for torch.
+    from streams.training.figures import Measured
     from streams.training.trainer import Trainer
     from streams.training.wire import KafkaWire
 
+    measured = Measured()
+    say_figures_beside(settings, Speaker(measured.figures, "trainer"))
+    serve_metrics(settings, measured.figures, above=1)  # the learner has the setting's own port
     trainer: Trainer | None = None
     wait = poll_seconds
     while True:
         try:
-            trainer = trainer or Trainer(settings, KafkaWire(settings))
+            trainer = trainer or Trainer(settings, KafkaWire(settings), measured=measured)
             if not trainer.step():
                 time.sleep(poll_seconds)
             wait = poll_seconds
@@ -105,6 +112,7 @@ def run(values: dict[str, Any], parent: Connection, poll_seconds: float = POLL_S
             log.debug("the trainer cannot reach the broker; it tries again", error=str(error))
             time.sleep(poll_seconds)
         except Exception as error:
+            measured.failed()
             log.exception("the trainer failed; it tries again", error=str(error), seconds=wait)
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)

@@ -24,6 +24,7 @@ from learner.judging.gate import Limits
 from streams.releases.roles import DRIFTED, Roles
 from streams.releases.store import ReleaseStore, StoreError
 from streams.settings import Settings
+from streams.training.figures import Measured
 from streams.training.gate import Gate
 from streams.training.kept import MINUTE_MS, KeptClicks
 from streams.training.makers import MAKERS, Kind, Make
@@ -42,7 +43,7 @@ class Trainer:
 
     def __init__(
         self, settings: Settings, wire: Wire, *, makers: Mapping[Kind, Make] = MAKERS,
-        limits: Limits | None = None,
+        limits: Limits | None = None, measured: Measured | None = None,
         wall_ms: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:  # fmt: skip
         folder = settings.data_dir / "trainer"
@@ -50,8 +51,11 @@ class Trainer:
         self.settings, self.wire = settings, wire
         self.kept = KeptClicks(settings, wire, wall_ms)
         self.outbox = Outbox(folder / "outbox", settings.store_url, wire, self.kept, wall_ms)
-        self.gate = Gate(settings, wire, self.kept, limits, wall_ms)
-        self.making = Making(settings, wire, self.kept, makers, folder, self.outbox.folder, wall_ms)
+        self.measured = measured or Measured()
+        self.gate = Gate(settings, wire, self.kept, limits, wall_ms, self.measured)
+        self.making = Making(
+            settings, wire, self.kept, makers, folder, self.outbox.folder, wall_ms, self.measured
+        )
         self._wall_ms = wall_ms
         self._tidied_ms = 0
 
@@ -83,7 +87,7 @@ class Trainer:
             return None
         live = roles.live
         past = self.kept.past(live)
-        new = past.new
+        new = self.measured.new_clicks = past.new
         if new < LEAST_NEW:
             return None
         if live is None:

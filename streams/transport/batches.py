@@ -28,6 +28,7 @@ from streams.transport.absence import Absence
 from streams.transport.behind import Behind, Place
 from streams.transport.clients import BrokerUnreachable, follow_moves
 from streams.transport.fence import Fence, Fenced
+from streams.transport.lag import Progress
 from streams.transport.lost import Lost
 from streams.transport.reached import Reached
 
@@ -203,6 +204,14 @@ class BatchSource:
         """The batch's records are where they wait for their turns, before all that comes from now on."""
         if not batch.abandoned:
             self.reached.take_in(batch.tp, batch.records[-1].offset + 1)
+
+    def progress(self, tp: Any) -> Progress:
+        """How far the work on one of the followed partitions has come."""
+        end = self.app.consumer.place(tp).end
+        if batches := self._in_flight.get(tp):
+            first = batches[0].records[0]
+            return Progress(first.offset, end, first.timestamp)
+        return Progress(self.reached.of(tp), end, None)
 
     async def watch_losses(self) -> None:
         """Says what was deleted before it was read; until cancelled."""
@@ -387,6 +396,11 @@ class BatchConsumer(AiokafkaConsumer):  # type: ignore[misc]
             batch, None, 0, 0, tp, generation_id=generation,
         )  # fmt: skip
         return [message]
+
+    def place(self, tp: Any) -> Place:
+        """How far a partition has been read."""
+        place: Place = self._thread.place(tp)
+        return place
 
     def mark(self, tp: Any, offset: int) -> None:
         """Everything before `offset` is done with: the next commit says so."""

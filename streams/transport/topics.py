@@ -41,6 +41,15 @@ COMPACTION = {
 # long as no other release is trained. A hundred years and not the largest number, to which brokers add now.
 WITHDRAWALS = {"delete.retention.ms": str(36_500 * DAY_MS)}
 
+# Of interest for seconds. Only closed segments go, so they are closed soon; times are the broker's, since
+# those who speak need not agree on what time it is.
+FIGURES = {
+    "cleanup.policy": "delete",
+    "retention.ms": str(60 * 60 * 1000),
+    "segment.ms": str(10 * 60 * 1000),
+    "message.timestamp.type": "LogAppendTime",
+}
+
 # Of these a topic may have more than is planned, but not less.
 AT_LEAST = ("max.message.bytes", "delete.retention.ms")
 
@@ -115,6 +124,11 @@ class Names:
         return self.prefix + "dead-letters"
 
     @property
+    def figures(self) -> str:
+        """What each process says of itself once a second, keyed by process."""
+        return self.prefix + "figures"
+
+    @property
     def worker_group(self) -> str:
         """The consumer group in which workers share clicks and requests."""
         return self.prefix + "worker"
@@ -129,6 +143,7 @@ class Names:
         return (
             self.clicks, self.items, self.scenarios, self.requests, self.recommendations,
             self.user_states, self.signals, self.releases, self.keys, self.dead_letters,
+            self.figures,
         )  # fmt: skip
 
 
@@ -193,6 +208,7 @@ def plan(settings: Settings, partitions: int | None = None) -> list[Topic]:
         Topic(names.releases, 1, COMPACTION),
         Topic(names.keys, 1, COMPACTION | WITHDRAWALS),  # who was away learns that a key was revoked
         Topic(names.dead_letters, 1, _deleted_after(clicks_ms) | LARGE),
+        Topic(names.figures, 1, FIGURES),
     ]  # fmt: skip
 
 

@@ -26,11 +26,12 @@ from streams.wire.second_reading import NO_WORDS
 
 @dataclass(slots=True)
 class Arrival:
-    """A decoded record, with where it stands in its topic."""
+    """A decoded record, with where it stands in its topic. `sent_ms`: the record's CreateTime."""
 
     message: Click | Request | Wish
     partition: int
     offset: int
+    sent_ms: int = 0
 
     @property
     def user_id(self) -> str:

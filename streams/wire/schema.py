@@ -19,6 +19,7 @@ from streams.wire.contract import (
     Request,
     Rules,
 )
+from streams.wire.figures import FiguresRecord
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VERSION = 1
@@ -54,6 +55,7 @@ TOPICS: dict[str, tuple[tuple[Any, ...], str]] = {
         "Key: user_id, or request_id for a stranger. One list for each click of interest or request.",
     ),
     "releases": ((ReleaseRecord,), "Key: release. The role of a release and the decision behind it."),
+    "figures": ((FiguresRecord,), "Key: the process. What each process says of itself, once a second."),
     "keys": ((KeyRecord | None,), "Key: the key's name. Who may ask over HTTP; null, and it is revoked."),
 }
 

@@ -23,7 +23,7 @@ from streams.worker.rounds import Pending
 
 
 class Admission:
-    """`partitions`: how many the topics by user have. `counts`: the worker's, which this raises two of.
+    """`partitions`: how many the topics by user have. `counts`: the worker's, which this raises one of.
 
     `bad` tells of bad records. `event_names`: the setting.
     """
@@ -60,6 +60,7 @@ class Admission:
                 names=self._event_names,
             )  # fmt: skip
             if isinstance(verdict, Arrival):
+                verdict.sent_ms = record.timestamp
                 good.append((verdict.key, verdict))
             elif isinstance(verdict, Misplaced):
                 self._counts["forwarded"] += 1
@@ -70,7 +71,6 @@ class Admission:
                 )
             else:
                 assert isinstance(verdict, Refused)
-                self._counts["refused"] += 1
                 self._bad.note(
                     f"{batch.topic}: {verdict.cause}", error=verdict.error, topic=batch.topic,
                     partition=batch.partition, offset=record.offset,
@@ -85,7 +85,6 @@ class Admission:
         batch, offset = pending.batch.batch, pending.payload.offset
         assert isinstance(batch, Batch)
         record = batch.records[bisect_left(batch.records, offset, key=attrgetter("offset"))]
-        self._counts["refused"] += 1
         self._bad.note(
             f"{batch.topic}: {cause_of(error)}", error=error, topic=batch.topic, partition=batch.partition,
             offset=offset,

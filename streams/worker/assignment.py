@@ -6,7 +6,7 @@ release and no user.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from streams.transport.batches import BatchSource
 from streams.transport.changelog import Changelog
 from streams.transport.dead_letters import DeadLetters
-from streams.transport.delivery import Delivery, Outgoing, new_producer
+from streams.transport.delivery import Acknowledgement, Delivery, Outgoing, new_producer
 from streams.transport.feeds import new_reader
 from streams.transport.fence import Fenced
 from streams.transport.topics import Names
@@ -30,6 +30,7 @@ class Parcel:
 
     states: by user, each fixed before anything is sent; the last of those that the round's clicks led to
     clicks, requests: what is sent on, of users who were merged into others
+    clicked_ms, asked_ms: when the clicks and requests were sent that the lists are for
     """
 
     partition: int
@@ -38,6 +39,8 @@ class Parcel:
     states: dict[bytes, bytes | None] = field(default_factory=dict)
     clicks: list[Outgoing] = field(default_factory=list)
     requests: list[Outgoing] = field(default_factory=list)
+    clicked_ms: list[int] = field(default_factory=list)
+    asked_ms: list[int] = field(default_factory=list)
 
 
 class Assignment:
@@ -107,19 +110,38 @@ class Assignment:
         task.add_done_callback(self._spawned.discard)
         return task
 
-    async def deliver(self, parcels: Iterable[Parcel]) -> None:
+    async def deliver(
+        self, parcels: Iterable[Parcel], arrived: Callable[[Parcel], None] | None = None
+    ) -> None:
         """Sends what a round has made: lists first, then the states that know of them, then marks offsets.
 
-        Returns when the lists are queued; the rest follows as the brokers acknowledge.
+        Returns when the lists are queued; the rest follows as the brokers acknowledge. `arrived` is called
+        with each parcel whose lists are.
         """
         for parcel in parcels:
             sent = await self.delivery.send(self._names.recommendations, parcel.lists)
+            if arrived is not None:
+                _then(sent, partial(arrived, parcel))
             if parcel.clicks:
                 sent += await self.delivery.send(self._names.clicks, parcel.clicks)
             if parcel.requests:
                 sent += await self.delivery.send(self._names.requests, parcel.requests)
             durable = self.changelog.commit(parcel.partition, sent, parcel.states, len(parcel.records))
             self._source.then(durable, partial(_finish, parcel.records))
+
+
+def _then(sent: Sequence[Acknowledgement], action: Callable[[], None]) -> None:
+    """Calls it once all is acknowledged; not where something failed."""
+    open_ = len(sent)
+
+    def done(future: Acknowledgement) -> None:
+        nonlocal open_
+        open_ -= 1
+        if not open_ and not future.cancelled() and future.exception() is None:
+            action()
+
+    for future in sent:
+        future.add_done_callback(done)
 
 
 def _finish(records: list[Pending[Arrival]]) -> None:

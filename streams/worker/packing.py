@@ -37,6 +37,9 @@ def pack(
             counts["hurried_lists"] += outcome.hurried
             # By key: the topic of lists may have another number of partitions than clicks.
             parcel.lists.append(Outgoing(key, encode(outcome.recommendation)))
+            asked = isinstance(arrival.message, Request)
+            counts["asked_lists"] += asked
+            (parcel.asked_ms if asked else parcel.clicked_ms).append(arrival.sent_ms)
         for sent in outcome.forwards:
             where = parcel.requests if isinstance(sent, Request) else parcel.clicks
             where.append(Outgoing(sent.user_id.encode(), encode(sent)))  # type: ignore[union-attr]

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -24,7 +23,9 @@ import numpy as np
 import structlog
 
 from learner.release.files import read_manifest
-from streams.hot_path.live import MEASURED
+from streams.figures.record import Speaker
+from streams.figures.scraped import serve_metrics
+from streams.figures.sender import say_figures
 from streams.hot_path.serving import Round, Serving
 from streams.hot_path.work import work_of
 from streams.runtime.event_loop import fast_loops, few_arenas, freeze_heap
@@ -36,6 +37,7 @@ from streams.transport.batches import TP, Batch, BatchSource
 from streams.transport.changed_topics import ChangedTopics
 from streams.transport.faust_app import new_app
 from streams.transport.fence import Fenced
+from streams.transport.lag import Lag
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
 from streams.wire.intake import Arrival
@@ -43,7 +45,7 @@ from streams.worker.admission import Admission
 from streams.worker.aside import Aside
 from streams.worker.assignment import Assignment
 from streams.worker.ending import Ending
-from streams.worker.figures import Figure, Figures
+from streams.worker.figures import Measured, register
 from streams.worker.first_use import TOO_MANY, FirstUse
 from streams.worker.ground import ground
 from streams.worker.knowledge import Knowledge
@@ -86,11 +88,8 @@ class Worker:
         self.connection = clients.async_connection(settings)
         self.clock = Clock(settings.clock, settings.max_future_ms)
         self.rng = np.random.default_rng()
-        self.figures = Figures((
-            "clicks", "lists", "hurried_lists", "refused", "forwarded", "replayed", "duplicates", "forgotten",
-            "impressions", "idle_undos", "moved_on",
-            "expired_requests", "behind_requests",
-        ))  # fmt: skip
+        self.measured = Measured()
+        self.lag = Lag()
         self.app = new_app(group, settings, instance=self.slot.instance)
         self.source = BatchSource(
             self.app,
@@ -111,10 +110,10 @@ class Worker:
             suspect=self.suspicion.take(),
         )  # fmt: skip
         self.admission = Admission(
-            self.names, partitions, self.clock, self.figures.counts, self.bad, settings.event_names
+            self.names, partitions, self.clock, self.measured.counts, self.bad, settings.event_names
         )
         self.rounds: Rounds[Arrival] = Rounds(cost=self._work)
-        self.patience = Patience(self._reached, self.rounds.again, self.figures.counts)
+        self.patience = Patience(self._reached, self.rounds.again, self.measured.counts)
         self.first_use = FirstUse(self.rounds, self.knowledge.lock)
         spill = Spill(settings.data_dir / "spilled" / f"{member}.sqlite")
         aside = Aside(settings.data_dir / "aside" / f"{member}.tsv")
@@ -125,7 +124,13 @@ class Worker:
         self.assignment: Assignment | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._leaving = AsyncExitStack()  # what ends with the assignment
-        self._register_figures()
+        register(self.measured.figures, self)
+        self.speaker = Speaker(
+            self.measured.figures,
+            self.slot.instance,
+            release=self._release,
+            partitions=lambda: self.users.owned,
+        )
 
     def run(self) -> None:
         """Runs until SIGTERM or Ctrl-C; returns when everything in hand is acknowledged."""
@@ -158,6 +163,10 @@ class Worker:
         async def watch_brokers() -> None:
             await source.watch_absence(self.settings.bootstrap_servers)
 
+        @app.task  # type: ignore[untyped-decorator]
+        async def say() -> None:
+            await say_figures(self.settings, self.speaker)
+
         @app.timer(1.0)  # type: ignore[untyped-decorator]
         async def watch() -> None:
             self._watch()
@@ -166,6 +175,7 @@ class Worker:
         async def tell() -> None:
             self._tell()
 
+        serve_metrics(self.settings, self.measured.figures)
         log.info(
             "worker starts", slot=self.slot.number, brokers=self.settings.bootstrap_servers,
             prefix=self.settings.prefix, clock=self.settings.clock,
@@ -215,11 +225,14 @@ class Worker:
                 if arrival.message.timestamp is not None:
                     self.clock.observe(arrival.message.timestamp, arrival.user_id)
             self.users.bring_back({arrival.user_id for arrival in arrivals}, catalogue)
-            wall_ms = int(time.time() * 1000)
+            wall_ms, started = int(time.time() * 1000), time.perf_counter()
             with self.suspicion.falls_on(serving):
                 now_ms = self.clock.now_ms(wall_ms)
                 outcomes = serving.answer(Round(arrivals, states, now_ms, self.rng, wall_ms))
-        await assignment.deliver(pack(pending, outcomes, self.users, catalogue, self.figures.counts))
+            arrived = self.measured.round(wall_ms, time.perf_counter() - started)
+        await assignment.deliver(
+            pack(pending, outcomes, self.users, catalogue, self.measured.counts), arrived
+        )
 
     def _work(self, arrival: Arrival) -> float:
         serving = self.knowledge.serving
@@ -272,49 +285,22 @@ class Worker:
 
     # -- what it tells ------------------------------------------------------------------------------
 
-    def _register_figures(self) -> None:
-        """All but the counters; those that need a release are None before there is one."""
-        knowledge, users = self.knowledge, self.users
-
-        def gauge(name: str, of: Callable[[Serving], Figure]) -> None:
-            self.figures.gauge(name, lambda: None if knowledge.serving is None else of(knowledge.serving))
-
-        gauge("release", lambda serving: serving.world.live.release.id)
-        gauge("canary", lambda serving: serving.canary.live.release.id if serving.canary else None)
-        gauge("swaps", lambda serving: serving.swaps)
-        gauge("index", lambda serving: serving.world.live.index.kind)
-        gauge("indexed", lambda serving: len(serving.world.live.index))
-        gauge(f"recall@{MEASURED}", lambda serving: serving.world.live.recall.recall)
-        gauge(f"canary_recall@{MEASURED}", lambda s: s.canary.live.recall.recall if s.canary else None)
-        gauge("reencoded", lambda serving: serving.reencoded)
-        self.figures.gauge("items", lambda: knowledge.catalogue.size)
-        self.figures.gauge("available", lambda: int(knowledge.catalogue.available.sum()))
-        self.figures.gauge("expired", lambda: int(knowledge.catalogue.expired.sum()))
-        for name, read in (
-            ("scenarios", lambda scenarios: scenarios.count),
-            ("unheard_scenarios", lambda scenarios: scenarios.unheard),
-            ("unknown_fields", lambda scenarios: len(scenarios.unknown_fields)),
-            ("idle_shown_caps", lambda scenarios: len(scenarios.idle_shown_caps)),
-        ):
-            self.figures.gauge(name, partial(knowledge.of_scenarios, read))
-        self.figures.gauge("signals_age_s", lambda: knowledge.silence.seconds)
-        self.figures.gauge("users", lambda: len(users.states))
-        self.figures.gauge("spilled", lambda: users.away)
-        self.figures.gauge("partitions", lambda: len(users.owned))
-        self.figures.gauge("waiting", lambda: self.rounds.pending)
-        self.figures.gauge("held", lambda: len(self.patience) + self.rounds.parked)
-        self.figures.gauge("slot", lambda: self.slot.number)
+    def _release(self) -> str | None:
+        serving = self.knowledge.serving
+        return None if serving is None else serving.world.live.release.id
 
     def _tell(self) -> None:
         if self.knowledge.ready.is_set():
-            log.info("figures", **self.figures.snapshot())
+            log.info("figures", **self.speaker.plain())
 
     def _watch(self) -> None:
         if self.knowledge.ready.is_set():
-            self.knowledge.silence.watch(self.figures.counts["clicks"])
+            counts = self.measured.counts
+            self.knowledge.silence.watch(counts["clicks"])
             if self.knowledge.scenarios is not None:
-                counts = self.figures.counts
                 self.knowledge.scenarios.watch(counts["lists"], counts["impressions"])
+        clicks = (tp for tp in self.source.partitions if tp.topic == self.names.clicks)
+        self.lag.look(clicks, self.source.progress)
         self.admission.watch()
         self.reports.watch()
         self._report()

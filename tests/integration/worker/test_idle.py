@@ -49,7 +49,7 @@ def test_states_of_idle_users_are_spilled_and_not_lost(system: System) -> None:
     assert not {"i0", "i2", "i3"} & {item["item_id"] for item in made["items"]}
     assert system.stop("worker") == 0
     figures = told(system, "worker")
-    assert (figures["users"], figures["spilled"]) == ("2", "1")
+    assert (figures["users"], figures["spilled_users"]) == ("2", "1")
 
     system.start("worker", "--set", "user_idle_days=30", name="again")
     ready(system, "again")
@@ -58,7 +58,7 @@ def test_states_of_idle_users_are_spilled_and_not_lost(system: System) -> None:
     system.answer(system.click("gone", "i4", later + 2))
     assert system.stop("again") == 0
     figures = told(system, "again")
-    assert (figures["users"], figures["spilled"], figures["replayed"]) == ("3", "0", "0")
+    assert (figures["users"], figures["spilled_users"], figures["replayed_clicks"]) == ("3", "0", "0")
     states = system.states()
     assert {user: state["items"] for user, state in states.items()} == {
         "away": ["i0", "i2", "i3"], "gone": ["i1", "i4"], "here": ["i5"],

@@ -40,5 +40,5 @@ def test_a_system_says_little_and_a_flood_of_bad_records_little_more(system: Any
             for line in lines(system, name)
             if re.search(r"\[error *\]", line, re.I) or "Traceback" in line
         ]
-    assert int(told(system, "worker")["refused"]) == BAD
+    assert int(told(system, "worker")["bad_records"]) == BAD
     assert len(lines(system, "worker")) <= before + 6

@@ -90,7 +90,7 @@ def test_a_stranger_gets_a_list_and_leaves_nothing(worked: Any) -> None:
     assert worked.stop("worker") == 0
     assert worked.states().keys() == {"u"}
     assert told(worked, "worker")["users"] == "1"
-    assert told(worked, "worker")["forwarded"] == "1"
+    assert told(worked, "worker")["forwarded_records"] == "1"
 
 
 def test_a_stranger_gets_what_a_new_user_gets(worked: Any) -> None:
@@ -247,7 +247,7 @@ def test_of_a_flood_of_new_filters_only_so_many_wait_and_nobody_else_is_held_up(
     assert not answered & refused.keys()
     assert len(answered) >= MOST_IN_LINE
     assert worked.stop("worker") == 0
-    assert told(worked, "worker")["refused"] == str(len(refused))
+    assert told(worked, "worker")["bad_records"] == str(len(refused))
 
 
 def test_after_a_restart_old_clicks_are_known_and_waiting_requests_wait_again(worked: Any) -> None:

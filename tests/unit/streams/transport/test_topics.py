@@ -75,7 +75,7 @@ def test_the_plan_follows_the_contract() -> None:
     planned = {topic.name.removeprefix("p."): topic for topic in plan(SETTINGS)}
     assert set(planned) == {
         "clicks", "items", "scenarios", "requests", "recommendations", "user-states", "signals", "releases",
-        "keys", "dead-letters",
+        "keys", "dead-letters", "figures",
     }  # fmt: skip
     cleanup = {name: topic.configs["cleanup.policy"] for name, topic in planned.items()}
     assert {name for name, policy in cleanup.items() if policy == "compact"} == {

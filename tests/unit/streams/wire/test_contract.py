@@ -9,6 +9,7 @@ import pytest
 
 from streams.wire import contract, schema
 from streams.wire.contract import Click, Forget, Recommendation
+from streams.wire.figures import FiguresRecord
 from streams.wire.intake import Arrival, Misplaced, Refused, admit
 from streams.wire.partitioner import partition_of
 from tests.worlds.places import ROOT
@@ -24,6 +25,7 @@ TYPES = {
     "recommendation": contract.Recommendation,
     "release": contract.ReleaseRecord,
     "key": contract.KeyRecord,
+    "figures": FiguresRecord,
 }
 BLOCKS = re.findall(r"```json (\w+)\n(.*?)```", PAGE.read_text(), re.S)
 

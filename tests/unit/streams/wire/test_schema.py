@@ -36,6 +36,10 @@ EXAMPLES: dict[str, Any] = {
         "release": "r-1", "url": "/releases/r-1", "sha256": "0" * 64, "role": "live", "decision": "promote",
         "reason": "first", "at": 1763856000000,
     },
+    "figures": {
+        "process": "worker", "host": "h", "pid": 1, "started": 1763856000000, "seq": 0, "version": "1",
+        "counters": {"clicks": 1}, "histograms": {"freshness_ms": {"le": [5, 7.5], "n": [1, 1, 2]}},
+    },
     "keys": {"name": "shop", "scope": "read", "sha256": "0" * 64, "created_at": 1763856000000},
 }  # fmt: skip
 DECODERS = {

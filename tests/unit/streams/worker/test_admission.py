@@ -62,13 +62,15 @@ def click(user: str = "u", **more: Any) -> bytes:
 
 
 def admitted(sent: Sent, some: Any) -> tuple[list[tuple[str, int]], dict[str, int], Admission]:
-    counts = {"forwarded": 0, "refused": 0}
-    admission = Admission(Names(""), PARTITIONS, Clock("wall"), counts, Repeated("bad record", ""))
+    """The good ones, how many were forwarded and refused, and who said so."""
+    counts, bad = {"forwarded": 0}, Repeated("bad record", "")
+    admission = Admission(Names(""), PARTITIONS, Clock("wall"), counts, bad)
 
     async def run() -> list[tuple[str, int]]:
         return [(user, arrival.offset) for user, arrival in await admission.admit(some, sent.assignment())]
 
-    return asyncio.run(run()), counts, admission
+    good = asyncio.run(run())
+    return good, counts | {"refused": bad.counted}, admission
 
 
 def elsewhere() -> str:
@@ -153,9 +155,7 @@ def test_a_wrong_filter_is_a_dead_letter_that_names_the_place() -> None:
 
 def test_it_returns_when_what_became_of_the_rest_is_acknowledged() -> None:
     sent = Sent()
-    admission = Admission(
-        Names(""), PARTITIONS, Clock("wall"), {"forwarded": 0, "refused": 0}, Repeated("bad record", "")
-    )
+    admission = Admission(Names(""), PARTITIONS, Clock("wall"), {"forwarded": 0}, Repeated("bad record", ""))
 
     async def run() -> None:
         sent.release = asyncio.Event()
@@ -183,8 +183,8 @@ def test_a_flood_of_what_is_not_admitted_is_told_of_in_two_lines() -> None:
 
 def test_what_is_turned_down_later_is_a_dead_letter_as_it_came() -> None:
     sent, came = Sent(), batch(b"{}", click(), topic="requests")
-    counts = {"forwarded": 0, "refused": 0}
-    admission = Admission(Names(""), PARTITIONS, Clock("wall"), counts, Repeated("bad record", ""))
+    bad = Repeated("bad record", "")
+    admission = Admission(Names(""), PARTITIONS, Clock("wall"), {"forwarded": 0}, bad)
     whole: Any = Batch(None, SimpleNamespace(topic="requests", partition=HOME), came.records)  # type: ignore[arg-type]
     record = Pending("u", Arrival(Request(request_id="r"), HOME, 1), _Open(whole, 2))
 
@@ -199,4 +199,4 @@ def test_what_is_turned_down_later_is_a_dead_letter_as_it_came() -> None:
 
     asyncio.run(run())
     assert sent.letters == [(1, "too many: later")]
-    assert counts["refused"] == 1
+    assert dict(bad.by_kind) == {"requests: too many": 1}

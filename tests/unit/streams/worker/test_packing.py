@@ -17,6 +17,8 @@ from streams.worker.packing import pack
 from streams.worker.rounds import Pending
 from tests.worlds.rounds import NOW, arrivals, world
 
+COUNTED = ("clicks", "lists", "asked_lists", "hurried_lists", "replayed", "duplicates", "forgotten")
+
 
 class Users:
     def __init__(self, states: UserStates) -> None:
@@ -34,7 +36,7 @@ def test_lists_go_out_in_order_and_each_users_last_state_once() -> None:
     batch: Any = None
     pending = [Pending(each.user_id, each, batch) for each in made]
     users: Any = Users(states)
-    counts = dict.fromkeys(("clicks", "lists", "hurried_lists", "replayed", "duplicates"), 0)
+    counts = dict.fromkeys(COUNTED, 0)
     parcels = {each.partition: each for each in pack(pending, outcomes, users, known.catalogue, counts)}
     assert parcels.keys() == {0, 1}
     for number, parcel in parcels.items():
@@ -80,7 +82,7 @@ def test_of_who_is_forgotten_the_state_is_deleted() -> None:
     ]
     outcomes = recommend(made, states, known, NOW, rng=None)
     batch: Any = None
-    counts = dict.fromkeys(("clicks", "lists", "hurried_lists", "replayed", "duplicates", "forgotten"), 0)
+    counts = dict.fromkeys(COUNTED, 0)
     users: Any = Users(states)
     pending = [Pending(each.user_id, each, batch) for each in made]
     (parcel,) = pack(pending, outcomes, users, known.catalogue, counts)
@@ -104,7 +106,7 @@ def test_a_state_set_aside_is_neither_sent_along_nor_written() -> None:
     outcomes = recommend(made, states, known, NOW, rng=None)
     batch: Any = None
     users: Any = Users(states)
-    counts = dict.fromkeys(("clicks", "lists", "hurried_lists", "replayed", "duplicates", "forgotten"), 0)
+    counts = dict.fromkeys(COUNTED, 0)
     (parcel,) = pack(
         [Pending("aside", each, batch) for each in made], outcomes, users, known.catalogue, counts
     )
@@ -117,7 +119,7 @@ def test_a_strangers_list_goes_by_its_request_and_leaves_no_state() -> None:
     made = [Arrival(each, 0, offset) for offset, each in enumerate(messages)]
     outcomes = recommend(made, states, known, NOW, rng=None)
     batch: Any = None
-    counts = dict.fromkeys(("clicks", "lists", "hurried_lists", "replayed", "duplicates", "forgotten"), 0)
+    counts = dict.fromkeys(COUNTED, 0)
     users: Any = Users(states)
     pending = [Pending(each.key, each, batch) for each in made]
     (parcel,) = pack(pending, outcomes, users, known.catalogue, counts)
@@ -127,7 +129,8 @@ def test_a_strangers_list_goes_by_its_request_and_leaves_no_state() -> None:
     assert [b'"user_id"' in (record.value or b"") for record in parcel.lists] == [False, True, False]
     assert parcel.states.keys() == {b"u"}
     assert states.index.keys() == {"u"}
-    assert (counts["clicks"], counts["lists"]) == (1, 3)
+    assert (counts["clicks"], counts["lists"], counts["asked_lists"]) == (1, 3, 2)
+    assert (len(parcel.clicked_ms), len(parcel.asked_ms)) == (1, 2)
 
 
 def click(user: str) -> Click:

@@ -1,0 +1,1 @@
+"""What processes measure of themselves: said once a second on the topic `figures`, and to Prometheus."""

@@ -1,0 +1,68 @@
+"""Says a process's figures once a second on the topic `figures`.
+
+Owns a producer of its own: nobody waits for figures, and figures wait for nobody. While brokers are away
+nothing is kept; what is said next is how things stand then. Knows no figure.
+"""
+
+import asyncio
+import threading
+import time
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from streams.figures.record import Speaker
+from streams.settings import Settings
+from streams.transport import clients
+from streams.transport.topics import Names
+from streams.wire.contract import encode
+
+log = structlog.get_logger()
+
+EVERY_SECONDS = 1.0
+_PATIENCE_SECONDS = 5.0  # for one record's acknowledgement; then the next one is said
+
+
+async def say_figures(settings: Settings, speaker: Speaker, every_s: float = EVERY_SECONDS) -> None:
+    """Until cancelled; goes on by itself when brokers come back."""
+    topic, told = Names(settings.prefix).figures, False
+    while True:
+        try:
+            async with asyncio.timeout(None) as limit:
+                await _speak(settings, topic, speaker, every_s, limit)
+        except (KafkaError, OSError, TimeoutError) as error:
+            if not told:
+                log.debug("figures are not said while the broker does not answer", error=str(error))
+            told = True
+        await asyncio.sleep(every_s)
+
+
+def say_figures_beside(settings: Settings, speaker: Speaker) -> None:
+    """The same from a thread of its own, for a process without an event loop; ends with the process."""
+    work = lambda: asyncio.run(say_figures(settings, speaker))  # noqa: E731
+    threading.Thread(target=work, name="figures", daemon=True).start()
+
+
+async def _speak(
+    settings: Settings, topic: str, speaker: Speaker, every_s: float, limit: asyncio.Timeout
+) -> None:
+    producer = AIOKafkaProducer(acks=1, compression_type="gzip", **clients.async_connection(settings))
+    clients.follow_moves(producer.client)
+    loop = asyncio.get_running_loop()
+    try:
+        await producer.start()
+        due = time.monotonic()
+        while True:
+            value = encode(speaker.record())
+            limit.reschedule(loop.time() + _PATIENCE_SECONDS)
+            await producer.send_and_wait(topic, key=speaker.key.encode(), value=value)
+            limit.reschedule(None)
+            due = max(due + every_s, time.monotonic())  # late ones are left out, not made up for
+            await asyncio.sleep(due - time.monotonic())
+    finally:
+        limit.reschedule(None)
+        try:
+            await asyncio.wait_for(producer.stop(), _PATIENCE_SECONDS)
+        except (KafkaError, OSError, TimeoutError):
+            log.debug("the producer of figures did not end in time")
