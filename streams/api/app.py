@@ -19,6 +19,7 @@ from streams.api import (
     list_routes,
     operator_routes,
     scenario_routes,
+    status_routes,
     stream_routes,
     tracing,
 )
@@ -35,6 +36,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     *item_routes.ROUTES,
     *scenario_routes.ROUTES,
     *operator_routes.ROUTES,
+    *status_routes.ROUTES,
 ]
 _GZIP_BYTES = 1_000
 _NOWHERE = "/-"

@@ -29,6 +29,7 @@ from streams.cli import (
     run,
     scenarios,
     simulate,
+    top,
     traffic,
     up,
     users,
@@ -52,6 +53,7 @@ app.command()(run.broker)
 app.command()(run.worker)
 app.command()(run.learner)
 app.command()(run.api)
+app.command()(top.top)
 app.command()(models.train)
 app.command()(models.tune)
 app.command()(models.replay)
