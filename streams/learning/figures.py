@@ -22,7 +22,7 @@ def register(figures: Figures, learner: "Learner") -> None:
     for name, read in {
         "learner_ready": lambda: learner.canaries is not None,
         "learner_lag_clicks": lambda: learner.behind,
-        "topic_partitions": lambda: learner.partitions,
+        "topic_partitions": lambda: learner.topic_partitions,
         "counted_users": lambda: None if learner.counting is None else len(learner.counting),
         "counted_clicks_total": lambda: 0 if learner.counting is None else learner.counting.counts["counted"],
         "signals_records_total": lambda: 0 if learner.counting is None else learner.publisher.published,

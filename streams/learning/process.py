@@ -80,7 +80,7 @@ class Learner(Service):  # type: ignore[misc]
         self.events = EventLog(events_folder(settings), "learner")
         self.counting: Counting | None = None
         self.canaries: CanaryWatch | None = None
-        self.partitions = partitions
+        self._partitions = partitions
         self.figures = Figures("learner")
         self._decisions = self.figures.counts("nextclick_release_decisions_total")
         self._clicks: Feed | None = None
@@ -116,7 +116,7 @@ class Learner(Service):  # type: ignore[misc]
         await self._caught_up(restoring)
         await restoring.stop()  # from now on this process alone writes there
         self.counting = Counting(
-            self.signals, self.catalogue, self.clock, self.partitions, self.releases.scale(),
+            self.signals, self.catalogue, self.clock, self._partitions, self.releases.scale(),
             event_names=self.settings.event_names,
         )  # fmt: skip
         self.restored.begin()
@@ -146,7 +146,7 @@ class Learner(Service):  # type: ignore[misc]
             )
         self._spawn(self._watch_canaries())
         self._spawn(keep_trainer(self.settings, self.releases.roles))
-        self._spawn(ChangedTopics(self.settings, self.partitions).watch())
+        self._spawn(ChangedTopics(self.settings, self._partitions).watch())
 
     async def on_stop(self) -> None:
         """Sends what is counted and not sent yet."""
@@ -291,6 +291,11 @@ class Learner(Service):  # type: ignore[misc]
             return None
         ends = (self.canaries and self.canaries.ends) or self._clicks.ends
         return sum(max(0, end - self._clicks.positions.get(number, 0)) for number, end in ends.items())
+
+    @property
+    def topic_partitions(self) -> int | None:
+        """How many partitions of clicks there are, None before any are read."""
+        return None if self._clicks is None else len(self._clicks.positions) or None
 
     def _speak(self) -> None:
         register(self.figures, self)
