@@ -15,8 +15,9 @@ DAY_S = 86_400
 DEMO, EVERYTHING = ("tests/e2e/test_demo.py",), ("tests/integration/worker/test_everything.py",)
 OUTAGE = ("tests/integration/learning/test_canary_outage.py",)
 AWAY = ("tests/e2e/test_broker_comes_and_goes.py",)
+GROWING = ("tests/integration/worker/test_growing.py",)
 UP, STEPS = ("tests/integration/up/test_up.py",), ("tests/e2e/test_first_steps.py",)
-ALL, NONE = DEMO + EVERYTHING + OUTAGE + AWAY + UP + STEPS, ()
+ALL, NONE = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + UP + STEPS, ()
 # The drills of a path are those of its longest prefix that stands here; where none does, all.
 TOUCHES: dict[str, tuple[str, ...]] = {
     "README.md": NONE,
@@ -32,6 +33,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "streams/cli/up.py": UP + STEPS,
     "streams/demo/": DEMO,
     "streams/operate/": EVERYTHING,
+    "streams/operate/topics_repair.py": EVERYTHING + GROWING,
     "streams/recorded/": DEMO,
     "streams/replay/": NONE,
     "streams/traffic/": DEMO,
@@ -45,6 +47,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/integration/learning/test_canary_outage.py": OUTAGE,
     "tests/integration/up/test_up.py": UP,
     "tests/integration/worker/test_everything.py": EVERYTHING,
+    "tests/integration/worker/test_growing.py": GROWING,
     "tests/worlds/": ALL,
     "tests/worlds/aftermath.py": EVERYTHING + AWAY,
     "tests/worlds/away.py": AWAY,

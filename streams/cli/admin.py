@@ -82,6 +82,27 @@ def repair_topics(settings: "Settings") -> None:
             typer.echo(line)
 
 
+@topics.command("grow")
+@takes_settings()
+def grow_topics(
+    settings: "Settings",
+    partitions: Annotated[
+        int, typer.Option("--partitions", min=1, max=10_000, help="How many the topics by user shall have")
+    ],
+) -> None:
+    """Give the topics keyed by user more partitions.
+
+    While everything runs: workers notice within 20 s, end the work in hand, and begin again by themselves
+    once states are moved. What is sent meanwhile waits in Kafka.
+    """
+    from streams.operate.topics_repair import grow
+    from streams.transport import clients
+
+    with clients.admin(settings) as admin:
+        for line in grow(admin, settings, partitions):
+            typer.echo(line)
+
+
 def schema(
     topic: Annotated[
         str | None, typer.Option(help="Only the records of this topic, such as clicks", show_default=False)

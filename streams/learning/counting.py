@@ -28,6 +28,7 @@ Normalised = Callable[[int, float], float]  # kind, value -> value on a common s
 
 
 NOTHING: Mapping[int, int] = {}
+MOST_FORGOTTEN = 100_000
 MOST_USERS = 500_000  # known at a time; 1.1 KB each with 50 items and 64 events, .4 KB after a click or two
 
 
@@ -50,7 +51,7 @@ class _User:
 class Counting:
     """Clicks in, signals changed.
 
-    `partitions` of topic `clicks`; `normalised` puts ratings, dwell times and prices on one scale; `users`
+    `normalised` puts ratings, dwell times and prices on one scale; `users`
     are known at most; `event_names`: the setting. Call `begin()` when the signals' records are read and
     before the first click.
     """
@@ -60,7 +61,6 @@ class Counting:
         signals: Signals,
         catalogue: Catalogue,
         clock: Clock,
-        partitions: int,
         normalised: Normalised = lambda _kind, _value: 0.0,
         *,
         users: int = MOST_USERS,
@@ -69,14 +69,12 @@ class Counting:
         self.signals = signals
         self.catalogue = catalogue
         self.clock = clock
-        self.partitions = partitions
         self.event_names = event_names
         self.normalised = normalised
-        self.counts = dict.fromkeys(
-            ("counted", "known", "refused", "misplaced", "duplicates", "undone", "waiting"), 0
-        )
+        self.counts = dict.fromkeys(("counted", "known", "refused", "copies", "duplicates", "undone"), 0)
         self._users: OrderedDict[str, _User] = OrderedDict()  # who clicked last comes last
         self._most = users
+        self._forgotten: OrderedDict[str, int] = OrderedDict()  # when the wish was sent, the last one last
         self._read: dict[int, int] = {}  # by partition, the last offset read
         self._restored: Mapping[int, int] = {}  # by partition, offsets that signals may have counted
         self._claimed: Mapping[int, int] = {}  # the same, by records of other weights too
@@ -109,20 +107,24 @@ class Counting:
         """The end of the topic was reached: of what is claimed and did not come, nothing is left there."""
         self._ahead.clear()
 
-    def count(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
-        """Takes one record of `clicks`; bad and misplaced ones are workers' business and only noted.
+    def count(
+        self, value: bytes | None, partition: int, offset: int, wall_ms: int, *, sent_ms: int = 0,
+        copied: bool = False,
+    ) -> None:  # fmt: skip
+        """Takes one record of `clicks`; bad ones are workers' business and only noted.
 
-        Those in partitions that were added since the start wait for a start that knows them: until users and
-        their clicks are where they now belong they would pass for misplaced ones. Raises CountingError where
-        the topic is no longer the one that this began with: its clicks would pass for counted ones.
+        A click counts where its producer put it, in whatever partition; `copied` ones, which a worker sent on
+        to their partition, are passed over: so each counts once, also where the topic grows. `sent_ms`: the
+        record's CreateTime. Raises CountingError where the topic is no longer the one that this began with:
+        its clicks would pass for counted ones.
         """
-        if partition >= self.partitions:
-            self.counts["waiting"] += 1
-            return
         if offset <= self._read.get(partition, -1):
             raise _made_anew(partition, self._read[partition], f"a record of offset {offset} comes after it")
         self._read[partition] = offset
-        self._count(value, partition, offset, wall_ms)
+        if copied:
+            self.counts["copies"] += 1
+        else:
+            self._count(value, partition, offset, wall_ms, sent_ms)
         if offset >= self._ahead.get(partition, offset + 1):
             del self._ahead[partition]
         offsets = self.signals.offsets
@@ -138,30 +140,33 @@ class Counting:
         """Users known."""
         return len(self._users)
 
-    def _count(self, value: bytes | None, partition: int, offset: int, wall_ms: int) -> None:
+    def _count(self, value: bytes | None, partition: int, offset: int, wall_ms: int, sent_ms: int) -> None:
         verdict = admit(
-            value, partition, offset, requests=False, partitions=self.partitions,
+            value, partition, offset, requests=False, partitions=None,
             refuses=lambda timestamp: self.clock.refuses(timestamp, wall_ms), forgets=True,
             names=self.event_names,
         )  # fmt: skip
         if isinstance(verdict, Refused):
             self.counts["refused"] += 1
             return
-        if isinstance(verdict, Misplaced):
-            self.counts["misplaced"] += 1  # its forwarded copy counts
-            return
+        assert not isinstance(verdict, Misplaced)
         click = verdict.message
         if isinstance(click, Merge | Merged):
             return  # the clicks themselves are counted, as the visitor's
         if isinstance(click, Forget):  # what was counted of the user's clicks names nobody and stays
             self._users.pop(click.user_id, None)
+            self._forgotten[click.user_id] = sent_ms
+            if len(self._forgotten) > MOST_FORGOTTEN:
+                self._forgotten.popitem(last=False)
             return
         assert isinstance(click, Click)
         self.clock.observe(click.timestamp, click.user_id)
         kind = KIND_OF_WORD[click.event]
         if kind is Kind.IMPRESSION:
             return  # of one item or of a list
-        user = self._user(click.user_id)
+        # What was sent before may be read after, where a topic that grew has it in another partition.
+        forgotten = sent_ms < self._forgotten.get(click.user_id, -1)
+        user = _User() if forgotten else self._user(click.user_id)
         digest = event_hash(click.event_id)
         if digest in user.seen:
             self.counts["duplicates"] += 1

@@ -47,6 +47,7 @@ from streams.transport.absence import Absence
 from streams.transport.changed_topics import ChangedTopics
 from streams.transport.delivery import Delivery, Outgoing, acknowledged, new_producer
 from streams.transport.feeds import Feed, gathering
+from streams.transport.growth import FORWARDED, settled
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
 from streams.wire.contract import (
@@ -116,7 +117,7 @@ class Learner(Service):  # type: ignore[misc]
         await self._caught_up(restoring)
         await restoring.stop()  # from now on this process alone writes there
         self.counting = Counting(
-            self.signals, self.catalogue, self.clock, self._partitions, self.releases.scale(),
+            self.signals, self.catalogue, self.clock, self.releases.scale(),
             event_names=self.settings.event_names,
         )  # fmt: skip
         self.restored.begin()
@@ -146,7 +147,7 @@ class Learner(Service):  # type: ignore[misc]
             )
         self._spawn(self._watch_canaries())
         self._spawn(keep_trainer(self.settings, self.releases.roles))
-        self._spawn(ChangedTopics(self.settings, self._partitions).watch())
+        self._spawn(ChangedTopics(self.settings, None).watch())
 
     async def on_stop(self) -> None:
         """Sends what is counted and not sent yet."""
@@ -194,7 +195,10 @@ class Learner(Service):  # type: ignore[misc]
     def _on_click(self, record: ConsumerRecord) -> None:
         assert self.counting is not None
         self._sent_ms = record.timestamp
-        self.counting.count(record.value, record.partition, record.offset, int(time.time() * 1000))
+        self.counting.count(
+            record.value, record.partition, record.offset, int(time.time() * 1000),
+            sent_ms=record.timestamp, copied=any(name == FORWARDED for name, _ in record.headers),
+        )  # fmt: skip
 
     def _on_change(self) -> None:
         # Until then a record would claim clicks that are not counted again yet.
@@ -368,6 +372,6 @@ def run(settings: Settings) -> None:
     """
     with clients.admin(settings) as admin:
         topics.create_missing(admin, settings)
-        partitions = topics.check(admin, settings)
+        partitions = settled(admin, settings)
     fast_loops()
     asyncio.run(_serve(settings, partitions))

@@ -3,6 +3,8 @@
 Owns the move of state records when a topic grows: with more partitions a key may belong elsewhere. Clicks
 need no move, since workers forward those that lie in the wrong partition. Kafka cannot shrink a topic, so
 the smaller ones grow. Limits that are too low are raised and ways of cleanup set right, which needs no pause.
+
+The order in which topics grow says to everyone how far it is (`streams.transport.growth`).
 """
 
 import time
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 # A worker is a static member: one that was stopped or killed counts until its session has ended.
 LEAVING_SECONDS = 15.0
+# Running workers look at the topics every 20 s; then they end the work in hand.
+NOTICING_SECONDS = 120.0
 
 
 def repair(admin: "KafkaAdminClient", settings: Settings) -> Iterator[str]:
@@ -66,29 +70,78 @@ def repair(admin: "KafkaAdminClient", settings: Settings) -> Iterator[str]:
     if absent := [name for name, count in counts.items() if not count]:
         raise TopicsError(f"missing topics: {', '.join(absent)}; create them with `nextclick topics create`")
     target = max(counts.values())
-    lists = partition_counts(admin, [names.recommendations])
-    smaller = {name: count for name, count in (counts | lists).items() if 0 < count < target}
-    for name, count in smaller.items():
-        admin.create_partitions({name: target})
-        yield f"{name}: {count} partitions became {target}"
-    admin.wait_for_topics(list(counts))
-    moved = _move_states(settings, names.user_states, target)
-    if moved:
-        yield f"{names.user_states}: {many(moved, 'state')} moved to where their users now belong"
-    if not smaller and not moved and not raised and not wrong and not gathered:
+    done = [*_level(admin, settings, target)]
+    yield from done
+    if not done and not raised and not wrong and not gathered:
         yield f"nothing to repair: {target} partitions each"
 
 
-def _await_workers(admin: "KafkaAdminClient", names: Names) -> Iterator[str]:
-    """Waits for those that have just been stopped."""
+def grow(
+    admin: "KafkaAdminClient", settings: Settings, partitions: int, seconds: float = NOTICING_SECONDS
+) -> Iterator[str]:
+    """Give the topics by user so many partitions while everything runs; says what it does, line by line.
+
+    Workers notice, end the work in hand, leave, and come back by themselves once states are moved; clicks and
+    requests wait in Kafka meanwhile. May be stopped at any time and run again. Raises TopicsError for fewer
+    partitions than there are, and where a worker has not left after `seconds`.
+    """
+    names = Names(settings.prefix)
+    counts = partition_counts(admin, names.copartitioned)
+    if absent := [name for name, count in counts.items() if not count]:
+        raise TopicsError(f"missing topics: {', '.join(absent)}; create them with `nextclick topics create`")
+    if (most := max(counts.values())) > partitions:
+        largest = next(name for name, count in counts.items() if count == most)
+        raise TopicsError(
+            f"{largest} has {most} partitions, and Kafka takes none away; name at least as many"
+        )
+    if min(counts.values()) == partitions:
+        yield f"nothing to do: {partitions} partitions each"
+        return
+    yield from _add_partitions(admin, names.user_states, partitions)
+    yield from _await_workers(admin, names, seconds, "it ends its work, and comes back by itself")
+    yield from _level(admin, settings, partitions)
+    yield "done: workers begin again by themselves; those that a supervisor keeps, too"
+
+
+def _level(admin: "KafkaAdminClient", settings: Settings, target: int) -> Iterator[str]:
+    """All topics by user to as many partitions: states first, and then their users', `clicks` last."""
+    names = Names(settings.prefix)
+    yield from _add_partitions(admin, names.user_states, target)
+    moved = _move_states(settings, names.user_states, target)
+    if moved:
+        yield f"{names.user_states}: {many(moved, 'state')} moved to where their users now belong"
+    for name in (names.recommendations, names.requests, names.clicks):
+        yield from _add_partitions(admin, name, target)
+
+
+def _add_partitions(admin: "KafkaAdminClient", name: str, target: int) -> Iterator[str]:
+    count = partition_counts(admin, [name])[name]
+    if 0 < count < target:
+        admin.create_partitions({name: target})
+        admin.wait_for_topics([name])
+        _await_partitions(admin, name, target)
+        yield f"{name}: {count} partitions became {target}"
+
+
+def _await_partitions(admin: "KafkaAdminClient", name: str, target: int) -> None:
+    """Until brokers tell of them: whoever writes there is refused before."""
     deadline = time.monotonic() + LEAVING_SECONDS
+    while partition_counts(admin, [name])[name] < target and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _await_workers(
+    admin: "KafkaAdminClient", names: Names, seconds: float = LEAVING_SECONDS, then: str = "",
+) -> Iterator[str]:  # fmt: skip
+    """Waits for those that have been stopped, or notice by themselves."""
+    deadline = time.monotonic() + seconds
     told = False
     while running := clients.members(admin, names.worker_group):
         workers = "1 worker is" if running == 1 else f"{running} workers are"
         if time.monotonic() > deadline:
             raise TopicsError(f"{workers} running; stop all of them first, then repeat this")
         if not told:
-            yield f"{workers} in the group; it is given {LEAVING_SECONDS:.0f} s to leave"
+            yield f"{workers} in the group, and given {seconds:.0f} s to leave" + (then and f": {then}")
             told = True
         time.sleep(0.5)
 
@@ -114,14 +167,18 @@ def _set(admin: "KafkaAdminClient", topic: str, setting: str, value: str) -> str
 
 def _move_states(settings: Settings, topic: str, partitions: int) -> int:
     """Write each state that lies in another partition than its key's into that one; returns how many."""
-    newest: dict[tuple[int, bytes], Record] = {}
-    for record in read_to_end(settings, topic):
-        newest[record.partition, record.key] = record
-    misplaced = [
-        record
-        for (partition, key), record in newest.items()
-        if record.value is not None and partition_of(key, partitions) != partition
-    ]
+    return sum(_move_from(settings, topic, partition, partitions) for partition in range(partitions))
+
+
+def _move_from(settings: Settings, topic: str, partition: int, partitions: int) -> int:
+    """Those of one partition: of all states no more are in memory at a time."""
+    newest: dict[bytes, Record] = {}
+    for record in read_to_end(settings, topic, partitions=[partition]):
+        if partition_of(record.key, partitions) != partition:
+            newest[record.key] = record
+    misplaced = [record for record in newest.values() if record.value is not None]
+    if not misplaced:
+        return 0
     with clients.producer(settings) as sender:
         written = [
             sender.send(topic, key=record.key, value=_unapplied(record.value), headers=record.headers)

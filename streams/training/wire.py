@@ -15,6 +15,7 @@ from learner.data.history import UNDONE, Clicks, History, HistoryError
 from streams.releases.roles import Roles
 from streams.releases.topic import announce, roles_now
 from streams.settings import Settings
+from streams.transport.growth import FORWARDED
 from streams.transport.topic_reader import bounds_of, ends_of, read_to_end
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
@@ -87,19 +88,20 @@ class KafkaWire:
     def keep(self, history: History) -> int:
         """Moves clicks into the history, up to the topic's present end; returns how many.
 
-        Bad and misplaced records are passed over, as workers do. Raises HistoryError where the topic
-        was made anew since the checkpoint.
+        Bad records are passed over, as workers do, and copies of those that workers sent on to their
+        partition. Raises HistoryError where the topic was made anew since the checkpoint.
         """
         ends, wall_ms = ends_of(self.settings, self.names.clicks), self._wall_ms()
         _check_ends(history, ends)
-        partitions = len(ends)
         clock = Clock(self.settings.clock, self.settings.max_future_ms)
         kept = 0
         clicks, following = Clicks(), dict(history.next)
         for record in read_to_end(self.settings, self.names.clicks, start=history.next):
             following[record.partition] = record.offset + 1
+            if any(name == FORWARDED for name, _ in record.headers):
+                continue
             verdict = admit(
-                record.value, record.partition, record.offset, requests=False, partitions=partitions,
+                record.value, record.partition, record.offset, requests=False, partitions=None,
                 refuses=lambda timestamp: clock.refuses(timestamp, wall_ms),
                 names=self.settings.event_names,
             )  # fmt: skip

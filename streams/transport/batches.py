@@ -230,6 +230,10 @@ class BatchSource:
             self.app.consumer.mark(first.tp, first.records[-1].offset + 1)
         batch._event.ack()
 
+    def leave(self) -> None:
+        """To be called before the app stops where this member does not come back as what it was."""
+        self.app.consumer._thread.leave()
+
     def _start_opening(self, assigned: frozenset[Any], generation: int) -> None:
         self.partitions = assigned
         self.behind.begin(assigned)
@@ -477,6 +481,11 @@ class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         """Notes the heartbeats of the group's member."""
         await super().on_start()
         self.transport.batch_source._fence.watch(self._consumer)
+
+    def leave(self) -> None:
+        """The member is no static one any more: its stop is told to the group, which does not wait for it."""
+        if self._consumer is not None and self._consumer._coordinator is not None:
+            self._consumer._coordinator._group_instance_id = None
 
     def place(self, tp: Any) -> Place:
         """How far a partition has been read; without a word to this thread, which may wait for a broker."""

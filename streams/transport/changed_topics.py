@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 
 from streams.settings import Settings
 from streams.transport import clients
+from streams.transport.growth import Grown
 from streams.transport.topics import Names
 
 log = structlog.get_logger()
@@ -53,19 +54,20 @@ def look(settings: Settings) -> Look:
 
 
 class ChangedTopics:
-    """Compares looks with the first one. `partitions` is what the process reads of each topic."""
+    """Compares looks with the first one. `partitions` is what the process reads of each topic; None: all."""
 
     def __init__(
-        self, settings: Settings, partitions: int, clock: Callable[[], float] = time.monotonic
+        self, settings: Settings, partitions: int | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._settings, self._partitions, self._clock = settings, partitions, clock
         self._first: Look = {}
         self._by_user = Names(settings.prefix).copartitioned
+        self._states = Names(settings.prefix).user_states
         self._gone: set[str] = set()  # at the last look
         self._told_s: float | None = None
 
     def compare(self, seen: Look) -> None:
-        """Says it where partitions are left unread, once a minute; raises MadeAnew or Gone."""
+        """Says it where partitions are left unread, once a minute; raises MadeAnew, Gone or Grown."""
         gone = self._first.keys() - seen.keys()
         if again := sorted(gone & self._gone):
             raise Gone(
@@ -80,6 +82,11 @@ class ChangedTopics:
                     f"the topic {name} was deleted and made anew while this process ran on it; start it "
                     "again (signals of the old topic: `nextclick reset` begins anew)"
                 )
+        if self._partitions is None:
+            return
+        states = seen.get(self._states)
+        if states is not None and states.partitions > self._partitions:
+            raise Grown(f"{self._states} has {states.partitions} partitions, not {self._partitions}")
         more = {
             name: seen[name].partitions for name in self._by_user
             if name in seen and seen[name].partitions > self._partitions

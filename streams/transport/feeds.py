@@ -23,6 +23,7 @@ _FETCH_BYTES = 4 * 1024 * 1024
 # would cost reader and broker more than the click.
 _GATHERED_BYTES = 256 * 1024
 _GATHER_MS = 50
+_NEW_PARTITIONS_MS = 20_000  # until partitions that were added are read; the client's own is five minutes
 
 
 def gathering(interval_ms: int) -> int:
@@ -44,6 +45,7 @@ def new_reader(connection: Mapping[str, Any], *topics: str, gather_ms: int = 0) 
         max_partition_fetch_bytes=_FETCH_BYTES,
         fetch_min_bytes=_GATHERED_BYTES if gather_ms else 1,
         fetch_max_wait_ms=gather_ms or 500,
+        metadata_max_age_ms=_NEW_PARTITIONS_MS,
         **connection,
     )
     follow_moves(consumer._client)

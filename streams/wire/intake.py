@@ -75,15 +75,16 @@ def admit(
     offset: int,
     *,
     requests: bool,
-    partitions: int,
+    partitions: int | None,
     refuses: Callable[[int], str | None],
     forgets: bool = False,
     names: Mapping[str, str] = NO_WORDS,
 ) -> Arrival | Refused | Misplaced:
     """Takes in one record of `clicks`, or of `requests`; where it is no arrival, says what it is.
 
-    `refuses` is the clock's word on a timestamp: None, or why it cannot be. `forgets`: the reader keeps users
-    and takes the wish to forget or to merge one, which is no click. `names`: the setting `event_names`.
+    `partitions`: how many the topic has; None for whoever does not mind where a record stands. `refuses` is
+    the clock's word on a timestamp: None, or why it cannot be. `forgets`: the reader keeps users and takes
+    the wish to forget or to merge one, which is no click. `names`: the setting `event_names`.
     """
     message: Click | Request | Wish
     try:
@@ -98,18 +99,27 @@ def admit(
         if refusal is not None:
             return Refused(refusal)
     key = (message.key if isinstance(message, Request) else message.user_id).encode()
-    home = partition_of(key, partitions)
+    home = partition if partitions is None else partition_of(key, partitions)
     if home != partition:
         return Misplaced(key, home)
     if isinstance(message, Request) and message.at_least is not None:
         if message.user_id is None:
             return Refused("at_least without user_id: a stranger's list knows no clicks; leave it out")
-        if message.at_least.partition != home:
+        if _stood(key, message.at_least.partition, home, partitions):  # it is sent on, or is known
+            message = msgspec.structs.replace(message, at_least=None)
+        elif message.at_least.partition != home:
             return Refused(
                 "at_least of another user's partition: "
                 f"it is {message.at_least.partition}, and clicks of {message.user_id!r} are in {home}"
             )
     return Arrival(message, partition, offset)
+
+
+def _stood(key: bytes, named: int, home: int, partitions: int | None) -> bool:
+    """Whether the user's clicks may have been there before the topic grew to a multiple of what it was."""
+    return partitions is not None and named != home and any(
+        partition_of(key, fewer) == named for fewer in range(2, partitions) if partitions % fewer == 0
+    )  # fmt: skip
 
 
 _FORGET, _MERGE = b'"forget"', b'"merge'  # and "merged"

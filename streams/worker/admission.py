@@ -14,6 +14,7 @@ from typing import Any
 from streams.runtime.repeated import Repeated
 from streams.transport.batches import Batch
 from streams.transport.delivery import Outgoing
+from streams.transport.growth import FORWARDED
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
 from streams.wire.intake import Arrival, Misplaced, Refused, admit, cause_of
@@ -67,7 +68,7 @@ class Admission:
                 self._misplaced.note(batch.topic, topic=batch.topic, partition=batch.partition)
                 acknowledgements += await assignment.delivery.send(
                     batch.topic,
-                    [Outgoing(verdict.key, record.value, verdict.partition, list(record.headers))],
+                    [Outgoing(verdict.key, record.value, verdict.partition, _sent_on(batch, record))],
                 )
             else:
                 assert isinstance(verdict, Refused)
@@ -95,3 +96,9 @@ class Admission:
     def watch(self) -> None:
         """To be called now and then: says how many more records were forwarded, once a minute."""
         self._misplaced.watch()
+
+
+def _sent_on(batch: Batch, record: Any) -> list[tuple[str, bytes]]:
+    """The record's headers, and where it stood: who counts clicks does it there, and not once more here."""
+    headers = [(name, value) for name, value in record.headers if name != FORWARDED]
+    return [*headers, (FORWARDED, f"{batch.partition}-{record.offset}".encode())]

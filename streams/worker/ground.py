@@ -14,6 +14,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from streams.hot_path.state_record import MAX_STATE_BYTES, ClicksTopic
 from streams.settings import Settings
 from streams.transport import clients
+from streams.transport.growth import Grown
 from streams.transport.topics import Names
 
 _AROUND = 1024  # bytes that a batch of one record needs beside key and value
@@ -26,19 +27,25 @@ class Ground(NamedTuple):
     state_bytes: int = MAX_STATE_BYTES
 
 
-def ground(settings: Settings, partitions: Iterable[int]) -> Ground:
+def ground(settings: Settings, partitions: Iterable[int], *, read: int | None = None) -> Ground:
     """Asks the broker, which blocks. Raises what kafka-python does where it does not answer.
+
+    Raises Grown where states have more partitions than `read`: then this is no place to begin.
 
     A broker before 2.8 gives topics no id, and a topic's limit may be nobody's to read: then there is none.
     """
     names = Names(settings.prefix)
     with clients.admin(settings) as admin:
-        described = [topic for topic in admin.describe_topics([names.clicks]) if topic["error_code"] == 0]
+        asked = admin.describe_topics([names.clicks, names.user_states])
+        found_topics = {topic["name"]: topic for topic in asked if topic["error_code"] == 0}
+        states = len(found_topics.get(names.user_states, {}).get("partitions", ()))
+        if read is not None and states > read:
+            raise Grown(f"{names.user_states} has {states} partitions, not {read}")
         ends = admin.list_partition_offsets(
             {TopicPartition(names.clicks, each): OffsetSpec.LATEST for each in partitions}
         )
         limit = _limit(admin, names.user_states)
-    topic_id = described[0].get("topic_id") if described else None
+    topic_id = found_topics.get(names.clicks, {}).get("topic_id")
     return Ground(
         ClicksTopic(
             str(topic_id) if topic_id and UUID(str(topic_id)).int else "",

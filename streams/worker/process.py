@@ -11,6 +11,8 @@ Heartbeats are sent by Faust's consumer thread meanwhile; releases are loaded in
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +39,7 @@ from streams.transport.batches import TP, Batch, BatchSource
 from streams.transport.changed_topics import ChangedTopics
 from streams.transport.faust_app import new_app
 from streams.transport.fence import Fenced
+from streams.transport.growth import Grown, settled
 from streams.transport.lag import Lag
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
@@ -81,7 +84,7 @@ class Worker:
             read_manifest(Path(settings.release))  # a wrong folder is said before the group hears of a member
         with clients.admin(settings) as admin:
             topics.create_missing(admin, settings)
-            partitions = topics.check(admin, settings)
+            partitions = settled(admin, settings)
         group = self.names.worker_group
         self.slot = take_slot(settings.data_dir, group, settings.slot, settings.machine)
         member = f"{group}{self.slot.number}"
@@ -119,9 +122,10 @@ class Worker:
         aside = Aside(settings.data_dir / "aside" / f"{member}.tsv")
         self.users = Users(
             spill, partitions, settings.user_idle_days, settings.users_in_memory,
-            partial(ground, settings), aside,
+            partial(ground, settings, read=partitions), aside,
         )  # fmt: skip
         self.assignment: Assignment | None = None
+        self.begins_again = False
         self._reporting: asyncio.Task[None] | None = None
         self._leaving = AsyncExitStack()  # what ends with the assignment
         register(self.measured.figures, self)
@@ -155,6 +159,8 @@ class Worker:
         async def watch_topics() -> None:
             try:
                 await self._changed_topics.watch()
+            except Grown as grown:
+                self._begin_again(grown)
             except Exception as error:
                 await app.crash(error)
                 raise
@@ -252,9 +258,14 @@ class Worker:
             Assignment(self.source, self.connection, self.names, mine)
         )
         started = time.monotonic()
-        users = await self.users.take_over(
-            assignment.changelog, mine, generation, serving, self.knowledge.lock
-        )
+        try:
+            users = await self.users.take_over(
+                assignment.changelog, mine, generation, serving, self.knowledge.lock
+            )
+        except Grown as grown:
+            self._begin_again(grown)
+            await asyncio.Event().wait()  # until this is cancelled, for the end
+            return
         log.info(
             "partitions assigned", partitions=sorted(mine), users=users,
             seconds=round(time.monotonic() - started, 2), generation=generation,
@@ -277,6 +288,14 @@ class Worker:
             waiting.clear()
         if assignment is not None and not assignment.sound:
             self.users.distrust()
+
+    def _begin_again(self, grown: Grown) -> None:
+        """Ends as when told to, and then begins anew; the group shall not wait for this member meanwhile."""
+        log.info("the topics grow: this worker ends its work, and begins again with them", why=str(grown))
+        if not self.begins_again:
+            self.begins_again = True
+            self.source.leave()
+            os.kill(os.getpid(), signal.SIGTERM)
 
     async def _stopped(self) -> None:
         """All is sent and the app has stopped: nothing more is read or loaded."""
@@ -319,4 +338,9 @@ def run(settings: Settings) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     few_arenas()
     fast_loops()
-    Worker(settings).run()
+    worker = Worker(settings)
+    try:
+        worker.run()
+    finally:
+        if worker.begins_again:  # the same process to whoever watches it, with the partitions of now
+            os.execv(sys.executable, sys.orig_argv)

@@ -96,9 +96,7 @@ class Brokers:
 def counted(logs: list[list[bytes]]) -> dict[str, float]:
     """What the learner counts of the same records."""
     catalogue = Catalogue()
-    learner = Counting(
-        Signals(SignalSettings(), catalogue, keep_offsets=True), catalogue, Clock("stream"), PARTITIONS
-    )
+    learner = Counting(Signals(SignalSettings(), catalogue, keep_offsets=True), catalogue, Clock("stream"))
     for partition, log in enumerate(logs):
         for offset, value in enumerate(log):
             learner.count(value, partition, offset, NOW + DAY_MS)

@@ -25,7 +25,7 @@ def counting(
 ) -> Counting:
     catalogue = catalogue or Catalogue()
     signals = Signals(SignalSettings(event_weights=weights or {}), catalogue, keep_offsets=True)
-    return Counting(signals, catalogue, Clock("stream"), PARTITIONS, lambda _, value: value / 5, **options)
+    return Counting(signals, catalogue, Clock("stream"), lambda _, value: value / 5, **options)
 
 
 def click(user: str, item: str, n: int, event: str = "click", **fields: Any) -> dict[str, Any]:
@@ -95,16 +95,25 @@ def test_what_a_producer_sends_twice_counts_once_among_the_last_64_events() -> N
     assert len(target.history("u")) == WINDOW
 
 
-def test_misplaced_and_undecodable_records_are_passed_over_but_move_the_offset() -> None:
+def test_undecodable_records_are_passed_over_but_move_the_offset() -> None:
     target = counting()
+    feed(target, [(b"{", 1, 1), (b"", 1, 2)])
+    target.count(None, 1, 3, WALL)
+    assert target.signals.offsets == {1: 3}
+    assert target.signals.total == 0
+
+
+def test_a_misplaced_click_counts_once_whichever_of_the_two_records_comes_first() -> None:
     value, home, _ = logged([click("u", "a", 1)])[0]
     elsewhere = (home + 1) % PARTITIONS
-    feed(target, [(value, elsewhere, 0), (b"{", elsewhere, 1), (b"", elsewhere, 2)])
-    target.count(None, elsewhere, 3, WALL)
-    assert target.signals.offsets == {elsewhere: 3}
-    assert target.signals.total == 0
-    feed(target, [(value, home, 9)])
-    assert target.signals.total == 1
+    for first in (True, False):
+        target = counting()
+        records = [(value, elsewhere, 0, False), (value, home, 9, True)]
+        for value, partition, offset, copied in records if first else reversed(records):
+            target.count(value, partition, offset, WALL, copied=copied)
+        assert target.signals.total == 1
+        assert target.signals.offsets == {elsewhere: 0, home: 9}
+        assert len(target.history("u")) == 1
 
 
 def test_whose_last_event_lies_longest_back_is_forgotten_and_counts_as_a_newcomer() -> None:
@@ -219,14 +228,39 @@ def test_clicks_made_anew_end_a_learner_that_runs() -> None:
         feed(target, records[:1])
 
 
-def test_clicks_in_partitions_that_were_added_wait_for_a_start_that_knows_them() -> None:
-    records = logged(click("u", f"i{n}", n) for n in range(5))
+def test_a_topic_that_grows_loses_and_doubles_nothing() -> None:
+    """Clicks come where they belonged before, some of them again as copies; then all is read anew."""
+    clicks = [click(f"u{n % 7}", f"i{n % 5}", n) for n in range(200)]
+    grown, ends, records = PARTITIONS * 2, [0] * PARTITIONS * 2, []
+    for n, each in enumerate(clicks):
+        key, value = each["user_id"].encode(), json.dumps(each).encode()
+        old, new = partition_of(key, PARTITIONS), partition_of(key, grown)
+        places = [(new if n > 120 else old, False)]
+        if 80 < n <= 120 and old != new:
+            places.append((new, True))
+        for partition, copied in places:
+            records.append((value, partition, ends[partition], copied))
+            ends[partition] += 1
     target = counting()
-    feed(target, records)
-    before, offsets = dict(target.counts), dict(target.signals.offsets)
-    target.count(records[0][0], PARTITIONS, 0, WALL)
-    assert target.counts == before | {"waiting": 1}
-    assert target.signals.offsets == offsets
+    for value, partition, offset, copied in records[:150]:
+        target.count(value, partition, offset, WALL, copied=copied)
+    sent = [(target.catalogue.ids[item], target.signals.record(item)) for item in target.signals.drain()]
+    again = restarted([*sent, (FRONTIER, target.signals.frontier_record())])
+    for value, partition, offset, copied in sorted(records, key=lambda each: (each[2], -each[1])):
+        again.count(value, partition, offset, WALL, copied=copied)
+    assert again.signals.total == len(clicks)
+    assert counts(again) == {f"i{n}": 40.0 for n in range(5)}
+
+
+def test_what_was_sent_before_a_user_was_forgotten_is_not_remembered_whenever_it_is_read() -> None:
+    target = counting()
+    (value, _, _) = logged([click("u", "a", 1)])[0]
+    target.count(b'{"user_id": "u", "event": "forget"}', 5, 0, WALL, sent_ms=2_000)
+    target.count(value, 2, 0, WALL, sent_ms=1_000)
+    assert target.signals.total == 1
+    assert target.history("u") == []
+    target.count(logged([click("u", "a", 2)])[0][0], 5, 1, WALL, sent_ms=3_000)
+    assert len(target.history("u")) == 1
 
 
 def test_a_time_far_ahead_ages_nothing_until_ten_users_agree() -> None:

@@ -64,7 +64,7 @@ for first in range(0, 300, 25):
     recommend(coming[first : first + 25], states, serving, NOW + 10_000, rng)
     recommend(coming[first : first + 1], states, serving, NOW + 10_000, rng)
 signals = Signals(serving.signals.settings, serving.catalogue)
-counting = Counting(signals, serving.catalogue, Clock("stream"), 1)
+counting = Counting(signals, serving.catalogue, Clock("stream"))
 counting.begin()
 for number, arrival in enumerate(coming):
     if isinstance(arrival.message, Click):

@@ -100,7 +100,8 @@ def test_another_users_record_is_sent_to_where_it_belongs_as_it_is() -> None:
     good, counts, _ = admitted(sent, batch(value, headers=(("trace", b"1"),)))
     assert (good, counts["forwarded"]) == ([], 1)
     home = partition_of(user.encode(), PARTITIONS)
-    assert sent.forwarded == [("clicks", Outgoing(user.encode(), value, home, [("trace", b"1")]))]
+    headers = [("trace", b"1"), ("forwarded", b"3-0")]
+    assert sent.forwarded == [("clicks", Outgoing(user.encode(), value, home, headers))]
 
 
 def test_requests_are_read_as_requests() -> None:
@@ -120,7 +121,8 @@ def test_a_strangers_turn_and_place_are_those_of_the_request() -> None:
     values = [json.dumps({"request_id": name}).encode() for name in (here, there)]
     assert admitted(sent, batch(*values, topic="requests"))[0] == [(here, 0)]
     home = partition_of(there.encode(), PARTITIONS)
-    assert sent.forwarded == [("requests", Outgoing(there.encode(), values[1], home, []))]
+    headers = [("forwarded", b"3-1")]
+    assert sent.forwarded == [("requests", Outgoing(there.encode(), values[1], home, headers))]
 
 
 def test_a_click_to_wait_for_is_one_of_the_users_partition() -> None:
