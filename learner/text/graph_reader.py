@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from learner.graphs.running import session
+from learner.text.card import EncoderError
 
 BATCH_TOKENS = 1024  # a batch's activations stay in the cache of one core
 
@@ -27,7 +28,10 @@ class Tokens:
     """Texts as numbers of their pieces, at most `most`, with the marks that the model was trained with."""
 
     def __init__(self, tokenizer: str, most: int) -> None:
-        self._tokenizer = Tokenizer.from_str(tokenizer)
+        try:
+            self._tokenizer = Tokenizer.from_str(tokenizer)
+        except Exception as error:  # its own, without a base
+            raise EncoderError(f"tokenizer.json: no tokenizer that can be read: {error}") from None
         self._tokenizer.enable_truncation(most)
         self._tokenizer.no_padding()
 

@@ -19,6 +19,7 @@ import typer
 from streams.cli import (
     admin,
     bench,
+    encoder,
     items,
     kernels,
     keys,
@@ -69,6 +70,7 @@ app.add_typer(scenarios.scenarios, name="scenarios")
 app.add_typer(users.users, name="users")
 app.add_typer(releases.releases, name="releases")
 app.add_typer(keys.keys, name="keys")
+app.add_typer(encoder.encoder, name="encoder")
 app.add_typer(bench.bench, name="bench")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(admin.topics, name="topics")

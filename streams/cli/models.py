@@ -45,7 +45,9 @@ Scenario = Annotated[
 ]
 
 
-@takes_settings("repeat_consumption", "log_level", kafka=False)
+@takes_settings(
+    "repeat_consumption", "encoder_model", "encoder_url", "encoder_pooling", "log_level", kafka=False
+)
 def train(
     settings: "Settings",
     interactions: Interactions,

@@ -60,6 +60,15 @@ FLAGS: dict[str, Any] = {
     "train_minutes": _flag(float, "Processor time of a full training, minutes", "--train-minutes"),
     "canary_share": _flag(float, "Share of the users that get a new release first", "--canary-share"),
     "canary_minutes": _flag(float, "How long a canary waits for certainty", "--canary-minutes"),
+    "encoder_model": _flag(
+        str, "What reads texts: a package, folder, hub name, or model at --encoder-url", "--encoder"
+    ),
+    "encoder_url": _flag(str, "Address that reads texts as OpenAI's API does", "--encoder-url"),
+    "encoder_pooling": _flag(
+        Literal["mean", "cls", "last", "max"], "How tokens' vectors become one", "--pooling"
+    ),
+    "encoder_item_prompt": _flag(str, "What stands before items' texts", "--item-prompt"),
+    "encoder_query_prompt": _flag(str, "What stands before queries", "--query-prompt"),
     "api_host": _flag(str, "Address to listen on", "--host"),
     "api_port": _flag(int, "Port to listen on, 0 for any", "--port"),
     "api_cache_mb": _flag(float, "Memory of the lists that are held, MB", "--cache-mb"),

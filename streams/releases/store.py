@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import msgspec
 from fsspec.implementations.local import LocalFileSystem
 
-from learner.release.bundle import MANIFEST, Manifest, ReleaseError
+from learner.release.bundle import MANIFEST, FileEntry, Manifest, ReleaseError
 from learner.release.files import bundle_sha256, read_manifest, verify_release
+from learner.release.text_vectors import link_or_copy
+from learner.text.query_encoder import FILES as ENCODER_FILES
 from streams.settings import Settings
 
 PARTIAL = ".partial"
@@ -127,6 +130,17 @@ class ReleaseStore:
                 return None
             return hashlib.sha256(self._fs.cat_file(path)).hexdigest()
 
+    def manifest(self, release: str) -> Manifest:
+        """What a stored release says of itself. Raises StoreError where there is none that can be read."""
+        path = f"{self._root}/{release}/{MANIFEST}"
+        with _reaching(self.where(release)):
+            try:
+                return msgspec.json.decode(self._fs.cat_file(path), type=Manifest)
+            except msgspec.DecodeError as error:
+                raise StoreError(
+                    f"{self.where(release)}/{MANIFEST}: no manifest of this version: {error}"
+                ) from None
+
     def _is_young(self, release: str) -> bool:
         try:
             with _reaching(self.where(release)):
@@ -141,8 +155,10 @@ class ReleaseStore:
         partial = root / f".{release}.{secrets.token_hex(4)}{PARTIAL}"
         partial.mkdir()
         try:
+            listed = read_manifest(folder).files
             for name in (*names, MANIFEST):
-                _copy(folder / name, partial / name)
+                if not _shared(root, name, listed.get(name), partial / name):
+                    _copy(folder / name, partial / name)
             place = root / release
             if place.exists():  # what is left of a removal that was interrupted
                 shutil.rmtree(place)
@@ -182,7 +198,8 @@ def fetch(url: str, sha256: str, cache: Path) -> Path:
         for name in manifest.files:
             if Path(name).name != name:
                 raise StoreError(f"{url}/{MANIFEST}: expected names of files in this folder, got {name}")
-            _fetch_file(fs, path, name, partial, url)
+            if not _shared(cache, name, manifest.files[name], partial / name):
+                _fetch_file(fs, path, name, partial, url)
         verify_release(partial)
         if not place.exists():
             _rename(partial, place)
@@ -237,6 +254,26 @@ def _checked(folder: Path, sha256: str) -> Path:
             "the release was changed after its announcement: enter it again with `nextclick releases add`"
         )
     return folder
+
+
+def _shared(root: Path, name: str, entry: FileEntry | None, target: Path) -> bool:
+    """Whether a release below `root` has the same file already, of those that many have, and shares it.
+
+    Releases of one encoder have it once on a disk; its files are never changed in place.
+    """
+    if name not in ENCODER_FILES or entry is None:
+        return False
+    for other in sorted(root.glob(f"[!.]*/{name}"), reverse=True):
+        with contextlib.suppress(ReleaseError, OSError):
+            if read_manifest(other.parent).files.get(name) == entry and _sha256(other) == entry.sha256:
+                link_or_copy(other, target)
+                return True
+    return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _partial(cache: Path, name: str) -> Path:

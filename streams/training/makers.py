@@ -17,11 +17,13 @@ from learner.data.dataset import Interactions
 from learner.release.bundle import ReleaseError
 from learner.release.files import read_release
 from streams.settings import Settings
+from streams.training import encoders
 
 if TYPE_CHECKING:
     from learner.release.bundle import Bundle
     from learner.text.cache import TextCache
     from learner.text.content import ContentEncoder
+    from learner.text.encoder import Encoder
 
 log = structlog.get_logger()
 
@@ -52,11 +54,13 @@ def training(
     from streams.recorded.collecting import collect
 
     cache = _texts(settings)
+    choice, reader = encoders.chosen(settings), encoders.text_server(settings)
     encoder, signals, repeats = None, None, {"yes": True, "no": False}.get(settings.repeat_consumption)
     if live is not None:
         bundle = read_release(live)
         manifest = bundle.manifest
-        encoder = _encoder(bundle, cache)
+        if encoders.keeps(manifest.encoder, choice, reader):
+            encoder = _encoder(bundle, cache, reader)
         signals = SignalSettings.from_dict(manifest.signals)
         repeats = manifest.repeat_consumption if repeats is None else repeats
     done: dict[str, Any] = {}
@@ -67,12 +71,16 @@ def training(
             log.info("training", step=step, result=text)
 
     options = TrainingOptions(
-        budget_minutes=settings.train_minutes, repeat_consumption=repeats, encoder=encoder, cache=cache,
+        budget_minutes=settings.train_minutes, repeat_consumption=repeats, encoder=encoder,
+        choice=choice, reader=reader, cache=cache,
         signals=signals, event_weights=settings.event_weights,
         # At the lowest priority the wall clock says little about what training has had.
         clock=time.process_time,
     )  # fmt: skip
-    return train_release(data, items, out, collect, options, progress)
+    release = train_release(data, items, out, collect, options, progress)
+    if reader is not None:
+        log.info("texts read at an address", url=settings.encoder_url, spent=str(reader.spent))
+    return release
 
 
 def refreshing(
@@ -85,7 +93,7 @@ def refreshing(
     if live is None:
         raise ReleaseError("nothing is live, so there is no ranker to refresh")
     bundle = read_release(live)
-    encoder = _encoder(bundle, _texts(settings))
+    encoder = _encoder(bundle, _texts(settings), encoders.text_server(settings))
     return refresh_release(
         bundle, data, items, out, collect, encoder=encoder, event_weights=settings.event_weights
     )
@@ -94,12 +102,13 @@ def refreshing(
 MAKERS: Mapping[Kind, Make] = {"full": training, "ranker": refreshing}
 
 
-def _encoder(bundle: "Bundle", cache: "TextCache") -> "ContentEncoder":
+def _encoder(bundle: "Bundle", cache: "TextCache", reader: "Encoder | None") -> "ContentEncoder":
     from learner.text.content import ContentEncoder
 
     return ContentEncoder.load(
-        bundle.manifest.encoder, bundle.arrays.encoder, cache=cache, folder=bundle.query_encoder
-    )
+        bundle.manifest.encoder, bundle.arrays.encoder, cache=cache, reader=reader,
+        folder=bundle.query_encoder,
+    )  # fmt: skip
 
 
 def _texts(settings: Settings) -> "TextCache":

