@@ -92,6 +92,16 @@ def _weights(given: Any) -> Any:
     return checked_weights(found)
 
 
+def _words(given: Any) -> Any:
+    """Names in a list; as text with commas between, or as JSON."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError:
+        return [each.strip() for each in given.split(",") if each.strip()]
+
+
 def _brokers(given: Any) -> Any:
     """host:port,host:port without spaces; an IPv6 address stands in brackets."""
     if not isinstance(given, str):
@@ -231,6 +241,11 @@ class Settings(BaseSettings):
     slot: Annotated[int, Field(ge=0)] | None = Field(
         None, description="this worker's place in the group; default: the lowest one free on this machine"
     )
+    machine: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = Field(
+        None,
+        description="what workers without a lasting data folder go by in the group, each with a slot of its "
+        "own; default: a name that the data folder keeps",
+    )
 
     release_store: str | None = Field(
         None, description="folder or URL that releases are kept in; default: `releases` in the data folder"
@@ -247,11 +262,6 @@ class Settings(BaseSettings):
     )
     learn: Literal["periodic", "ranker", "none"] = Field(
         "periodic", description="what the learner trains by itself: all in time, only the ranker, nothing"
-    )
-    machine: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = Field(
-        None,
-        description="what workers without a lasting data folder go by in the group, each with a slot of its "
-        "own; default: a name that the data folder keeps",
     )
     train_every_minutes: Annotated[float, Field(gt=0)] = Field(
         60.0, description="minutes from one full training to the next while clicks come"
@@ -301,6 +311,21 @@ class Settings(BaseSettings):
     api_port: Port = Field(8080, description="port of `nextclick api`; 0: any free one")
     api_cache_mb: Annotated[float, Field(gt=0)] = Field(
         256.0, description="memory of the lists that an api holds, MB; the least recently asked go first"
+    )
+    api_rate: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="requests a second that an api takes with one key, without keys from one address; 0: any "
+        "number",
+    )
+    api_rate_public: Annotated[float, Field(ge=0)] = Field(
+        100.0, description="the same with one public key from one address; 0: any number"
+    )
+    public_fields: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
+        ("title", "categories", "tags", "price", "published_at"),
+        description="fields of items that a public key may read, and filter by, such as title,price",
+    )
+    trust_user_ids: bool = Field(
+        False, description="whether a public key may name any user, without that user's token"
     )
     max_age_ms: Annotated[int, Field(ge=0)] = Field(
         60_000, description="how old a list may be that an api hands out as it is"
@@ -355,6 +380,9 @@ class Settings(BaseSettings):
                     f"sasl_mechanism {self.sasl_mechanism} needs sasl_username, and sasl_password or "
                     "sasl_password_file"
                 )
+        for secret in ("sasl_password", "ssl_password"):
+            if getattr(self, secret) is not None and getattr(self, f"{secret}_file") is not None:
+                raise ValueError(f"{secret} and {secret}_file are both given; which of them holds?")
         return self
 
     @model_validator(mode="after")
@@ -390,9 +418,6 @@ class Settings(BaseSettings):
         """Where the embedded broker keeps its data."""
         return self.broker_data or self.data_dir / "broker"
 
-        for secret in ("sasl_password", "ssl_password"):
-            if getattr(self, secret) is not None and getattr(self, f"{secret}_file") is not None:
-                raise ValueError(f"{secret} and {secret}_file are both given; which of them holds?")
     @property
     def store_url(self) -> str:
         """Where releases are kept; a local folder as an absolute path, since records carry it."""
@@ -412,10 +437,17 @@ class Settings(BaseSettings):
         """Each setting as text, with secrets masked."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         values["event_names"] = ",".join(f"{word}={event}" for word, event in self.event_names.items())
+        values["public_fields"] = ",".join(self.public_fields)
         values["event_weights"] = ",".join(
             f"{word}={weight:.12g}" for word, weight in self.event_weights.items()
         )
         return {name: "" if value is None else str(value) for name, value in values.items()}
+
+
+# Never in a log, a message or on a command line; `streams.transport.login` opens them.
+SECRETS = frozenset(
+    name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation)
+)
 
 
 def load_settings(config: Path | None = None, **flags: Any) -> Settings:
@@ -453,12 +485,6 @@ def strange_variables(environment: Mapping[str, str] = os.environ) -> Iterator[s
 def _from_flags(flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     given = {name: value for name, value in flags.items() if value is not None}
     return given, dict.fromkeys(given, "command line")
-
-# Never in a log, a message or on a command line; `streams.transport.login` opens them.
-SECRETS = frozenset(
-    name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation)
-)
-
 
 
 def _from_environment() -> tuple[dict[str, Any], dict[str, str]]:

@@ -41,13 +41,13 @@ class Welcome(msgspec.Struct):
     openapi: str
 
 
-@get("/healthz", opt={"doc": Doc("about", answer=Health, errors=())})
+@get("/healthz", opt={"doc": Doc("about", answer=Health, errors=(), scopes=())})
 async def healthz() -> Response[bytes]:
     """Whether the process lives."""
     return answer(Health("ok"))
 
 
-@get("/readyz", opt={"doc": Doc("about", answer=Readiness, answers={503: Readiness}, errors=())})
+@get("/readyz", opt={"doc": Doc("about", answer=Readiness, answers={503: Readiness}, errors=(), scopes=())})
 async def readyz(request: Asking) -> Response[bytes]:
     """Whether the broker answers and the catalogue is read."""
     parts = here(request)
@@ -60,7 +60,7 @@ async def readyz(request: Asking) -> Response[bytes]:
     return answer(told, *((200,) if parts.is_ready else (503, {"Retry-After": "1"})))
 
 
-@get("/", opt={"doc": Doc("about", answer=Welcome, errors=())})
+@get("/", opt={"doc": Doc("about", answer=Welcome, errors=(), scopes=())})
 async def root(request: Asking) -> Response[bytes]:
     """What runs here, and where its description is."""
     parts = here(request)
@@ -75,13 +75,13 @@ async def root(request: Asking) -> Response[bytes]:
     return answer(told)
 
 
-@get("/openapi.json")
+@get("/openapi.json", opt={"open": True})
 async def description(request: Asking) -> Response[bytes]:
     """The description of all this."""
     return answer(request.app.state.description)
 
 
-@get("/docs")
+@get("/docs", opt={"open": True})
 async def docs(request: Asking) -> Response[bytes]:
     """The same for people."""
     return Response(request.app.state.docs, media_type="text/html")

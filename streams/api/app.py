@@ -24,6 +24,7 @@ from streams.api import (
     tracing,
 )
 from streams.api.ids import SLASH
+from streams.api.keys import guard
 from streams.api.openapi import Doc, Route, document, page
 from streams.api.parts import Parts
 from streams.api.problems import problem_response
@@ -49,6 +50,7 @@ def make_app(parts: Parts) -> Litestar:
     return Litestar(
         route_handlers=list(HANDLERS),
         exception_handlers={Exception: problem_response},
+        guards=[guard],
         on_startup=[parts.start],
         on_shutdown=[parts.stop],
         openapi_config=None,

@@ -17,7 +17,9 @@ from streams.api.tracing import record_headers
 from streams.settings import Settings
 from streams.transport import clients, topics
 from streams.transport.absence import Absence
+from streams.transport.changed_topics import Look, Seen, look
 from streams.transport.feeds import new_reader
+from streams.transport.growth import under_way
 from streams.transport.topics import Names
 from streams.wire.partitioner import partition_of
 
@@ -34,6 +36,8 @@ _PAUSE_SECONDS = 0.5
 _FETCHED = 1024  # records
 _PREPARED_SECONDS = 0.2
 _STRETCH = 128  # records between two turns for requests
+_TOPICS_SECONDS = 5.0  # between two looks whether a topic was made anew
+_CATCH_UP_SECONDS = 2.0
 
 OnRecord = Callable[[ConsumerRecord], None]
 
@@ -48,18 +52,28 @@ class Brokers:
     on_stretch: called after each stretch of records
     on_start: called before the first record is read, with each topic's end offsets by partition; returns
     where to begin for topics that are not read from their beginning
+    on_reached: called with a topic when all is read that was there at the start; again after a line is lost
+    on_refused: called where the brokers let nobody in, before anything has been read
     """
 
     def __init__(
         self, settings: Settings, on_record: Mapping[str, OnRecord], *,
         on_stretch: Callable[[], None] = lambda: None,
         on_start: Callable[[Mapping[TopicPartition, int]], Mapping[TopicPartition, int]] = lambda _: {},
+        on_reached: Callable[[str], None] = lambda _: None,
+        on_refused: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.caught_up = asyncio.Event()
+        self.refused: clients.LoginRefused | None = None  # at the start: nothing will come of this process
         self.partitions = 0  # of clicks and requests
         self.positions: dict[tuple[str, int], int] = {}  # by topic and partition: of the next record
         self._settings, self._names = settings, Names(settings.prefix)
+        self.topics: Look = {}  # as they were when reading began
+        self.anew: set[str] = set()  # topics that are others than when reading began before
         self._on_record, self._on_stretch, self._on_start = on_record, on_stretch, on_start
+        self._on_reached = on_reached
+        self._reader: AIOKafkaConsumer | None = None
+        self._on_refused = on_refused
         self._producer: AIOKafkaProducer | None = None
         self._heard = time.monotonic()
         self._answers = False
@@ -135,17 +149,41 @@ class Brokers:
             self._hear()
         return placed + [None] * (len(records) - len(placed))
 
+    async def read_up(self, topic: str) -> None:
+        """Waits until all is read that the topic holds now, whoever wrote it. Raises NotAcknowledged."""
+        reader = self._reader
+        if reader is None:
+            raise NotAcknowledged("there is no line to the broker")
+        try:
+            async with asyncio.timeout(_CATCH_UP_SECONDS):
+                places = [place for place in reader.assignment() if place.topic == topic]
+                for place, end in (await reader.end_offsets(places)).items():
+                    while self.positions.get((topic, place.partition), 0) < end:
+                        await asyncio.sleep(0.002)
+        except (TimeoutError, KafkaError) as error:
+            raise NotAcknowledged("the topic could not be read to its end") from error
+
     async def _live(self) -> None:
         """Connects, reads on, and begins anew where the clients give up."""
         while True:
             try:
                 await self._session()
+            except clients.LoginRefused as error:
+                if not self.caught_up.is_set():  # later it is one that is being renewed
+                    self.refused = error
+                    self._on_refused()
+                    return
+            except topics.TopicsError as error:
+                log.warning("the topics do not fit together; this process tries again", why=str(error))
             except (clients.BrokerUnreachable, KafkaError, OSError, LookupError) as error:
                 log.debug("the line to the broker is made anew", why=str(error))
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _session(self) -> None:
         self.partitions = await asyncio.to_thread(_prepared, self._settings)
+        seen = await asyncio.to_thread(look, self._settings)
+        self.anew = {name for name, topic in self.topics.items() if _is_another(topic, seen.get(name))}
+        self.topics = seen
         connection = clients.async_connection(self._settings)
         producer = AIOKafkaProducer(acks="all", enable_idempotence=True, linger_ms=1, **connection)
         clients.follow_moves(producer.client)
@@ -154,15 +192,16 @@ class Brokers:
             await producer.start()
             await reader.start()
             ends = await self._place(reader)
-            self._producer = producer
+            self._producer, self._reader = producer, reader
             self._hear()
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._read(reader, ends))
                 both.create_task(self._look(producer))
+                both.create_task(self._watch_topics())
         except ExceptionGroup as group:
             raise group.exceptions[0] from group
         finally:
-            self._producer = None
+            self._producer = self._reader = None
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await asyncio.gather(producer.stop(), reader.stop(), return_exceptions=True)
 
@@ -178,6 +217,7 @@ class Brokers:
         since = int(time.time() * 1000) - self._settings.max_age_ms
         found = await reader.offsets_for_times(dict.fromkeys(lists, since))
         begin = dict(first)
+        self.positions.clear()
         begin |= {place: at.offset if (at := found.get(place)) else ends[place] for place in lists}
         for place, offset in self._on_start(ends).items():
             begin[place] = max(first[place], offset)
@@ -186,10 +226,17 @@ class Brokers:
         return {place: end for place, end in ends.items() if begin[place] < end}
 
     async def _read(self, reader: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> None:
+        short = [place for place in reader.assignment() if place.topic != self._names.recommendations]
+        waits = set(self._on_record)
         while True:
             for place in list(ends):
                 if await reader.position(place) >= ends[place]:
                     del ends[place]
+            for place in short:  # also past what holds no record: markers, what was compacted
+                self.positions[place.topic, place.partition] = await reader.position(place)
+            for topic in waits - {place.topic for place in ends}:
+                waits.discard(topic)
+                self._on_reached(topic)
             if not ends:
                 self.caught_up.set()
             fetched = await reader.getmany(timeout_ms=500, max_records=_FETCHED)
@@ -218,8 +265,36 @@ class Brokers:
                 self._answers = False
             await asyncio.sleep(_LOOK_SECONDS)
 
+    async def _watch_topics(self) -> None:
+        """Ends the session where a topic is another one, or has other partitions: all is looked at again."""
+        missing: set[str] = set()
+        while True:
+            await asyncio.sleep(_TOPICS_SECONDS)
+            try:
+                seen = await asyncio.to_thread(look, self._settings)
+            except (KafkaError, clients.BrokerUnreachable) as error:
+                log.debug("the topics cannot be looked at", why=str(error))
+                continue
+            if under_way({name: topic.partitions for name, topic in seen.items()}, self._names):
+                continue  # until they have all grown this process goes on as it does
+            gone = self.topics.keys() - seen.keys()
+            others = {
+                name for name, topic in seen.items()
+                if _is_another(self.topics.get(name, topic), topic)
+                or topic.partitions != self.topics.get(name, topic).partitions
+            } | (gone & missing)  # fmt: skip
+            missing = gone
+            if others:
+                log.warning("topics have changed, and are read anew", topics=", ".join(sorted(others)))
+                raise LookupError("topics have changed")
+
     def _hear(self) -> None:
         self._heard, self._answers = time.monotonic(), True
+
+
+def _is_another(before: Seen, now: Seen | None) -> bool:
+    """Whether a topic was deleted and made again; where brokers tell no ids nobody can say."""
+    return now is None or (bool(now.identity) and now.identity != before.identity)
 
 
 def _looked_at(sent: "asyncio.Future[Any]") -> None:

@@ -20,7 +20,7 @@ from streams.wire.contract import UNREADABLE, decode_item, decode_tombstone
 
 log = structlog.get_logger()
 
-_VERSION = 1
+_VERSION = 2
 _AT_ONCE = 2_000  # rows of a release in one transaction: whoever writes meanwhile waits for no more
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS items (
 CREATE TABLE IF NOT EXISTS released (item_id TEXT PRIMARY KEY, title TEXT NOT NULL, value BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS live (one INTEGER PRIMARY KEY CHECK (one = 1), release TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS reached (one INTEGER PRIMARY KEY CHECK (one = 1), offset INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS topic (one INTEGER PRIMARY KEY CHECK (one = 1), identity TEXT NOT NULL);
 """
 _PUT = """
 INSERT INTO items VALUES (?, ?, ?, ?, ?) ON CONFLICT (item_id) DO UPDATE SET
@@ -91,11 +92,20 @@ class Catalogue:
         row = self._base.execute("SELECT offset FROM reached").fetchone()
         return int(row[0]) if row else 0
 
-    def begin(self, end: int) -> int:
-        """Where to read from in a topic that ends at `end`; a file that knows more is of another topic."""
-        if self.reached > end:
+    def begin(self, end: int, identity: str = "") -> int:
+        """Where to read from in a topic that ends at `end`; a file that is of another topic is made anew.
+
+        identity: the topic's id, "" where brokers tell none: a file that knows more is then of another one
+        """
+        self._rows, self._next = [], 0
+        row = self._base.execute("SELECT identity FROM topic").fetchone()
+        before = str(row[0]) if row else identity
+        if self.reached > end or (identity and before and identity != before):
             log.info("the catalogue's file is of another topic and is made anew", file=str(self._file))
             self._anew()
+        if identity:
+            with self._base:
+                self._base.execute("INSERT OR REPLACE INTO topic VALUES (1, ?)", (identity,))
         return self.reached
 
     def on_record(self, record: Any) -> None:
@@ -194,6 +204,7 @@ class Catalogue:
         with self._base:
             self._base.execute("DELETE FROM items")
             self._base.execute("DELETE FROM reached")
+            self._base.execute("DELETE FROM topic")
             self._base.execute("DELETE FROM live")
             self._base.execute("DELETE FROM released")
 

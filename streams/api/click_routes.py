@@ -10,7 +10,8 @@ from msgspec import UNSET, UnsetType
 from streams.api.bodies import JSON_TYPES, LINE_TYPES, answer, body_of, read_query
 from streams.api.clicks import ClickIn, ClicksIn, Refused, Taken, clicks_in
 from streams.api.ids import checked_id, token_of
-from streams.api.openapi import Doc
+from streams.api.keys import TOKEN, Caller, caller_of
+from streams.api.openapi import CLICKS, Doc
 from streams.api.parts import Parts, here
 from streams.api.problems import Away, Fault, NotTaken, Problem
 from streams.wire.steering import DEFAULT
@@ -39,7 +40,7 @@ class Accepted(msgspec.Struct):
         "doc": Doc(
             "clicks", query=ClicksQuery, body=(ClickIn, ClicksIn), answer=Accepted, status=202, lines=True,
             errors=(400, 413, 415, 422, 503),
-            example={"user_id": "u1", "item_id": "i9", "event": "click"},
+            example={"user_id": "u1", "item_id": "i9", "event": "click"}, scopes=CLICKS,
         )
     },
 )  # fmt: skip
@@ -55,6 +56,7 @@ async def clicks(request: Request[Any, Any, State]) -> Response[bytes]:
     key = request.headers.get("idempotency-key")
     found, alone = clicks_in(body, kind)
     taken, refused = parts.intake.read(found, None if key is None else checked_id(key, "Idempotency-Key"))
+    _check_users(caller_of(request), found, taken)
     if alone and refused:
         raise Problem(422, refused[0].fault.detail, [refused[0].fault])
     placed = await _sent(parts, taken)
@@ -74,6 +76,14 @@ async def clicks(request: Request[Any, Any, State]) -> Response[bytes]:
             if place is not None
         }
     return answer(told, 202, {SEEN: token})
+
+
+def _check_users(caller: Caller, found: list[Any], taken: list[Taken]) -> None:
+    """Whether a public key may speak for all users of a body; each click may carry its user's token."""
+    if caller.is_public:
+        for each in taken:
+            token = found[each.index].get(TOKEN)
+            caller.check_user(each.click.user_id, token if isinstance(token, str) else None)
 
 
 async def _sent(parts: Parts, taken: list[Taken]) -> list[tuple[int, int] | None]:

@@ -45,12 +45,14 @@ class ClickIn(Click, frozen=True, omit_defaults=True, kw_only=True):
 
     event_id: Id | None = None  # type: ignore[assignment]
     timestamp: Timestamp | str | None = None  # type: ignore[assignment]
+    user_token: str | None = None
 
 
 class ClicksIn(msgspec.Struct, frozen=True):
     """Several of them."""
 
     clicks: Annotated[list[ClickIn], msgspec.Meta(min_length=1, max_length=MOST_CLICKS)]
+    user_token: str | None = None
 
 
 class Intake:
@@ -112,6 +114,9 @@ def clicks_in(body: bytes, kind: str) -> tuple[list[Any], bool]:
             raise Problem(
                 422, "clicks is no list", [Fault("/clicks", f"expected a list, got {str(clicks)[:40]}")]
             )
+        if "user_token" in found:  # all of the same user
+            shared = {"user_token": found["user_token"]}
+            clicks = [shared | each if isinstance(each, dict) else each for each in clicks[: MOST_CLICKS + 1]]
         return _bounded(clicks), False
     if isinstance(found, dict):
         return [found], True

@@ -16,8 +16,9 @@ from streams.wire.steering import DEFAULT
 # Requests that ask for nothing of their own have such ids, whichever api asks, so that all may hold the
 # answers; behind it stands the offset of the user's click that the answer must know.
 PLAIN = "api-list-"
-_ENTRY_BYTES = 700  # of Python's objects for a user with one list, measured with tracemalloc
-_LIST_BYTES = 350
+_ENTRY_BYTES = 350  # of Python's objects for a user, measured with tracemalloc
+_LIST_BYTES = 760  # for each list beside its own bytes
+_USER = ""  # no scenario's name: stands for what is known of the user beside lists
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -69,7 +70,7 @@ Watcher = Callable[[str, Held], None]
 
 
 class HeldLists:
-    """At most `most_bytes` of it; the users least recently asked for go first.
+    """At most `most_bytes` of it; what was least recently asked for, of a user and scenario, goes first.
 
     `answered(request_id, value)` is told of each answer to a request.
     """
@@ -79,7 +80,9 @@ class HeldLists:
     ) -> None:
         self.bytes = 0
         self._most_bytes, self._max_age_ms, self._answered = most_bytes, max_age_ms, answered
-        self._users: OrderedDict[str, User] = OrderedDict()
+        self._users: dict[str, User] = {}
+        # What goes first: lists, and users. A user is later than all his lists, so that who has one is known.
+        self._order: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._watchers: dict[str, set[Watcher]] = {}
         self._decode = msgspec.json.Decoder(Told).decode
 
@@ -98,19 +101,30 @@ class HeldLists:
             self._take(told, told.user_id, record)
         return told
 
-    def of(self, user_id: str) -> User | None:
-        """What is known of a user who is asked for now."""
+    def of(self, user_id: str, scenario: str = DEFAULT) -> User | None:
+        """What is known of a user whose list of the scenario is asked for now."""
         user = self._users.get(user_id)
         if user is not None:
-            self._users.move_to_end(user_id)
+            if scenario in user.lists:
+                self._order.move_to_end((user_id, scenario))
+            self._order.move_to_end((user_id, _USER))
         return user
+
+    def forget(self, user_id: str | None = None) -> None:
+        """Drops what is known of a user, of all of them without one."""
+        for each in [*self._users] if user_id is None else [user_id]:
+            user = self._users.get(each)
+            if user is not None:
+                for scenario in [*user.lists, _USER]:
+                    del self._order[each, scenario]
+                    self._drop(each, scenario)
 
     def clicked(self, user_id: str, offset: int, coming: str = "") -> None:
         """A click of the user is acknowledged; a list of the scenario `coming` will follow it."""
         user = self._user(user_id)
         if offset > user.click:
             user.click, user.coming = offset, coming
-        self._users.move_to_end(user_id)
+        self._order.move_to_end((user_id, _USER))
         self._bound()
 
     def watch(self, user_id: str, watcher: Watcher) -> None:
@@ -142,6 +156,9 @@ class HeldLists:
         if before is not None and (before.id == held.id or not held.newer_than(before, self._max_age_ms)):
             return
         user.lists[scenario] = held
+        if before is None:
+            self._order[user_id, scenario] = None
+            self._order.move_to_end((user_id, _USER))
         self.bytes += _LIST_BYTES + len(held.value) - (_LIST_BYTES + len(before.value) if before else 0)
         self._bound()
         for watcher in tuple(self._watchers.get(user_id, ())):
@@ -151,14 +168,21 @@ class HeldLists:
         user = self._users.get(user_id)
         if user is None:
             user = self._users[user_id] = User()
+            self._order[user_id, _USER] = None
             self.bytes += _ENTRY_BYTES + len(user_id)
         return user
 
     def _bound(self) -> None:
-        while self.bytes > self._most_bytes and self._users:
-            user_id, user = self._users.popitem(last=False)
+        while self.bytes > self._most_bytes and self._order:
+            self._drop(*self._order.popitem(last=False)[0])
+
+    def _drop(self, user_id: str, scenario: str) -> None:
+        if scenario == _USER:
+            del self._users[user_id]
             self.bytes -= _ENTRY_BYTES + len(user_id)
-            self.bytes -= sum(_LIST_BYTES + len(each.value) for each in user.lists.values())
+        else:
+            gone = self._users[user_id].lists.pop(scenario)
+            self.bytes -= _LIST_BYTES + len(gone.value)
 
 
 def _offset(recommendation_id: str) -> int:

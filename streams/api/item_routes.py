@@ -18,7 +18,7 @@ from streams.api.brokers import NotAcknowledged
 from streams.api.catalogue import Entry
 from streams.api.cursors import page_after, read_page
 from streams.api.ids import path_id
-from streams.api.openapi import Doc
+from streams.api.openapi import ITEMS, Doc
 from streams.api.parts import Parts, here
 from streams.api.problems import Away, Fault, NotTaken, OffSchema, Problem, fault_of
 from streams.wire.contract import UNREADABLE, Item, decode_item, encode
@@ -85,7 +85,7 @@ async def item(request: Asking) -> Response[bytes]:
 @put(
     "/v1/items/{item_id:str}",
     opt={"doc": Doc("items", body=Item, answer=ItemView, answers={201: ItemView},
-                    errors=(400, 412, 413, 415, 422, 503),
+                    errors=(400, 412, 413, 415, 422, 503), scopes=ITEMS,
                     example={"item_id": "example", "title": "Tea pot", "price": 12.5})},
 )  # fmt: skip
 async def put_item(request: Asking) -> Response[bytes]:
@@ -98,7 +98,7 @@ async def put_item(request: Asking) -> Response[bytes]:
 @patch(
     "/v1/items/{item_id:str}",
     opt={"doc": Doc("items", body=dict[str, Any], answer=ItemView, answers={201: ItemView},
-                    errors=(400, 404, 412, 413, 415, 422, 503),
+                    errors=(400, 404, 412, 413, 415, 422, 503), scopes=ITEMS,
                     example={"price": 9.5, "description": None})},
 )  # fmt: skip
 async def patch_item(request: Asking) -> Response[bytes]:
@@ -112,7 +112,7 @@ async def patch_item(request: Asking) -> Response[bytes]:
 
 @delete(
     "/v1/items/{item_id:str}", status_code=200,
-    opt={"doc": Doc("items", status=204, errors=(412, 422, 503))},
+    opt={"doc": Doc("items", status=204, errors=(412, 422, 503), scopes=ITEMS)},
 )  # fmt: skip
 async def delete_item(request: Asking) -> Response[bytes]:
     """Withdraw an item: no list holds it any more."""
@@ -126,7 +126,8 @@ async def delete_item(request: Asking) -> Response[bytes]:
 @post(
     "/v1/items", status_code=202,
     opt={"doc": Doc("items", body=ItemsIn, answer=ItemsAccepted, status=202, lines=True,
-                    errors=(400, 413, 415, 422, 503), example={"items": [{"item_id": "example"}]})},
+                    errors=(400, 413, 415, 422, 503), scopes=ITEMS,
+                    example={"items": [{"item_id": "example"}]})},
 )  # fmt: skip
 async def post_items(request: Asking) -> Response[bytes]:
     """Say what many items are: {"items": [...]} or NDJSON, at most 1,000."""

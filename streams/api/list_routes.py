@@ -12,8 +12,9 @@ from msgspec import Meta
 from streams.api.bodies import answer, filter_of, read_body, read_query
 from streams.api.cursors import read_cursor
 from streams.api.ids import checked_id, path_id, place_of
+from streams.api.keys import Caller, caller_of
 from streams.api.lists import ListOut, Wanted
-from streams.api.openapi import Doc
+from streams.api.openapi import LISTS, Doc
 from streams.api.parts import Parts, here
 from streams.api.problems import Fault, Problem
 from streams.wire.contract import Id, Profile, Request
@@ -47,6 +48,7 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     max_age_ms: Milliseconds | None = None
     timeout_ms: Timeout | None = None
     diversity: Share | None = None
+    user_token: str | None = None
 
 
 class ListBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,6 +69,7 @@ class ListBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     diversity: Share | None = None
     interests: Annotated[list[Id], Meta(max_length=20)] = []
     if_clicked: Annotated[list[Id], Meta(max_length=20)] = []
+    user_token: str | None = None
 
 
 class SimilarQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +81,7 @@ class SimilarQuery(msgspec.Struct, frozen=True, kw_only=True):
     fields: Fields = []
     scenario: Name | None = None
     timeout_ms: Timeout | None = None
+    user_token: str | None = None
 
 
 class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +94,7 @@ class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
     fields: Fields = []
     scenario: Name | None = None
     timeout_ms: Timeout | None = None
+    user_token: str | None = None
 
 
 class PopularQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +115,7 @@ class RankBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scenario: Name | None = None
     fields: Fields = []
     timeout_ms: Timeout | None = None
+    user_token: str | None = None
 
 
 class BatchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,6 +123,7 @@ class BatchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     requests: Annotated[list[ListBody], Meta(min_length=1, max_length=MOST_ROWS)]
     distinct: bool = True
+    user_token: str | None = None
 
 
 class Batch(msgspec.Struct):
@@ -132,8 +139,10 @@ class UserOut(msgspec.Struct):
     profile: Profile
 
 
-def wanted_of(parts: Parts, asked: ListQuery | ListBody, user_id: str | None) -> Wanted:
-    """A read as it was asked for. Raises a Problem."""
+def wanted_of(
+    parts: Parts, caller: Caller, asked: ListQuery | ListBody, user_id: str | None, token: str | None = None
+) -> Wanted:
+    """A read as it was asked for. `token`: the user's, where `asked` has none. Raises a Problem."""
     cursor = None if asked.next is None else read_cursor(asked.next)
     given = filter_of(asked.filter)
     body = asked if isinstance(asked, ListBody) else ListBody()
@@ -145,6 +154,7 @@ def wanted_of(parts: Parts, asked: ListQuery | ListBody, user_id: str | None) ->
         exclude_hashes=[] if cursor is None else list(cursor.hashes),
         diversity=asked.diversity, rules=body.rules, interests=body.interests, if_clicked=body.if_clicked,
     )  # fmt: skip
+    caller.check(request, asked.user_token or token)
     settings = parts.settings
     return Wanted(
         request=request, cursor=cursor, seen=None if asked.seen is None else place_of(asked.seen),
@@ -153,7 +163,9 @@ def wanted_of(parts: Parts, asked: ListQuery | ListBody, user_id: str | None) ->
     )  # fmt: skip
 
 
-async def _list(parts: Parts, timeout_ms: int | None = None, **asked: Any) -> ListOut:
+async def _list(
+    parts: Parts, caller: Caller, timeout_ms: int | None = None, token: str | None = None, **asked: Any
+) -> ListOut:
     """The list that a request of these fields gets, with the settings' patience where none is given.
 
     `filter`, `fields` and `user_id` may stand as they came in.
@@ -162,8 +174,10 @@ async def _list(parts: Parts, timeout_ms: int | None = None, **asked: Any) -> Li
     asked["user_id"] = _known_id(asked.get("user_id"))
     asked["filter"] = filter_of(asked.get("filter"))
     asked["fields"] = list(asked.get("fields", ()))
+    request = Request(request_id="-", **asked)
+    caller.check(request, token)
     wanted = Wanted(
-        request=Request(request_id="-", **asked),
+        request=request,
         max_age_ms=settings.max_age_ms, timeout_ms=timeout_ms or settings.timeout_ms,
     )  # fmt: skip
     return await parts.lists.get(wanted)
@@ -174,7 +188,7 @@ Asking = HttpRequest[Any, Any, State]
 
 @get(
     "/v1/users/{user_id:str}/recommendations",
-    opt={"doc": Doc("lists", query=ListQuery, answer=ListOut)},
+    opt={"doc": Doc("lists", query=ListQuery, answer=ListOut, scopes=LISTS)},
 )
 async def recommendations(request: Asking) -> Response[bytes]:
     """A user's list.
@@ -183,7 +197,8 @@ async def recommendations(request: Asking) -> Response[bytes]:
     held, computed or is stale. `next` of the answer, sent back, gives what follows.
     """
     parts = here(request)
-    wanted = wanted_of(parts, read_query(request, ListQuery), path_id(request, "user_id"))
+    asked, user_id = read_query(request, ListQuery), path_id(request, "user_id")
+    wanted = wanted_of(parts, caller_of(request), asked, user_id)
     return answer(await parts.lists.get(wanted))
 
 
@@ -191,27 +206,31 @@ async def recommendations(request: Asking) -> Response[bytes]:
     "/v1/recommendations",
     status_code=200,
     opt={
-        "doc": Doc("lists", body=ListBody, answer=ListOut, errors=(400, 413, 415, 422, 503), example={"k": 5})
+        "doc": Doc(
+            "lists", body=ListBody, answer=ListOut, errors=(400, 413, 415, 422, 503), example={"k": 5},
+            scopes=LISTS,
+        )
     },
-)
+)  # fmt: skip
 async def recommendations_by_body(request: Asking) -> Response[bytes]:
     """A list, as it is asked for in a body; without user_id a stranger's."""
     parts = here(request)
     asked = await read_body(request, ListBody)
-    return answer(await parts.lists.get(wanted_of(parts, asked, _known_id(asked.user_id))))
+    wanted = wanted_of(parts, caller_of(request), asked, _known_id(asked.user_id))
+    return answer(await parts.lists.get(wanted))
 
 
 @get(
     "/v1/items/{item_id:str}/similar",
-    opt={"doc": Doc("lists", query=SimilarQuery, answer=ListOut, errors=(400, 404, 422, 503))},
+    opt={"doc": Doc("lists", query=SimilarQuery, answer=ListOut, errors=(400, 404, 422, 503), scopes=LISTS)},
 )
 async def similar(request: Asking) -> Response[bytes]:
     """Items like one, led by the user's taste where user_id is given."""
     parts = here(request)
     item, asked = path_id(request, "item_id"), read_query(request, SimilarQuery)
     out = await _list(
-        parts, asked.timeout_ms, user_id=asked.user_id, similar_to=item, k=asked.k,
-        scenario=asked.scenario, filter=asked.filter, fields=asked.fields,
+        parts, caller_of(request), asked.timeout_ms, asked.user_token, user_id=asked.user_id,
+        similar_to=item, k=asked.k, scenario=asked.scenario, filter=asked.filter, fields=asked.fields,
     )  # fmt: skip
     if isinstance(out.unknown, list) and item in out.unknown:
         raise Problem(404, f"there is no item {item!r}")
@@ -224,7 +243,7 @@ async def similar(request: Asking) -> Response[bytes]:
     opt={
         "doc": Doc(
             "lists", body=RankBody, answer=ListOut, errors=(400, 413, 415, 422, 503),
-            example={"user_id": "u1", "items": ["1", "2"]},
+            example={"user_id": "u1", "items": ["1", "2"]}, scopes=LISTS,
         )
     },
 )  # fmt: skip
@@ -234,30 +253,31 @@ async def rank(request: Asking) -> Response[bytes]:
     asked = await read_body(request, RankBody)
     named = [checked_id(each, "items") for each in asked.items]
     out = await _list(
-        parts, asked.timeout_ms, user_id=asked.user_id, scenario=asked.scenario, rank=named,
-        fields=asked.fields,
+        parts, caller_of(request), asked.timeout_ms, asked.user_token, user_id=asked.user_id,
+        scenario=asked.scenario, rank=named, fields=asked.fields,
     )  # fmt: skip
     return answer(out)
 
 
-@get("/v1/search", opt={"doc": Doc("lists", query=SearchQuery, answer=ListOut)})
+@get("/v1/search", opt={"doc": Doc("lists", query=SearchQuery, answer=ListOut, scopes=LISTS)})
 async def search(request: Asking) -> Response[bytes]:
     """Items by plain words, in the user's order where user_id is given."""
     parts, asked = here(request), read_query(request, SearchQuery)
     out = await _list(
-        parts, asked.timeout_ms, user_id=asked.user_id, query=asked.q, k=asked.k, scenario=asked.scenario,
-        filter=asked.filter, fields=asked.fields,
+        parts, caller_of(request), asked.timeout_ms, asked.user_token, user_id=asked.user_id,
+        query=asked.q, k=asked.k, scenario=asked.scenario, filter=asked.filter, fields=asked.fields,
     )  # fmt: skip
     return answer(out)
 
 
-@get("/v1/popular", opt={"doc": Doc("lists", query=PopularQuery, answer=ListOut)})
+@get("/v1/popular", opt={"doc": Doc("lists", query=PopularQuery, answer=ListOut, scopes=LISTS)})
 async def popular(request: Asking) -> Response[bytes]:
     """What strangers get: the same list for all of them, for ten seconds."""
     parts, asked = here(request), read_query(request, PopularQuery)
     out = await _list(
-        parts, asked.timeout_ms, k=asked.k, scenario=asked.scenario, filter=asked.filter, fields=asked.fields
-    )
+        parts, caller_of(request), asked.timeout_ms, k=asked.k, scenario=asked.scenario, filter=asked.filter,
+        fields=asked.fields,
+    )  # fmt: skip
     return answer(out)
 
 
@@ -267,7 +287,7 @@ async def popular(request: Asking) -> Response[bytes]:
     opt={
         "doc": Doc(
             "lists", body=BatchBody, answer=Batch, errors=(400, 413, 415, 422, 503),
-            example={"requests": [{"k": 3}, {"k": 5}], "distinct": True},
+            example={"requests": [{"k": 3}, {"k": 5}], "distinct": True}, scopes=LISTS,
         )
     },
 )  # fmt: skip
@@ -277,7 +297,8 @@ async def batch(request: Asking) -> Response[bytes]:
     asked = await read_body(request, BatchBody)
     wanted, above = [], 0
     for n, row in enumerate(asked.requests):
-        one = wanted_of(parts, row, _known_id(row.user_id, f"/requests/{n}"))
+        known = _known_id(row.user_id, f"/requests/{n}")
+        one = wanted_of(parts, caller_of(request), row, known, asked.user_token)
         k = parts.lists.k_of(one.request)
         more = min(_LONGEST, k + above) if asked.distinct else k
         wanted.append((k, msgspec.structs.replace(one, request=msgspec.structs.replace(one.request, k=more))))
@@ -296,7 +317,7 @@ async def batch(request: Asking) -> Response[bytes]:
 async def user(request: Asking) -> Response[bytes]:
     """What is known of a user."""
     parts, known = here(request), path_id(request, "user_id")
-    out = await _list(parts, user_id=known, k=1, profile=True)
+    out = await _list(parts, caller_of(request), user_id=known, k=1, profile=True)
     assert isinstance(out.profile, Profile)
     return answer(UserOut(known, out.profile))
 

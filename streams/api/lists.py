@@ -141,8 +141,13 @@ class Lists:
 
     def newest(self, user_id: str, scenario: str | None) -> Held | None:
         """The user's newest list that is held, however old."""
-        user = self.held.of(user_id)
+        user = self.held.of(user_id, scenario or DEFAULT)
         return None if user is None else user.lists.get(scenario or DEFAULT)
+
+    def forget(self) -> None:
+        """The topics of clicks or lists were made anew: offsets, and what is held, mean nothing any more."""
+        self.held.forget()
+        self._shared.clear()
 
     def told(self, value: bytes, wanted: Wanted, served: Served, behind: bool = False) -> ListOut:
         """The list as it goes out."""
@@ -205,7 +210,7 @@ class Lists:
             partition, offset = wanted.seen
             # Of another partition it is another user's click, of a batch: nothing to wait for.
             seen = offset if partition == self._partition(user_id) else -1
-        user = self.held.of(user_id)
+        user = self.held.of(user_id, wanted.request.scenario or DEFAULT)
         return seen if user is None else max(seen, user.click)
 
     def _fit(self, wanted: Wanted, need: int) -> ListOut | None:
@@ -252,7 +257,7 @@ class Lists:
         """A click's own list, where one is on its way and comes soon; else one by request."""
         asked = wanted.request
         assert asked.user_id is not None
-        user = self.held.of(asked.user_id)
+        user = self.held.of(asked.user_id, asked.scenario or DEFAULT)
         coming = lacks and user is not None and user.coming == (asked.scenario or DEFAULT)
         if coming and await self._comes(asked.user_id, asked.scenario or DEFAULT, need, _COMING_SECONDS):
             fit = self._fit(wanted, need)

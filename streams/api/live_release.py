@@ -40,6 +40,10 @@ class LiveItems:
             return
         self._changed.set()
 
+    def forget(self) -> None:
+        """The topic was made anew."""
+        self.roles = Roles()
+
     async def follow(self, caught_up: asyncio.Event) -> None:
         """Reads the live release's items whenever another one is live."""
         await caught_up.wait()

@@ -13,8 +13,15 @@ import msgspec
 from streams import __version__
 from streams.api.bodies import LINE_TYPES
 from streams.api.problems import TYPE, ProblemDetails
+from streams.wire.keys import Scope
 
 _TEXT = {"type": "string"}
+_KEYS = "keys"
+# Whatever needs a key may be refused for it, and asked too often.
+_REFUSALS = (401, 403, 429)
+LISTS: tuple[Scope, ...] = ("public", "read", "write", "admin")
+CLICKS: tuple[Scope, ...] = ("public", "write", "admin")
+ITEMS: tuple[Scope, ...] = ("write", "admin")
 REF = "#/components/schemas/{name}"
 
 
@@ -25,6 +32,7 @@ class Doc:
     query, body, answer: msgspec types, or one of several in a tuple; `answers`: further ones by status
     lines: the body may be NDJSON
     errors: statuses of problems; `example`: a body, or a path with its query string
+    scopes: of the keys that it takes, none where it needs no key; by default what `streams.api.keys` says
     """
 
     tag: str
@@ -37,6 +45,7 @@ class Doc:
     lines: bool = False
     errors: tuple[int, ...] = (400, 422, 503)
     example: Any = None
+    scopes: tuple[Scope, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,9 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {
+            "schemas": components, "securitySchemes": {_KEYS: {"type": "http", "scheme": "bearer"}},
+        },
     }  # fmt: skip
 
 
@@ -118,11 +129,12 @@ def _operation(route: Route, schemas: dict[Any, Any], components: dict[str, Any]
             schema = _any_of([schemas.get(each, _TEXT) for each in _several(kind)])
             responses[str(status)]["content"] = {doc.media: {"schema": schema}}
     problem = {TYPE: {"schema": schemas[ProblemDetails]}}
-    for status in doc.errors:
+    for status in (*doc.errors, *(() if doc.scopes == () else _REFUSALS)):
         responses.setdefault(str(status), {"description": "a problem", "content": problem})
     said: dict[str, Any] = {
         "operationId": route.name, "tags": [doc.tag], "summary": summary, "responses": responses,
         "parameters": [*_path_parameters(route.path), *_query_parameters(doc.query, components)],
+        "security": [] if doc.scopes == () else [{_KEYS: []}, {}],  # without any keys there is none to send
     }  # fmt: skip
     if rest.strip():
         said["description"] = inspect.cleandoc(rest)

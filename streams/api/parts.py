@@ -6,7 +6,7 @@ Owns the wiring: which topic feeds what.
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from aiokafka import TopicPartition
@@ -16,6 +16,7 @@ from streams.api.brokers import Brokers
 from streams.api.catalogue import Catalogue, field_of
 from streams.api.clicks import Intake
 from streams.api.figures import Measured
+from streams.api.keys import Keys
 from streams.api.lists import ItemOut, Lists
 from streams.api.live_release import LiveItems
 from streams.api.problems import Away
@@ -35,17 +36,19 @@ class Slot(Protocol):
 
 
 class Parts:
-    """All of it; `start` and `stop` run with the server."""
+    """All of it; `start` and `stop` run with the server. needs_key: as `streams.api.keys` has it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, needs_key: bool = False) -> None:
         names = Names(settings.prefix)
         self.settings, self.names = settings, names
         self.measured = Measured()
         self._following: asyncio.Task[None] | None = None
+        self.on_refused: Callable[[], None] = lambda: None  # the server's end
         self.status = FiguresReader(settings)
         self._beside: list[asyncio.Task[None]] = []
         self.closing = asyncio.Event()  # streams end themselves then
         self.slots: set[Slot] = set()  # of open streams
+        self.keys = Keys(settings, needs_key)
         self.steering = Steering(names.scenarios)
         name = re.sub(r"[^A-Za-z0-9._-]", "_", settings.prefix) or "_"
         self.catalogue = Catalogue(settings.data_dir / "api" / f"catalogue-{name}.sqlite3")
@@ -59,9 +62,12 @@ class Parts:
                 names.scenarios: self.steering.on_scenario,
                 names.items: self._on_item,
                 names.releases: self.live.on_record,
+                names.keys: self.keys.on_record,
             },
             on_stretch=self.catalogue.flush,
             on_start=self._begin,
+            on_reached=self._reached,
+            on_refused=lambda: self.on_refused(),
         )
         self.lists.brokers, self.lists.count = self.brokers, self.measured.lists.add
         self.measured.register(self)
@@ -124,12 +130,26 @@ class Parts:
         self.catalogue.on_record(record)
 
     def _begin(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """The catalogue's file goes on where it was."""
-        places = [place for place in ends if place.topic == self.names.items]
-        begin = {place: self.catalogue.begin(ends[place]) for place in places}
+        """The catalogue's file goes on where it was; what was read of topics that were made anew is void."""
+        anew, names = self.brokers.anew, self.names
+        if anew & {names.clicks, names.recommendations}:
+            self.lists.forget()
+        if names.scenarios in anew:
+            self.steering.forget_rules()
+        if names.releases in anew:
+            self.live.forget()
+        self.keys.begin()
+        items = self.brokers.topics.get(names.items)
+        identity = "" if items is None else items.identity
+        places = [place for place in ends if place.topic == names.items]
+        begin = {place: self.catalogue.begin(ends[place], identity) for place in places}
         self.steering.withdrawn.clear()
         self.steering.withdrawn.update(self.catalogue.withdrawn())
         return begin
+
+    def _reached(self, topic: str) -> None:
+        if topic == self.names.keys:
+            self.keys.reached()
 
 
 def here(request: Request[Any, Any, Any]) -> Parts:

@@ -21,8 +21,9 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _NAMED = re.compile(r"^([A-Za-z_][\w.\[\]]*)(?::|,| )")
 _TITLES = {
     400: "malformed", 401: "no key", 403: "not allowed", 404: "not found", 405: "method not allowed",
-    409: "conflict", 412: "changed meanwhile", 413: "too large", 415: "unknown content type",
-    422: "off the schema", 429: "too many requests", 500: "fault of this server", 503: "not available now",
+    408: "too slow", 409: "conflict", 412: "changed meanwhile", 413: "too large", 414: "address too long",
+    415: "unknown content type", 422: "off the schema", 429: "too many requests",
+    431: "headers too large", 500: "fault of this server", 501: "not built", 503: "not available now",
 }  # fmt: skip
 
 
@@ -57,10 +58,12 @@ class Problem(Exception):  # noqa: N818 (as the RFC calls it)
     """Ends a request; `retry_s` becomes `Retry-After`."""
 
     def __init__(
-        self, status: int, detail: str, errors: list[Fault] | None = None, retry_s: int | None = None
-    ) -> None:
+        self, status: int, detail: str, errors: list[Fault] | None = None, retry_s: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(detail)
-        self.status, self.detail, self.errors, self.retry_s = status, detail, errors or [], retry_s
+        self.status, self.detail, self.errors = status, detail, errors or []
+        self.headers = (headers or {}) | ({} if retry_s is None else {"Retry-After": str(retry_s)})
 
 
 class Malformed(Problem):
@@ -96,25 +99,33 @@ def fault_of(message: str, where: str = "") -> Fault:
     return Fault(where + (_pointer("." + named.group(1)) if named else ""), message)
 
 
+def details(
+    status: int, detail: str, errors: list[Fault] | None = None, instance: str = ""
+) -> ProblemDetails:
+    """A problem's body."""
+    title = _TITLES.get(status, "not done")
+    kind = f"urn:nextclick:problem:{title.replace(' ', '-')}"
+    return ProblemDetails(
+        type=kind, title=title, status=status, detail=detail, instance=instance, errors=errors or []
+    )
+
+
 def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Any exception as an answer; a fault of ours says nothing of its insides."""
+    errors: list[Fault] = []
+    headers: dict[str, str] = {}
     if isinstance(error, Problem):
-        status, detail, errors, retry_s = error.status, error.detail, error.errors, error.retry_s
+        status, detail, errors, headers = error.status, error.detail, error.errors, error.headers
     elif isinstance(error, HTTPException):
-        status, detail, errors, retry_s = error.status_code, _of_frame(error), [], None
+        status, detail = error.status_code, _of_frame(error)
     else:
         last = traceback.extract_tb(error.__traceback__)[-1:]  # its words may name a user
         where = [f"{each.filename}:{each.lineno}" for each in last]
         log.error("a request failed", fault=type(error).__name__, where=where)
-        status, detail, errors, retry_s = 500, "the log of this process says what happened", [], None
-    title = _TITLES.get(status, "not done")
-    body = ProblemDetails(
-        type=f"urn:nextclick:problem:{title.replace(' ', '-')}", title=title, status=status, detail=detail,
-        instance=f"urn:nextclick:request:{id(request):x}", errors=errors,
-    )  # fmt: skip
-    headers = {} if retry_s is None else {"Retry-After": str(retry_s)}
+        status, detail = 500, "the log of this process says what happened"
+    body = details(status, detail, errors, f"urn:nextclick:request:{id(request):x}")
     if status == 405:
-        headers |= dict(getattr(error, "headers", None) or {})
+        headers = dict(getattr(error, "headers", None) or {})
     return Response(msgspec.json.encode(body), media_type=TYPE, status_code=status, headers=headers)
 
 

@@ -9,16 +9,20 @@ import os
 import signal
 import socket
 import sys
+import time
+from collections.abc import Callable
 from types import FrameType
 
 import structlog
 import uvicorn
 
 from streams.api.app import make_app, with_slashes
+from streams.api.origins import with_origins
 from streams.api.parts import Parts
 from streams.api.protocol import Protocol
 from streams.runtime.event_loop import fast_loops, few_arenas
 from streams.settings import Settings, SettingsError
+from streams.transport.key_table import KeyTable, standing_keys
 
 log = structlog.get_logger()
 
@@ -64,14 +68,22 @@ def many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def listening(settings: Settings) -> socket.socket:
-    """The socket, bound; raises Refused for an address that others can reach, or that is taken."""
-    host = settings.api_host
-    if not is_loopback(host):
+def check_reach(settings: Settings, keys: Callable[[Settings], KeyTable] = standing_keys) -> bool:
+    """Whether others can reach the address. Raises Refused where there are no keys, BrokerUnreachable."""
+    if is_loopback(settings.api_host):
+        return False
+    now_ms = int(time.time() * 1000)
+    if not any(each.in_force(now_ms) for each in keys(settings).by_name.values()):
         raise Refused(
-            f"api_host {host}: others could reach it and there are no keys, which come later; listen on "
-            "127.0.0.1, with a proxy that knows who may ask in front of it"
+            f"api_host {settings.api_host}: others could reach it and there are no keys; make one with "
+            "`nextclick keys add NAME --scope read` (or write, admin, public), or listen on 127.0.0.1"
         )
+    return True
+
+
+def listening(settings: Settings) -> socket.socket:
+    """The socket, bound; raises Refused for an address that is taken."""
+    host = settings.api_host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -90,15 +102,16 @@ def listening(settings: Settings) -> socket.socket:
 
 def run(settings: Settings) -> None:
     """Serves until it is stopped."""
+    needs_key = check_reach(settings)
     bound = listening(settings)
     many_files()
     fast_loops()
     few_arenas()
-    parts = Parts(settings)
+    parts = Parts(settings, needs_key)
+    app = with_origins(with_slashes(parts.measured.around(make_app(parts))), parts.keys)
     config = uvicorn.Config(
-        with_slashes(parts.measured.around(make_app(parts))), log_config=None, access_log=False,
-        lifespan="on", http=Protocol, server_header=False, date_header=False,
-        timeout_graceful_shutdown=_STOP_SECONDS, timeout_keep_alive=75, backlog=_BACKLOG,
+        app, log_config=None, access_log=False, lifespan="on", http=Protocol, server_header=False,
+        date_header=False, timeout_graceful_shutdown=_STOP_SECONDS, timeout_keep_alive=75, backlog=_BACKLOG,
     )  # fmt: skip
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -107,7 +120,10 @@ def run(settings: Settings) -> None:
     )
     parts.measured.listen(parts, port)
     server = Server(config, parts)
+    parts.on_refused = lambda: server.handle_exit(signal.SIGTERM, None)
     server.run(sockets=[bound])
     log.info("api stopped")
+    if parts.brokers.refused is not None:
+        raise parts.brokers.refused
     if not server.started:
         sys.exit(os.EX_SOFTWARE)

@@ -14,12 +14,17 @@ class Steering:
     """`on_scenario` and `on_item` take the records."""
 
     def __init__(self, scenarios: str) -> None:
+        self._topic = scenarios
         self.standings = Standings(scenarios)
         self.withdrawn: set[str] = set()
 
     def on_scenario(self, record: Any) -> None:
         """A record of `scenarios`."""
         self.standings.take(record)
+
+    def forget_rules(self) -> None:
+        """The topic was made anew: what stood in it is in force no longer."""
+        self.standings = Standings(self._topic)
 
     def on_item(self, record: Any) -> None:
         """A record of `items`; a broken one changes nothing."""

@@ -18,29 +18,38 @@ from litestar.response import Stream
 from streams.api.bodies import read_query
 from streams.api.held import Held
 from streams.api.ids import path_id
+from streams.api.keys import caller_of
 from streams.api.list_routes import Fields, K, ListQuery, Name, wanted_of
 from streams.api.lists import Wanted
-from streams.api.openapi import Doc
+from streams.api.openapi import LISTS, Doc
 from streams.api.parts import Parts, here
-from streams.api.problems import Problem
+from streams.api.problems import Away, Problem
 from streams.wire.steering import DEFAULT
 
 COMMENT_SECONDS = 15.0  # shorter than what proxies take for silence
+MOST_STREAMS = 20_000  # open at once, some 23 KB each; more are refused
 _RETRY_MS = 2_000
 
 
 class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What a stream may be asked for."""
+    """What a stream may be asked for. `key` and `user_token`: for browsers, whose streams send no headers."""
 
     scenario: Name | None = None
     k: K | None = None
     fields: Fields = []
+    key: str | None = None
+    user_token: str | None = None
 
 
 @get(
     "/v1/users/{user_id:str}/recommendations/stream",
-    opt={"doc": Doc("lists", query=StreamQuery, answer=str, media="text/event-stream", errors=(400, 422))},
-)
+    opt={
+        "doc": Doc(
+            "lists", query=StreamQuery, answer=str, media="text/event-stream", errors=(400, 422, 503),
+            scopes=LISTS,
+        )
+    },
+)  # fmt: skip
 async def stream(request: HttpRequest[Any, Any, State]) -> Stream:
     """A user's newest list at once, then each as it is made: server-sent events named `recommendation`.
 
@@ -49,7 +58,12 @@ async def stream(request: HttpRequest[Any, Any, State]) -> Stream:
     """
     parts = here(request)
     user_id, asked = path_id(request, "user_id"), read_query(request, StreamQuery)
-    wanted = wanted_of(parts, ListQuery(scenario=asked.scenario, k=asked.k), user_id)
+    plain = ListQuery(scenario=asked.scenario, k=asked.k, user_token=asked.user_token)
+    caller = caller_of(request)
+    wanted = wanted_of(parts, caller, plain, user_id)
+    caller.check_fields(asked.fields)
+    if len(parts.slots) >= MOST_STREAMS:
+        raise Away(f"{MOST_STREAMS:,} streams are open here; ask another process", 5)
     last = request.headers.get("last-event-id", "")
     return Stream(
         events(parts, wanted, last, list(asked.fields)),

@@ -71,6 +71,9 @@ FLAGS: dict[str, Any] = {
     "encoder_query_prompt": _flag(str, "What stands before queries", "--query-prompt"),
     "api_host": _flag(str, "Address to listen on", "--host"),
     "api_port": _flag(int, "Port to listen on, 0 for any", "--port"),
+    "trust_user_ids": _flag(
+        bool, "Take a public key's word for who the user is", "--trust-user-ids/--check-user-ids"
+    ),
     "api_cache_mb": _flag(float, "Memory of the lists that are held, MB", "--cache-mb"),
     "broker_port": _flag(int, "Port to listen on, 0 for any", "--port"),
     "broker_heap": _flag(str, "Java heap, such as 192m", "--heap"),
@@ -157,10 +160,10 @@ def _pairs(sets: list[str], secrets: Collection[str]) -> dict[str, str]:
     pairs = dict(each.partition("=")[::2] for each in sets)
     if wrong := [each for each in sets if "=" not in each]:
         raise typer.BadParameter(f"expected NAME=VALUE, got {wrong[0]!r}", param_hint="--set")
-    return pairs
     for name in pairs.keys() & set(secrets):
         raise typer.BadParameter(
             f"everybody on this machine can read a command line: give {name} as NEXTCLICK_{name.upper()}, or "
             f"name a file that holds it with {name}_file",
             param_hint="--set",
         )
+    return pairs

@@ -71,11 +71,12 @@ def learner(settings: "Settings") -> None:
     process.run(settings)
 
 
-@takes_settings("api_host", "api_port", "api_cache_mb", "data_dir", "log_level")
+@takes_settings("api_host", "api_port", "api_cache_mb", "trust_user_ids", "data_dir", "log_level")
 def api(settings: "Settings") -> None:
     """Serve lists, and take clicks, over HTTP.
 
-    Start as many as are needed, each on a port of its own. /docs says what can be asked.
+    Start as many as are needed, each on a port of its own. /docs says what can be asked. An address that
+    others can reach needs keys: `nextclick keys add`.
     """
     from streams.api import process
 

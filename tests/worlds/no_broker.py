@@ -12,9 +12,13 @@ class NoBroker(Brokers):
 
     def __init__(self, parts: Parts, feeds: Mapping[str, Any] | None = None) -> None:
         super().__init__(parts.settings, dict(feeds or {}))
+        parts.keys.reached()
 
     def start(self) -> None:
         """Nothing is connected."""
+
+    async def read_up(self, topic: str) -> None:
+        """All that was sent is read."""
 
     async def send_many(
         self, topic: str, records: Sequence[tuple[bytes, bytes | None]]

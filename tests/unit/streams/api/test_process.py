@@ -1,5 +1,6 @@
 """The process and its description: addresses, what is at which path, OpenAPI of the same types."""
 
+import os
 import resource
 from typing import Any
 
@@ -9,8 +10,10 @@ from litestar.testing import TestClient
 
 from streams.api.app import HANDLERS, make_app, routes_of
 from streams.api.parts import Parts
-from streams.api.process import Refused, listening, many_files
+from streams.api.process import Refused, check_reach, listening, many_files
 from streams.settings import load_settings
+from streams.transport.key_table import KeyTable
+from streams.wire.keys import made
 
 
 @pytest.fixture
@@ -22,9 +25,19 @@ def client(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_an_address_that_others_can_reach_is_refused_without_keys() -> None:
+    keys = KeyTable()
     for host in ("0.0.0.0", "::", "192.0.2.7", "example.com"):
-        with pytest.raises(Refused, match="no keys"):
-            listening(load_settings(api_host=host, api_port=0))
+        with pytest.raises(Refused, match=r"no keys; .*`nextclick keys add") as refused:
+            check_reach(load_settings(api_host=host), lambda _: keys)
+        assert refused.value.exit_code == os.EX_CONFIG
+        assert "\n" not in str(refused.value)
+    expired = made("old", "read", [], 1, 2).record
+    keys.by_name["old"] = expired
+    with pytest.raises(Refused):
+        check_reach(load_settings(api_host="0.0.0.0"), lambda _: keys)
+    keys.by_name["new"] = made("new", "read", [], 1, None).record
+    assert check_reach(load_settings(api_host="0.0.0.0"), lambda _: keys)
+    assert not check_reach(load_settings(api_host="127.0.0.1"), lambda _: KeyTable())
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:

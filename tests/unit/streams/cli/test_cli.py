@@ -166,7 +166,7 @@ TYPED = {
     "encoder_model": "/m", "encoder_url": "http://m/v1", "encoder_pooling": "cls", "encoder_item_prompt": "i",
     "encoder_query_prompt": "q",
     "api_host": "127.0.0.7", "api_port": "7", "api_cache_mb": "7",
-    "broker_data": "/b",
+    "broker_data": "/b", "trust_user_ids": "true",
 }  # fmt: skip
 
 
@@ -192,8 +192,9 @@ def test_a_setting_can_be_given_by_set_and_its_flag_wins(name: str) -> None:
     assert getattr(_settings_of("--set", f"{name}={TYPED[name]}"), name) == wanted
     option = FLAGS[name].__metadata__[0]
     flag = str(option.default or option.param_decls[0]).split("/")[0]
-    given = [flag] if name == "pin" else [flag, TYPED[name]]
-    other = "no" if name == "repeat_consumption" else "false" if name == "pin" else None
+    switches = ("pin", "trust_user_ids")
+    given = [flag] if name in switches else [flag, TYPED[name]]
+    other = "no" if name == "repeat_consumption" else "false" if name in switches else None
     others = [] if other is None else ["--set", f"{name}={other}"]
     assert getattr(_settings_of(*others, *given, name=name), name) == wanted
 
