@@ -15,10 +15,10 @@ ARGS ?=
 AT_ONCE ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test drills lint bench soak clean
+.PHONY: help setup demo test drills deploy-check lint bench soak clean
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' Makefile
 
 setup: $(INSTALLED) ## install into .venv and compile the kernels, and do nothing else
 
@@ -49,6 +49,9 @@ test: $(INSTALLED) ## run every test but the drills, with a real broker (ARGS="-
 drills: $(INSTALLED) ## run the tests that take minutes, one by one (ARGS as for test)
 	$(BIN)/python -m tests.prepare
 	$(BIN)/python -m pytest --ignore=tests/bench -m drill --durations=0 --durations-min=1 $(ARGS)
+
+deploy-check: $(INSTALLED) ## check what is in deploy/ with the tools that read it, as far as they can be had
+	$(BIN)/python -m deploy.check
 
 lint: $(INSTALLED) ## check style, types and which package may import which
 	$(BIN)/ruff check .

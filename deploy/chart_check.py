@@ -1,0 +1,90 @@
+"""The chart, rendered for each example of values: what Kubernetes, KEDA and Prometheus would say to it.
+
+Owns which schemas are asked. How helm and the others come here is `deploy.tools`'.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from deploy.tools import INSTALL_SECONDS, KEDA, ROOT, Wrong, by_tools, found, run, tool
+from streams.figures.table import METRICS
+from streams.settings import Settings
+
+CHART = ROOT / "deploy" / "chart"
+KUBERNETES = ("1.30.0", "1.35.0")  # of the versions that the chart is for, an old and a new one
+NOT_OURS = re.compile(r"AWS_\w+")
+
+# Prints what the manifests of a file give to processes by ConfigMaps, and what KEDA asks Prometheus.
+READ = """
+import json, sys, jsonschema, yaml
+schema, told = json.load(sys.stdin), {"settings": [], "queries": []}
+for each in yaml.safe_load_all(open(sys.argv[1])):
+    if each and each["kind"] == "ConfigMap":
+        told["settings"] += each["data"]
+    if each and each["kind"] == "ScaledObject":
+        told["queries"] += [trigger["metadata"]["query"] for trigger in each["spec"]["triggers"]]
+        if schema:
+            jsonschema.validate(each, schema)
+print(json.dumps(told))
+"""
+
+
+def chart() -> str:
+    """Lints and renders; returns what has been looked at. Raises Missing and Wrong."""
+    helm, validate, rendered = tool("helm"), tool("kubernetes-validate"), 0
+    schema = keda()
+    for values in sorted((CHART / "ci").glob("*.yaml")):
+        given = ("--values", values, "--kube-version")
+        run(helm, "lint", "--strict", "--quiet", CHART, *given, KUBERNETES[0])
+        for version in KUBERNETES:
+            made = run(helm, "template", "shop", CHART, "--namespace", "shop", *given, version)
+            with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+                file.write(made)
+                file.flush()
+                run(validate, "--strict", "--no-warn", "-k", version.rpartition(".")[0], file.name)
+                told = json.loads(by_tools(READ, file.name, told=json.dumps(schema)))
+            known_settings(told["settings"])
+            known_metrics(told["queries"])
+            rendered += 1
+    known = "Kubernetes' schemas and KEDA's" if schema else "Kubernetes' schemas (KEDA's cannot be had here)"
+    return f"helm renders {rendered} times what passes {known}"
+
+
+def keda() -> dict[str, Any] | None:
+    """The schema of a ScaledObject; None where KEDA's module cannot be had."""
+    if not found("go"):
+        return None
+    read = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))"
+    try:
+        module = json.loads(run("go", "mod", "download", "-json", KEDA, seconds=INSTALL_SECONDS))
+        file = Path(module["Dir"]) / "config" / "crd" / "bases" / "keda.sh_scaledobjects.yaml"
+        definition = json.loads(by_tools(read, file))
+    except (Wrong, OSError, KeyError):
+        return None
+    schema: dict[str, Any] = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def known_settings(names: Iterable[str]) -> None:
+    """Raises Wrong if a variable is no setting: a process would start, and do without."""
+    for name in names:
+        setting = name.removeprefix("NEXTCLICK_").lower()
+        if not NOT_OURS.fullmatch(name) and setting not in Settings.model_fields:
+            raise Wrong(f"the chart sets {name}, which is no setting")
+
+
+def known_metrics(queries: list[str]) -> None:
+    """Raises Wrong if Prometheus cannot read a query, or nobody tells what it asks for."""
+    named = set(re.findall(r"nextclick_\w+", "\n".join(queries)))
+    if unknown := {re.sub(r"_bucket$", "", name) for name in named} - METRICS.keys():
+        raise Wrong(f"the chart asks for metrics that nobody tells: {', '.join(sorted(unknown))}")
+    if queries and (promtool := found("promtool")):
+        listed = [{"record": f"asked:{at}", "expr": query} for at, query in enumerate(queries)]
+        with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+            json.dump({"groups": [{"name": "asked", "rules": listed}]}, file)
+            file.flush()
+            run(promtool, "check", "rules", file.name)

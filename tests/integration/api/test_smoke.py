@@ -1,0 +1,49 @@
+"""`deploy/smoke.sh` against a real api: what it says where all is well, and where something is missing."""
+
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.worlds.places import ROOT
+from tests.worlds.system import ready
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the script needs curl")
+
+
+def smoke(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a run."""
+    command = ["sh", str(ROOT / "deploy" / "smoke.sh"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_click_goes_through_or_it_is_said_where_it_ends(system: Any) -> None:
+    system.start("api", "--port", "0")
+    plain = lambda: re.sub(r"\x1b\[[0-9;]*m", "", system.said("api"))  # noqa: E731
+    address = system.wait_for(lambda: re.search(r"address=(\S+)", plain()), "the api listens").group(1)
+    system.wait_for(lambda: "is not ready" not in smoke(address)[2], "the api is ready")
+    code, _, why = smoke(address)
+    assert code == 1
+    assert why.startswith("FAILED: no list came (503): is a worker running")
+
+    system.start("worker")
+    ready(system)
+    system.wait_for(lambda: smoke(address)[0] == 0, "all is well")
+    code, told, _ = smoke(address)
+    assert code == 0
+    assert re.match(
+        r"OK: a click of smoke-\S+ on \d+ was taken as \d+-\d+ and answered by a list of 5 items", told
+    )
+    assert f"release {'r-'}" in told
+
+    system.stop("api")
+    code, _, why = smoke(address)
+    assert (code, why.startswith(f"FAILED: {address} does not answer: ")) == (1, True)
+
+
+def test_a_wrong_call_is_told_from_a_failure() -> None:
+    assert smoke()[0] == 2
+    assert smoke("localhost:8080")[0] == 2

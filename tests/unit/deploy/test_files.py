@@ -1,0 +1,68 @@
+"""The files of `deploy/` beside each other and beside what they speak of: settings, users, the README."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.chart_check import known_metrics, known_settings
+from deploy.tools import Wrong
+from streams.settings import Settings
+from tests.worlds.places import ROOT
+
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = (DEPLOY / "containers" / "Dockerfile").read_text()
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+
+
+def named() -> Iterator[tuple[Path, str]]:
+    """Each variable of ours that a file gives to a process."""
+    for file in (
+        DEPLOY / "containers" / "Dockerfile",
+        DEPLOY / "compose.yaml",
+        *(DEPLOY / "systemd").iterdir(),
+    ):
+        for name in re.findall(r"\bNEXTCLICK_([A-Z_]+)[=:]", file.read_text()):
+            yield file, name.lower()
+
+
+def test_each_variable_is_a_setting() -> None:
+    assert {(file.name, name) for file, name in named() if name not in Settings.model_fields} == set()
+    assert len(list(named())) > 10
+
+
+def test_what_the_chart_sets_and_asks_for_is_looked_up() -> None:
+    known_settings(["NEXTCLICK_SLOT", "AWS_ENDPOINT_URL"])
+    known_metrics(["max(nextclick_lag_seconds)", "rate(nextclick_freshness_seconds_bucket[1m])"])
+    with pytest.raises(Wrong, match="NEXTCLICK_SLOTS, which is no setting"):
+        known_settings(["NEXTCLICK_SLOTS"])
+    with pytest.raises(Wrong, match=r"nobody tells: nextclick_lag$"):
+        known_metrics(["max(nextclick_lag)"])
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_says_what_the_readme_says(unit: Path) -> None:
+    text = unit.read_text()
+    (shown,) = re.findall(r"```ini\n\[Service\]\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    for line in shown.strip().splitlines():
+        assert line in text or line.startswith("ExecStart=/opt/nextclick/.venv/bin/nextclick "), line
+    assert re.search(r"^ExecStart=/opt/nextclick/\.venv/bin/nextclick ", text, re.M)
+    assert os.EX_CONFIG == 78
+
+
+def test_all_run_as_the_images_user() -> None:
+    (user,) = re.findall(r"^USER (\d+):\1$", DOCKERFILE, re.M)
+    assert f"runAsUser: {user}" in (DEPLOY / "chart" / "templates" / "_helpers.tpl").read_text()
+    assert f'[chown, "{user}:{user}", /releases]' in (DEPLOY / "compose.yaml").read_text()
+
+
+def test_compose_builds_stages_that_there_are() -> None:
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.M)
+    asked = re.findall(r"\btarget: ([\w-]+)", (DEPLOY / "compose.yaml").read_text())
+    assert set(asked) == {"serve", "learner"}
+    assert {*asked} <= {*stages}
+    bases = re.findall(r"^ARG BASE=(\S+)$", DOCKERFILE, re.M)
+    assert all(re.search(r":[\w.-]+$", base) and not base.endswith(":latest") for base in bases)
+    assert len(bases) == 1
