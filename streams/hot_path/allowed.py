@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from learner.filters.language import Filter
 from learner.ranking.candidates import Allowed
+from streams.hot_path.searching import mask_of
 from streams.hot_path.wanted import Wanted
 from streams.hot_path.world import World
 
@@ -35,6 +36,11 @@ def allowed_by(wants: Sequence[Wanted], world: World) -> Allowed | None:
             mask[want.only] = True
             of[row] = len(rows)
             rows.append(mask & catalogue.available)
+        elif want.reading is not None and want.reading.narrows:
+            mask = mask_of(want, world)
+            if want.reading.narrows or want.filter is not None:
+                of[row] = len(rows)
+                rows.append(mask)
         elif want.filter is not None:
             if want.filter not in places:
                 places[want.filter] = len(rows)

@@ -13,14 +13,15 @@ from learner.ranking.arrays import Asks
 from streams.hot_path.fallen import Bar
 from streams.hot_path.profile import profile
 from streams.hot_path.rank import Bars, rows_of
+from streams.hot_path.searching import standing_for
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.wanted import NO_ITEMS, Wanted
-from streams.hot_path.what_if import had_clicked, nobody
+from streams.hot_path.what_if import had_clicked, had_clicked_before, nobody
 from streams.hot_path.world import Outcome, World
 
 _HOUR_MS = 3_600_000
 FEW_EVENTS = 5  # of a user, below which a request's interests stand in for clicks
-_BY_WORD = 3  # items that stand for one of them
+_BY_WORD = 3  # items that stand for one of them, for somebody without a click; one for who has several
 
 
 def kept_out(
@@ -34,6 +35,7 @@ def kept_out(
     more: list[str] = []
     if request is not None and bars[0] <= Bar.CONSUMED:  # a click would keep them out
         more += request.if_clicked
+        more += request.interests  # words among them are no ids
     if request is not None and request.similar_to is not None:
         more.append(request.similar_to)
     return [*excluded, *rules.block, *more], bars
@@ -60,7 +62,7 @@ def note(want: Wanted, asks: Asks, row: int, outcome: Outcome, states: UserState
         else np.zeros(live.release.hidden_size, np.float32)
     )
     if request.interests and asks.events[row] < FEW_EVENTS:
-        hidden = had_clicked(asks, row, hidden, _interests(request.interests, world), world)
+        hidden = had_clicked_before(asks, row, _interests(request.interests, asks, row, world), world)
     if request.if_clicked:
         hidden = had_clicked(asks, row, hidden, _numbers(request.if_clicked, want, world), world)
     if request.similar_to is not None:
@@ -79,16 +81,20 @@ def _numbers(item_ids: Sequence[str], want: Wanted, world: World) -> NDArray[np.
     return np.array([index[item_id] for item_id in item_ids if item_id in index], np.int32)
 
 
-def _interests(interests: Sequence[str], world: World) -> NDArray[np.int32]:
-    """Numbers (n,) of the items that stand for words or ids, the first named last: it counts most."""
+def _interests(interests: Sequence[str], asks: Asks, row: int, world: World) -> NDArray[np.int32]:
+    """Numbers (n,) of the items that stand for words or ids, the first named last: it counts most.
+
+    They come before what the asker has clicked, and are the fewer the more that is.
+    """
+    by_word = max(1, _BY_WORD - int(asks.events[row]))
+    open_ = world.catalogue.available[: world.catalogue.size].copy()
+    begin, end = asks.excluded_from[row], asks.excluded_from[row + 1]
+    open_[asks.excluded[begin:end]] = False
     numbers: list[int] = []
     for interest in reversed(interests):
         number = world.catalogue.index.get(interest)
         if number is not None:
             numbers.append(number)
-        elif (wish := world.live.wish(interest)) is not None:
-            open_ = world.catalogue.available[: world.catalogue.size]
-            near = world.live.by_content.nearest(wish, open_, _BY_WORD)
-            nearness = world.live.by_content.nearness(near, wish)
-            numbers += near[np.argsort(nearness, kind="stable")].tolist()
+        else:
+            numbers += standing_for(interest, open_, by_word, world).tolist()
     return np.array(numbers, np.int32)

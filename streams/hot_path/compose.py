@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Item
 from learner.ranking.sources import SOURCES
+from learner.search.reading import Reading
 from streams.hot_path.policy import Place
 from streams.hot_path.wanted import Wanted
 from streams.hot_path.world import Ranked, World
@@ -77,8 +78,16 @@ def compose(
         rules=want.rules.offset,
         unknown=list(want.unknown) or UNSET,
         profile=want.profile or UNSET,
-        understood=UNSET if want.query is None else Understood(None, want.query),
+        understood=UNSET if want.reading is None else _understood(want.reading),
     )
+
+
+def _understood(reading: Reading) -> Understood:
+    """How the query was read."""
+    return Understood(
+        None if reading.filter is None else reading.filter.json(), reading.text, reading.years,
+        [" ".join(words) for words in reading.without], list(reading.dropped),
+    )  # fmt: skip
 
 
 def _listed(

@@ -17,13 +17,11 @@ from indexer.recall import RecallMonitor
 from indexer.rows import Kind
 from learner.data.catalogue import Catalogue
 from learner.release.live import LiveRelease, load_release
-from learner.text.content import ContentEncoder
 from streams.hot_path.by_content import ByContent
 from streams.hot_path.fallen import Bar, least_bar
+from streams.hot_path.meaning import Meaning
 
 MEASURED = 100  # nearest items that recall is measured on: about as many as a list is made from
-
-_QUERY_LENGTH = 1000  # characters of a query that are read: reading takes a microsecond each
 
 
 class Live:
@@ -32,15 +30,15 @@ class Live:
     May be made in another thread while the catalogue changes: `follow` then takes what changed meanwhile.
     `repeats`: whether consumed items may be recommended again; None: as the release says. The index is of
     `kind`, or by None of the one that `indexer.choose` finds for so many items and `index_memory_bytes`.
+    `opens_at_once`: the first query waits until the encoder is open.
     """
 
     def __init__(
         self, release: LiveRelease, catalogue: Catalogue, *, repeats: bool | None = None,
-        kind: Kind | None = None, index_memory_bytes: int | None = None,
+        kind: Kind | None = None, index_memory_bytes: int | None = None, opens_at_once: bool = True,
     ) -> None:  # fmt: skip
         self.release = release
         self._repeats = repeats
-        self._reader: ContentEncoder | None = None
         self.catalogue = catalogue
         size = catalogue.size  # first: others may join meanwhile, and `follow` brings them in
         release.ensure(catalogue)
@@ -48,6 +46,7 @@ class Live:
         self.index = ItemIndex.build(items, self._rows(items), kind, memory_budget_bytes=index_memory_bytes)
         self.recall = RecallMonitor(MEASURED)
         self.by_content = ByContent(release, catalogue, index_memory_bytes)
+        self.meaning = Meaning(release, self.by_content, at_once=opens_at_once)
         self._known = size
 
     @classmethod
@@ -105,15 +104,6 @@ class Live:
         before = self.recall.measured
         self.recall.measure(self.index, self._rows)
         return self.recall.seconds if self.recall.measured > before else 0.0
-
-    def wish(self, query: str) -> NDArray[np.float32] | None:
-        """What a query in plain words asks for (T,) float32; None where the release cannot read."""
-        release = self.release
-        if not release.encoder:
-            return None
-        if self._reader is None:
-            self._reader = ContentEncoder.load(release.manifest.encoder, release.encoder)
-        return self._reader.wish(query[:_QUERY_LENGTH])
 
     @property
     def wants_compaction(self) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from learner.ranking.arrays import Asks
 from learner.ranking.candidates import Allowed
 from learner.ranking.columns import RAW
-from streams.hot_path import queries
+from streams.hot_path import queries, searching
 from streams.hot_path.placing import Caps, Placing
 from streams.hot_path.policy import Place, by_score, diversify, draw_up
 from streams.hot_path.rank import features_of, rows_of, scores_of
@@ -90,9 +90,10 @@ def _heeding(
     live, tilts = world.live, world.steering.tilt
     if want.query is None and not want.similar and not pinned:
         return _own(want, ranked, row, world)
-    text = _text(want, world)
-    sought = np.zeros(0, np.int32)
-    if text is not None:
+    sought, relevance = np.zeros(0, np.int32), np.zeros(0, np.float32)
+    if want.query is not None:
+        sought, relevance = searching.found(want, open_, world)
+    elif (text := _text(want, world)) is not None:
         sought = live.by_content.nearest(text, open_, ranked.candidates.items.shape[1] // 2)
     found = queries.join(ranked.candidates, row, np.concatenate([sought, np.array(pinned, np.int32)]))
     items = found.items[0]
@@ -103,9 +104,11 @@ def _heeding(
     added = tilts(items, want.rules.tilts) if want.rules.tilts else np.float32(0)
     is_sought = None
     if want.query is not None:
-        nearness = np.zeros(len(items), np.float32) if text is None else live.by_content.nearness(items, text)
-        scores = queries.mixed(scores + added, nearness)
-        is_sought = np.isin(items, sought)[None]
+        named = np.isin(items, sought)
+        if want.reading is not None and not want.reading.text:
+            named[:] = True  # all that is left is what was asked for
+        scores = queries.mixed(scores + added, queries.placed(relevance, sought, items), named)
+        is_sought = named[None]
     elif want.similar:
         scores = queries.standard(scores) + _TOGETHER * queries.standard(columns.alone[0, :, _CONDITIONAL])
         if want.taste is not None:
@@ -128,9 +131,7 @@ def _own(want: Wanted, ranked: Ranked, row: int, world: World) -> Ranked:
 
 
 def _text(want: Wanted, world: World) -> NDArray[np.float32] | None:
-    """What the list is about (T,), by what its query or the item that it is to be like say."""
-    if want.query is not None:
-        return world.live.wish(want.query)
+    """What the item that the list is to be like says of itself (T,)."""
     if want.request is not None and want.request.similar_to is not None:
         number = world.catalogue.index.get(want.request.similar_to)
         if number is not None:
@@ -269,6 +270,8 @@ def _joined(own: Ranked, filling: Items, want: Wanted, asker: Asks, world: World
     scores = scores_of(found, columns, world)[0, width:]
     if want.rules.tilts:
         scores = scores + world.steering.tilt(filling, want.rules.tilts)
+    if want.query is not None or want.similar:
+        scores = queries.below(scores, own.scores[0])
     sought = own.sought
     if sought is not None:
         sought = np.concatenate([sought, np.zeros((1, len(filling)), np.bool_)], axis=1)

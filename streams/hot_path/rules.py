@@ -19,6 +19,9 @@ from learner.data.times import DAY_MS
 from learner.filters.language import Filter, parse
 from learner.filters.masks import Masks
 from learner.filters.matching import matching
+from learner.search.reader import read
+from learner.search.reading import Reading, unread
+from learner.search.texts import Texts
 from streams.hot_path.fallen import Bar, least_bar
 from streams.hot_path.live import Live
 from streams.hot_path.policy import Policy
@@ -137,7 +140,7 @@ class Titles:
 
 
 class Steering:
-    """The rules in force, with the masks and fields that they read; one for all releases in memory.
+    """The rules in force, with the masks, fields and texts that lists are read from; one for all releases.
 
     `usual`: what the settings say of lists. `unheard` counts lists of scenarios that nobody has defined.
     """
@@ -147,6 +150,7 @@ class Steering:
         self.masks = Masks(catalogue)
         self.fields = self.masks.fields
         self.titles = Titles(catalogue)
+        self.texts = Texts(catalogue)
         self.unheard: dict[str, int] = {}
         self._usual = Ruleset(usual)
         self._sets: dict[str, Ruleset] = {}
@@ -208,6 +212,10 @@ class Steering:
         for tilt in tilts:
             added += np.float32(tilt.weight) * matching(tilt.filter, self.fields, numbers)
         return added
+
+    def reading(self, query: str) -> Reading:
+        """What a query in plain words says; all of it words while the catalogue's texts are being read."""
+        return read(query, self.texts, self.catalogue) if self.texts.follow() else unread(query)
 
     def mask(self, filter_: Filter) -> NDArray[np.bool_]:
         """Items by number (capacity,) that the filter takes and that may be listed, until the next round."""

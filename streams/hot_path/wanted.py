@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from learner.filters.language import Filter, both, parse
 from learner.ranking.arrays import Asks
+from learner.search.reading import Reading
 from streams.hot_path.policy import Policy
 from streams.hot_path.rules import Ruleset, Steering
 from streams.wire.contract import Click, Profile, Request, Wish
@@ -24,7 +25,9 @@ class Wanted:
 
     reach: how many candidates it takes to make it, at least
     plain: nothing but the policy has a say in its places, whatever it may be drawn from
-    filter: the scenario's and the request's, which items must both pass
+    filter: the scenario's, the request's and what its query says, all of which items must pass
+    given: the same without the query's
+    reading: what the query says
     only: numbers of the items that alone may stand in it, of a request that names them
     hashes: `event_hash` of ids of items that the list must not hold
     late: numbers of items that the user was shown too often, at the time of asking, or None
@@ -38,6 +41,8 @@ class Wanted:
     reach: int
     plain: bool = True
     filter: Filter | None = None
+    given: Filter | None = None
+    reading: Reading | None = None
     request: Request | None = None
     only: NDArray[np.int32] | None = None
     late: NDArray[np.int32] | None = None
@@ -49,7 +54,7 @@ class Wanted:
     @property
     def exact(self) -> bool:
         """Whether the request says so much of what it wants that nothing is to be tried out."""
-        return self.only is not None or self.similar
+        return self.only is not None or self.similar or self.query is not None
 
     @property
     def similar(self) -> bool:
@@ -61,7 +66,11 @@ class Wanted:
         """Whether the request says more of the asker than who it is, or wants to know more."""
         request = self.request
         return request is not None and bool(
-            request.profile or request.if_clicked or request.interests or self.exact
+            request.profile
+            or request.if_clicked
+            or request.interests
+            or self.only is not None
+            or self.similar
         )
 
     @property
@@ -74,6 +83,11 @@ class Wanted:
     def query(self) -> str | None:
         """Plain words that the list is to answer."""
         return None if self.request is None else self.request.query
+
+    def read_as(self, reading: Reading) -> None:
+        """From now on the query says this."""
+        self.reading = reading
+        self.filter = both(self.given, reading.filter)
 
 
 def wanted(message: Click | Request | Wish, steering: Steering, policy: Policy) -> Wanted:
@@ -88,7 +102,7 @@ def wanted(message: Click | Request | Wish, steering: Steering, policy: Policy) 
         own_policy = replace(own_policy, diversity=message.diversity)
     length = message.k or own_policy.k
     own = None if message.filter is None else parse(message.filter)
-    made = Wanted(rules, own_policy, length, length, not rules.acts, both(rules.filter, own), message)
+    made = Wanted(rules, own_policy, length, length, not rules.acts, both(rules.filter, own), request=message)
     if message.rank is not None:
         _name(made, message, steering)
     elif message.exclude_hashes:
@@ -96,8 +110,11 @@ def wanted(message: Click | Request | Wish, steering: Steering, policy: Policy) 
             int(each, 16) if isinstance(each, str) else each for each in message.exclude_hashes
         )
         made.reach += len(made.hashes)
-    if made.hashes or made.exact or message.query is not None:
+    if made.hashes or made.exact:
         made.plain = False
+    if message.query is not None:
+        made.given = made.filter
+        made.read_as(steering.reading(message.query))
     return made
 
 

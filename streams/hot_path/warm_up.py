@@ -52,3 +52,4 @@ def warm_up(world: World) -> None:
     Signals(world.signals.settings, world.catalogue).apply(items[-1], signals.record(number))
     states.restore(decode_state(states.encode(0, world.catalogue)), world.catalogue)
     world.live.recall.forget()
+    world.live.meaning.asked = False

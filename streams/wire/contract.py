@@ -206,11 +206,19 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     applied_offset: int | None
 
 
-class Understood(msgspec.Struct, frozen=True):
-    """How a query was read: as a filter, and as words whose meaning counts."""
+class Understood(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a query was read: as a filter, and as words whose meaning counts.
+
+    years: first and last year, where only titles say when items came out
+    without: words of which items were left out that say them all
+    dropped: what was taken for a filter and would have left nothing, or has no field
+    """
 
     filter: Filter | None
     text: str
+    years: tuple[int | None, int | None] | None = None
+    without: list[str] = []
+    dropped: list[str] = []
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):

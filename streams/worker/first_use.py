@@ -182,7 +182,9 @@ class FirstUse:
 
 def _brings_rules(arrival: Arrival) -> bool:
     message = arrival.message
-    return isinstance(message, Request) and (message.filter is not None or message.rules is not None)
+    return isinstance(message, Request) and (
+        message.filter is not None or message.rules is not None or message.query is not None
+    )
 
 
 def _missing(arrival: Arrival, world: World) -> Need | None:

@@ -97,6 +97,7 @@ class Knowledge:
         if not self.settings.pin:
             self._spawn(self.releases.run(serving))
         self._spawn(upkeep.compact(serving, self._models))
+        self._spawn(upkeep.read_texts(serving))
         self._spawn(upkeep.watch_recall(serving, self._models))
         self._spawn(upkeep.expire(followed, self.lock))
         log.info("ready", release=live.release.id, items=self.catalogue.size, signals=deltas.records)

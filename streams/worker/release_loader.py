@@ -116,7 +116,7 @@ class Loader:
         settings = self._settings
         return Live(
             release, self._catalogue, repeats=settings.repeats, kind=settings.index,
-            index_memory_bytes=settings.index_memory_bytes,
+            index_memory_bytes=settings.index_memory_bytes, opens_at_once=False,
         )  # fmt: skip
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:

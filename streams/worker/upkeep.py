@@ -20,6 +20,7 @@ from streams.worker.users import Users
 
 log = structlog.get_logger()
 
+_TEXTS_SECONDS = 1.0  # between looks whether texts are to be read: new items can be searched for after it
 COMPACT_SECONDS = 10.0  # between looks at the indexes
 # Between two comparisons with an exact search: a second, and a fiftieth of a core at most.
 _RECALL_SECONDS, _RECALL_REST = 1.0, 50
@@ -41,6 +42,24 @@ async def compact(serving: Serving, models: Executor) -> None:
                 done = await asyncio.get_running_loop().run_in_executor(models, live.compact)
                 seconds = round(time.monotonic() - started, 2)
                 log.info("index compacted", release=live.release.id, done=done, seconds=seconds)
+
+
+async def read_texts(serving: Serving) -> None:
+    """What queries in plain words need: texts, which are read anew where much has changed; the encoder."""
+    going, texts = True, serving.world.steering.texts
+    try:
+        while True:
+            await asyncio.sleep(_TEXTS_SECONDS)
+            if texts.wants_building:
+                started = time.monotonic()
+                await asyncio.to_thread(texts.build, lambda: going)
+                log.info("texts read", seconds=round(time.monotonic() - started, 2))
+            if any(live.meaning.asked for live in serving.loaded):
+                for live in serving.loaded:
+                    if live.meaning.wants_opening:
+                        await asyncio.to_thread(live.meaning.open)
+    finally:
+        going = False
 
 
 async def watch_recall(serving: Serving, models: Executor) -> None:
