@@ -17,18 +17,24 @@ OUTAGE = ("tests/integration/learning/test_canary_outage.py",)
 AWAY = ("tests/e2e/test_broker_comes_and_goes.py",)
 GROWING = ("tests/integration/worker/test_growing.py",)
 UP, STEPS = ("tests/integration/up/test_up.py",), ("tests/e2e/test_first_steps.py",)
-ALL, NONE = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + UP + STEPS, ()
+IMAGE = ("tests/e2e/test_image.py",)
+RUNNING = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + UP + STEPS
+ALL, NONE = RUNNING + IMAGE, ()
 # The drills of a path are those of its longest prefix that stands here; where none does, all.
 TOUCHES: dict[str, tuple[str, ...]] = {
     "README.md": NONE,
     "deploy/": NONE,
+    "deploy/containers/": IMAGE,
     "docs/": NONE,
     "docs/first-steps.md": STEPS,
+    "indexer/": RUNNING,
+    "learner/": RUNNING,
     "learner/evaluation/": DEMO,
     "learner/judging/": OUTAGE,
     "learner/models/": DEMO,
     "learner/text/": DEMO,
     "learner/training/": DEMO,
+    "streams/": RUNNING,
     "streams/cli/": DEMO,
     "streams/cli/up.py": UP + STEPS,
     "streams/demo/": DEMO,
@@ -44,13 +50,15 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/e2e/test_demo.py": DEMO,
     "tests/e2e/test_broker_comes_and_goes.py": AWAY,
     "tests/e2e/test_first_steps.py": STEPS,
+    "tests/e2e/test_image.py": IMAGE,
     "tests/integration/learning/test_canary_outage.py": OUTAGE,
     "tests/integration/up/test_up.py": UP,
     "tests/integration/worker/test_everything.py": EVERYTHING,
     "tests/integration/worker/test_growing.py": GROWING,
-    "tests/worlds/": ALL,
+    "tests/worlds/": RUNNING,
     "tests/worlds/aftermath.py": EVERYTHING + AWAY,
     "tests/worlds/away.py": AWAY,
+    "tests/worlds/bare_image.py": IMAGE,
     "tests/worlds/happenings.py": EVERYTHING,
     "tests/worlds/ledger.py": EVERYTHING + AWAY,
     "tests/worlds/undisturbed.py": EVERYTHING,
