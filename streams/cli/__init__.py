@@ -25,6 +25,7 @@ from streams.cli import (
     keys,
     lists,
     models,
+    plan,
     releases,
     reset,
     run,
@@ -76,6 +77,7 @@ app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(admin.topics, name="topics")
 app.add_typer(admin.dead_letters, name="dead-letters")
 app.command()(admin.doctor)
+app.command()(plan.plan)
 app.command(cls=WithIds)(admin.forget)
 app.command()(reset.reset)
 app.command("settings")(admin.show_settings)
