@@ -99,7 +99,9 @@ def demo(
     rate: Annotated[
         float | None, typer.Option(help="Clicks a second, 0 for as fast as it goes", show_default=False)
     ] = None,
-    time_budget: Annotated[float, typer.Option(help="Minutes that training may take")] = 2.0,
+    time_budget: Annotated[
+        float, typer.Option(help="Minutes of processor time that the better release may take")
+    ] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="End when all clicks are played.")] = False,
     report: Annotated[
         Path | None, typer.Option(help="Write the figures to this file as JSON", show_default=False)
@@ -111,8 +113,9 @@ def demo(
 ) -> None:
     """See it all work on this machine.
 
-    Starts a broker, trains a release, starts worker and learner, loads the past, plays the rest as live
-    traffic and shows the figures as they come. Runs until Ctrl-C, or with --once to the end of the clicks.
+    `nextclick up` on recorded clicks: a first release in half a minute, the past loaded meanwhile, and the
+    rest played as live traffic while a better release is trained and comes in. Runs until Ctrl-C, or with
+    --once to the end of the clicks.
     """
     from streams.demo import show
 

@@ -36,6 +36,10 @@ class Rates:
         """The same for the popularity list of the same moment."""
         return self.popular_hits / self.scored if self.scored else math.nan
 
+    def and_one(self, *, hit: bool, popular: bool) -> "Rates":
+        """With one more click."""
+        return Rates(self.scored + 1, self.hits + hit, self.popular_hits + popular)
+
 
 @dataclass
 class Scoreboard:
@@ -50,6 +54,7 @@ class Scoreboard:
     hits: int = 0
     popular_hits: int = 0
     before: Rates | None = None  # until the world changed, where it has
+    by_release: dict[str, Rates] = field(default_factory=dict)  # whose lists they were, in order
     freshness_ms: list[float] = field(default_factory=list)
     recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=2000))
     _consumed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -57,6 +62,7 @@ class Scoreboard:
     _popular: dict[str, list[str]] = field(default_factory=dict)  # event id -> popularity's list
     _sent_ms: dict[str, int] = field(default_factory=dict)
     _lists: dict[str, list[str]] = field(default_factory=dict)
+    _maker: dict[str, str] = field(default_factory=dict)  # event id -> the release of its list
     _answers: dict[str, str] = field(default_factory=dict)  # event id -> the item clicked next
 
     def see_click(self, click: Click, created_ms: int) -> None:
@@ -88,6 +94,8 @@ class Scoreboard:
         event_id = recommendation.trigger.id
         self.lists += 1
         self._lists[event_id] = [item.item_id for item in recommendation.items[: self.k]]
+        self._maker[event_id] = recommendation.release
+        self.by_release.setdefault(recommendation.release, Rates())
         self._made_ms[event_id] = created_ms
         self._measure(event_id)
         self._settle(event_id)
@@ -142,6 +150,8 @@ class Scoreboard:
         self.hits += hit
         self.popular_hits += popular
         self.recent.append((hit, popular))
+        release = self._maker.pop(event_id)
+        self.by_release[release] = self.by_release[release].and_one(hit=hit, popular=popular)
         del self._answers[event_id], self._popular[event_id]
 
 

@@ -135,6 +135,11 @@ def summary(board: Scoreboard, seconds: float) -> Panel:
     table.add_row("freshness", f"p50 {board.freshness(0.5):.0f} ms, p99 {board.freshness(0.99):.0f} ms")
     table.add_row("hit rate@10", f"{board.hit_rate:.1%} over {board.scored:,} clicks")
     table.add_row("popularity", f"{board.popular_hit_rate:.1%} at the same moments")
+    for name, rates in board.by_release.items():
+        table.add_row(
+            name,
+            f"{rates.hit_rate:.1%} over {rates.scored:,} clicks (popularity {rates.popular_hit_rate:.1%})",
+        )
     if board.before is not None:
         was, now = board.before, board.since
         table.add_row(

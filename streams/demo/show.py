@@ -1,42 +1,51 @@
-"""The demo: everything on one machine, live traffic, and the figures as they come.
+"""The demo: `nextclick up` on recorded clicks, live traffic, and the figures as they come.
 
-Owns the order of events: broker, training, processes, history, traffic, summary. Each part runs as the
-command a user would type, in a process of its own with a log file; this process only watches the topics.
-Knows no models.
+Owns the order of events: the system comes up with a first release, the past is taken in, the rest is played,
+the better release comes in meanwhile, and a summary. This process only watches the topics. Knows no models.
 """
 
-import json
 import shutil
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from learner.data.dataset import Interactions
 from learner.data.ml100k import fetch_ml100k
-from streams.broker.node import EmbeddedBroker
 from streams.demo import scoreboard, screen
 from streams.demo.drift import announce
 from streams.demo.recording import SPLIT, Recording
 from streams.demo.report import report
+from streams.demo.scoreboard import Scoreboard
 from streams.demo.screen import Follower, step
-from streams.demo.waiting import wait_for_topics, wait_until_taken_in
 from streams.demo.watcher import Watcher
-from streams.runtime.fleet import Child, Fleet
+from streams.runtime.progress import bars
 from streams.settings import Settings
+from streams.up import process as up
+from streams.up.beginning import Files
+from streams.up.supervisor import Part
+from streams.up.system import QUICK_MINUTES, Claim, System
+from streams.up.system import Wishes as UpWishes
 
-TRAFFIC_SECONDS = 150  # what the rest of the clicks is played in, unless told otherwise
+TRAFFIC_SECONDS = 240  # what the rest of the clicks is played in, unless told otherwise
+CANARY_MINUTES = 0.5  # of that traffic are enough to see harm
 SUMMARY_WAIT_SECONDS = 20
+_KEPT = ("slots", "up", "machine-id")  # of an earlier demo; all else begins anew
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asked for on the command line."""
+    """What the user asked for on the command line.
+
+    time_budget: minutes of processor time that the better release may take
+    """
 
     data: Path | None = None
     speed: float | None = None
     rate: float | None = None
-    time_budget: float = 2.0
+    time_budget: float = 1.0
     once: bool = False
     report: Path | None = None
     seed: int = 0
@@ -46,93 +55,119 @@ class Wishes:
 def run(settings: Settings, wishes: Wishes) -> None:
     """Runs the demo; unless `once`, everything stays up until Ctrl-C.
 
-    Raises FleetError, RecordingError or WatchError, with what to do.
+    Raises RecordingError, PartFailed or WatchError, with what to do.
     """
     console, folder = Console(), settings.data_dir / "demo"
-    for old in ("broker", "nextclick", "release"):
-        shutil.rmtree(folder / old, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    with step(console, "Data"):
-        recording = Recording.of(wishes.data or fetch_ml100k(settings.cache_dir / "ml-100k"))
-    console.print(
-        f"  {len(recording.interactions):,} events, {len(recording.items):,} items from "
-        f"{recording.file.parent}; the first {SPLIT:.0%} are the past"
-    )
-    if wishes.drift:
-        with step(console, "A world that changes in mid-stream"):
-            recording = recording.changing(folder, wishes.seed)
-    broker = EmbeddedBroker(
-        folder / "broker", port=settings.broker_port, heap=settings.broker_heap, cache=settings.cache_dir
-    )
-    with step(console, "Broker: a real Apache Kafka on this machine"):
-        broker.start()
-    prefix = f"demo{int(time.time())}."
-    watched = settings.model_copy(
-        update={"bootstrap_servers": broker.bootstrap_servers, "prefix": prefix, "clock": "stream"}
-    )
-    try:
-        with Fleet(folder / "logs") as fleet:
-            try:
-                Demo(watched, wishes, recording, folder, fleet, console).play()
-            except KeyboardInterrupt:
-                console.print("\nstopping …")
-    finally:
-        broker.stop()
+    with Claim(folder) as claim:
+        _begin_anew(folder)
+        with step(console, "Data"):
+            recording = Recording.of(wishes.data or fetch_ml100k(settings.cache_dir / "ml-100k"))
+        console.print(
+            f"  {len(recording.interactions):,} events, {len(recording.items):,} items from "
+            f"{recording.file.parent}; the first {SPLIT:.0%} are the past"
+        )
+        if wishes.drift:
+            with step(console, "A world that changes in mid-stream"):
+                recording = recording.changing(folder, wishes.seed)
+        words = up.Watcher(console)
+        beginning = UpWishes(
+            Files(recording.file, recording.items_file, to=SPLIT),
+            minutes=min(QUICK_MINUTES, wishes.time_budget), seed=wishes.seed,
+        )  # fmt: skip
+        system = System(_own(settings, wishes, folder), beginning, claim, words.say, words.hear)
+        try:
+            with up.until_told_to_end():
+                Demo(wishes, recording, system, words, console).play()
+        except KeyboardInterrupt:
+            console.print("\nstopping …")
+        finally:
+            system.stop()
 
 
-@dataclass(frozen=True)
+def _begin_anew(folder: Path) -> None:
+    for old in folder.iterdir():
+        if old.name not in _KEPT:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    for old in (folder / "up").iterdir():
+        if old.name != "pid":
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+
+def _own(settings: Settings, wishes: Wishes, folder: Path) -> Settings:
+    """A broker, topics and a folder of the demo's own; any port for the api unless one was named."""
+    return settings.model_copy(
+        update={
+            "broker_data": None, "data_dir": folder, "prefix": f"demo{int(time.time())}.", "clock": "stream",
+            "train_minutes": wishes.time_budget, "canary_minutes": CANARY_MINUTES,
+            "api_port": 0 if settings.provenance["api_port"] == "default" else settings.api_port,
+        }
+    )  # fmt: skip
+
+
+class _Teaching:
+    """Tunes popularity, the list to compare with, beside all else."""
+
+    def __init__(self, past: Interactions) -> None:
+        self._past = past
+        self._board: Scoreboard | None = None
+        self._thread = threading.Thread(target=self._teach, daemon=True)
+        self._thread.start()
+
+    def board(self) -> Scoreboard:
+        """Waits for its end."""
+        self._thread.join()
+        assert self._board is not None
+        return self._board
+
+    def _teach(self) -> None:
+        self._board = scoreboard.taught(self._past)
+
+
+@dataclass
 class Demo:
-    """A run of the demo on a broker that is up; `settings` name it and the topics."""
+    """A run of the demo on a system that is not started yet.
 
-    settings: Settings
+    first_list_s: from the start of this process to the first live list
+    """
+
     wishes: Wishes
     recording: Recording
-    folder: Path
-    fleet: Fleet
+    system: System
+    words: up.Watcher
     console: Console
-
-    @property
-    def release(self) -> Path:
-        """What is trained."""
-        return self.folder / "release"
+    first_list_s: float = 0.0
 
     def play(self) -> None:
-        """From the training to the summary, and on until Ctrl-C unless it is for `once`."""
-        self._start_up()
-        with step(self.console, "Tuning popularity, the list to compare with"):
-            board = scoreboard.taught(self.recording.interactions.at(slice(0, self.recording.split)))
-        with Watcher(self.settings, board, Follower(self.recording.titles())) as watcher:
+        """From the start to the summary, and on until Ctrl-C unless it is for `once`."""
+        console, system = self.console, self.system
+        minutes = system.wishes.minutes
+        console.print(
+            f"A real Apache Kafka starts on this machine, a first release is trained on the past for "
+            f"{60 * minutes:.0f} s, and meanwhile the past goes into the topics"
+        )
+        teaching = _Teaching(self.recording.interactions.at(slice(0, self.recording.split)))
+        system.start()
+        with bars(console, width=14) as tell:
+            up.begin(system, self.words, tell, wholly=True)
+        with step(console, "Tuning popularity, the list to compare with"):
+            board = teaching.board()
+        with Watcher(system.settings, board, Follower(self.recording.titles())) as watcher:
             seconds = self._go_live(watcher)
-            self.console.print(screen.summary(board, seconds))
+            console.print(screen.summary(board, seconds))
             if self.wishes.report is not None:
-                made_by = json.loads((self.release / "manifest.json").read_text())["release"]
-                self.wishes.report.write_bytes(report(board, made_by, seconds, self.recording.drift))
-                self.console.print(f"figures written to {self.wishes.report}")
+                live = system.tidings.live if system.tidings is not None else None
+                told = report(board, live or "", seconds, self.first_list_s, self.recording.drift)
+                self.wishes.report.write_bytes(told)
+                console.print(f"figures written to {self.wishes.report}")
             if not self.wishes.once:
                 self._stay_up(watcher)
-
-    def _start_up(self) -> None:
-        """Trains, starts worker and learner, and loads the past."""
-        minutes, release = self.wishes.time_budget, ("--release", str(self.release))
-        with step(self.console, f"Training on the past ({minutes:g} minutes at most)"):
-            self._do(
-                "train", *self._clicks, *self._items, "--to", str(SPLIT), "--out", str(self.release),
-                "--time-budget", str(minutes), "--seed", str(self.wishes.seed),
-            )  # fmt: skip
-        with step(self.console, "Worker and learner"):
-            self._start("learner", *self._at, *self._data, *release)
-            self._start("worker", *self._at, *self._data, *release)
-            wait_for_topics(self.fleet, self.settings)
-        with step(self.console, f"Loading the past: {self.recording.split:,} clicks"):
-            self._do("load", *self._at, *self._data, *self._clicks, *self._items, "--to", str(SPLIT))
-            wait_until_taken_in(self.fleet, self.settings)
 
     def _go_live(self, watcher: Watcher) -> float:
         """Plays the rest, and returns how many seconds that took."""
         recording, drift, split = self.recording, self.recording.drift, str(SPLIT)
         self.console.print(
             f"[bold]Live[/]: {recording.live:,} clicks, {' '.join(self._pace)} at most; a user's next click "
-            "waits for the list\n"
+            "waits for the list. The lists are the first release's; a better one is trained beside them\n"
         )
         watcher.ready.wait(30)
         started = time.monotonic()
@@ -140,7 +175,7 @@ class Demo:
             self._play(watcher, recording.live, "--from", split)
         else:
             self._play(watcher, drift.at - recording.split, "--from", split, "--to", drift.moment)
-            announce(self.settings, drift)
+            announce(self.system.settings, drift)
             watcher.board.change()
             self.console.print(screen.said(drift))
             self._play(watcher, recording.live, "--from", drift.moment)
@@ -150,24 +185,33 @@ class Demo:
         """Plays a part of the clicks, and shows it until `expected` ones in all have been answered."""
         # Patient, else the hit rate of a system that lags would know, from other topics, of the clicks that
         # it is judged by.
-        player = self._start("play", *self._at, *self._clicks, *part, *self._pace, "--patient", ends=True)
-        played = _Played(self.fleet, player, watcher, expected)
+        clicks = ("--interactions", str(self.recording.file))
+        player = self.system.run("play", *clicks, *part, *self._pace, "--patient")
+        played = _Played(self, player, watcher, expected)
         screen.show(self.console, watcher.board, watcher.follower, expected, played.over)
 
+    def look(self, watcher: Watcher) -> None:
+        """Starts again what has ended, and notes the first list. Raises PartFailed and WatchError."""
+        self.system.look()
+        watcher.check()
+        if not self.first_list_s and watcher.board.lists:
+            self.first_list_s = time.monotonic() - self.words.began
+            self.words.say("the first live list has come")
+
     def _stay_up(self, watcher: Watcher) -> None:
-        user = watcher.follower.user or "1"
-        where = f"--bootstrap-servers {self.settings.bootstrap_servers} --prefix {self.settings.prefix}"
+        settings, user = self.system.settings, watcher.follower.user or "1"
+        where = f"--bootstrap-servers {settings.bootstrap_servers} --prefix {settings.prefix}"
         self.console.print(
             f"Everything stays up. In another terminal:\n"
+            f"  curl '{self.system.address}/v1/users/{user}/recommendations?k=5&fields=title'\n"
             f"  .venv/bin/nextclick watch {where}\n"
             f"  .venv/bin/nextclick recommend {user} {where} --clock stream\n"
             f"  .venv/bin/nextclick user {user} {where} --json\n"
             "Ctrl-C ends it."
         )
         while True:
-            self.fleet.check()
-            watcher.check()
-            time.sleep(0.5)
+            self.look(watcher)
+            time.sleep(0.2)
 
     @property
     def _pace(self) -> tuple[str, str]:
@@ -177,50 +221,24 @@ class Demo:
         usual = min(max(self.recording.live / TRAFFIC_SECONDS, 20.0), 1000.0)
         return "--rate", f"{usual if self.wishes.rate is None else self.wishes.rate:g}"
 
-    def _start(self, command: str, *flags: str, ends: bool = False) -> Child:
-        return self.fleet.start(command, *flags, "--set", f"log_level={self.settings.log_level}", ends=ends)
-
-    def _do(self, command: str, *flags: str) -> None:
-        self.fleet.finish(self._start(command, *flags, ends=True))
-
-    @property
-    def _at(self) -> tuple[str, ...]:
-        settings = self.settings
-        servers = ("--bootstrap-servers", settings.bootstrap_servers)
-        return *servers, "--prefix", settings.prefix, "--clock", "stream"
-
-    @property
-    def _data(self) -> tuple[str, str]:
-        return "--data-dir", str(self.folder / "nextclick")
-
-    @property
-    def _clicks(self) -> tuple[str, str]:
-        return "--interactions", str(self.recording.file)
-
-    @property
-    def _items(self) -> tuple[str, str]:
-        return "--items", str(self.recording.items_file)
-
 
 @dataclass
 class _Played:
     """Whether what a player sends has been sent and answered."""
 
-    fleet: Fleet
-    player: Child
+    demo: Demo
+    player: Part
     watcher: Watcher
     expected: int
     deadline: float | None = None  # for the last lists
 
     def over(self) -> bool:
-        """Raises FleetError and WatchError where a part that should run has ended."""
-        if self.deadline is None and self.player.code == 0:
-            self.fleet.finish(self.player)
-            self.deadline = time.monotonic() + SUMMARY_WAIT_SECONDS
-        self.fleet.check()
-        self.watcher.check()
+        """Raises PartFailed and WatchError where it cannot go on."""
+        self.demo.look(self.watcher)
         if self.deadline is None:
-            return False
+            if not self.player.done:
+                return False
+            self.deadline = time.monotonic() + SUMMARY_WAIT_SECONDS
         board = self.watcher.board
         answered = board.lists >= board.clicks >= self.expected
         return answered or time.monotonic() > self.deadline

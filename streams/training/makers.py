@@ -55,7 +55,8 @@ def training(
 
     cache = _texts(settings)
     choice, reader = encoders.chosen(settings), encoders.text_server(settings)
-    encoder, signals, repeats = None, None, {"yes": True, "no": False}.get(settings.repeat_consumption)
+    encoder, repeats = None, {"yes": True, "no": False}.get(settings.repeat_consumption)
+    signals = SignalSettings()  # a learner without a release counts by these, and goes on so with the first
     if live is not None:
         bundle = read_release(live)
         manifest = bundle.manifest

@@ -8,13 +8,18 @@ import json
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
+from kafka.errors import KafkaError
+
 from streams.settings import Settings
 from streams.transport import clients
-from streams.transport.topic_reader import ends_of
+from streams.transport.clients import BrokerUnreachable
+from streams.transport.topic_reader import ReadTimeout, TopicMissing, ends_of
 from streams.transport.topics import Names
 from streams.wire.contract import UNREADABLE, decode_click
 
 _POLL_MS = 2_000
+# What a broker answers that has just started, is away or starts again: there is no answer now.
+NO_ANSWER = (KafkaError, BrokerUnreachable, ReadTimeout, TopicMissing, OSError)
 
 
 class Somebody(NamedTuple):
@@ -25,7 +30,14 @@ class Somebody(NamedTuple):
 
 
 def somebody(settings: Settings) -> Somebody | None:
-    """Of the first click that can be read of those in the topic; None where there is none."""
+    """Of the first click that can be read of those in the topic; None where there is none, or no answer."""
+    try:
+        return _somebody(settings)
+    except NO_ANSWER:
+        return None
+
+
+def _somebody(settings: Settings) -> Somebody | None:
     from kafka import TopicPartition
 
     topic = Names(settings.prefix).clicks
@@ -46,6 +58,34 @@ def somebody(settings: Settings) -> Somebody | None:
 def clicks_in(settings: Settings) -> int:
     """How many records the topic `clicks` has had."""
     return sum(ends_of(settings, Names(settings.prefix).clicks).values())
+
+
+class TakenIn:
+    """How much of what the topic `clicks` holds now the workers have applied; for the length of a block."""
+
+    def __init__(self, settings: Settings) -> None:
+        names = Names(settings.prefix)
+        self.ends = {number: end for number, end in ends_of(settings, names.clicks).items() if end}
+        self._names = names
+        self._admin = clients.admin(settings)
+
+    def close(self) -> None:
+        """Ends the asking."""
+        self._admin.close()
+
+    def count(self) -> int:
+        """Of all that stands there."""
+        from kafka import TopicPartition
+
+        group = self._names.worker_group
+        committed = self._admin.list_group_offsets([group])[group]
+        reached = {number: committed.get(TopicPartition(self._names.clicks, number)) for number in self.ends}
+        return sum(min(at.offset, self.ends[number]) for number, at in reached.items() if at is not None)
+
+    @property
+    def all(self) -> int:
+        """How many there are."""
+        return sum(self.ends.values())
 
 
 def asked(address: str, path: str, seconds: float) -> tuple[int, dict[str, object]]:

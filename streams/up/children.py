@@ -131,20 +131,21 @@ class Children:
             draft.write_text(json.dumps({str(each): born for each, born in self._born.items()}))
             draft.replace(self._file)
 
-    def sweep(self) -> int:
-        """Ends what a process that was killed has left running; returns how many there were."""
-        try:
-            noted = {int(each): float(born) for each, born in json.loads(self._file.read_text()).items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return 0
-        left = []
-        for each, born in noted.items():
-            with contextlib.suppress(psutil.Error):
-                process = psutil.Process(each)
-                if abs(process.create_time() - born) < 1.0 and process.status() != psutil.STATUS_ZOMBIE:
-                    left += [*process.children(recursive=True), process]
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(left, _GONE_SECONDS)
-        return len(left)
+
+def sweep(file: Path) -> int:
+    """Ends what a process that was killed has left running, by its notes; returns how many there were."""
+    try:
+        noted = {int(each): float(born) for each, born in json.loads(file.read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return 0
+    left = []
+    for each, born in noted.items():
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(each)
+            if abs(process.create_time() - born) < 1.0 and process.status() != psutil.STATUS_ZOMBIE:
+                left += [*process.children(recursive=True), process]
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, _GONE_SECONDS)
+    return len(left)

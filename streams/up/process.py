@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import psutil
 from rich.console import Console
 
 from streams.runtime import terminal
 from streams.runtime.progress import Tell, bars
 from streams.settings import Settings
 from streams.up import asking
-from streams.up.asking import Somebody
+from streams.up.asking import Somebody, TakenIn
 from streams.up.system import Claim, Stage, System, Wishes, for_one_machine
 
 _LOOK_SECONDS = 0.1
@@ -71,6 +72,11 @@ def until_told_to_end() -> Iterator[None]:
     yield
 
 
+def begun() -> float:
+    """When this process began, on the monotonic clock."""
+    return time.monotonic() - (time.time() - psutil.Process().create_time())
+
+
 @dataclass
 class Watcher:
     """What parts have said that the screen shows."""
@@ -78,7 +84,7 @@ class Watcher:
     console: Console
     events: int = 0  # clicks in the file, once the training has read it
     last: dict[str, str] = field(default_factory=dict)  # by part
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=begun)
 
     def say(self, line: str) -> None:
         """A line for people, with the time since the start."""
@@ -94,22 +100,27 @@ class Watcher:
                 self.say(told)
 
 
-def begin(system: System, watcher: Watcher, tell: Tell) -> None:
-    """Until lists come, or nothing is left that they could come of; tells how far it is."""
+def begin(system: System, watcher: Watcher, tell: Tell, *, wholly: bool = False) -> None:
+    """Until lists come, or nothing is left that they could come of; tells how far it is.
+
+    `wholly`: until workers and learner have taken in all of the past.
+    """
     shown = _Shown(system, watcher, tell)
     asked = 0.0
-    while True:
-        system.look()
-        if system.stage is Stage.WAITING and asking.asked(system.address, "/healthz", 1.0)[0] == 200:
-            return
-        if time.monotonic() - asked >= _ASK_SECONDS:
-            shown.look()
-            if system.stage is Stage.STARTING and shown.has_list():
-                system.served()
-                watcher.say("the first list has come")
+    with contextlib.closing(shown):
+        while True:
+            system.look()
+            if system.stage is Stage.WAITING and asking.asked(system.address, "/healthz", 1.0)[0] == 200:
                 return
-            asked = time.monotonic()
-        time.sleep(_LOOK_SECONDS)
+            if time.monotonic() - asked >= _ASK_SECONDS:
+                shown.look()
+                if system.stage is Stage.STARTING and shown.has_list():
+                    system.served()
+                    watcher.say("the first list has come")
+                if system.stage is Stage.SERVING and (not wholly or (system.counted and shown.taken_in)):
+                    return
+                asked = time.monotonic()
+            time.sleep(_LOOK_SECONDS)
 
 
 @dataclass
@@ -119,7 +130,9 @@ class _Shown:
     system: System
     watcher: Watcher
     tell: Tell
-    somebody: Somebody | None = None
+    taken_in: bool = False  # all of the past, by the workers
+    _taking: TakenIn | None = None
+    _somebody: Somebody | None = None
     _done: set[str] = field(default_factory=set)
 
     def look(self) -> None:
@@ -131,18 +144,38 @@ class _Shown:
             self.tell("first release", share, watcher.last.get("train", ""))
         elif system.notes.trained and "train" in watcher.last:
             self._finish("first release", watcher.last["train"])
+        with contextlib.suppress(*asking.NO_ANSWER):
+            self._ask()
+
+    def _ask(self) -> None:
+        system, watcher = self.system, self.watcher
         if system.is_running("load"):
             sent = asking.clicks_in(system.settings)
             share = min(sent / watcher.events, 0.99) if watcher.events else 0.0
             self.tell("the past", share, f"{sent:,} clicks loaded" if sent else "")
         elif "load" in watcher.last:
             self._finish("the past", watcher.last["load"])
+        if system.stage in (Stage.STARTING, Stage.SERVING) and not self.taken_in:
+            self._take_in()
 
     def has_list(self) -> bool:
         """Whether somebody gets one."""
-        if self.somebody is None:
-            self.somebody = asking.somebody(self.system.settings)
-        return asking.has_list(self.system.address, self.somebody.user if self.somebody else "anybody")
+        if self._somebody is None:
+            self._somebody = asking.somebody(self.system.settings)
+        return asking.has_list(self.system.address, self._somebody.user if self._somebody else "anybody")
+
+    def close(self) -> None:
+        """Ends the asking."""
+        if self._taking is not None:
+            self._taking.close()
+
+    def _take_in(self) -> None:
+        if self._taking is None:
+            self._taking = TakenIn(self.system.settings)
+        count, of = self._taking.count(), self._taking.all
+        self.taken_in = count >= of
+        if of:
+            self.tell("taking it in", min(count / of, 1.0), f"{count:,} of {of:,} clicks by the workers")
 
     def _finish(self, step: str, text: str) -> None:
         if step not in self._done:

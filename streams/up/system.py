@@ -15,7 +15,7 @@ from streams.broker.node import BrokerError, EmbeddedBroker
 from streams.runtime.slots import Slot, SlotError, take_slot
 from streams.settings import Settings, SettingsError
 from streams.up.beginning import Files, Load, Notes
-from streams.up.children import BrokerProcess, Children, Running
+from streams.up.children import BrokerProcess, Children, Running, sweep
 from streams.up.inherited import inherited
 from streams.up.journal import Hear, Journal
 from streams.up.supervisor import Part, Say, Supervisor
@@ -57,10 +57,14 @@ class Stage(Enum):
 
 
 class Claim:
-    """The data folder, for one `up` at a time; held until the end of the process or of the block."""
+    """The data folder, for one `up` at a time; held until the end of the process or of the block.
+
+    What an `up` that was killed has left running is ended here. `killed`: how many processes that were.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self.folder = data_dir / "up"
+        self.children = self.folder / "children.json"
         self._pid = self.folder / "pid"
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -72,6 +76,7 @@ class Claim:
                 "stop that one, or name another folder with --data-dir"
             ) from None
         self._pid.write_text(str(os.getpid()))
+        self.killed = sweep(self.children)
 
     def __enter__(self) -> "Claim":
         return self
@@ -95,7 +100,8 @@ class System:
         self.counted = False  # the learner has counted the past
         self._hear = hear
         self._say = say
-        self._children = Children(claim.folder / "children.json", self.journal)
+        self._children = Children(claim.children, self.journal)
+        self._killed = bool(claim.killed)
         self._supervisor = Supervisor(say, time.monotonic, time.sleep)
         self._broker: EmbeddedBroker | None = None
         self._load: Load | None = None
@@ -109,10 +115,9 @@ class System:
         files, notes = self.wishes.files, self.notes
         if files is not None:
             files.check()
-        killed = self._children.sweep()
         if files is not None and not notes.trained:
             self._train(files)
-        self._begin_broker(patient=bool(killed))
+        self._begin_broker(patient=self._killed)
         live = self._look_around()
         if live is not None or files is None:
             if "train" in self._supervisor.parts:

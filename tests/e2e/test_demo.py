@@ -14,7 +14,10 @@ import pytest
 from tests.worlds.places import ROOT
 
 pytestmark = pytest.mark.learner
-KEYS = {"clicks", "recommendations", "freshness_ms", "hit_rate@10", "release", "seconds", "drift"}
+KEYS = {
+    "clicks", "recommendations", "freshness_ms", "hit_rate@10", "release", "releases", "first_list_s",
+    "seconds", "drift",
+}  # fmt: skip
 
 
 def demo(recorded: Path, folder: Path, events: int, minutes: float) -> tuple[dict[str, Any], str]:
@@ -49,6 +52,9 @@ def demo(recorded: Path, folder: Path, events: int, minutes: float) -> tuple[dic
     assert report["clicks"] == report["recommendations"] == live
     assert 0 < report["freshness_ms"]["p50"] <= report["freshness_ms"]["p99"]
     assert report["release"].startswith("r-")
+    assert report["release"] in report["releases"] or len(report["releases"]) == 1
+    assert 0 < sum(made["scored"] for made in report["releases"].values()) <= live
+    assert report["first_list_s"] > 0
     assert report["drift"]["items"] > 100
     for words in ("live", "summary", "Nextclick", "popularity", "clicked", "→", "The world changes"):
         assert words in done.stdout

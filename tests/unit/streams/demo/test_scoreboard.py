@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import pytest
 
 from streams.demo.popularity import DecayedPopularity, best_half_life
@@ -30,6 +31,21 @@ def test_first_clicks_history_and_repeats_are_not_scored() -> None:
     board.see_list(answer(2, "u", "a"), 1)
     board.see_click(click(3, "u", "a"), 0)  # consumed before
     assert board.scored == 0
+
+
+def test_each_release_has_the_figures_of_its_own_lists() -> None:
+    board = Scoreboard(DecayedPopularity(math.inf), k=2)
+    made = {1: ("r-quick", "c", "d"), 2: ("r-quick", "x", "y"), 3: ("r-better", "e", "f")}
+    clicked = {1: "a", 2: "c", 3: "e", 4: "e2"}
+    for n, item in clicked.items():
+        board.see_click(click(n, "u", item), n)
+        if n in made:
+            release, *items = made[n]
+            board.see_list(msgspec.structs.replace(answer(n, "u", *items), release=release), n)
+    assert {name: (rates.scored, rates.hits) for name, rates in board.by_release.items()} == {
+        "r-quick": (2, 1), "r-better": (1, 0),
+    }  # fmt: skip
+    assert board.scored == 3
 
 
 def test_popularity_is_judged_at_the_same_moment_with_the_same_exclusions() -> None:
