@@ -3,10 +3,12 @@
 import re
 import shutil
 import subprocess
+import time
 from typing import Any
 
 import pytest
 
+from streams.operate.keys import add
 from tests.worlds.places import ROOT
 from tests.worlds.system import ready
 
@@ -38,6 +40,13 @@ def test_a_click_goes_through_or_it_is_said_where_it_ends(system: Any) -> None:
         r"OK: a click of smoke-\S+ on \d+ was taken as \d+-\d+ and answered by a list of 5 items", told
     )
     assert f"release {'r-'}" in told
+
+    key = add(system.settings, "smoke", "write", [], None, int(time.time() * 1000)).key
+    system.wait_for(lambda: smoke(address)[0] == 1, "the key is known")
+    assert smoke(address)[2].startswith("FAILED: 401: give a key with the scope write")
+    code, told, why = smoke(address, key)
+    assert (code, told[:3]) == (0, "OK:"), why
+    assert key not in told + why
 
     system.stop("api")
     code, _, why = smoke(address)
