@@ -180,7 +180,7 @@ class EmbeddedBroker:
         """Wait until the node ends by itself, which it should not: raises BrokerError saying why it did."""
         if self.process is not None:
             self.process.wait()
-            raise BrokerError(self._epitaph())
+            raise BrokerError(self.epitaph())
 
     def __enter__(self) -> Self:
         return self.start()
@@ -240,18 +240,18 @@ class EmbeddedBroker:
         with self.log_file.open("ab") as log:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
         if done.returncode:
-            raise BrokerError(self._epitaph())
+            raise BrokerError(self.epitaph())
 
     def _await_ready(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not answers(self.port):
             if self.process is None or self.process.poll() is not None:
-                raise BrokerError(self._epitaph())
+                raise BrokerError(self.epitaph())
             if time.monotonic() > deadline:
                 raise BrokerError(f"the broker did not answer within {timeout_s:.0f} s; see {self.log_file}")
             time.sleep(0.02)
 
-    def _epitaph(self) -> str:
+    def epitaph(self) -> str:
         """Why Kafka ended, as far as its log says."""
         said = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
         if "No space left on device" in said:

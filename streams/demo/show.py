@@ -29,7 +29,7 @@ from streams.up.supervisor import Part
 from streams.up.system import QUICK_MINUTES, Claim, System
 from streams.up.system import Wishes as UpWishes
 
-TRAFFIC_SECONDS = 240  # what the rest of the clicks is played in, unless told otherwise
+TRAFFIC_SECONDS = 300  # what the rest of the clicks is played in, unless told otherwise
 CANARY_MINUTES = 0.5  # of that traffic are enough to see harm
 SUMMARY_WAIT_SECONDS = 20
 _KEPT = ("slots", "up", "machine-id")  # of an earlier demo; all else begins anew

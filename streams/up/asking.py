@@ -104,8 +104,10 @@ def asked(address: str, path: str, seconds: float) -> tuple[int, dict[str, objec
         connection.close()
 
 
-def has_list(address: str, user: str) -> bool:
-    """Whether the user gets a list with something in it."""
+def has_list(address: str, user: str) -> bool | None:
+    """Whether the user gets a list with something in it; None where only who has a key may know."""
     path = f"/v1/users/{quote(user, safe='')}/recommendations?k=5&timeout_ms=800"
     status, body = asked(address, path, 2.0)
+    if status in (401, 403):
+        return None
     return status == 200 and bool(body.get("items"))

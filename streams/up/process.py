@@ -162,7 +162,8 @@ class _Shown:
         """Whether somebody gets one."""
         if self._somebody is None:
             self._somebody = asking.somebody(self.system.settings)
-        return asking.has_list(self.system.address, self._somebody.user if self._somebody else "anybody")
+        found = asking.has_list(self.system.address, self._somebody.user if self._somebody else "anybody")
+        return self.taken_in if found is None else found
 
     def close(self) -> None:
         """Ends the asking."""

@@ -191,10 +191,13 @@ class System:
             self._children.note(running.pid)
             return running
 
+        def why() -> str:
+            return broker.epitaph().partition("\n")[0]
+
         deadline = time.monotonic() + (FREE_SECONDS if patient else 0.0)
         while True:
             try:
-                self._supervisor.add(Part("broker", start, lambda: f"see {broker.log_file}", stage=2))
+                self._supervisor.add(Part("broker", start, why, stage=2))
                 break
             except BrokerError as error:
                 if time.monotonic() < deadline:

@@ -70,7 +70,7 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 def test_why_kafka_ended_is_read_from_its_log(tmp_path: Path, said: str, told: str) -> None:
     node = EmbeddedBroker(tmp_path, cache=tmp_path)
     node.log_file.write_text(said)
-    assert told in node._epitaph()
+    assert told in node.epitaph()
 
 
 def test_nobody_answers_on_a_closed_port() -> None:
