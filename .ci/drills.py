@@ -18,7 +18,8 @@ AWAY = ("tests/e2e/test_broker_comes_and_goes.py",)
 GROWING = ("tests/integration/worker/test_growing.py",)
 UP, STEPS = ("tests/integration/up/test_up.py",), ("tests/e2e/test_first_steps.py",)
 IMAGE = ("tests/e2e/test_image.py",)
-RUNNING = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + UP + STEPS
+DESCRIBED = ("tests/integration/api/test_described.py",)
+RUNNING = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + UP + STEPS + DESCRIBED
 ALL, NONE = RUNNING + IMAGE, ()
 # The drills of a path are those of its longest prefix that stands here; where none does, all.
 TOUCHES: dict[str, tuple[str, ...]] = {
@@ -34,6 +35,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "learner/models/": DEMO,
     "learner/text/": DEMO,
     "learner/training/": DEMO,
+    "nextclick/": NONE,
     "streams/": RUNNING,
     "streams/cli/": DEMO,
     "streams/cli/up.py": UP + STEPS,
@@ -51,6 +53,8 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/e2e/test_broker_comes_and_goes.py": AWAY,
     "tests/e2e/test_first_steps.py": STEPS,
     "tests/e2e/test_image.py": IMAGE,
+    "tests/integration/api/test_described.py": DESCRIBED,
+    "tests/integration/conftest.py": DESCRIBED,
     "tests/integration/learning/test_canary_outage.py": OUTAGE,
     "tests/integration/up/test_up.py": UP,
     "tests/integration/worker/test_everything.py": EVERYTHING,
@@ -61,6 +65,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/worlds/bare_image.py": IMAGE,
     "tests/worlds/happenings.py": EVERYTHING,
     "tests/worlds/ledger.py": EVERYTHING + AWAY,
+    "tests/worlds/over_http.py": DESCRIBED,
     "tests/worlds/undisturbed.py": EVERYTHING,
 }
 

@@ -21,7 +21,7 @@ from nextclick.events import SILENT_SECONDS, Following
 from nextclick.exchange import Call, Line, Lost, Patience, Reply, Talk
 from nextclick.paths import path
 from nextclick.pending import Bounds, Pending, joined
-from nextclick.records import Click, Event, Item, NotTaken, Recommendations
+from nextclick.records import Click, Event, Item, NotTaken, Recommendations, Status
 from nextclick.seen import Seen
 from nextclick.wire import checked, headers_of, lost, params_of, request_of
 
@@ -88,6 +88,7 @@ class Client:
     dead_letters = _method(operating.dead_letters)
     retry_dead_letters = _method(operating.retry_dead_letters)
     ready = _method(operating.ready)
+    status = _method(operating.status)
 
     def all_items(self, q: str = "", *, limit: int = 500) -> Iterator[Item]:
         """The whole catalogue, read a page at a time as it is asked for."""
@@ -111,6 +112,10 @@ class Client:
         asked = {"scenario": scenario, "k": k, "fields": list(fields)}
         following = Following(Recommendations, "recommendation", last_event_id, give_up_s)
         return self._follow(where, asked, following)
+
+    def status_stream(self, *, give_up_s: float = 300.0) -> Iterator[Status]:
+        """What all processes say of themselves, once a second; it comes back as `stream` does."""
+        return self._follow("/v1/status/stream", {}, Following(Status, "status", "", give_up_s))
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Sends what waits in `clicks`, for so long at most. Raises ClicksNotSent with the rest."""

@@ -23,6 +23,7 @@ from nextclick.records import (
     Rules,
     Scenario,
     Scenarios,
+    Status,
 )
 
 _ITEM_SECONDS = 30.0
@@ -129,6 +130,11 @@ def retry_dead_letters(offsets: Iterable[int] | None = None) -> Call[Retried]:
     """Send records again; without offsets all that have not been."""
     told = {} if offsets is None else {"offsets": list(offsets)}
     return Call("POST", "/v1/dead-letters/retry", Retried, body=told, repeatable=False)
+
+
+def status() -> Call[Status]:
+    """What all processes say of themselves, and what an operator wants to know of it."""
+    return Call("GET", "/v1/status", Status)
 
 
 def ready() -> Call[Readiness]:

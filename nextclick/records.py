@@ -274,6 +274,43 @@ class Retried(Struct, frozen=True):
     retried: int
 
 
+class Process(Struct, frozen=True, kw_only=True):
+    """What one process says of itself; its figures stand in docs/operating/metrics.md."""
+
+    key: str
+    process: str
+    host: str = ""
+    pid: int = 0
+    started: int = 0
+    version: str = ""
+    release: str | None = None
+    partitions: list[int] = []
+    silent_ms: float = 0.0
+    counters: dict[str, float] = {}
+    per_second: dict[str, float] = {}
+    gauges: dict[str, float] = {}
+    freshness_ms: dict[str, float] | None = None
+
+
+class Remark(Struct, frozen=True):
+    """Something that an operator wants to know."""
+
+    kind: str
+    text: str
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """What all processes say, added up; per_second and freshness_ms are of the last ten seconds."""
+
+    at: int | None = None
+    processes: list[Process] = []
+    counters: dict[str, float] = {}
+    per_second: dict[str, float] = {}
+    gauges: dict[str, float] = {}
+    freshness_ms: dict[str, float] | None = None
+    remarks: list[Remark] = []
+
+
 class Readiness(Struct, frozen=True):
     """Whether the server can serve; lists: whether any came lately."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streams.broker.node import EmbeddedBroker
 from streams.settings import load_settings
-from tests.worlds.system import System, ready
+from tests.worlds.system import System
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def served(broker: EmbeddedBroker, prefix: str, folder: Path, release: Path) -> 
     try:
         system.start("worker")
         url = listening(system)
-        ready(system)
+        system.wait_for(lambda: "partitions assigned" in system.said("worker"), "partitions", 280)
         yield system, url
     finally:
         system.close()
@@ -36,13 +36,18 @@ def listening(system: System, port: int = 0, name: str = "api") -> str:
         return re.search(r"address=(\S+)", re.sub(r"\x1b\[[0-9;]*m", "", system.said(name)))
 
     url: str = system.wait_for(said, f"{name} listens").group(1)
-    system.wait_for(lambda: _is_ready(url), f"{name} is ready")
+    wait_for_answer(system, url + "/readyz")
     return url
 
 
-def _is_ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url + "/readyz", timeout=10) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+def wait_for_answer(system: System, url: str) -> None:
+    """Waits until a read is answered by 200."""
+
+    def answered() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    system.wait_for(answered, f"200 from {url}")

@@ -4,20 +4,9 @@ import ast
 import asyncio
 import inspect
 import re
-import shutil
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from learner.release.bundle import release_id
-from learner.release.files import amend
 from nextclick import AsyncClient, Client, Patience
-from streams.broker.node import EmbeddedBroker
-from streams.operate.releases import add
-from tests.worlds.over_http import served
 from tests.worlds.places import ROOT
 
 PAGE = (ROOT / "docs" / "client.md").read_text()
@@ -26,21 +15,6 @@ ASYNC = re.findall(r"```python async\n(.*?)```", PAGE, re.S)
 ADDRESS = "http://127.0.0.1:8080"
 # The machine that runs tests may be slow: lists are waited for longer than a page would.
 PATIENT = Patience(retries=20)
-
-
-@pytest.fixture(scope="module")
-def url(broker: EmbeddedBroker, release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("documented")
-    other = folder / "other"
-    shutil.copytree(release, other)
-    amend(other, release=release_id(int(time.time() * 1000)))
-    with served(broker, "documented.", folder, release) as (system, address):
-        for each in (other, release):  # one to go back to
-            add(system.settings, each, "live")
-        with Client(address, patience=PATIENT, timeout_s=60) as client:
-            client.click("u1", "50")
-            system.wait_for(lambda: client.item("50"), "the live release's items")
-            yield address
 
 
 def methods(kind: type) -> set[str]:
@@ -69,8 +43,9 @@ def test_both_clients_have_the_same_methods_with_the_same_words() -> None:
         assert other.__doc__
 
 
-def test_the_page_runs(url: str) -> None:
+def test_the_page_runs(over_http: Any) -> None:
     first, *rest = PLAIN
+    url = over_http.url
     exec(compile(first.replace(ADDRESS, url), "docs/client.md, 1", "exec"), {})
     with Client(url, patience=PATIENT, timeout_s=60) as client:
         names: dict[str, Any] = {"client": client}
@@ -81,7 +56,7 @@ def test_the_page_runs(url: str) -> None:
 class Awaited(ast.NodeTransformer):
     """`client.x(...)` becomes `await client.x(...)`, a loop over a stream an `async for`."""
 
-    LOOPS = ("stream", "all_items")
+    LOOPS = ("stream", "status_stream", "all_items")
 
     def visit_For(self, node: ast.For) -> ast.AST:
         self.generic_visit(node)
@@ -111,9 +86,10 @@ async def _run(code: Any, names: dict[str, Any]) -> None:
         await made
 
 
-def test_the_page_runs_with_await(url: str) -> None:
+def test_the_page_runs_with_await(over_http: Any) -> None:
     async def run() -> None:
         first, *rest = PLAIN
+        url = over_http.url
         for n, block in enumerate(
             [first.replace(ADDRESS, url), *(each.replace(ADDRESS, url) for each in ASYNC)]
         ):
