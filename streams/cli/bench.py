@@ -11,7 +11,7 @@ from streams.cli.options import takes_settings
 if TYPE_CHECKING:
     from streams.settings import Settings
 
-bench = typer.Typer(help="Measure a running system: freshness, swap.", no_args_is_help=True)
+bench = typer.Typer(help="Measure a running system: freshness, swap, http.", no_args_is_help=True)
 
 Report = Annotated[Path | None, typer.Option("--report", help="JSON file to write", show_default=False)]
 
@@ -54,6 +54,41 @@ def swap(
 
     with _spinner() as tick:
         found = measuring.swaps(settings, rate, swaps, every, workers_here(settings.prefix), tick)
+    _tell(found, report)
+
+
+@bench.command()
+@takes_settings("data_dir")
+def http(
+    settings: "Settings",
+    rate: Annotated[float, typer.Option(min=1, help="Held lists a second")] = 1500.0,
+    seconds: Annotated[float, typer.Option(min=1, help="How long each kind of load lasts")] = 30.0,
+    computed: Annotated[float, typer.Option(min=1, help="Computed lists a second")] = 100.0,
+    clicks: Annotated[float, typer.Option(min=100, help="Clicks a second, 100 in a body")] = 5000.0,
+    users: Annotated[int, typer.Option(min=1, help="Whose lists are read, at most")] = 1000,
+    samples: Annotated[int, typer.Option(min=1, help="Clicks whose lists are awaited on a stream")] = 100,
+    url: Annotated[str, typer.Option(help="Of the api; by default on this machine, on api_port")] = "",
+    key: Annotated[str, typer.Option(envvar="NEXTCLICK_KEY", help="Where the api asks for one")] = "",
+    report: Report = None,
+) -> None:
+    """What an api gives: lists, clicks, and a click to its list on a stream.
+
+    Needs worker and api at work and clicks loaded. Requests go out when they are due, however long
+    answers take. Sends clicks of users of its own. Memory is that of the apis on this machine.
+    """
+    import numpy as np
+
+    from streams.operate.bench_http import Plan, over_http
+    from streams.operate.http_load import Target
+    from streams.operate.probe import BenchError
+
+    try:
+        target = Target(url or f"http://{settings.api_host}:{settings.api_port}", key)
+    except ValueError as error:
+        raise BenchError(str(error)) from error
+    plan = Plan(rate, seconds, computed, clicks, users, samples)
+    with _spinner() as tick:
+        found = over_http(settings, target, plan, np.random.default_rng(0), tick)
     _tell(found, report)
 
 

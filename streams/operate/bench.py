@@ -7,7 +7,7 @@ and `swaps`'s affair; `nextclick bench` says how to call them.
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,10 +74,10 @@ def copy_of_live(settings: Settings) -> Iterator[tuple[Path, str]]:
         yield copy, name
 
 
-def quantiles(times: Any) -> dict[str, float | None]:
-    """p50 and p99, None where there is nothing."""
+def quantiles(times: Any, at: Sequence[int] = (50, 99)) -> dict[str, float | None]:
+    """p50 and p99 (or which are named), None where there is nothing."""
     values = np.asarray(times, float)
     values = values[~np.isnan(values)]
     return {
-        f"p{q}": round(float(np.percentile(values, q)), 1) if len(values) else None for q in (50, 99)
+        f"p{q}": round(float(np.percentile(values, q)), 1) if len(values) else None for q in at
     }  # fmt: skip

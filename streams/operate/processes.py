@@ -1,6 +1,6 @@
-"""What this machine knows of its processes: their memory, their time, and which of them are workers.
+"""What this machine knows of its processes: their memory, their time, and what they are.
 
-Knows no Kafka, and a worker by its command line alone.
+Knows no Kafka, and what a process is by its command line alone.
 """
 
 from collections.abc import Iterable
@@ -21,11 +21,16 @@ def cpu_seconds(process: int) -> float:
 
 
 def workers_here(prefix: str) -> list[int]:
-    """Process ids of workers on this machine whose command line names the prefix, or none for the default."""
+    """Process ids of workers on this machine, as `here`."""
+    return here("worker", prefix)
+
+
+def here(command: str, prefix: str) -> list[int]:
+    """Ids of processes of this machine whose command line names the prefix, or none for the default."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []  # none of a process that has ended, or is not ours to look at
         named = words[words.index("--prefix") + 1] if "--prefix" in words[:-1] else "nextclick."
-        if "worker" in words[1:5] and any("streams" in w or "nextclick" in w for w in words[:4]):
+        if command in words[1:5] and any("streams" in w or "nextclick" in w for w in words[:4]):
             found += [process.pid] if named == prefix else []
     return found

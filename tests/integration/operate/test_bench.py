@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.worlds.places import ROOT
 from tests.worlds.system import System
@@ -38,3 +39,19 @@ def test_what_is_measured_from_outside(system: System) -> None:
     swapped = bench(system, "swap", "--rate", "30", "--swaps", "2", "--every", "5")
     assert (swapped["lost"], swapped["mixed"], swapped["empty"], swapped["swaps"]) == (0, 0, 0, 2)
     assert all(megabytes > 50 for megabytes in swapped["rss_mb"])  # type: ignore[union-attr, attr-defined]
+
+
+def test_what_an_api_gives(over_http: Any) -> None:
+    system = over_http.system
+    for number in range(40):
+        system.click(f"u{number % 9}", str(1 + number), 893_000_000_000 + 1000 * number)
+    found: dict[str, Any] = bench(
+        system, "http", "--url", over_http.url, "--rate", "40", "--seconds", "2", "--computed", "10",
+        "--clicks", "200", "--samples", "3",
+    )  # fmt: skip
+    assert {"rate", "served", "errors", "held_ms", "computed_ms", "memory_mb"} <= set(found)
+    assert (found["rate"], found["errors"]) == (40, 0)
+    for times in (found["held_ms"], found["computed_ms"], found["clicks"]["ms"], found["stream_ms"]):
+        assert 0 < times["p50"] <= times["p90"] <= times["p99"]
+    assert found["memory_mb"] > 30
+    assert sum(record.key.startswith(b"bench-") for record in system.read("clicks")) >= 403
