@@ -327,6 +327,11 @@ class Settings(BaseSettings):
     trust_user_ids: bool = Field(
         False, description="whether a public key may name any user, without that user's token"
     )
+    impressions: Literal["sent", "auto"] = Field(
+        "sent",
+        description="whether whoever shows lists sends impressions, or (auto) an api tells of each list that it "
+        "hands out",
+    )
     max_age_ms: Annotated[int, Field(ge=0)] = Field(
         60_000, description="how old a list may be that an api hands out as it is"
     )

@@ -22,6 +22,7 @@ from streams.api import (
     status_routes,
     stream_routes,
     tracing,
+    user_routes,
 )
 from streams.api.ids import SLASH
 from streams.api.keys import guard
@@ -34,6 +35,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     *click_routes.ROUTES,
     *list_routes.ROUTES,
     *stream_routes.ROUTES,
+    *user_routes.ROUTES,
     *item_routes.ROUTES,
     *scenario_routes.ROUTES,
     *operator_routes.ROUTES,

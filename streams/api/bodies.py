@@ -3,6 +3,7 @@
 Owns the limits of a body, the content types that are taken, and 400, 413, 415 and 422.
 """
 
+import asyncio
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,6 +15,7 @@ from learner.filters.short_form import read
 from streams.api.problems import Malformed, OffSchema, Problem
 
 MAX_BODY_BYTES = 1 << 20
+BODY_SECONDS = 20.0  # of a body that comes bit by bit, or by half
 JSON_TYPES = ("application/json", "text/plain", "")  # a browser's beacon sends text
 LINE_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
@@ -22,7 +24,7 @@ _LISTS = ("exclude", "fields")  # of query strings: repeated, or with commas bet
 
 
 async def body_of(request: Request[Any, Any, Any], *types: str) -> tuple[bytes, str]:
-    """The body and its content type. Raises a Problem: 413, 415, or 400 for one that was sent by half."""
+    """The body and its content type. Raises a Problem: 413, 415, 400 or 408 for one that was sent by half."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in types and not kind.endswith("+json"):
         raise Problem(415, f"the body is {kind}; expected {' or '.join(each for each in types if each)}")
@@ -31,11 +33,15 @@ async def body_of(request: Request[Any, Any, Any], *types: str) -> tuple[bytes, 
         raise _too_large(int(length))
     parts, size = [], 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > MAX_BODY_BYTES:
-                raise _too_large(size)
-            parts.append(part)
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > MAX_BODY_BYTES:
+                    raise _too_large(size)
+                parts.append(part)
+    except TimeoutError as error:
+        closing = {"Connection": "close"}  # nobody waits for the rest
+        raise Problem(408, f"the body did not come within {BODY_SECONDS:g} s", headers=closing) from error
     except (ClientException, HTTPException) as error:
         raise Malformed("the body ended before its end") from error
     return b"".join(parts), kind

@@ -67,6 +67,10 @@ class Intake:
         if self._clock.kind == "stream":
             self._clock.observe(timestamp_ms, user_id)
 
+    def now_ms(self) -> int:
+        """The time of what happens now: with a stream's clock that of the newest event."""
+        return self._clock.now_ms(int(time.time() * 1000))
+
     def read(self, found: list[Any], key: str | None) -> tuple[list[Taken], list[Refused]]:
         """The clicks of a body. `key`: its `Idempotency-Key`."""
         wall_ms = int(time.time() * 1000)

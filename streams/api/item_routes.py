@@ -1,7 +1,7 @@
 """The catalogue over HTTP: pages, single items, and what its owner says of them.
 
-Owns the tags of versions (a record's offset), merging by RFC 7396, and waiting until this process has read
-what it wrote. The records are `streams.wire.contract`'s business.
+Owns merging by RFC 7396, and waiting until this process has read what it wrote. The records are
+`streams.wire.contract`'s business, versions `streams.api.versions`'.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from streams.api.ids import path_id
 from streams.api.openapi import ITEMS, Doc
 from streams.api.parts import Parts, here
 from streams.api.problems import Away, Fault, NotTaken, OffSchema, Problem, fault_of
+from streams.api.versions import in_turn, matched, tagged
 from streams.wire.contract import UNREADABLE, Item, decode_item, encode
 
 MOST_ITEMS = 1_000
 _PAGE = 50
-_TAG = 'a record\'s offset in quotes, as ETag gave it: "1208"'
 Asking = HttpRequest[Any, Any, State]
 
 
@@ -79,7 +79,7 @@ async def items(request: Asking) -> Response[bytes]:
 async def item(request: Asking) -> Response[bytes]:
     """One item. ETag is the offset of its record."""
     entry = _entry(here(request), path_id(request, "item_id"))
-    return answer(_view(entry), 200, _tagged(entry.offset) if entry.announced else {})
+    return answer(_view(entry), 200, tagged(entry.offset) if entry.announced else {})
 
 
 @put(
@@ -92,7 +92,8 @@ async def put_item(request: Asking) -> Response[bytes]:
     """Say what an item is. With If-Match only where nobody has changed it since."""
     parts, item_id = here(request), path_id(request, "item_id")
     told = await read_body(request, dict[str, Any])
-    return await _write(parts, request, item_id, told)
+    async with in_turn(parts, request, parts.names.items, item_id):
+        return await _write(parts, request, item_id, told)
 
 
 @patch(
@@ -105,9 +106,10 @@ async def patch_item(request: Asking) -> Response[bytes]:
     """Change some of what is said of an item, as RFC 7396 merges: null takes a field away."""
     parts, item_id = here(request), path_id(request, "item_id")
     change = await read_body(request, dict[str, Any])
-    before = _view(_entry(parts, item_id))
-    told = merged(msgspec.to_builtins(before), change)
-    return await _write(parts, request, item_id, told)
+    async with in_turn(parts, request, parts.names.items, item_id, reads=True):
+        before = _view(_entry(parts, item_id))
+        told = merged(msgspec.to_builtins(before), change)
+        return await _write(parts, request, item_id, told)
 
 
 @delete(
@@ -117,10 +119,11 @@ async def patch_item(request: Asking) -> Response[bytes]:
 async def delete_item(request: Asking) -> Response[bytes]:
     """Withdraw an item: no list holds it any more."""
     parts, item_id = here(request), path_id(request, "item_id")
-    _matched(parts, request, item_id)
-    offset = await _sent(parts, item_id, None)
-    await parts.has_read(parts.names.items, 0, offset)
-    return Response(b"", status_code=204, headers=_tagged(offset))
+    async with in_turn(parts, request, parts.names.items, item_id):
+        _matched(parts, request, item_id)
+        offset = await _sent(parts, item_id, None)
+        await parts.has_read(parts.names.items, 0, offset)
+    return Response(b"", status_code=204, headers=tagged(offset))
 
 
 @post(
@@ -190,7 +193,7 @@ async def _write(parts: Parts, request: Asking, item_id: str, told: dict[str, An
     offset = await _sent(parts, item_id, encode(item))
     await parts.has_read(parts.names.items, 0, offset)
     view = _view(Entry(item_id, offset, item))
-    return answer(view, 200 if known else 201, _tagged(offset))
+    return answer(view, 200 if known else 201, tagged(offset))
 
 
 async def _sent(parts: Parts, item_id: str, value: bytes | None) -> int:
@@ -207,27 +210,6 @@ def _matched(parts: Parts, request: Asking, item_id: str) -> bool:
     known = entry is not None and entry.item is not None and entry.announced
     matched(request, entry.offset if entry is not None and known else None)
     return known
-
-
-def matched(request: Asking, offset: int | None) -> None:
-    """Raises a Problem (412) where If-Match or If-None-Match names another version than `offset`."""
-    wanted, unwanted = request.headers.get("if-match"), request.headers.get("if-none-match")
-    if wanted is not None and not _names(wanted, offset):
-        now = "nothing" if offset is None else f'"{offset}"'
-        raise Problem(412, f"it is another version by now: {now}; expected {_TAG}")
-    if unwanted is not None and _names(unwanted, offset):
-        raise Problem(412, "there is one already")
-
-
-def _names(tags: str, offset: int | None) -> bool:
-    if offset is None:
-        return False
-    given = [tag.strip().removeprefix("W/").strip('"') for tag in tags.split(",")]
-    return "*" in given or str(offset) in given
-
-
-def _tagged(offset: int) -> dict[str, str]:
-    return {"ETag": f'"{offset}"'}
 
 
 def _entry(parts: Parts, item_id: str) -> Entry:

@@ -199,7 +199,7 @@ async def recommendations(request: Asking) -> Response[bytes]:
     parts = here(request)
     asked, user_id = read_query(request, ListQuery), path_id(request, "user_id")
     wanted = wanted_of(parts, caller_of(request), asked, user_id)
-    return answer(await parts.lists.get(wanted))
+    return answer(parts.impressions.shown(await parts.lists.get(wanted)))
 
 
 @post(
@@ -217,7 +217,8 @@ async def recommendations_by_body(request: Asking) -> Response[bytes]:
     parts = here(request)
     asked = await read_body(request, ListBody)
     wanted = wanted_of(parts, caller_of(request), asked, _known_id(asked.user_id))
-    return answer(await parts.lists.get(wanted))
+    out = await parts.lists.get(wanted)
+    return answer(out if asked.if_clicked else parts.impressions.shown(out))  # nobody sees what might be
 
 
 @get(
@@ -234,7 +235,7 @@ async def similar(request: Asking) -> Response[bytes]:
     )  # fmt: skip
     if isinstance(out.unknown, list) and item in out.unknown:
         raise Problem(404, f"there is no item {item!r}")
-    return answer(out)
+    return answer(parts.impressions.shown(out))
 
 
 @post(
@@ -256,7 +257,7 @@ async def rank(request: Asking) -> Response[bytes]:
         parts, caller_of(request), asked.timeout_ms, asked.user_token, user_id=asked.user_id,
         scenario=asked.scenario, rank=named, fields=asked.fields,
     )  # fmt: skip
-    return answer(out)
+    return answer(parts.impressions.shown(out))
 
 
 @get("/v1/search", opt={"doc": Doc("lists", query=SearchQuery, answer=ListOut, scopes=LISTS)})
@@ -267,7 +268,7 @@ async def search(request: Asking) -> Response[bytes]:
         parts, caller_of(request), asked.timeout_ms, asked.user_token, user_id=asked.user_id,
         query=asked.q, k=asked.k, scenario=asked.scenario, filter=asked.filter, fields=asked.fields,
     )  # fmt: skip
-    return answer(out)
+    return answer(parts.impressions.shown(out))
 
 
 @get("/v1/popular", opt={"doc": Doc("lists", query=PopularQuery, answer=ListOut, scopes=LISTS)})
@@ -310,6 +311,8 @@ async def batch(request: Asking) -> Response[bytes]:
             out.items = [each for each in out.items if each.item_id not in listed]
         parts.lists.cut(out, k, one)
         listed.update(each.item_id for each in out.items)
+        if not one.request.if_clicked:
+            parts.impressions.shown(out)
     return answer(Batch(list(found)))
 
 

@@ -139,6 +139,7 @@ def _operation(route: Route, schemas: dict[Any, Any], components: dict[str, Any]
     if rest.strip():
         said["description"] = inspect.cleandoc(rest)
     if doc.body is not None:
+        responses.setdefault("408", {"description": "a problem", "content": problem})
         content: dict[str, Any] = {
             "application/json": {"schema": _any_of([schemas[each] for each in _several(doc.body)])}
         }

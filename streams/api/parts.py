@@ -16,6 +16,7 @@ from streams.api.brokers import Brokers
 from streams.api.catalogue import Catalogue, field_of
 from streams.api.clicks import Intake
 from streams.api.figures import Measured
+from streams.api.impressions import Impressions
 from streams.api.keys import Keys
 from streams.api.lists import ItemOut, Lists
 from streams.api.live_release import LiveItems
@@ -26,6 +27,7 @@ from streams.settings import Settings
 from streams.transport.topics import Names
 
 _READ_SECONDS = 1.0
+_TURNS = 64
 
 
 class Slot(Protocol):
@@ -55,6 +57,8 @@ class Parts:
         self.live = LiveItems(settings, self.catalogue)
         self.intake = Intake(settings)
         self.lists = Lists(settings, self.steering, self.intake.observe)
+        self.impressions = Impressions(settings, self.intake.now_ms)
+        self.turns = [asyncio.Lock() for _ in range(_TURNS)]  # of writers of one thing
         self.brokers = Brokers(
             settings,
             {
@@ -84,6 +88,7 @@ class Parts:
 
     async def start(self) -> None:
         """At the server's start."""
+        self.impressions.brokers = self.brokers
         self.brokers.start()
         self._following = asyncio.create_task(self.live.follow(self.brokers.caught_up))
         self._beside = [asyncio.create_task(each) for each in (self.measured.say(self), self._hear())]
@@ -134,6 +139,7 @@ class Parts:
         anew, names = self.brokers.anew, self.names
         if anew & {names.clicks, names.recommendations}:
             self.lists.forget()
+            self.impressions.forget()
         if names.scenarios in anew:
             self.steering.forget_rules()
         if names.releases in anew:

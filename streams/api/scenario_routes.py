@@ -10,12 +10,12 @@ from litestar.datastructures import State
 from streams.api.bodies import answer, read_body, read_query
 from streams.api.brokers import NotAcknowledged
 from streams.api.ids import path_id
-from streams.api.item_routes import matched
 from streams.api.list_routes import K, Timeout
 from streams.api.lists import ListOut, Wanted
 from streams.api.openapi import Doc
 from streams.api.parts import Parts, here
 from streams.api.problems import Away, Fault, OffSchema, Problem
+from streams.api.versions import in_turn, matched, tagged
 from streams.transport.standing import Standing
 from streams.wire.contract import UNREADABLE, Id, Request, Rules, decode_rules, encode
 from streams.wire.steering import DEFAULT
@@ -62,7 +62,7 @@ async def scenario(request: Asking) -> Response[bytes]:
     """The rules of one scenario. ETag is the offset of their record."""
     parts, name = here(request), path_id(request, "name")
     told = _known(parts, name)
-    return answer(told, 200, {} if told.offset is None else {"ETag": f'"{told.offset}"'})
+    return answer(told, 200, {} if told.offset is None else tagged(told.offset))
 
 
 @put(
@@ -83,11 +83,12 @@ async def put_scenario(request: Asking) -> Response[bytes]:
         raise OffSchema(str(error)) from error
     if asked.dry_run == "true":
         return answer(await _tried(parts, asked, rules))
-    standing = parts.steering.standings.found.get(name)
-    matched(request, None if standing is None else standing.offset)
-    offset = await _sent(parts, name, value)
-    await parts.has_read(parts.names.scenarios, 0, offset)
-    return answer(_known(parts, name), 200, {"ETag": f'"{offset}"'})
+    async with in_turn(parts, request, parts.names.scenarios, name):
+        standing = parts.steering.standings.found.get(name)
+        matched(request, None if standing is None else standing.offset)
+        offset = await _sent(parts, name, value)
+        await parts.has_read(parts.names.scenarios, 0, offset)
+    return answer(_known(parts, name), 200, tagged(offset))
 
 
 @delete(
@@ -97,11 +98,12 @@ async def put_scenario(request: Asking) -> Response[bytes]:
 async def delete_scenario(request: Asking) -> Response[bytes]:
     """Take a scenario's rules away: its lists go by those of `default`."""
     parts, name = here(request), path_id(request, "name")
-    standing = parts.steering.standings.found.get(name)
-    if standing is None:
-        raise Problem(404, "nobody has given this scenario rules")
-    matched(request, standing.offset)
-    await parts.has_read(parts.names.scenarios, 0, await _sent(parts, name, None))
+    async with in_turn(parts, request, parts.names.scenarios, name):
+        standing = parts.steering.standings.found.get(name)
+        if standing is None:
+            raise Problem(404, "nobody has given this scenario rules")
+        matched(request, standing.offset)
+        await parts.has_read(parts.names.scenarios, 0, await _sent(parts, name, None))
     return Response(b"", status_code=204)
 
 

@@ -143,12 +143,14 @@ async def _computed(parts: Parts, wanted: Wanted, fields: list[str]) -> tuple[st
     except Problem:
         return None
     parts.add_fields(out.items, fields)
+    parts.impressions.shown(out)
     return out.recommendation_id, _framed(out.recommendation_id, msgspec.json.encode(out))
 
 
 def _event(name: str, parts: Parts, wanted: Wanted, value: bytes, fields: list[str]) -> bytes:
     out = parts.lists.told(value, wanted, "held")
     parts.add_fields(out.items, fields)
+    parts.impressions.shown(out)
     return _framed(name, msgspec.json.encode(out))
 
 

@@ -102,7 +102,7 @@ ASKED: dict[str, tuple[str, str, Any]] = {
     "items": ("GET", "/v1/items", None),
     "item": ("PUT", "/v1/items/i9", {"title": "Pot"}),
     "rules": ("PUT", "/v1/scenarios/default?dry_run=true", {"k": 2}),
-    "letters": ("POST", "/v1/dead-letters/retry", {"offsets": []}),
+    "letters": ("POST", "/v1/dead-letters/retry", {"offsets": "none"}),
 }
 MAY = {
     "public": {"clicks", "list"},
