@@ -17,14 +17,15 @@ OUTAGE = ("tests/integration/learning/test_canary_outage.py",)
 AWAY = ("tests/e2e/test_broker_comes_and_goes.py",)
 GROWING = ("tests/integration/worker/test_growing.py",)
 UP, STEPS = ("tests/integration/up/test_up.py",), ("tests/e2e/test_first_steps.py",)
-IMAGE = ("tests/e2e/test_image.py",)
+IMAGE, COMPOSE = ("tests/e2e/test_image.py",), ("tests/e2e/test_compose_kafka.py",)
 DESCRIBED = ("tests/integration/api/test_described.py",)
 RUNNING = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + UP + STEPS + DESCRIBED
-ALL, NONE = RUNNING + IMAGE, ()
+ALL, NONE = RUNNING + IMAGE + COMPOSE, ()
 # The drills of a path are those of its longest prefix that stands here; where none does, all.
 TOUCHES: dict[str, tuple[str, ...]] = {
     "README.md": NONE,
     "deploy/": NONE,
+    "deploy/compose.yaml": COMPOSE,
     "deploy/containers/": IMAGE,
     "docs/": NONE,
     "docs/first-steps.md": STEPS,
@@ -51,6 +52,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/conftest.py": ALL,
     "tests/e2e/test_demo.py": DEMO,
     "tests/e2e/test_broker_comes_and_goes.py": AWAY,
+    "tests/e2e/test_compose_kafka.py": COMPOSE,
     "tests/e2e/test_first_steps.py": STEPS,
     "tests/e2e/test_image.py": IMAGE,
     "tests/integration/api/test_described.py": DESCRIBED,
