@@ -53,6 +53,10 @@ class TextCache:
         joined = np.frombuffer(b"".join(known[key] for key in keys), np.float16)
         return joined.reshape(len(keys), size).astype(np.float32)
 
+    def known(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Which of the keys have a row."""
+        return {key for key, _ in self._known(keys)}
+
     def count(self) -> int:
         """Rows that are kept."""
         if self.folder is None:

@@ -7,7 +7,6 @@ only glanced at. Knows no student, which learns its own use of the rows. Free of
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from learner.text import words
 from learner.text.cache import TextCache
 from learner.text.card import EncoderCard, EncoderChoice, EncoderError
 from learner.text.encoder import Encoder
+from learner.text.reading import keys_of
 from learner.text.wordpiece import WordPieces
 
 DIMENSIONS = 64  # keeps all that 384 say of which items go together; 32 lose a little (docs/log.md)
@@ -72,7 +72,7 @@ class ContentEncoder:
         `cache` keeps what has been read between processes; without one it is kept in memory alone.
         Raises EncoderError where what was chosen cannot be had.
         """
-        card = reader.card if reader is not None else _chosen(choice)
+        card = card_for(choice, reader)
         texts = list(dict.fromkeys(text for text in map(text_of, items) if text))[:READ_AT_MOST]
         nothing = np.zeros(card.width, np.float32), np.zeros((card.width, DIMENSIONS), np.float32)
         encoder = cls(card, *nothing, cache=cache, reader=reader)
@@ -179,10 +179,10 @@ class ContentEncoder:
         """What the reader makes of non-empty texts (n, R), from the cache where it has them."""
         if self.name == HASHED:
             return words.hashed_words(texts)
-        begin = f"{self.card.identity or self.name} {self.card.item_prompt}"
-        keys = [blake2b(f"{begin}{text}".encode(), digest_size=16).digest() for text in texts]
         return self.cache.rows(
-            keys, len(self.mean), lambda missing: self.reader().read([texts[n] for n in missing], progress)
+            keys_of(self.card, texts),
+            len(self.mean),
+            lambda missing: self.reader().read([texts[n] for n in missing], progress),
         )
 
     def reader(self) -> Encoder:
@@ -208,7 +208,10 @@ class ContentEncoder:
         return True
 
 
-def _chosen(choice: EncoderChoice | None) -> EncoderCard:
+def card_for(choice: EncoderChoice | None, reader: Encoder | None = None) -> EncoderCard:
+    """What reads where an encoder is fitted. Raises EncoderError where what was chosen cannot be had."""
+    if reader is not None:
+        return reader.card
     if choice is None:
         return encoders.card_of(EncoderChoice()) if encoders.installed() else HASHED_CARD
     return HASHED_CARD if choice.model == HASHED else encoders.card_of(choice)

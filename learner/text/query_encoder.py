@@ -7,8 +7,11 @@ tokenizer.json  texts to its tokens
 encoder.json    an `EncoderCard`, with a format version
 """
 
+import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 import numpy as np
@@ -56,15 +59,24 @@ class QueryEncoder:
     def open(cls, folder: Path) -> "QueryEncoder":
         """The encoder in a folder that `learner.text.export_encoder.export` has written, or in a release's.
 
-        Takes a fifth of a second and some 50 MB: open it when the first query comes. Raises EncoderError,
-        which names the file and what is wrong with it.
+        Takes a fifth of a second and some 50 MB: open it when the first query comes. Whoever opens an equal
+        one while it is in use gets the same. Raises EncoderError, which names the file and what is wrong.
         """
+        try:
+            content = b"".join(_sha256(folder / name) for name in FILES)
+        except OSError as error:
+            raise EncoderError(f"{error.filename}: {error.strerror}; expected {', '.join(FILES)}") from None
+        with _opening:
+            found = _opened.get(content)
+            if found is None:
+                found = _opened[content] = cls._open(folder)
+            return found
+
+    @classmethod
+    def _open(cls, folder: Path) -> "QueryEncoder":
         try:
             written = msgspec.json.decode((folder / CARD).read_bytes(), type=WrittenCard)
             tokenizer = (folder / TOKENIZER).read_text("utf-8")
-            (folder / GRAPH).stat()
-        except OSError as error:
-            raise EncoderError(f"{error.filename}: {error.strerror}; expected {', '.join(FILES)}") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise EncoderError(f"{folder}: no encoder that can be read: {error}; export it again") from None
         if written.format != FORMAT:
@@ -97,3 +109,12 @@ class QueryEncoder:
         They lie in the space of the item vectors that the same encoder made: a dot product is the cosine.
         """
         return self.read(texts, query=True)
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+_opening = threading.Lock()
+_opened: "WeakValueDictionary[bytes, QueryEncoder]" = WeakValueDictionary()  # by what is in their files

@@ -17,7 +17,8 @@ from learner.data.inputs import INTEREST_KINDS
 from learner.models.item_content import ItemContent
 from learner.release.text_vectors import TextVectors
 from learner.signals.settings import SignalSettings
-from learner.text.content import DIMENSIONS, ContentEncoder, text_of
+from learner.text.content import DIMENSIONS, READ_AT_MOST, ContentEncoder, card_for, text_of
+from learner.text.reading import within
 from learner.training.options import TrainingOptions
 from learner.training.tuning import Tuning, tune
 
@@ -50,9 +51,9 @@ def prepare(
 ) -> Material:
     """Order the clicks, number the items as they come, encode their content and choose settings.
 
-    Texts of the `read` most clicked items are read in full, and an encoder is fitted to them where none is
-    given (None: as many as it likes); the others' are only glanced at. Where signals run already, they are
-    what the models will see; else it is chosen how fast pairs fade.
+    Texts of the `read` most clicked items are read in full, and more where the cache has them, and an encoder
+    is fitted to them where none is given (None: as many as it likes); the others' are only glanced at. Where
+    signals run already, they are what the models will see; else it is chosen how fast pairs fade.
     """
     seed, encoder, signals = options.seed, options.encoder, options.signals
     in_order = bool((np.diff(data.time_ms) >= 0).all())  # then ties have been broken already
@@ -65,7 +66,11 @@ def prepare(
     size = catalogue.size
     known = [catalogue.records.get(number) or Item(item_id=catalogue.ids[number]) for number in range(size)]
     order = _most_clicked_first(ordered, size)
-    first, rest = order[:read], order[len(order[:read]) :]
+    if read is not None:
+        card = encoder.card if encoder is not None else card_for(options.choice, options.reader)
+        texts = [text_of(known[number]) for number in order[: max(read, READ_AT_MOST)]]
+        read = within(card, texts, read, options.cache)
+    first, rest = order[:read], order[read:]
     if encoder is None:
         encoder = ContentEncoder.fit(
             [known[number] for number in first],

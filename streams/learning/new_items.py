@@ -8,7 +8,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from learner.data.catalogue import Catalogue, Item
 from learner.release.live import LiveRelease
 from learner.signals.state import Signals
+from learner.text.card import ADDRESS, EncoderError
+
+if TYPE_CHECKING:
+    from learner.text.encoder import Encoder
 
 log = structlog.get_logger()
 
@@ -27,8 +31,13 @@ Floats = NDArray[np.float32]
 class NewItems:
     """Vectors for announced items that the release lacks; `changed()` is called when some have got one."""
 
-    def __init__(self, catalogue: Catalogue, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, catalogue: Catalogue, changed: Callable[[], None],
+        reader: "Callable[[], Encoder | None]" = lambda: None,
+    ) -> None:  # fmt: skip
+        """`reader` opens what reads at an address, for a release that was made with one."""
         self.catalogue = catalogue
+        self._reader = reader
         self.encoded = 0
         self._changed = changed
         self._release: LiveRelease | None = None
@@ -103,13 +112,22 @@ class NewItems:
 
     def _contents(self, release: LiveRelease, records: list[Item]) -> Floats:
         """Content vectors (n, T), by the encoder that the release was made with."""
-        if self._encoder is None:
-            from learner.text.content import ContentEncoder
+        from learner.text.content import ContentEncoder
 
-            self._encoder = ContentEncoder.load(
-                release.manifest.encoder, release.encoder, folder=release.query_encoder
-            )
-        contents: Floats = self._encoder.encode(records)
+        card = release.manifest.encoder
+        try:
+            if self._encoder is None:
+                reader = self._reader() if card.source.startswith(ADDRESS) else None
+                self._encoder = ContentEncoder.load(
+                    card, release.encoder, reader=reader, folder=release.query_encoder
+                )
+            contents: Floats = self._encoder.encode(records)
+        except EncoderError as error:
+            if not card.source.startswith(ADDRESS):
+                raise
+            self._encoder = None  # the address is asked again for the next ones
+            log.warning("texts of new items are read word by word", items=len(records), error=str(error))
+            contents = ContentEncoder.load(card, release.encoder).encode(records)
         return contents
 
     def _is_new(self, item: int) -> bool:

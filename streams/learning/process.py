@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ from streams.releases.events import EventLog, of_record
 from streams.releases.events import folder_of as events_folder
 from streams.runtime.event_loop import fast_loops, freeze_heap
 from streams.settings import Settings
+from streams.training.encoders import text_server
 from streams.training.process import keep_trainer
 from streams.transport import clients, topics
 from streams.transport.absence import Absence
@@ -101,7 +103,7 @@ class Learner(Service):  # type: ignore[misc]
         await self._caught_up(self._feed(self.names.releases, self._on_release))
         await self.releases.load()
         await self.releases.announce(self.delivery, self.names.releases)
-        self.new_items = NewItems(self.catalogue, self._on_change)
+        self.new_items = NewItems(self.catalogue, self._on_change, partial(text_server, self.settings))
         self.new_items.compare_with(self.releases.release)
         self.signals = Signals(
             self.releases.signal_settings(), self.catalogue, keep_offsets=True,

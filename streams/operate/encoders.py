@@ -54,7 +54,7 @@ def listed(settings: Settings) -> Iterator[Listed]:
     for choice in dict.fromkeys((wish or EncoderChoice(), EncoderChoice())):
         why = "chosen by the settings" if choice == wish else "the default"
         try:
-            card = HASHED_CARD if choice.model == HASHED else find(choice).card
+            card = HASHED_CARD if choice.model == HASHED else find(choice, offline=True).card
         except EncoderError as error:
             yield Listed(choice.model, choice.model, f"{why}, cannot be used: {error}")
         else:

@@ -12,6 +12,7 @@ from rich.console import Console
 from learner.text.cache import TextCache
 from streams.runtime.progress import bars
 from streams.settings import Settings
+from streams.training import encoders
 from streams.training.train import REPEATS, Recorded, TrainError
 
 
@@ -42,6 +43,8 @@ def run(
         budget_minutes=max(time_budget - (time.monotonic() - started) / 60, 0.5 * time_budget),
         seed=seed,
         repeat_consumption=REPEATS[settings.repeat_consumption],
+        choice=encoders.chosen(settings),
+        reader=encoders.text_server(settings),
         cache=TextCache(settings.cache_dir / "texts"),
         event_weights=settings.event_weights,
     )

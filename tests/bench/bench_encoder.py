@@ -1,6 +1,6 @@
 """Measures an encoder made smaller: size, memory and time of a query against what it still knows.
 
-    python tests/bench/bench_encoder.py DATA… [--items 1500] [--out encoder.jsonl]
+    python tests/bench/bench_encoder.py DATA… [--items 1500] [--variants 1 3] [--out FILE]
 
 DATA are folders with interactions.csv.gz and items.csv.gz. Each variant of the default encoder is exported,
 reads the texts of the most clicked items and 300 queries, and is judged by how often a user's next item is
@@ -66,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--items", type=int, default=1500, help="most clicked items that are read; 0: all")
+    parser.add_argument("--variants", type=int, nargs="*", help="only these, by their place from 1")
     parser.add_argument("--out", type=Path, default=Path("encoder.jsonl"))
     wished = parser.parse_args()
     lines = wished.out.read_text().splitlines() if wished.out.exists() else []
@@ -77,7 +78,8 @@ def main() -> None:
         plain = open_encoder(EncoderChoice(), 1)
         rows, asked = None, None
         print(f"{folder.name}: {len(texts):,} texts, {len(pairs.last):,} pairs")
-        for variant in VARIANTS:
+        chosen = [VARIANTS[place - 1] for place in wished.variants or range(1, len(VARIANTS) + 1)]
+        for variant in chosen:
             key = (folder.name, variant.name, wished.items)
             if key not in done:
                 if rows is None:

@@ -17,6 +17,7 @@ from learner.text.cache import TextCache
 from learner.text.card import EncoderCard, EncoderChoice, EncoderError
 from learner.text.content import HASHED, HASHED_CARD, ContentEncoder, text_of
 from learner.text.encoder import open_encoder
+from learner.text.reading import keys_of, within
 from learner.text.wordpiece import WordPieces, words
 from learner.text.words import hashed_words, telling_words
 from tests.worlds.places import ROOT
@@ -140,6 +141,22 @@ def test_a_glance_comes_close_and_needs_no_model(
     horror = np.array(["Horror" in item.categories for item in known])
     best = np.argsort(-(rows @ again.wish("a scary film with ghosts and zombies")))[:10]
     assert horror[best].mean() > 3 * horror.mean()
+
+
+def test_what_was_read_before_costs_no_time() -> None:
+    texts = [f"film {n}" for n in range(10)]
+    memory = TextCache()
+    memory.rows(keys_of(HASHED_CARD, texts[2:6]), 1, _ones)
+    assert within(HASHED_CARD, texts, 3, memory) == 7  # 0, 1 and 6 anew
+    assert within(HASHED_CARD, texts, 3, TextCache()) == 3
+    assert within(HASHED_CARD, texts, 3, None) == 3
+    assert within(HASHED_CARD, texts, 99, memory) == 10
+    other = EncoderCard(name=HASHED, licence="", identity="another")
+    assert within(other, texts, 3, memory) == 3
+
+
+def _ones(places: list[int]) -> np.ndarray:
+    return np.ones((len(places), 1), np.float32)
 
 
 @needs_minilm
@@ -272,3 +289,44 @@ def test_reading_wakes_neither_torch_nor_transformers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_several_processes_keep_what_they_read_in_one_file(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from learner.text.cache import TextCache\n"
+        "cache = TextCache(Path(sys.argv[1]))\n"
+        "for begin in range(0, 400, 40):\n"
+        "    keys = [n.to_bytes(16) for n in range(begin, begin + 40)]\n"
+        "    def make(places): return np.array([[begin + p] * 8 for p in places], np.float32)\n"
+        "    rows = cache.rows(keys, 8, make)\n"
+        "    assert (rows[:, 0] == np.arange(begin, begin + 40)).all(), rows\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT) for _ in range(3)]
+    assert [process.wait(90) for process in running] == [0, 0, 0]
+    assert TextCache(tmp_path).count() == 400
+    asked: list[list[int]] = []
+
+    def make(places: list[int]) -> np.ndarray:
+        asked.append(places)
+        return np.zeros((len(places), 8), np.float32)
+
+    TextCache(tmp_path).rows([n.to_bytes(16) for n in range(400)], 8, make)
+    assert asked == []
+
+
+def test_what_was_read_is_kept_though_the_reader_gives_up_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_MADE_AT_ONCE", 10)
+    texts = TextCache(tmp_path)
+
+    def make(places: list[int]) -> np.ndarray:
+        if places[0] >= 20:
+            raise EncoderError("the address does not answer")
+        return np.ones((len(places), 2), np.float32)
+
+    with pytest.raises(EncoderError):
+        texts.rows([n.to_bytes(16) for n in range(40)], 2, make)
+    assert TextCache(tmp_path).count() == 20

@@ -218,6 +218,10 @@ def test_a_hub_name_is_found_in_the_cache_and_nothing_is_fetched_that_could_run(
     assert not any(pattern.endswith((".bin", ".py", ".pkl")) for pattern in asked[1]["allow_patterns"])
     with pytest.raises(EncoderError, match=r"not to be had from the hub \(ConnectionError: no route\)"):
         find(EncoderChoice("org/away"))
+    asked.clear()
+    with pytest.raises(EncoderError, match="not in the hub's cache here"):
+        find(EncoderChoice("org/name"), offline=True)
+    assert [given.get("local_files_only") for given in asked] == [True]
 
 
 def test_an_installed_package_is_found_by_its_name() -> None:

@@ -64,6 +64,16 @@ def test_the_prompt_of_queries_stands_before_them(folder: Path, tmp_path: Path) 
     assert not prompted.encode([" "]).any()
 
 
+def test_releases_that_share_an_encoder_hold_it_once(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "e").mkdir()
+    for path in folder.iterdir():
+        (tmp_path / "e" / path.name).write_bytes(path.read_bytes())
+    one = QueryEncoder.open(folder)
+    assert QueryEncoder.open(tmp_path / "e") is one
+    (tmp_path / "e" / CARD).write_bytes((folder / CARD).read_bytes() + b"\n")
+    assert QueryEncoder.open(tmp_path / "e") is not one
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -100,11 +110,23 @@ def test_a_card_that_promises_another_width_is_refused(folder: Path, tmp_path: P
         QueryEncoder.open(tmp_path / "e")
 
 
-def test_a_worker_reads_without_torch_transformers_and_onnx_and_within_its_memory(folder: Path) -> None:
+def test_a_worker_reads_without_torch_transformers_and_onnx_and_within_its_memory(
+    folder: Path, tmp_path: Path
+) -> None:
+    from learner.graphs.onnx_graph import FLOAT, Graph
+
+    student = Graph()  # a worker has one at work before
+    rows = student.input("x", FLOAT, ["B", 64])
+    student.add("MatMul", rows, student.constant(np.ones((64, 64), np.float32)), out="y")
+    student.output("y", FLOAT, ["B", 64])
+    (tmp_path / "student.onnx").write_bytes(student.model("student"))
     code = (
-        "import sys, json, psutil, onnxruntime, learner.graphs.running\n"
+        "import sys, json, psutil, onnxruntime, numpy\n"
         "from pathlib import Path\n"
+        "from learner.graphs.running import session\n"
         "from learner.text.query_encoder import QueryEncoder\n"
+        f"student = session(Path({str(tmp_path / 'student.onnx')!r}), onnxruntime.SessionOptions())\n"
+        "student.run(None, {'x': numpy.ones((8, 64), numpy.float32)})\n"
         "before = psutil.Process().memory_info().rss\n"
         f"encoder = QueryEncoder.open(Path({str(folder)!r}))\n"
         "for n in range(50): encoder.encode([f'a romantic comedy set in Paris {n}'])\n"

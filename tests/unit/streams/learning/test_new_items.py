@@ -3,6 +3,7 @@
 import asyncio
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,7 +12,8 @@ from learner.data.events import Kind
 from learner.release.live import LiveRelease
 from learner.signals.settings import SignalSettings
 from learner.signals.state import Signals
-from learner.text.content import ContentEncoder
+from learner.text.card import ADDRESS, EncoderCard, EncoderError
+from learner.text.content import ContentEncoder, text_of
 from streams.learning import new_items
 from streams.learning.new_items import NewItems
 from tests.worlds.served import served_bundle
@@ -139,6 +141,36 @@ def test_another_release_that_comes_meanwhile_has_the_last_word() -> None:
     learner.new._contents = slow  # type: ignore[method-assign]
     assert learner.run(1) == [{"other"}]
     assert asked == [(learner.release.id, ["new", "other"]), (newer.id, ["other"])]
+
+
+def test_a_release_read_at_an_address_has_its_new_items_read_there(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where the address is away later, texts are read by their words."""
+
+    class Server:
+        card = EncoderCard(name="m", licence="?", source=f"{ADDRESS}http://m/v1", identity="m", width=512)
+        asked = 0
+
+        def read(self, texts: list[str], *_: object, query: bool = False) -> np.ndarray:
+            self.asked += 1
+            if self.asked > 1:
+                raise EncoderError("http://m/v1/embeddings: does not answer")
+            return np.eye(len(texts), 512, dtype=np.float32)
+
+    learner = Learner(NEW)
+    learner.release.manifest = msgspec.structs.replace(learner.release.manifest, encoder=Server.card)
+    learner.release.encoder["spread"] = np.ones((513, 64), np.float32)
+    learner.new = NewItems(learner.catalogue, learner._changed, Server)  # opened once for both
+    learner.new.compare_with(learner.release)
+    given: list[np.ndarray] = []
+    learner.signals.set_vector = lambda _, __, content: given.append(content)  # type: ignore[method-assign]
+    later = Item(item_id="later", title="A tea pot")
+    learner.run(1, later)
+    encoder = ContentEncoder.load(Server.card, learner.release.encoder)
+    read = encoder.project(np.eye(1, 512, dtype=np.float32))[0]
+    np.testing.assert_allclose(given, [read, encoder.glance([text_of(later)])[0]], atol=1e-6)
+    assert "texts of new items are read word by word" in capsys.readouterr().out
 
 
 def test_without_the_learners_libraries_it_is_told_and_goes_on(
