@@ -74,7 +74,7 @@ def http(
     """What an api gives: lists, clicks, and a click to its list on a stream.
 
     Needs worker and api at work and clicks loaded. Requests go out when they are due, however long
-    answers take. Sends clicks of users of its own. Memory is that of the apis on this machine.
+    answers take. Sends clicks of users of its own. Memory is the api's, where it runs on this machine.
     """
     import numpy as np
 

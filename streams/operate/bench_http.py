@@ -17,7 +17,7 @@ import numpy as np
 from streams.operate.bench import quantiles, recent
 from streams.operate.http_load import Load, Outcome, Target
 from streams.operate.probe import BenchError
-from streams.operate.processes import cpu_seconds, here, rss_mb
+from streams.operate.processes import cpu_seconds, here, listening_on, rss_mb
 from streams.runtime.event_loop import fast_loops
 from streams.settings import Settings
 
@@ -49,12 +49,12 @@ def over_http(
     """Measures all of it, one after the other; times are from when a request was due to its last byte.
 
     served: held lists a second that were answered. held_ms, computed_ms: by what the answers say of
-    themselves. stream_ms: from a click to its list on an open stream. memory_mb: the most of the apis here.
-    late_ms: how late this program was with its own requests; what it could not keep up with is no figure.
+    themselves. stream_ms: from a click to its list on an open stream. memory_mb: the most of the api, where it
+    runs here. late_ms: how late this program was with its own requests; what it could not keep up with is no figure.
     """
     users, items, _ = recent(settings)
     fast_loops()
-    apis = here("api", settings.prefix)
+    apis = listening_on(target.port, here("api", settings.prefix))
     return asyncio.run(_Bench(target, plan, rng, tick, users[-plan.users :], items, apis).run())
 
 

@@ -25,6 +25,19 @@ def workers_here(prefix: str) -> list[int]:
     return here("worker", prefix)
 
 
+def listening_on(port: int, processes: Iterable[int]) -> list[int]:
+    """Those that listen on a port; what may not be looked at does not."""
+    found = []
+    for process in processes:
+        try:
+            lines = psutil.Process(process).net_connections(kind="tcp")
+        except psutil.Error:
+            continue
+        if any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in lines):
+            found.append(process)
+    return found
+
+
 def here(command: str, prefix: str) -> list[int]:
     """Ids of processes of this machine whose command line names the prefix, or none for the default."""
     found = []

@@ -1,6 +1,7 @@
 """Processes of this machine: what they take, and which are workers."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.operate.processes import cpu_seconds, rss_mb, workers_here
+from streams.operate.processes import cpu_seconds, listening_on, rss_mb, workers_here
 
 
 @pytest.fixture
@@ -50,3 +51,11 @@ def test_workers_are_known_by_their_command_line(run: Callable[..., int], tmp_pa
     assert workers_here(prefix) == [named]
     assert usual in workers_here("nextclick.")
     assert named not in workers_here("nextclick.")
+
+
+def test_who_listens_on_a_port_is_known() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port = bound.getsockname()[1]
+        own = os.getpid()
+        assert listening_on(port, [own, 2**30]) == [own]
+    assert listening_on(port, [own]) == []
