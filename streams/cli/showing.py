@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from streams.operate.watching import Shown, Titles
-    from streams.wire.contract import ListedItem, Profile, Reason
+    from streams.wire.contract import ListedItem, Profile, Reason, Understood
 
 _REASONS = {
     "for_you": "for you", "popular": "popular now", "new": "new", "explore": "to explore",
@@ -90,8 +90,26 @@ def print_list(
         console.print(Text("nothing can be listed", style="yellow"))
     if made.unknown:
         console.print(Text(f"cannot be listed: {', '.join(made.unknown)}", style="yellow"))
+    if made.understood:
+        console.print(Text(understood(made.understood), style="dim"))
     if made.profile:
         _print_profile(console, made.profile, titles)
+
+
+def understood(read: "Understood") -> str:
+    """How a query was read, in a line."""
+    import json
+
+    said = [f"looked for {read.text!r}" if read.text else "no words looked for"]
+    if read.filter is not None:
+        said.append(f"filter {json.dumps(read.filter, ensure_ascii=False)}")
+    if read.years is not None:
+        said.append("years " + "-".join("" if year is None else str(year) for year in read.years))
+    if read.without:
+        said.append("without " + ", ".join(read.without))
+    if read.dropped:
+        said.append("no filter: " + ", ".join(read.dropped))
+    return "; ".join(said)
 
 
 def _print_profile(console: "Console", profile: "Profile", titles: "Titles") -> None:

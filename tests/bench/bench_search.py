@@ -147,7 +147,7 @@ def clicks(release: Path, data: Path, count: int) -> None:
         number = world.world.catalogue.index.get(click.item_id)
         record = world.world.catalogue.records.get(number) if number is not None else None
         slot = world.states.index.get(click.user_id, -1)
-        if record is not None and record.categories and slot >= 0 and world.states.length[slot]:
+        if record is not None and record.categories and slot >= 0:
             query = " ".join(record.categories[:2])
             asked = [
                 Arrival(Request(request_id="r", user_id=user, query=query, timestamp=click.timestamp), 0, 0)
@@ -161,13 +161,11 @@ def clicks(release: Path, data: Path, count: int) -> None:
                 assert each is not None
                 hits.append(float(click.item_id in {one.item_id for one in each.items[:10]}))
             users.append(click.user_id)
-            if len(users) % 500 == 0:
+            if len(users) % 100 == 0:
                 print(len(users), np.mean(with_state), np.mean(without), flush=True)
             if len(users) == count:
                 break
-        world.remember(click)
-        if len(users) % 50 == 0:
-            world.encode()
+        world.learn(click, answer=False)
     print(
         f"{len(users)} queries of {len(set(users))} users: "
         f"with {np.mean(with_state):.4f}, without {np.mean(without):.4f}"
@@ -193,7 +191,7 @@ def latency(release: Path, data: Path, count: int) -> None:
     world, _ = _world(release, data)
     items = [item for item in load_items(data / "items.csv.gz") if text_of(item)]
     rng = random.Random(0)
-    users = [user for user in world.states.index if world.states.length[world.states.index[user]]]
+    users = list(world.states.index)
     spent: list[tuple[float, float]] = []
     for n in range(count + 50):
         said = words_of(text_of(rng.choice(items)))
