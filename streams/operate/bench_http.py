@@ -49,8 +49,9 @@ def over_http(
     """Measures all of it, one after the other; times are from when a request was due to its last byte.
 
     served: held lists a second that were answered. held_ms, computed_ms: by what the answers say of
-    themselves. stream_ms: from a click to its list on an open stream. memory_mb: the most of the api, where it
-    runs here. late_ms: how late this program was with its own requests; what it could not keep up with is no figure.
+    themselves. stream_ms: from a click to its list on an open stream. memory_mb: the most of the api, where
+    it runs here. late_ms: how late this program was with its own requests; what it could not keep up with is
+    no figure.
     """
     users, items, _ = recent(settings)
     fast_loops()
