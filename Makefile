@@ -15,7 +15,7 @@ ARGS ?=
 AT_ONCE ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test drills deploy-check lint bench soak clean
+.PHONY: help setup demo test drills deploy-check lint audit sbom bench soak clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,12 @@ lint: $(INSTALLED) ## check style, types and which package may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(INSTALLED) ## look for known weaknesses of what is installed, where their list can be reached
+	$(BIN)/pip-audit --skip-editable --progress-spinner off $(ARGS)
+
+sbom: $(INSTALLED) ## write what is installed, by name, version and licence, to sbom.json (CycloneDX)
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json $(BIN)/python
 
 bench: $(INSTALLED) ## measure freshness and throughput beside a floor that does nothing (ARGS="--help")
 	$(BIN)/python tests/bench/bench_load.py $(ARGS)

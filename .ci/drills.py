@@ -15,12 +15,13 @@ DAY_S = 86_400
 DEMO, EVERYTHING = ("tests/e2e/test_demo.py",), ("tests/integration/worker/test_everything.py",)
 OUTAGE = ("tests/integration/learning/test_canary_outage.py",)
 AWAY = ("tests/e2e/test_broker_comes_and_goes.py",)
+WHEEL = ("tests/e2e/test_wheel.py",)
 GROWING = ("tests/integration/worker/test_growing.py",)
 UP, STEPS = ("tests/integration/up/test_up.py",), ("tests/e2e/test_first_steps.py",)
 IMAGE, COMPOSE = ("tests/e2e/test_image.py",), ("tests/e2e/test_compose_kafka.py",)
 DESCRIBED = ("tests/integration/api/test_described.py",)
 RUNNING = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + UP + STEPS + DESCRIBED
-ALL, NONE = RUNNING + IMAGE + COMPOSE, ()
+ALL, NONE = RUNNING + IMAGE + COMPOSE + WHEEL, ()
 # The drills of a path are those of its longest prefix that stands here; where none does, all.
 TOUCHES: dict[str, tuple[str, ...]] = {
     "README.md": NONE,
@@ -51,6 +52,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/": NONE,
     "tests/conftest.py": ALL,
     "tests/e2e/test_demo.py": DEMO,
+    "tests/e2e/test_wheel.py": WHEEL,
     "tests/e2e/test_broker_comes_and_goes.py": AWAY,
     "tests/e2e/test_compose_kafka.py": COMPOSE,
     "tests/e2e/test_first_steps.py": STEPS,

@@ -102,15 +102,15 @@ def admit(
     home = partition if partitions is None else partition_of(key, partitions)
     if home != partition:
         return Misplaced(key, home)
-    if isinstance(message, Request) and message.at_least is not None:
+    if isinstance(message, Request) and (known := message.at_least) is not None:
         if message.user_id is None:
             return Refused("at_least without user_id: a stranger's list knows no clicks; leave it out")
-        if _stood(key, message.at_least.partition, home, partitions):  # it is sent on, or is known
+        if _stood(key, known.partition, home, partitions):  # it is sent on, or is known
             message = msgspec.structs.replace(message, at_least=None)
-        elif message.at_least.partition != home:
+        elif known.partition != home:
             return Refused(
                 "at_least of another user's partition: "
-                f"it is {message.at_least.partition}, and clicks of {message.user_id!r} are in {home}"
+                f"it is {known.partition}, and clicks of {message.user_id!r} are in {home}"
             )
     return Arrival(message, partition, offset)
 

@@ -21,7 +21,7 @@ from tests.worlds.places import ROOT
 from tests.worlds.served import POPULAR, served_bundle
 from tests.worlds.system import System, ready
 
-pytestmark = [pytest.mark.broker, pytest.mark.drill]
+pytestmark = pytest.mark.broker
 
 ITEMS = [Item(item_id=f"i{number}", categories=[f"c{number % 7}"]) for number in range(500)]
 RATE, USERS, BEFORE, AFTER = 20.0, 60, 8, 16
@@ -32,6 +32,7 @@ def release(tmp_path: Path) -> Path:
     return write_release(tmp_path / "made" / "r-0", served_bundle("r-0", ITEMS, POPULAR))
 
 
+@pytest.mark.drill
 def test_nothing_is_lost_or_doubled(system: System, settings: Settings) -> None:
     system.producer.close()
     # Within three seconds it knows of new partitions, as others do within five minutes.

@@ -15,7 +15,7 @@ from streams.transport.delivery import Outgoing
 from streams.transport.topics import Names
 from streams.wire.clock import Clock
 from streams.wire.contract import Request
-from streams.wire.intake import Arrival
+from streams.wire.intake import Arrival, admit
 from streams.wire.partitioner import partition_of
 from streams.worker.admission import Admission
 from streams.worker.rounds import Pending, _Open
@@ -202,3 +202,13 @@ def test_what_is_turned_down_later_is_a_dead_letter_as_it_came() -> None:
     asyncio.run(run())
     assert sent.letters == [(1, "too many: later")]
     assert dict(bad.by_kind) == {"requests: too many": 1}
+
+
+def test_a_token_from_before_the_topic_grew_is_waited_for_no_longer() -> None:
+    users = (f"u{n}" for n in range(99))
+    user = next(each for each in users if partition_of(each.encode(), 16) >= 8)
+    old, home = (partition_of(user.encode(), number) for number in (8, 16))
+    value = {"request_id": "r", "user_id": user, "at_least": {"partition": old, "offset": 7}}
+    found = admit(json.dumps(value).encode(), home, 0, requests=True, partitions=16, refuses=lambda _: None)
+    assert isinstance(found, Arrival)
+    assert found.message.at_least is None  # type: ignore[union-attr]
