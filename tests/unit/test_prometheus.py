@@ -109,3 +109,10 @@ def test_the_board_is_what_its_source_makes() -> None:
     assert len(set(places)) == len(places) > 24
     asked = [target["expr"] for panel in panels for target in panel.get("targets", ())]
     assert len(asked) >= 30
+
+
+def test_compose_reads_these_rules_and_every_process() -> None:
+    config = (ROOT / "deploy" / "compose" / "prometheus.yml").read_text(encoding="utf-8")
+    pattern = re.findall(r"rule_files: \[/etc/prometheus/nextclick/(\S+)\]", config)
+    assert {file.name for file in FOLDER.glob(*pattern)} == {"recording.yml", "alerts.yml"}
+    assert "learner:9465" in config  # the trainer

@@ -1,12 +1,20 @@
 """Real processes, a real broker: topic, `/v1/status`, `nextclick top` and `/metrics` say what was sent."""
 
+import fcntl
 import json
+import os
+import pty
+import select
+import struct
 import subprocess
 import sys
+import termios
+import time
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import pyte
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -73,6 +81,37 @@ def top(system: System, *flags: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def watched(system: System, *keys: str) -> str:
+    """What `nextclick top` has drawn in a terminal while these keys are pressed; the last must end it."""
+    screen = pyte.Screen(200, 50)
+    drawn, stream = "", pyte.ByteStream(screen)
+    pid, terminal = pty.fork()
+    if not pid:
+        flags = ["--bootstrap-servers", system.bootstrap, "--prefix", system.prefix]
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-m", "streams", "top", *flags])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
+    pressed = iter(keys)
+    end = time.monotonic() + 90
+    try:
+        while time.monotonic() < end:
+            if not select.select([terminal], [], [], 1)[0]:
+                continue
+            try:
+                stream.feed(os.read(terminal, 65536))
+            except OSError:  # it has ended
+                break
+            if any("in all" in line for line in screen.display):
+                drawn = "\n".join(screen.display)
+                if (key := next(pressed, None)) is not None:
+                    os.write(terminal, key.encode())
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+    finally:
+        os.close(terminal)
+    return drawn
+
+
 @pytest.mark.usefixtures("topics")
 def test_everybody_says_what_was_sent(running: System) -> None:
     system = running
@@ -126,6 +165,10 @@ def test_everybody_says_what_was_sent(running: System) -> None:
         event = [stream.readline().decode() for _ in range(5)]
     assert event[2:3] == ["event: status\n"]
     assert json.loads(event[3].removeprefix("data: "))["counters"]["clicks"] == CLICKS
+
+    screen = watched(system, "l", "q")
+    assert "sorted by lag" in screen
+    assert "in all" in screen
 
     said = [(record.key.decode(), decode_figures(record.value)) for record in system.read("figures")]
     seqs = [record.seq for key, record in said if key == worker["key"]]

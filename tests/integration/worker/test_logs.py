@@ -32,6 +32,7 @@ def test_a_system_says_little_and_a_flood_of_bad_records_little_more(system: Any
         system.producer.send(system.topic("clicks"), key=key, value=b'{"event_id": %d}' % n)
     system.producer.flush()
     wait_answered(system, [system.click("u1", "2", START_MS + 1_000)])
+    system.wait_for(lambda: len(system.read("dead-letters")) >= BAD, "all bad records of all partitions")
     assert len(lines(system, "worker")) <= before + 3
     for name in ("worker", "learner"):
         assert system.stop(name) == 0
