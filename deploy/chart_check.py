@@ -6,9 +6,11 @@ Owns which schemas are asked. How helm and the others come here is `deploy.tools
 import json
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from deploy.tools import INSTALL_SECONDS, KEDA, ROOT, Wrong, by_tools, found, run, tool
 from streams.figures.table import METRICS
@@ -21,14 +23,22 @@ NOT_OURS = re.compile(r"AWS_\w+")
 # Prints what the manifests of a file give to processes by ConfigMaps, and what KEDA asks Prometheus.
 READ = """
 import json, sys, jsonschema, yaml
-schema, told = json.load(sys.stdin), {"settings": [], "queries": []}
+
+def strict(schema):  # Kubernetes drops fields that a schema does not name, and says nothing
+    if isinstance(schema, dict):
+        if "properties" in schema and "x-kubernetes-preserve-unknown-fields" not in schema:
+            schema.setdefault("additionalProperties", False)
+        return {name: strict(each) for name, each in schema.items()}
+    return [strict(each) for each in schema] if isinstance(schema, list) else schema
+
+schema, told = json.load(sys.stdin), {"settings": {}, "queries": []}
 for each in yaml.safe_load_all(open(sys.argv[1])):
     if each and each["kind"] == "ConfigMap":
-        told["settings"] += each["data"]
+        told["settings"] |= each["data"]
     if each and each["kind"] == "ScaledObject":
         told["queries"] += [trigger["metadata"]["query"] for trigger in each["spec"]["triggers"]]
         if schema:
-            jsonschema.validate(each, schema)
+            jsonschema.validate(each, strict(schema))
 print(json.dumps(told))
 """
 
@@ -47,7 +57,7 @@ def chart() -> str:
                 file.flush()
                 run(validate, "--strict", "--no-warn", "-k", version.rpartition(".")[0], file.name)
                 told = json.loads(by_tools(READ, file.name, told=json.dumps(schema)))
-            known_settings(told["settings"])
+            fitting_settings(told["settings"])
             known_metrics(told["queries"])
             rendered += 1
     known = "Kubernetes' schemas and KEDA's" if schema else "Kubernetes' schemas (KEDA's cannot be had here)"
@@ -69,12 +79,18 @@ def keda() -> dict[str, Any] | None:
     return schema
 
 
-def known_settings(names: Iterable[str]) -> None:
-    """Raises Wrong if a variable is no setting: a process would start, and do without."""
-    for name in names:
-        setting = name.removeprefix("NEXTCLICK_").lower()
-        if not NOT_OURS.fullmatch(name) and setting not in Settings.model_fields:
-            raise Wrong(f"the chart sets {name}, which is no setting")
+def fitting_settings(variables: Mapping[str, str]) -> None:
+    """Raises Wrong if a process would refuse these variables; a file stands in for each secret."""
+    with tempfile.NamedTemporaryFile() as secret:
+        values = {
+            name.removeprefix("NEXTCLICK_").lower(): secret.name if value.startswith("/secrets/") else value
+            for name, value in variables.items()
+            if not NOT_OURS.fullmatch(name)
+        }
+        try:
+            Settings(**values)
+        except ValidationError as error:
+            raise Wrong(f"a process would refuse what the chart sets: {error}") from None
 
 
 def known_metrics(queries: list[str]) -> None:

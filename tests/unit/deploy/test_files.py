@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.chart_check import known_metrics, known_settings
+from deploy.chart_check import fitting_settings, known_metrics
 from deploy.tools import Wrong
 from streams.settings import Settings
 from tests.worlds.places import ROOT
@@ -34,10 +34,15 @@ def test_each_variable_is_a_setting() -> None:
 
 
 def test_what_the_chart_sets_and_asks_for_is_looked_up() -> None:
-    known_settings(["NEXTCLICK_SLOT", "AWS_ENDPOINT_URL"])
+    safe = {"NEXTCLICK_SECURITY_PROTOCOL": "SASL_SSL", "NEXTCLICK_SSL_CAFILE": "/secrets/kafka-ca/ca.crt"}
+    login = {"NEXTCLICK_SASL_MECHANISM": "PLAIN", "NEXTCLICK_SASL_USERNAME": "me"}
+    password = {"NEXTCLICK_SASL_PASSWORD_FILE": "/secrets/kafka-user/password"}
+    fitting_settings(safe | login | password | {"AWS_ENDPOINT_URL": "http://s3"})
     known_metrics(["max(nextclick_lag_seconds)", "rate(nextclick_freshness_seconds_bucket[1m])"])
-    with pytest.raises(Wrong, match="NEXTCLICK_SLOTS, which is no setting"):
-        known_settings(["NEXTCLICK_SLOTS"])
+    with pytest.raises(Wrong, match="slots"):
+        fitting_settings({"NEXTCLICK_SLOTS": "1"})
+    with pytest.raises(Wrong, match="needs sasl_username, and sasl_password or"):
+        fitting_settings(safe | login)
     with pytest.raises(Wrong, match=r"nobody tells: nextclick_lag$"):
         known_metrics(["max(nextclick_lag)"])
 
