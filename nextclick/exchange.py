@@ -115,7 +115,7 @@ class Call(Generic[T_co]):
 
     def _read(self, reply: Reply, seen: Seen) -> T_co:
         if self.answer is type(None):
-            return None  # type: ignore[return-value]
+            return None  # type: ignore[return-value,unused-ignore]
         try:
             told = msgspec.json.decode(reply.body, type=self.answer)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -9,7 +9,7 @@ printf '%s|{"event_id": "%s", "user_id": "%s", "item_id": "%s", "event": "click"
   "$user" "$event" "$user" "$item" "$now" |
   kcat -P -q -b "$brokers" -t "${prefix}clicks" -K '|' -X topic.partitioner=murmur2_random -X acks=all
 
-# From that moment on, until the list comes whose trigger the click is.
+# From a little before the end of each partition on, until the list comes whose trigger the click is.
 grep --max-count=1 "\"id\":\"$event\"" < <(
-  timeout "${TIMEOUT:-60}" kcat -C -q -u -b "$brokers" -t "${prefix}recommendations" -o "s@$now"
+  timeout "${TIMEOUT:-60}" kcat -C -q -u -b "$brokers" -t "${prefix}recommendations" -o -1000
 )
