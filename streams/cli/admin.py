@@ -11,7 +11,7 @@ from streams.runtime.terminal import many
 if TYPE_CHECKING:
     from streams.settings import Settings
 
-topics = typer.Typer(help="The topics: create, describe, repair.", no_args_is_help=True)
+topics = typer.Typer(help="The topics: create, describe, repair, grow.", no_args_is_help=True)
 dead_letters = typer.Typer(help="Records that could not be used: list, retry.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
