@@ -73,8 +73,11 @@ class _Reader:
         left = [token for token in self._tokens if not token.used]
         words = self._stems.telling(token.plain for token in left)
         if len(left) < len(self._tokens):
-            said = [token for token in left if token.plain in set(words)]
-            if all(is_kind(token.plain) for token in said):
+            said = list(left)
+            for end in (0, -1):
+                while said and self._stems.is_function(said[end].plain):
+                    said.pop(end)
+            if all(is_kind(word) or self._stems.is_function(word) for word in words):
                 said, words = [], []
             text = " ".join(self._query[token.begin : token.end] for token in said)
         else:

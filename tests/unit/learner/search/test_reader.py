@@ -50,8 +50,8 @@ def reading_of(items: list[Item], query: str) -> Reading:
     ("query", "text", "filter_"),
     [
         ("under 20", "", {"field": "price", "lt": 20}),
-        ("red things cheaper than 15 euros", "red", {"field": "price", "lt": 15}),
-        ("red thing, at most $12.50", "red", {"field": "price", "lte": 12.5}),
+        ("red things cheaper than 15 euros", "red things", {"field": "price", "lt": 15}),
+        ("red thing, at most $12.50", "red thing", {"field": "price", "lte": 12.5}),
         ("between 10 and 20 dollars", "", {"field": "price", "gte": 10, "lte": 20}),
         ("more than 100 pages", "", {"field": "pages", "gt": 100}),
         ("before 1990", "", {"field": "published_at", "lt": 631152000000}),
@@ -66,6 +66,7 @@ def reading_of(items: list[Item], query: str) -> Reading:
         ("something pink", "something pink", None),  # a brand, and a word that others say as well
         ("without sulfate", "without sulfate", None),  # which is what "sulfate free" means
         ("under 20 kilos", "under 20 kilos", None),  # no price
+        ("a toy in red under 20, please", "toy in red", {"field": "price", "lt": 20}),
     ],
 )
 def test_what_a_shop_has_a_field_for_is_a_filter(query: str, text: str, filter_: Any) -> None:
