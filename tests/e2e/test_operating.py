@@ -1,4 +1,4 @@
-"""The runbook: each command of its `sh` blocks as it stands there, its settings file, its table of settings."""
+"""The runbook: each command of its `sh` blocks as it stands there, its settings file, its table of them."""
 
 import os
 import re
@@ -55,6 +55,15 @@ def test_the_pages_name_each_other_and_only_pages_that_are_there() -> None:
     assert {page.name for page in FOLDER.glob("*.md")} - {"README.md"} <= set(
         re.findall(r"\((\w+\.md)\)", index)
     )
+
+
+def test_shells_are_told_how_to_complete() -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "_NEXTCLICK_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
+    said = subprocess.run(
+        [sys.executable, "-c", "from streams.cli import app; app(prog_name='nextclick')"],
+        env=env | {"COMP_WORDS": "nextclick top"}, capture_output=True, text=True, check=False, timeout=60,
+    ).stdout  # fmt: skip
+    assert said.split() == ["top", "topics"]
 
 
 def test_every_command_does_what_it_is_there_for(topics: Names, settings: Settings, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     nextclick = python.with_name("nextclick")
     assert _run(nextclick, "--version", cwd=tmp_path) == "nextclick 0.1.0.dev0\n"
     assert "worker" in _run(nextclick, "--help", cwd=tmp_path)
-    assert "complete" in _run(nextclick, "--show-completion", "bash", cwd=tmp_path)
+    assert "--install-completion" in _run(nextclick, "--help", cwd=tmp_path)
     planned = json.loads(_run(nextclick, "plan", "--json", cwd=tmp_path))
     assert planned["plan"]["workers"]["processes"]["value"] >= 2
     assert json.loads(_run(nextclick, "schema", cwd=tmp_path))
