@@ -81,6 +81,8 @@ def write_release(
         _write(partial / ITEMS, _pack_items(bundle.items))
         if bundle.query_encoder is not None:
             bring_encoder(bundle.query_encoder, partial)
+            for name in ENCODER_FILES:
+                _sync(partial / name)
         for name, save in (attach or {}).items():
             save(partial / name)
             _sync(partial / name)

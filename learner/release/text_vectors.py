@@ -4,7 +4,6 @@ Owns the rounding to 8 bits, the place in the catalogue's numbering, and how the
 release. What they are for is whoever's reads queries.
 """
 
-import contextlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -74,12 +73,7 @@ class TextVectors:
 def bring_encoder(source: Path, folder: Path) -> None:
     """The encoder's files from one folder into another: one copy on the disk where it is the same disk."""
     for name in FILES:
-        link_or_copy(source / name, folder / name)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """A file that is never changed in place, under another name too; copied where links are not to be had."""
-    with contextlib.suppress(OSError):
-        os.link(source, target)
-        return
-    shutil.copyfile(source, target)
+        try:
+            os.link(source / name, folder / name)  # nobody changes these files in place
+        except OSError:
+            shutil.copyfile(source / name, folder / name)

@@ -22,6 +22,8 @@ from learner.text.pretrained import TOKENIZER, Pretrained, choice_of, find
 from learner.text.pretrained import installed as in_package
 from learner.text.query_encoder import GRAPH, QueryEncoder
 
+_MOST_GRAPH_BYTES = 900_000_000  # of weights, perhaps halves: a graph in 32 bits must stay below 2 GB
+
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 """Called with the number of texts read so far and of all texts."""
@@ -125,7 +127,8 @@ def open_encoder(choice: EncoderChoice, threads: int | None = None) -> LocalEnco
 @lru_cache(maxsize=2)
 def _opened(choice: EncoderChoice, _identity: str, threads: int) -> LocalEncoder:
     pretrained = find(choice)
-    if is_bert(pretrained.config):
+    weights = sum(path.stat().st_size for path in pretrained.weight_files())
+    if is_bert(pretrained.config) and weights < _MOST_GRAPH_BYTES:
         return BertEncoder(pretrained, threads)
     # By name: what serves imports this module, and must not lead to torch.
     module = importlib.import_module("learner.text.torch_encoder")

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from learner.text.card import EncoderCard
+from learner.text.card import EncoderCard, EncoderError
 from learner.text.compact import Numbers, compacted
 from learner.text.encoder import LocalEncoder, find_reader, open_encoder
 from learner.text.pretrained import choice_of
 from learner.text.query_encoder import CARD, FORMAT, GRAPH, TOKENIZER, QueryEncoder, WrittenCard, card_in
 
+MOST_BYTES = 256_000_000  # of a network that workers take: some hundred million weights in 8 bits
 _KEPT = 3  # encoders that were used last, some 25 MB each
 
 
@@ -24,7 +25,7 @@ def export(encoder: LocalEncoder, folder: Path, *, int8: bool = True) -> None:
     """Writes `folder` anew, whole or not at all, so that `QueryEncoder.open` takes it.
 
     `int8`: a quarter of the bytes and half the time, for .001 of cosine (docs/texts.md); else 32 bits.
-    Raises EncoderError where what was written does not run.
+    Raises EncoderError where it is too large for workers, or what was written does not run.
     """
     export_as(encoder, folder, "int8" if int8 else "fp32")
 
@@ -35,7 +36,13 @@ def export_as(encoder: LocalEncoder, folder: Path, numbers: Numbers) -> None:
     partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
     partial.mkdir()
     try:
-        (partial / GRAPH).write_bytes(compacted(encoder.graph(), numbers))
+        small = compacted(encoder.graph(), numbers)
+        if len(small) > MOST_BYTES:
+            raise EncoderError(
+                f"{encoder.card.name}: {len(small) / 1e6:,.0f} MB, more than the "
+                f"{MOST_BYTES / 1e6:,.0f} that a worker takes; choose a smaller model"
+            )
+        (partial / GRAPH).write_bytes(small)
         (partial / TOKENIZER).write_text(encoder.tokenizer, "utf-8")
         written = WrittenCard(format=FORMAT, card=encoder.card)
         (partial / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=2))

@@ -52,13 +52,13 @@ class TorchEncoder:
                     self._model, (example,), dynamo=True, opset_version=_OPSET, dynamic_shapes=sizes,
                     input_names=["ids"], output_names=["vector"], verbose=False,
                 )  # fmt: skip
-        except Exception as error:  # what the exporter raises has no base of its own
+                written = io.BytesIO()
+                program.save(written)
+        except Exception as error:  # what the exporter raises has no base of its own; 2 GB are its limit
             raise EncoderError(
                 f"{self.card.name}: torch cannot write it as ONNX ({' '.join(str(error).split())[:300]}); "
                 "workers will read queries by the release's table of words"
             ) from None
-        written = io.BytesIO()
-        program.save(written)
         return written.getvalue()
 
     def _vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:

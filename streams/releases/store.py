@@ -24,7 +24,6 @@ from fsspec.implementations.local import LocalFileSystem
 
 from learner.release.bundle import MANIFEST, FileEntry, Manifest, ReleaseError
 from learner.release.files import bundle_sha256, read_manifest, verify_release
-from learner.release.text_vectors import link_or_copy
 from learner.text.query_encoder import FILES as ENCODER_FILES
 from streams.settings import Settings
 
@@ -266,7 +265,7 @@ def _shared(root: Path, name: str, entry: FileEntry | None, target: Path) -> boo
     for other in sorted(root.glob(f"[!.]*/{name}"), reverse=True):
         with contextlib.suppress(ReleaseError, OSError):
             if read_manifest(other.parent).files.get(name) == entry and _sha256(other) == entry.sha256:
-                link_or_copy(other, target)
+                os.link(other, target)  # where the file system has no links, the caller copies
                 return True
     return False
 
