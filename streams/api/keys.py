@@ -105,12 +105,13 @@ class Keys:
 
     def _limit(self, record: KeyRecord | None, address: str) -> None:
         settings = self._settings
-        if record is None:
-            name, rate = f" {network_of(address)}", settings.api_rate
-        elif record.scope == "public":
-            name, rate = f"{record.name} {network_of(address)}", settings.api_rate_public
-        else:
-            name, rate = record.name, settings.api_rate
+        is_public = record is not None and record.scope == "public"
+        rate = settings.api_rate_public if is_public else settings.api_rate
+        if not rate:
+            return
+        name = "" if record is None else record.name
+        if record is None or is_public:  # many share it
+            name += f" {network_of(address)}"
         if wait := self._limits.wait(name, rate, time.monotonic()):
             raise Problem(429, f"more than {rate:g} requests a second", retry_s=math.ceil(wait))
 
@@ -121,7 +122,7 @@ class Caller:
     def __init__(self, record: KeyRecord | None, settings: Settings, asking: Asking) -> None:
         self._record = record
         self._settings = settings
-        self._token = asking.headers.get(TOKEN_HEADER) or asking.query_params.get(TOKEN)
+        self._asking = asking
 
     @property
     def is_public(self) -> bool:
@@ -133,7 +134,7 @@ class Caller:
         if not self.is_public or user_id is None or self._settings.trust_user_ids:
             return
         assert self._record is not None
-        given = token or self._token
+        given = token or self._asking.headers.get(TOKEN_HEADER) or self._asking.query_params.get(TOKEN)
         if given is None:
             raise _forbidden(
                 "a public key needs `user_token`, which your server makes: HMAC-SHA256 of user_id with the "

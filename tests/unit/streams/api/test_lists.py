@@ -318,6 +318,22 @@ def test_a_parameter_off_the_schema_is_named(world: World, query: dict[str, Any]
     assert answer.json()["errors"][0]["pointer"] == pointer
 
 
+def test_of_a_user_s_lists_those_of_the_scenario_nobody_asks_for_go_first(tmp_path: Any) -> None:
+    world = World(data_dir=tmp_path, api_cache_mb=0.1)
+    with TestClient(world.app) as world.client:
+        for n in range(200):
+            world.listed(f"c-0-{n}", user="u0", scenario="asked" if n == 0 else f"s{n}")
+            world.get("u0", scenario="asked", seen="9-0")
+        held = world.parts.lists.held
+        assert held.bytes <= 100_000
+        user = held.of("u0", "asked")
+        assert user is not None
+        assert {"asked", "s199"} <= set(user.lists)
+        assert "s1" not in user.lists
+        held.forget("u0")
+        assert (held.bytes, len(held)) == (0, 0)
+
+
 def test_memory_stays_within_its_bound_and_the_least_asked_go(tmp_path: Any) -> None:
     world = World(data_dir=tmp_path, api_cache_mb=0.1)
     with TestClient(world.app) as world.client:
