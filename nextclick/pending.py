@@ -3,6 +3,7 @@
 Owns the bounds and the bookkeeping; a thread or a task sends (`nextclick.client`, `nextclick.async_client`).
 """
 
+import itertools
 import logging
 from collections import deque
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class Pending:
 
     def first(self) -> list[Click]:
         """What is to be sent now. It waits on until it is settled."""
-        return [self._clicks[n] for n in range(min(MOST_CLICKS, len(self._clicks)))]
+        return list(itertools.islice(self._clicks, MOST_CLICKS))
 
     def settle(self, sent: list[Click], errors: list[NotTaken], now: float) -> None:
         """What became of `sent`, which are the first ones: taken, refused, or to be sent again."""

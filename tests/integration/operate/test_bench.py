@@ -46,8 +46,8 @@ def test_what_an_api_gives(over_http: Any) -> None:
     for number in range(40):
         system.click(f"u{number % 9}", str(1 + number), 893_000_000_000 + 1000 * number)
     found: dict[str, Any] = bench(
-        system, "http", "--url", over_http.url, "--rate", "40", "--seconds", "2", "--computed", "10",
-        "--clicks", "200", "--samples", "3",
+        system, "http", "--url", over_http.url, "--rate", "40", "--seconds", "1", "--computed", "20",
+        "--clicks", "400", "--samples", "3",
     )  # fmt: skip
     assert {"rate", "served", "errors", "held_ms", "computed_ms", "memory_mb"} <= set(found)
     assert (found["rate"], found["errors"]) == (40, 0)
