@@ -22,18 +22,23 @@ log = structlog.get_logger()
 
 EVERY_SECONDS = 1.0
 _PATIENCE_SECONDS = 5.0  # for one record's acknowledgement; then the next one is said
+_END_SECONDS = 1.0  # nobody waits for a last record
 
 
 async def say_figures(settings: Settings, speaker: Speaker, every_s: float = EVERY_SECONDS) -> None:
-    """Until cancelled; goes on by itself when brokers come back."""
+    """Until cancelled; goes on by itself when brokers come back, and ends no process, whatever happens."""
     topic, told = Names(settings.prefix).figures, False
     while True:
         try:
             async with asyncio.timeout(None) as limit:
                 await _speak(settings, topic, speaker, every_s, limit)
         except (KafkaError, OSError, TimeoutError) as error:
+            log.debug("figures are not said while the broker does not answer", error=str(error))
+        except Exception as error:
             if not told:
-                log.debug("figures are not said while the broker does not answer", error=str(error))
+                log.warning(
+                    "figures cannot be said; all else goes on", error=f"{type(error).__name__}: {error}"
+                )
             told = True
         await asyncio.sleep(every_s)
 
@@ -63,6 +68,6 @@ async def _speak(
     finally:
         limit.reschedule(None)
         try:
-            await asyncio.wait_for(producer.stop(), _PATIENCE_SECONDS)
+            await asyncio.wait_for(producer.stop(), _END_SECONDS)
         except (KafkaError, OSError, TimeoutError):
             log.debug("the producer of figures did not end in time")
