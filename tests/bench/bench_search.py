@@ -253,12 +253,11 @@ def size(count: int) -> None:
         best_of(np.flatnonzero(scores > 0).astype(np.int32), scores)
         spent.append(1000 * (time.perf_counter() - began))
     print(f"a search by three words: median {np.median(spent):.1f} ms, p99 {np.quantile(spent, 0.99):.1f} ms")
-    began = time.perf_counter()
     for n in range(500):
         catalogue.announce(Item(item_id=f"new{n}", title="w1 w2 w3 w4", description="w5 w6 w7"))
-    announced = time.perf_counter()
+    announced = time.process_time()
     texts.follow()
-    print(f"500 new items are taken in within {1000 * (time.perf_counter() - announced):.1f} ms")
+    print(f"500 new items are taken in by {1000 * (time.process_time() - announced):.1f} ms of processor time")
 
 
 def _world(release: Path, data: Path) -> tuple[Offline, Iterator[Click]]:
