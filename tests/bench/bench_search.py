@@ -257,7 +257,9 @@ def size(count: int) -> None:
         catalogue.announce(Item(item_id=f"new{n}", title="w1 w2 w3 w4", description="w5 w6 w7"))
     announced = time.process_time()
     texts.follow()
-    print(f"500 new items are taken in by {1000 * (time.process_time() - announced):.1f} ms of processor time")
+    print(
+        f"500 new items are taken in by {1000 * (time.process_time() - announced):.1f} ms of processor time"
+    )
 
 
 def _world(release: Path, data: Path) -> tuple[Offline, Iterator[Click]]:
