@@ -19,8 +19,8 @@ WHEEL = ("tests/e2e/test_wheel.py",)
 GROWING = ("tests/integration/worker/test_growing.py",)
 UP, STEPS = ("tests/integration/up/test_up.py",), ("tests/e2e/test_first_steps.py",)
 IMAGE, COMPOSE = ("tests/e2e/test_image.py",), ("tests/e2e/test_compose_kafka.py",)
-DESCRIBED = ("tests/integration/api/test_described.py",)
-RUNNING = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + UP + STEPS + DESCRIBED
+DESCRIBED, CROWD = ("tests/integration/api/test_described.py",), ("tests/integration/api/test_crowd.py",)
+RUNNING = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + UP + STEPS + DESCRIBED + CROWD
 ALL, NONE = RUNNING + IMAGE + COMPOSE + WHEEL, ()
 # The drills of a path are those of its longest prefix that stands here; where none does, all.
 TOUCHES: dict[str, tuple[str, ...]] = {
@@ -57,6 +57,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/e2e/test_compose_kafka.py": COMPOSE,
     "tests/e2e/test_first_steps.py": STEPS,
     "tests/e2e/test_image.py": IMAGE,
+    "tests/integration/api/test_crowd.py": CROWD,
     "tests/integration/api/test_described.py": DESCRIBED,
     "tests/integration/conftest.py": DESCRIBED,
     "tests/integration/learning/test_canary_outage.py": OUTAGE,
@@ -69,7 +70,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/worlds/bare_image.py": IMAGE,
     "tests/worlds/happenings.py": EVERYTHING,
     "tests/worlds/ledger.py": EVERYTHING + AWAY,
-    "tests/worlds/over_http.py": DESCRIBED,
+    "tests/worlds/over_http.py": DESCRIBED + CROWD,
     "tests/worlds/undisturbed.py": EVERYTHING,
 }
 
