@@ -42,7 +42,7 @@ def demo(recorded: Path, folder: Path, events: int, minutes: float) -> tuple[dic
             sys.executable, "-m", "streams", "demo", "--data", str(data), "--once", "--report", "out.json",
             "--time-budget", str(minutes), "--rate", "150", "--port", "0", "--drift",
         ],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=290,
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=590,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "Traceback" not in done.stderr, done.stderr[-3000:]  # all who read have stopped before the broker
@@ -61,11 +61,13 @@ def demo(recorded: Path, folder: Path, events: int, minutes: float) -> tuple[dic
     return report, done.stdout
 
 
+@pytest.mark.timeout(600)
 def test_the_demo_ends_with_a_report(recorded: Path, tmp_path: Path) -> None:
     demo(recorded, tmp_path, events=4000, minutes=0.1)
 
 
 @pytest.mark.drill
+@pytest.mark.timeout(600)
 def test_the_demo_shows_what_it_promises(recorded: Path, tmp_path: Path) -> None:
     """Trained long enough for its figures to count: above popularity, before the change and after."""
     report, _ = demo(recorded, tmp_path, events=12_000, minutes=0.4)
