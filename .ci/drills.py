@@ -16,7 +16,7 @@ DEMO, EVERYTHING = ("tests/e2e/test_demo.py",), ("tests/integration/worker/test_
 OUTAGE = ("tests/integration/learning/test_canary_outage.py",)
 AWAY = ("tests/e2e/test_broker_comes_and_goes.py",)
 WHEEL = ("tests/e2e/test_wheel.py",)
-GROWING = ("tests/integration/worker/test_growing.py",)
+GROWING = ("tests/integration/worker/test_growing.py", "tests/integration/worker/test_scaling.py")
 UP, STEPS = ("tests/integration/up/test_up.py",), ("tests/e2e/test_first_steps.py",)
 IMAGE, COMPOSE = ("tests/e2e/test_image.py",), ("tests/e2e/test_compose_kafka.py",)
 DESCRIBED, CROWD = ("tests/integration/api/test_described.py",), ("tests/integration/api/test_crowd.py",)
@@ -43,7 +43,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "streams/cli/up.py": UP + STEPS,
     "streams/demo/": DEMO,
     "streams/operate/": EVERYTHING,
-    "streams/operate/topics_repair.py": EVERYTHING + GROWING,
+    "streams/operate/topics_repair.py": EVERYTHING + GROWING[:1],
     "streams/recorded/": DEMO,
     "streams/replay/": NONE,
     "streams/traffic/": DEMO,
@@ -63,7 +63,8 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/integration/learning/test_canary_outage.py": OUTAGE,
     "tests/integration/up/test_up.py": UP,
     "tests/integration/worker/test_everything.py": EVERYTHING,
-    "tests/integration/worker/test_growing.py": GROWING,
+    "tests/integration/worker/test_growing.py": GROWING[:1],
+    "tests/integration/worker/test_scaling.py": GROWING[1:],
     "tests/worlds/": RUNNING,
     "tests/worlds/aftermath.py": EVERYTHING + AWAY,
     "tests/worlds/away.py": AWAY,
