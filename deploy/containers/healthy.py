@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Mapping
 
 WAIT_SECONDS = 3.0
-NOT_READY = re.compile(r"^nextclick_(?:learner_)?ready 0(?:\.0)?$", re.M)
+NOT_READY = re.compile(r"^nextclick_(?:learner_|api_)?ready 0(?:\.0)?$", re.M)
 
 
 def told(port: str, path: str) -> str | None:

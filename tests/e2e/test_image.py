@@ -131,3 +131,15 @@ def test_a_data_folder_of_somebody_elses_is_named(image: Image, tmp_path: Path) 
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == os.EX_CONFIG
     assert f"/data/cache cannot be written to by user {USER}:{USER}; mount a volume at /data" in done.stderr
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("command", ["broker", "up"])
+def test_what_the_image_leaves_out_is_named(command: str, image: Image, tmp_path: Path) -> None:
+    here = {"NEXTCLICK_API_HOST": "127.0.0.1"}
+    line = image.running(*image.entrypoint, command, data=tmp_path, **here)
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode != 0
+    (error,) = done.stderr.strip().splitlines()
+    assert "pip install 'nextclick[broker]', or name a Kafka of your own with --bootstrap-servers" in error

@@ -23,6 +23,7 @@ TRUSTED, TRUSTED_THERE = "/etc/ssl/certs/ca-certificates.crt", "/run/trusted.crt
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Debian's slim images leave these out.
 _NOT_SLIM = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/lib/apt/lists")
+_RIGHTS = ("CAP_SETUID", "CAP_SETGID", "CAP_DAC_OVERRIDE")  # until setpriv has become the user, who has none
 _CACHED = re.compile(r"--mount=type=cache,target=(\S+)\s+")
 Instruction = tuple[str, str]
 
@@ -52,7 +53,8 @@ class Image:
         return [
             "bwrap", "--ro-bind", str(self.root), "/", "--bind", str(data), "/data", "--proc", "/proc",
             "--dev", "/dev", "--unshare-ipc", "--unshare-uts", "--die-with-parent",
-            "--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID",
+            "--cap-drop", "ALL",
+            *(word for right in _RIGHTS for word in ("--cap-add", right)),
             "--clearenv", *_set({**self.environment, **environment}), "--chdir", self.workdir, "--",
             "setpriv", "--reuid", uid, "--regid", gid, "--clear-groups", "--no-new-privs", *command,
         ]  # fmt: skip

@@ -73,7 +73,7 @@ def test_an_api_is_asked_whether_it_lives_and_whether_it_is_ready(process: Proce
     assert healthy(ports, ready=True)
 
 
-@pytest.mark.parametrize("figure", ["nextclick_ready", "nextclick_learner_ready"])
+@pytest.mark.parametrize("figure", ["nextclick_ready", "nextclick_learner_ready", "nextclick_api_ready"])
 def test_any_other_process_by_its_figures(figure: str, process: Process) -> None:
     ports = {"NEXTCLICK_API_PORT": nobody(), "NEXTCLICK_METRICS_PORT": process.port}
     assert not healthy(ports, ready=False)
