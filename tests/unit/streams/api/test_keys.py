@@ -296,6 +296,7 @@ def test_without_keys_pages_and_names_from_elsewhere_get_nothing(house: House) -
     for headers in ({"origin": "https://evil.example"}, {"host": "evil.example:8080"}, {"origin": "null"}):
         assert house.ask("POST", "/v1/clicks", json=CLICK, headers=headers).status_code == 403
     assert house.broker.sent == []
+    assert house.ask("GET", "/healthz", headers={"host": "api.cluster.local"}).status_code == 200
     for origin in ("http://127.0.0.1", "http://[::1]:5", "https://a.localhost"):
         assert is_local(origin)
     for origin in ("null", "", "http://127.0.0.1.evil.example", "http://localhost@evil.example", "http://["):
