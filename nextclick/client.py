@@ -74,6 +74,8 @@ class Client:
     patch_item = _method(operating.patch_item)
     delete_item = _method(operating.delete_item)
     put_items = _method(operating.put_items)
+    forget_user = _method(operating.forget_user)
+    merge_users = _method(operating.merge_users)
     scenarios = _method(operating.scenarios)
     scenario = _method(operating.scenario)
     put_scenario = _method(operating.put_scenario)

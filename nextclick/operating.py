@@ -1,4 +1,4 @@
-"""What an owner and an operator do: the catalogue, rules, releases, dead letters, and how the server is.
+"""What an owner and an operator do: the catalogue, users' wishes, rules, releases, dead letters, the status.
 
 Owns how each is asked for. Each function makes a call; `Client` and `AsyncClient` have them as methods.
 """
@@ -24,6 +24,7 @@ from nextclick.records import (
     Scenario,
     Scenarios,
     Status,
+    Wished,
 )
 
 _ITEM_SECONDS = 30.0
@@ -59,6 +60,16 @@ def put_items(items: Iterable[Item]) -> Call[ItemsReceipt]:
     """Say what many items are, at most 1,000; the receipt names those that were not taken."""
     told = {"items": [_told(each) for each in items]}
     return Call("POST", "/v1/items", ItemsReceipt, body=told, timeout_s=_ITEM_SECONDS)
+
+
+def forget_user(user_id: str) -> Call[Wished]:
+    """Have a user forgotten: what is kept of the user goes, once the workers have read it."""
+    return Call("DELETE", path("v1", "users", user_id), Wished)
+
+
+def merge_users(visitor: str, into: str) -> Call[Wished]:
+    """Give a user what a visitor did before logging in; the visitor is emptied, and there is no way back."""
+    return Call("POST", path("v1", "users", into, "merge"), Wished, body={"visitor": visitor})
 
 
 def scenarios() -> Call[Scenarios]:

@@ -113,6 +113,12 @@ class Known(Struct, frozen=True):
     profile: Profile
 
 
+class Wished(Struct, frozen=True):
+    """The broker has the wish. seen: its place, as clicks have one."""
+
+    seen: str
+
+
 class Understood(Struct, frozen=True):
     """How a query was read: as a filter, and as words."""
 

@@ -103,7 +103,7 @@ def examples() -> list[tuple[str, str, Any]]:
 def test_every_example_succeeds(schema: Any, over_http: Any) -> None:
     done = []
     for method, path, body in examples():
-        named = {"item_id": "example", "name": "example", "release": over_http.live}
+        named = {"user_id": "example", "item_id": "example", "name": "example", "release": over_http.live}
         wanted = {name: value for name, value in named.items() if f"{{{name}}}" in path}
         case = schema[path][method].Case(
             path_parameters=wanted, body=body, media_type="application/json", headers={}
