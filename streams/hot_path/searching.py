@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.search.joining import DEEP, Found, best_of, joined
-from learner.search.reading import Reading
+from learner.search.reading import Reading, unread
 from streams.hot_path.wanted import Wanted
 from streams.hot_path.world import World
 
@@ -88,10 +88,14 @@ def standing_for(interest: str, open_: NDArray[np.bool_], count: int, world: Wor
 
     The best comes last.
     """
-    reading = world.steering.reading(interest)
+    steering = world.steering
+    reading = steering.reading(interest)
+    large = world.catalogue.size > _QUICK
+    if large and reading.filter is not None and not steering.masks.ready(reading.filter):
+        reading = unread(interest)  # nobody waits for a mask of what is only meant to help
     if not reading.text:  # a category, say: any of its items
-        world.steering.masks.follow()
-        want = Wanted(world.steering.usual(world.policy), world.policy, count, count)
+        steering.masks.follow()
+        want = Wanted(steering.usual(world.policy), world.policy, count, count)
         want.read_as(reading)
         open_ = open_ & mask_of(want, world)[: len(open_)]
         reading = want.reading or reading
