@@ -177,12 +177,15 @@ class Brokers:
                 log.warning("the topics do not fit together; this process tries again", why=str(error))
             except (clients.BrokerUnreachable, KafkaError, OSError, LookupError) as error:
                 log.debug("the line to the broker is made anew", why=str(error))
+            except Exception as error:  # a client's own fault must not leave this process without a line
+                fault = type(error).__name__
+                log.warning("the client of the broker failed, and is made anew", fault=fault, why=str(error))
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _session(self) -> None:
         self.partitions = await asyncio.to_thread(_prepared, self._settings)
         seen = await asyncio.to_thread(look, self._settings)
-        self.anew = {name for name, topic in self.topics.items() if _is_another(topic, seen.get(name))}
+        self.anew |= {name for name, topic in self.topics.items() if _is_another(topic, seen.get(name))}
         self.topics = seen
         connection = clients.async_connection(self._settings)
         producer = AIOKafkaProducer(acks="all", enable_idempotence=True, linger_ms=1, **connection)
@@ -221,6 +224,7 @@ class Brokers:
         begin |= {place: at.offset if (at := found.get(place)) else ends[place] for place in lists}
         for place, offset in self._on_start(ends).items():
             begin[place] = max(first[place], offset)
+        self.anew = set()
         for place, offset in begin.items():
             reader.seek(place, offset)
         return {place: end for place, end in ends.items() if begin[place] < end}
