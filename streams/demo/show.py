@@ -25,8 +25,9 @@ from streams.runtime.progress import bars
 from streams.settings import Settings
 from streams.up import process as up
 from streams.up.beginning import Files
+from streams.up.claim import Claim
 from streams.up.supervisor import Part
-from streams.up.system import QUICK_MINUTES, Claim, System
+from streams.up.system import QUICK_MINUTES, System
 from streams.up.system import Wishes as UpWishes
 
 TRAFFIC_SECONDS = 300  # what the rest of the clicks is played in, unless told otherwise

@@ -18,7 +18,8 @@ from streams.runtime.progress import Tell, bars
 from streams.settings import Settings
 from streams.up import asking
 from streams.up.asking import Somebody, TakenIn
-from streams.up.system import Claim, Stage, System, Wishes, for_one_machine
+from streams.up.claim import Claim
+from streams.up.system import Stage, System, Wishes, for_one_machine
 
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 0.5  # between two looks at what takes time

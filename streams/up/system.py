@@ -1,21 +1,19 @@
 """All parts of one machine: which there are, in which order they begin, and when.
 
 Training, the broker's start and the loading of the past go on beside each other; learner and workers begin
-when there is a release. Owns the lock of the data folder. Knows no screen.
+when there is a release. Knows no screen.
 """
 
 import contextlib
-import os
 import time
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from streams.broker.node import BrokerError, EmbeddedBroker
-from streams.runtime.slots import Slot, SlotError, take_slot
 from streams.settings import Settings, SettingsError
 from streams.up.beginning import Files, Load, Notes
-from streams.up.children import BrokerProcess, Children, Running, sweep
+from streams.up.children import BrokerProcess, Children, Running
+from streams.up.claim import Claim
 from streams.up.inherited import inherited
 from streams.up.journal import Hear, Journal
 from streams.up.supervisor import Part, Say, Supervisor
@@ -24,12 +22,6 @@ from streams.up.tidings import Tidings
 QUICK_MINUTES = 0.35
 CANARY_MINUTES = 5.0  # unless set: one machine has few users, and somebody watches
 FREE_SECONDS = 5.0  # that the port of a broker which was killed may take to come free
-
-
-class AlreadyUp(Exception):  # noqa: N818 (it names what is the matter)
-    """Another `up` has this data folder: says which."""
-
-    exit_code = os.EX_TEMPFAIL  # 75: once that one has ended a start helps
 
 
 @dataclass(frozen=True)
@@ -54,35 +46,6 @@ class Stage(Enum):
     STARTING = "the processes start, and take in the past"
     WAITING = "there is no release, so there are no lists"
     SERVING = "lists come"
-
-
-class Claim:
-    """The data folder, for one `up` at a time; held until the end of the process or of the block.
-
-    What an `up` that was killed has left running is ended here. `killed`: how many processes that were.
-    """
-
-    def __init__(self, data_dir: Path) -> None:
-        self.folder = data_dir / "up"
-        self.children = self.folder / "children.json"
-        self._pid = self.folder / "pid"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._slot: Slot = take_slot(data_dir, "up-", 0)
-        except SlotError:
-            holder = self._pid.read_text() if self._pid.exists() else "unknown"
-            raise AlreadyUp(
-                f"the data folder {data_dir} is in use by another `nextclick up` or demo (process {holder}); "
-                "stop that one, or name another folder with --data-dir"
-            ) from None
-        self._pid.write_text(str(os.getpid()))
-        self.killed = sweep(self.children)
-
-    def __enter__(self) -> "Claim":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._slot.release()
 
 
 class System:

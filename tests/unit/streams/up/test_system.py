@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from streams.settings import load_settings
-from streams.up.system import CANARY_MINUTES, AlreadyUp, Claim, for_one_machine
+from streams.up.claim import AlreadyUp, Claim
+from streams.up.system import CANARY_MINUTES, for_one_machine
 
 
 def test_a_data_folder_has_one_up_at_a_time(tmp_path: Path) -> None:
