@@ -266,3 +266,40 @@ def test_after_a_restart_old_clicks_are_known_and_waiting_requests_wait_again(wo
     assert not {"50", "51"} & set(listed(answers[far]))
     assert worked.stop("again") == 0
     assert told(worked, "again")["behind_requests"] == "0"
+
+
+def test_a_query_in_plain_words_finds_what_was_just_announced_and_says_what_it_understood(
+    worked: Any,
+) -> None:
+    for item, title, price in (("z1", "Zeppelin voyages", 12.5), ("z2", "Zeppelins of the great war", 40.0)):
+        record = {"item_id": item, "title": title, "categories": ["Airships"], "price": price}
+        worked.send("items", item, record)
+
+    def found(query: str, wanted: list[str]) -> dict[str, Any]:
+        """The answer once the items have come; each try is a request of its own."""
+
+        def answered() -> dict[str, Any] | None:
+            request_id = ask(worked, query=query, k=2)
+            answer = wait_answered(worked, [request_id])[request_id]
+            return answer if listed(answer)[: len(wanted)] == wanted else None
+
+        answer: dict[str, Any] = worked.wait_for(answered, f"{wanted} for {query!r}")
+        return answer
+
+    answer = found("a zepelin story under 20 dollars", ["z1"])
+    assert listed(answer) == ["z1"]
+    assert answer["understood"] == {"filter": {"field": "price", "lt": 20}, "text": "zepelin story"}
+    assert answer["items"][0]["reason"]["kind"] == "matches_query"
+    found("zeppelin of the great war", ["z2"])
+    worked.send(
+        "items", "z2", {"item_id": "z2", "title": "Submarines", "categories": ["Boats"], "price": 40.0}
+    )
+    found("submarine", ["z2"])
+    worked.send("items", "z1", None)
+    gone = found("zeppelin", [])
+    for _ in range(100):
+        if "z1" not in listed(gone):
+            break
+        gone = found("zeppelin", [])
+    assert "z1" not in listed(gone)
+    assert worked.stop("worker") == 0
