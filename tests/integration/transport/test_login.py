@@ -68,7 +68,7 @@ def test_all_processes_answer_over_tls(
     system, env = System(plain, tmp_path, release), environment(login)
     address = f"127.0.0.1:{guarded.ports['TOKEN' if kind == 'token' else 'SECURE']}"
     try:
-        system.start("worker", "--bootstrap-servers", address, env=env)
+        system.start("worker", "--bootstrap-servers", address, "--set", "stop_seconds=60", env=env)
         if kind != "token":
             system.start("learner", "--bootstrap-servers", address, env=env)
             system.start("api", "--bootstrap-servers", address, "--port", "0", env=env)
@@ -88,7 +88,7 @@ def test_all_processes_answer_over_tls(
         assert PASSWORD not in str(words)
         for name in [*system.fleet.children]:
             assert PASSWORD not in system.said(name)
-            assert system.stop(name) == 0
+            assert system.stop(name, 90) == 0
     finally:
         system.close()
 
