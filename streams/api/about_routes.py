@@ -1,6 +1,7 @@
 """What the process says of itself: whether it lives, whether it is ready, and its interface."""
 
 import time
+from collections import Counter
 from typing import Any, Literal
 
 import msgspec
@@ -31,12 +32,13 @@ class Readiness(msgspec.Struct):
 
 
 class Welcome(msgspec.Struct):
-    """What runs here."""
+    """What runs here. running: how many processes of each kind speak on the topic `figures`"""
 
     name: str
     version: str
     prefix: str
     ready: bool
+    running: dict[str, int]
     docs: str
     openapi: str
 
@@ -64,14 +66,18 @@ async def readyz(request: Asking) -> Response[bytes]:
 async def root(request: Asking) -> Response[bytes]:
     """What runs here, and where its description is."""
     parts = here(request)
+    running = dict(sorted(Counter(each.process for each in parts.status.status.processes).items()))
     if "text/html" in request.headers.get("accept", ""):
         state = "ready" if parts.is_ready else "not ready: see /readyz"
+        said = ", ".join(f"{kind}: {count}" for kind, count in running.items()) or "nothing that speaks"
         page = (
             "<!doctype html><meta charset=utf-8><title>Nextclick</title><h1>Nextclick</h1>"
-            f"<p>Version {__version__}, {state}. <a href=/docs>What can be asked</a></p>"
+            f"<p>Version {__version__}, {state}. <a href=/docs>What can be asked</a></p><p>Running: {said}</p>"
         )
         return Response(page.encode(), media_type="text/html")
-    told = Welcome("nextclick", __version__, parts.settings.prefix, parts.is_ready, "/docs", "/openapi.json")
+    told = Welcome(
+        "nextclick", __version__, parts.settings.prefix, parts.is_ready, running, "/docs", "/openapi.json"
+    )
     return answer(told)
 
 

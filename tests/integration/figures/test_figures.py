@@ -131,6 +131,7 @@ def test_everybody_says_what_was_sent(running: System) -> None:
 
     found = system.wait_for(status, "the status to say so")
     assert {each["process"] for each in found["processes"]} >= {"worker", "learner", "api"}
+    assert json.loads(got(f"{api}/"))["running"].items() >= {"worker": 1, "learner": 1, "api": 1}.items()
     assert found["counters"]['lists{trigger="request"}'] == 1
     (worker,) = [each for each in found["processes"] if each["process"] == "worker"]
     assert worker["partitions"] == list(range(8))

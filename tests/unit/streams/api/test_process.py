@@ -56,7 +56,8 @@ def test_as_many_connections_as_the_system_allows(monkeypatch: pytest.MonkeyPatc
 def test_health_and_where_the_description_is(client: Any) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json()["broker"] == "away"
-    assert client.get("/").json()["docs"] == "/docs"
+    welcome = client.get("/").json()
+    assert (welcome["docs"], welcome["running"]) == ("/docs", {})
     assert "/docs" in client.get("/", headers={"accept": "text/html"}).text
     assert "/v1/clicks" in client.get("/docs").text
 
