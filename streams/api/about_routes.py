@@ -72,7 +72,8 @@ async def root(request: Asking) -> Response[bytes]:
         said = ", ".join(f"{kind}: {count}" for kind, count in running.items()) or "nothing that speaks"
         page = (
             "<!doctype html><meta charset=utf-8><title>Nextclick</title><h1>Nextclick</h1>"
-            f"<p>Version {__version__}, {state}. <a href=/docs>What can be asked</a></p><p>Running: {said}</p>"
+            f"<p>Version {__version__}, {state}. <a href=/docs>What can be asked</a></p>"
+            f"<p>Running: {said}</p>"
         )
         return Response(page.encode(), media_type="text/html")
     told = Welcome(
