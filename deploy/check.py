@@ -18,6 +18,7 @@ from deploy.tools import IN_CI, ROOT, Missing, Wrong, build_helm, install, run, 
 
 DEPLOY = ROOT / "deploy"
 BUILD_SECONDS = 200  # for helm, from the beginning on
+OLDEST_SYSTEMD = 250  # that judges units without running them
 MOST_EXPOSED = 20  # of 100, as `systemd-analyze security` counts
 
 
@@ -57,6 +58,9 @@ def compose() -> str:
 def units() -> str:
     """systemd-analyze over the units, with a program of this machine in the place of the installed one."""
     analyze = tool("systemd-analyze")
+    version = re.search(r"systemd (\d+)", run(analyze, "--version"))
+    if version is None or int(version[1]) < OLDEST_SYSTEMD:
+        raise Missing(f"systemd-analyze {OLDEST_SYSTEMD} or later is not here")
     with tempfile.TemporaryDirectory() as folder:
         copies = []
         for file in sorted((DEPLOY / "systemd").glob("*.service")):

@@ -16,7 +16,8 @@ _CURRENCY = (
     r"(?:euros?|eur|dollars?|usd|bucks|pounds?|gbp|quid|yen|jpy|francs?|franken|chf|kronor|kroner|sek|nok|dkk|pesos?|"
     r"rupees?|reais|zloty|yuan|cents?)\b"
 )
-_YEAR = r"(?:1[89]|20)\d\d"
+# Where a currency follows, also behind "to 2050", it is an amount.
+_YEAR = rf"(?:1[89]|20)\d\d(?!(?:\s?(?:to|and|-|–)\s?\d+)?\s?(?:{_SIGN}|{_CURRENCY}))"
 _WORDED = {"twenties": 20, "thirties": 30, "forties": 40, "fifties": 50, "sixties": 60, "seventies": 70,
            "eighties": 80, "nineties": 90}  # fmt: skip
 _UNIT = r"[a-z]+"

@@ -6,12 +6,14 @@ an item's title; a category only where the query says nothing else or says "for"
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from learner.data.catalogue import Catalogue
+from learner.filters.language import FilterError
 from learner.search.facets import MOST_WORDS, Facets
 from learner.search.lexicon import alike, is_article, is_kind, phrases
 from learner.search.limits import Limit, limits_in, moment_ms
@@ -19,6 +21,7 @@ from learner.search.reading import MOST_CHARACTERS, Part, Reading
 from learner.search.texts import Texts
 from learner.search.words import Stems, plain, words_of
 
+_MOST_PARTS = 16  # filters that a query is taken for
 _FEWEST = 10  # items that a filter must leave which nobody asked for in so many words
 _YEARS = ("year", "release_year", "released", "publication_year", "year_published", "model_year", "vintage")
 _BRANDS = ("brand", "manufacturer", "maker", "vendor", "label", "publisher", "author", "artist", "director")
@@ -115,7 +118,14 @@ class _Reader:
         return spans
 
     def _limit(self, limit: Limit) -> None:
-        """Takes a limit where the catalogue has a field for it."""
+        """Takes a limit where the catalogue has a field for it; the other side of it behind a "not"."""
+        if (negation := self._negation_before(limit)) is not None:
+            if limit.years or (limit.low is not None and limit.high is not None):
+                return  # what is left is no one interval
+            limit = replace(
+                limit, begin=negation.begin, low=limit.high, high=limit.low, low_in=not limit.high_in,
+                high_in=not limit.low_in,
+            )  # fmt: skip
         end, said = limit.end, self._query[limit.begin : limit.end]
         if limit.years:
             low, high = limit.low, limit.high
@@ -140,6 +150,13 @@ class _Reader:
                 self._take(self._query[limit.begin : end], {"field": name} | limit.operators())
         for token in self._tokens:
             token.used |= limit.begin <= token.begin and token.end <= end
+
+    def _negation_before(self, limit: Limit) -> "_Token | None":
+        before = next((token for token in reversed(self._tokens) if token.end <= limit.begin), None)
+        if before is None or self._query[before.end : limit.begin].strip():
+            return None
+        known = _split_phrases(phrases(self._stems.language).without, phrases("english").without)
+        return before if before.plain in known else None
 
     def _field_of_years(self) -> str | None:
         """The field that says when items came out; "" where titles do, None where nothing does."""
@@ -344,7 +361,15 @@ class _Reader:
         return any(begin < stop and start < last for start, stop in spans)
 
     def _take(self, said: str, leaf: dict[str, Any], *, sure: bool = True) -> None:
-        self._parts.append(Part(said, leaf, sure))
+        part = Part(said, leaf, sure)
+        try:
+            if len(self._parts) >= _MOST_PARTS:
+                raise FilterError("more than anybody asks for")
+            Reading.of("", "", (), (*self._parts, part))
+        except FilterError:  # endless numbers, a field without a name, too many comparisons
+            self._dropped.append(said)
+        else:
+            self._parts.append(part)
 
 
 def _any(values: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ IN_A_ROUND = 500  # changed items that a query waits for: 10 ms
 MOST_LATE = (
     20_000  # items of the small store, beyond which all is read anew; a fifth of the others allows for it
 )
+_MOST_TAKEN = 2_000  # records taken in, beyond which what nobody says any more is let go of
+_COMPARED = 400_000  # words that a query's unknown words are compared with in all: some 30 ms
 _AT_ONCE = 128  # items read between two breaths
 _BREATH_S = 0.001
 _LOOKED_AT = 100  # items whose texts are read for a query
@@ -42,6 +44,7 @@ class _Known:
         self.stems = stems
         self.mark = mark
         self.size = 0
+        self.taken = 0  # records taken in since all was read; what they said before stays in the vocabulary
         self.vocabulary: dict[str, int] = {}
         self.facets = Facets(stems)
         self.postings: Postings | None = None
@@ -61,11 +64,12 @@ class Texts:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._asked = False
+        self.asked = False
         self._known: _Known | None = None
         self._built: _Known | None = None  # ready to take over
         self._decode = msgspec.msgpack.Decoder(Item).decode
         self._spelt: dict[str, list[str]] = {}  # what unknown words were taken for
+        self._spells = 0  # unknown words of this query that may still be compared with all others
         self._lock = threading.RLock()  # a release that is being loaded is tried out in another thread
 
     @property
@@ -94,7 +98,7 @@ class Texts:
             return self._follow()
 
     def _follow(self) -> bool:
-        self._asked = True
+        self.asked = True
         if self._built is not None:
             self._known, self._built = self._built, None
             self._spelt.clear()
@@ -104,6 +108,8 @@ class Texts:
             self.build(breath_s=0.0)
             self._known, self._built = self._built, None
         self._catch_up(IN_A_ROUND)
+        if self._known is not None:
+            self._spells = max(1, min(8, _COMPARED // max(len(self._known.vocabulary), 1)))
         return self._known is not None
 
     @property
@@ -113,12 +119,17 @@ class Texts:
         if self._built is not None or not catalogue.size:
             return False
         if known is None or known.postings is None:
-            return self._asked or catalogue.size <= FEW
+            return self.asked or catalogue.size <= FEW
         if not catalogue.remembers(known.mark):
-            return self._asked
+            return self.asked
         behind = catalogue.size - known.size + (catalogue.changes - known.mark)
         late = known.postings.late
-        return behind > IN_A_ROUND or late > max(MOST_LATE, known.size // 5) or late > known.size
+        return (
+            behind > IN_A_ROUND
+            or late > max(MOST_LATE, known.size // 5)
+            or late > known.size
+            or known.taken > max(_MOST_TAKEN, known.size)
+        )
 
     def build(self, go_on: Callable[[], bool] = lambda: True, breath_s: float = _BREATH_S) -> None:
         """Reads all items, with a breath between two stretches; stops where it is not to go on."""
@@ -212,6 +223,9 @@ class Texts:
 
     def _meant(self, stem: str, known: _Known) -> list[str]:
         if stem not in self._spelt:
+            if not self._spells:
+                return []
+            self._spells -= 1
             postings = known.postings
             assert postings is not None
             if len(self._spelt) >= 1024:
@@ -234,6 +248,7 @@ class Texts:
         numbers = [*changed.tolist(), *range(known.size, min(catalogue.size, known.size + most))]
         if len(changed) > most or len(numbers) > 2 * most:
             return
+        known.taken += len(numbers)
         for number, item in zip(numbers, self._some(numbers), strict=True):
             known.postings.put(number, known.said(item))
             known.facets.add(item)

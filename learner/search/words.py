@@ -28,7 +28,7 @@ def plain(text: str) -> str:
     text = text.casefold()
     if text.isascii():
         return text
-    parts = unicodedata.normalize("NFKD", text)
+    parts = unicodedata.normalize("NFKD", text).casefold()  # again: 𝐀 becomes A only here
     return "".join(part for part in parts if not unicodedata.combining(part))
 
 

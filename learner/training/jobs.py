@@ -184,7 +184,7 @@ def release_job(shared: Shared, tell: Tell, _clock: Clock, out: Path, made: Made
         kept = (encoder.cache.folder or shared.scratch) / "encoders"
         try:
             bundle.query_encoder = exported(encoder.card, encoder.folder, kept)
-        except EncoderError as error:  # queries are then read by their words
+        except (EncoderError, OSError) as error:  # queries are then read by their words
             tell("release", 0.5, f"without an encoder of queries: {error}")
     write_release(out, bundle)
     return release

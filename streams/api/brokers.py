@@ -11,10 +11,16 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    UnknownProducerId,
+)
 
 from streams.api.tracing import record_headers
-from streams.settings import Settings
+from streams.settings import Settings, SettingsError
 from streams.transport import clients, topics
 from streams.transport.absence import Absence
 from streams.transport.changed_topics import Look, Seen, look
@@ -38,6 +44,9 @@ _PREPARED_SECONDS = 0.2
 _STRETCH = 128  # records between two turns for requests
 _TOPICS_SECONDS = 5.0  # between two looks whether a topic was made anew
 _CATCH_UP_SECONDS = 2.0
+
+# After these an idempotent producer goes on counting, and the broker takes nothing more of it.
+_BREAKS = (OutOfOrderSequenceNumber, UnknownProducerId, ProducerFenced, InvalidProducerEpoch)
 
 OnRecord = Callable[[ConsumerRecord], None]
 
@@ -77,6 +86,7 @@ class Brokers:
         self._producer: AIOKafkaProducer | None = None
         self._heard = time.monotonic()
         self._answers = False
+        self._broken = False  # the producer: some partition takes nothing more of it
         self._unacknowledged = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -126,22 +136,25 @@ class Brokers:
         sent: list[asyncio.Future[Any]] = []
         self._unacknowledged += len(records)
         try:
-            async with asyncio.timeout(ACK_SECONDS):
-                for key, value in records:
-                    partition = partition_of(key, count) if count else None
-                    sent.append(
-                        await producer.send(topic, key=key, value=value, partition=partition, headers=headers)
-                    )
-        except (TimeoutError, KafkaError) as error:
-            log.debug("records were not handed over", why=type(error).__name__)
-        finally:
-            for each in sent:
-                each.add_done_callback(_looked_at)
-        try:
+            try:
+                async with asyncio.timeout(ACK_SECONDS):
+                    for key, value in records:
+                        partition = partition_of(key, count) if count else None
+                        sent.append(
+                            await producer.send(
+                                topic, key=key, value=value, partition=partition, headers=headers
+                            )
+                        )
+            except (TimeoutError, KafkaError, AssertionError, TypeError) as error:  # also for a topic remade
+                log.debug("records were not handed over", why=type(error).__name__)
+            finally:
+                for each in sent:
+                    each.add_done_callback(_looked_at)
             if sent:
                 await asyncio.wait(sent, timeout=max(0.0, until - time.monotonic()))
         finally:
             self._unacknowledged -= len(records)
+        self._broken |= any(isinstance(_error_of(each), _BREAKS) for each in sent)
         placed: list[tuple[int, int] | None] = [
             (each.result().partition, each.result().offset) if _arrived(each) else None for each in sent
         ]
@@ -195,7 +208,7 @@ class Brokers:
             await producer.start()
             await reader.start()
             ends = await self._place(reader)
-            self._producer, self._reader = producer, reader
+            self._producer, self._reader, self._broken = producer, reader, False
             self._hear()
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._read(reader, ends))
@@ -205,8 +218,12 @@ class Brokers:
             raise group.exceptions[0] from group
         finally:
             self._producer = self._reader = None
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                await asyncio.gather(producer.stop(), reader.stop(), return_exceptions=True)
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await asyncio.gather(producer.stop(), reader.stop(), return_exceptions=True)
+            except TimeoutError:  # it must not take the place of a cancellation, which would then be lost
+                await clients.abandon(producer)
+                await clients.abandon(reader)
 
     async def _place(self, reader: AIOKafkaConsumer) -> dict[TopicPartition, int]:
         """Where reading begins; returns the ends as they are now."""
@@ -260,6 +277,8 @@ class Brokers:
     async def _look(self, producer: AIOKafkaProducer) -> None:
         """Asks the brokers each second whether they are there."""
         while True:
+            if self._broken:
+                raise LookupError("the producer is broken, and made anew")
             try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     self._answers = bool(await producer.client.force_metadata_update())
@@ -276,8 +295,8 @@ class Brokers:
             await asyncio.sleep(_TOPICS_SECONDS)
             try:
                 seen = await asyncio.to_thread(look, self._settings)
-            except (KafkaError, clients.BrokerUnreachable) as error:
-                log.debug("the topics cannot be looked at", why=str(error))
+            except (KafkaError, clients.BrokerUnreachable, SettingsError, OSError) as error:
+                log.debug("the topics cannot be looked at", why=str(error))  # or a password is being renewed
                 continue
             if under_way({name: topic.partitions for name, topic in seen.items()}, self._names):
                 continue  # until they have all grown this process goes on as it does
@@ -305,6 +324,10 @@ def _looked_at(sent: "asyncio.Future[Any]") -> None:
     """Nobody may wait for it any more, and its error is no surprise."""
     if not sent.cancelled():
         sent.exception()
+
+
+def _error_of(sent: "asyncio.Future[Any]") -> BaseException | None:
+    return sent.exception() if sent.done() and not sent.cancelled() else None
 
 
 def _arrived(sent: "asyncio.Future[Any]") -> bool:

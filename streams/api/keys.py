@@ -71,6 +71,13 @@ class Keys:
             for origin in each.origins
         }  # fmt: skip
 
+    def holds(self, caller: "Caller") -> bool:
+        """Whether what let the caller in does so still: a stream may outlive it."""
+        record = caller.record
+        if record is None:
+            return self.is_open
+        return self.table.by_digest.get(record.sha256) == record and record.in_force(_now_ms())
+
     def caller(self, asking: Asking, doc: Doc | None, method: str, is_stream: bool) -> "Caller":
         """Who asks. Raises a Problem: 401, 403, 429, or 503 as long as the keys are not read."""
         record = None
@@ -120,27 +127,27 @@ class Caller:
     """Who asks, as handlers see it. A public key may name and see some things, others everything."""
 
     def __init__(self, record: KeyRecord | None, settings: Settings, asking: Asking) -> None:
-        self._record = record
+        self.record = record
         self._settings = settings
         self._asking = asking
 
     @property
     def is_public(self) -> bool:
         """Whether it is a browser's key."""
-        return self._record is not None and self._record.scope == "public"
+        return self.record is not None and self.record.scope == "public"
 
     def check_user(self, user_id: str | None, token: str | None = None) -> None:
         """Whether it may speak for the user; `token`: what the body gave. Raises a Problem (403)."""
         if not self.is_public or user_id is None or self._settings.trust_user_ids:
             return
-        assert self._record is not None
+        assert self.record is not None
         given = token or self._asking.headers.get(TOKEN_HEADER) or self._asking.query_params.get(TOKEN)
         if given is None:
             raise _forbidden(
                 "a public key needs `user_token`, which your server makes: HMAC-SHA256 of user_id with the "
                 "key's secret"
             )
-        if not is_token(self._record, user_id, given):
+        if not is_token(self.record, user_id, given):
             raise _forbidden("user_token is not of this user, or not made with this key's secret")
 
     def check(self, asked: Request, token: str | None = None) -> None:

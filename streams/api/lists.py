@@ -323,19 +323,24 @@ class Lists:
                 self._shared.move_to_end(key)
                 return known[1].result(), "held"
         if known is None or known[1].done():
-            making = self._spawn(self._made(wanted, -1, wanted.timeout_ms / 1000))
+            patience_ms = max(wanted.timeout_ms, self._settings.timeout_ms)  # of all who will wait for it
+            making = self._spawn(self._made(wanted, -1, patience_ms / 1000))
             self._shared[key] = time.monotonic(), making
             while len(self._shared) > _MOST_SHARED:
                 self._shared.popitem(last=False)
         else:
             making = known[1]
         try:
-            return await asyncio.shield(making), "computed"
-        except Problem:
+            async with asyncio.timeout(wanted.timeout_ms / 1000):
+                return await asyncio.shield(making), "computed"
+        except (Problem, TimeoutError) as error:
             if known is not None and known[1].done() and not _failed(known[1]):
-                self._shared[key] = known
+                if making.done():
+                    self._shared[key] = known
                 return known[1].result(), "stale"
-            raise
+            if isinstance(error, Problem):
+                raise
+            raise Away(f"no list was made within {wanted.timeout_ms} ms; is a worker running?") from error
 
     def _spawn(self, work: Coroutine[Any, Any, Made]) -> "asyncio.Task[Made]":
         """A task that goes on without whoever began it."""

@@ -9,11 +9,10 @@ from typing import Any
 import structlog
 
 from learner.data.catalogue import Item
-from learner.release.bundle import ReleaseError
 from learner.release.files import read_release
 from streams.api.catalogue import Catalogue
 from streams.releases.roles import Roles
-from streams.releases.store import StoreError, cache_of, fetch
+from streams.releases.store import cache_of, fetch
 from streams.settings import Settings
 from streams.wire.contract import UNREADABLE, ReleaseRecord, decode_release
 
@@ -56,7 +55,7 @@ class LiveItems:
                 continue
             try:
                 await asyncio.to_thread(self._read, live)
-            except (StoreError, ReleaseError, OSError) as error:
+            except Exception as error:  # of store, bundle or SQLite: the next one is read
                 if told != live.release:  # once for each
                     told = live.release
                     log.warning("the live release's items are not known here", release=told, why=str(error))

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -27,6 +28,7 @@ from streams.transport.key_table import KeyTable, standing_keys
 log = structlog.get_logger()
 
 _STOP_SECONDS = 5
+_END_SECONDS = 9.0  # then what is left is left behind: all that was acknowledged is safe
 _BACKLOG = 4096
 _LOCAL = ("localhost",)
 
@@ -42,11 +44,20 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._parts = parts
 
-    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM or Ctrl-C; a second Ctrl-C waits for nobody. An orderly end is no failure."""
         self._parts.close_streams()
+        if frame is not None and not self.should_exit:  # threads may be waiting for a broker that is gone
+            deadline = threading.Timer(_END_SECONDS, _left_behind)
+            deadline.daemon = True
+            deadline.start()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
+
+
+def _left_behind() -> None:
+    log.warning("ended before all was stopped: does the broker answer?", seconds=_END_SECONDS)
+    os._exit(os.EX_OK)
 
 
 def is_loopback(host: str) -> bool:

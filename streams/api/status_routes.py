@@ -1,7 +1,7 @@
 """What all processes say of themselves: once, or once a second."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ from litestar.datastructures import State
 from litestar.response import Stream
 
 from streams.api.bodies import answer
+from streams.api.keys import caller_of
 from streams.api.openapi import Doc
 from streams.api.parts import Parts, here
 from streams.figures.status import Status
@@ -36,18 +37,18 @@ async def status(request: Asking) -> Response[bytes]:
 )
 async def stream(request: Asking) -> Stream:
     """The same once a second: server-sent events named `status`."""
-    parts = here(request)
+    parts, caller = here(request), caller_of(request)
     parts.needs_broker()
     return Stream(
-        events(parts), media_type="text/event-stream",
+        events(parts, lambda: parts.keys.holds(caller)), media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )  # fmt: skip
 
 
-async def events(parts: Parts) -> AsyncIterator[bytes]:
-    """The stream's bytes, until the server ends."""
+async def events(parts: Parts, may: Callable[[], bool] = lambda: True) -> AsyncIterator[bytes]:
+    """The stream's bytes, until the server ends, or its client no longer `may` have them."""
     yield b"retry: 2000\n\n"
-    while not parts.closing.is_set():
+    while not parts.closing.is_set() and may():
         yield b"event: status\ndata: %b\n\n" % msgspec.json.encode(parts.status.status)
         try:
             async with asyncio.timeout(EVERY_SECONDS):

@@ -6,7 +6,7 @@ the newest alone.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -66,14 +66,16 @@ async def stream(request: HttpRequest[Any, Any, State]) -> Stream:
         raise Away(f"{MOST_STREAMS:,} streams are open here; ask another process", 5)
     last = request.headers.get("last-event-id", "")
     return Stream(
-        events(parts, wanted, last, list(asked.fields)),
+        events(parts, wanted, last, list(asked.fields), lambda: parts.keys.holds(caller)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
 
 
-async def events(parts: Parts, wanted: Wanted, last: str, fields: list[str]) -> AsyncIterator[bytes]:
-    """The stream's bytes. `last`: the id of the list that the client has."""
+async def events(
+    parts: Parts, wanted: Wanted, last: str, fields: list[str], may: Callable[[], bool] = lambda: True
+) -> AsyncIterator[bytes]:
+    """The stream's bytes, as long as its client `may` have them. `last`: the id of the list that it has."""
     user_id, scenario = wanted.request.user_id, wanted.request.scenario or DEFAULT
     assert user_id is not None
     slot = Slot(scenario)
@@ -92,6 +94,8 @@ async def events(parts: Parts, wanted: Wanted, last: str, fields: list[str]) -> 
         said = time.monotonic()
         while not parts.closing.is_set():
             held = await slot.take(said + COMMENT_SECONDS - time.monotonic())
+            if not may():
+                return  # its key is gone: whoever comes back with it hears so
             if held is None:
                 if not parts.closing.is_set():
                     yield b": still here\n\n"

@@ -44,6 +44,8 @@ class FiguresReader:
                 await self._read()
             except (KafkaError, OSError, LookupError) as error:
                 log.debug("figures are not read while the broker does not answer", error=str(error))
+            except Exception as error:  # a client's own fault must not end the reading for good
+                log.warning("figures are read anew", fault=type(error).__name__, error=str(error))
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _read(self) -> None:

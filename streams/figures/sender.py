@@ -30,8 +30,7 @@ async def say_figures(settings: Settings, speaker: Speaker, every_s: float = EVE
     topic, told = Names(settings.prefix).figures, False
     while True:
         try:
-            async with asyncio.timeout(None) as limit:
-                await _speak(settings, topic, speaker, every_s, limit)
+            await _speak(settings, topic, speaker, every_s)
         except (KafkaError, OSError, TimeoutError) as error:
             log.debug("figures are not said while the broker does not answer", error=str(error))
         except Exception as error:
@@ -49,25 +48,21 @@ def say_figures_beside(settings: Settings, speaker: Speaker) -> None:
     threading.Thread(target=work, name="figures", daemon=True).start()
 
 
-async def _speak(
-    settings: Settings, topic: str, speaker: Speaker, every_s: float, limit: asyncio.Timeout
-) -> None:
+async def _speak(settings: Settings, topic: str, speaker: Speaker, every_s: float) -> None:
     producer = AIOKafkaProducer(acks=1, compression_type="gzip", **clients.async_connection(settings))
     clients.follow_moves(producer.client)
-    loop = asyncio.get_running_loop()
     try:
         await producer.start()
         due = time.monotonic()
         while True:
             value = encode(speaker.record())
-            limit.reschedule(loop.time() + _PATIENCE_SECONDS)
-            await producer.send_and_wait(topic, key=speaker.key.encode(), value=value)
-            limit.reschedule(None)
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await producer.send_and_wait(topic, key=speaker.key.encode(), value=value)
             due = max(due + every_s, time.monotonic())  # late ones are left out, not made up for
             await asyncio.sleep(due - time.monotonic())
     finally:
-        limit.reschedule(None)
         try:
             await asyncio.wait_for(producer.stop(), _END_SECONDS)
         except (KafkaError, OSError, TimeoutError):
+            await clients.abandon(producer)
             log.debug("the producer of figures did not end in time")

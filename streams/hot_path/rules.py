@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue
 from learner.data.times import DAY_MS
-from learner.filters.language import Filter, parse
+from learner.filters.language import Filter, FilterError, parse
 from learner.filters.masks import Masks
 from learner.filters.matching import matching
 from learner.search.reader import read
@@ -215,7 +215,12 @@ class Steering:
 
     def reading(self, query: str) -> Reading:
         """What a query in plain words says; all of it words while the catalogue's texts are being read."""
-        return read(query, self.texts, self.catalogue) if self.texts.follow() else unread(query)
+        if not self.texts.follow():
+            return unread(query)
+        try:
+            return read(query, self.texts, self.catalogue)
+        except FilterError:  # nothing that somebody types may end a round
+            return unread(query)
 
     def mask(self, filter_: Filter) -> NDArray[np.bool_]:
         """Items by number (capacity,) that the filter takes and that may be listed, until the next round."""

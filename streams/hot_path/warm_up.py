@@ -32,6 +32,7 @@ def warm_up(world: World) -> None:
     signals = Signals(world.signals.settings, world.catalogue)
     apart = replace(world, signals=signals)
     now_ms, offset = 1_000_000_000_000, 0
+    was_asked = world.steering.texts.asked  # nobody pays for texts who never asks: this is not asking
     for clicks in range(_CLICKS):
         for at_once in (1, 4, _USERS):
             arrivals = []
@@ -52,4 +53,4 @@ def warm_up(world: World) -> None:
     Signals(world.signals.settings, world.catalogue).apply(items[-1], signals.record(number))
     states.restore(decode_state(states.encode(0, world.catalogue)), world.catalogue)
     world.live.recall.forget()
-    world.live.meaning.asked = False
+    world.live.meaning.asked, world.steering.texts.asked = False, was_asked

@@ -53,4 +53,4 @@ def _key(settings: Settings) -> str:
             return file.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise EncoderError(f"encoder_key_file: {file} cannot be read: {error}") from None
-    return settings.encoder_key.get_secret_value() if settings.encoder_key is not None else ""
+    return settings.encoder_key.get_secret_value().strip() if settings.encoder_key is not None else ""

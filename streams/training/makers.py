@@ -16,6 +16,7 @@ from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.release.bundle import ReleaseError
 from learner.release.files import read_release
+from learner.text.card import EncoderError
 from streams.settings import Settings
 from streams.training import encoders
 
@@ -94,7 +95,12 @@ def refreshing(
     if live is None:
         raise ReleaseError("nothing is live, so there is no ranker to refresh")
     bundle = read_release(live)
-    encoder = _encoder(bundle, _texts(settings), encoders.text_server(settings))
+    try:
+        reader = encoders.text_server(settings)
+    except EncoderError as error:  # only new items need it, and they can be glanced at
+        log.warning("texts of new items are read word by word", error=str(error))
+        reader = None
+    encoder = _encoder(bundle, _texts(settings), reader)
     return refresh_release(
         bundle, data, items, out, collect, encoder=encoder, event_weights=settings.event_weights
     )

@@ -137,11 +137,11 @@ class TextServer:
                     self._url, content=body, headers={"Content-Type": "application/json"}
                 )
             except httpx.HTTPError as error:
-                why = f"does not answer ({type(error).__name__}: {error})"
+                why = self._hidden(f"does not answer ({type(error).__name__}: {error})")
             else:
                 if answer.status_code == httpx.codes.OK:
                     return answer.content
-                why = f"answers {answer.status_code} ({_excerpt(answer.text)})"
+                why = f"answers {answer.status_code} ({_excerpt(self._hidden(answer.text))})"
                 if answer.status_code not in _AGAIN:
                     raise TextServerError(f"{self._url}: {why}; {_mend(answer.status_code, self._address)}")
                 told_s = _seconds(answer.headers.get("Retry-After", ""))
@@ -152,6 +152,10 @@ class TextServer:
         raise TextServerError(
             f"{self._url}: {why}, {_TRIES} times; what was read so far is kept, so start again later"
         )
+
+    def _hidden(self, text: str) -> str:
+        """The text without the key: a server may say it back."""
+        return text.replace(self._address.key, "…") if self._address.key else text
 
     def _checked_rows(self, content: bytes, count: int) -> tuple[Floats, _Usage]:
         """Vectors in the texts' order. Raises TextServerError where they are not what was asked for."""
@@ -204,6 +208,8 @@ def _checked(address: Address) -> str:
         )
     if not address.model:
         raise TextServerError("encoder_url needs encoder_model, the model as the server calls it")
+    if not all("!" <= letter <= "~" for letter in address.key):
+        raise TextServerError("encoder_key: expected visible ASCII characters without blanks; check the key")
     if address.key and parts.scheme == "http" and not _here(parts.hostname):
         raise TextServerError(f"{address.url}: a key would go over the network in the clear; use https")
     return address.url.rstrip("/")

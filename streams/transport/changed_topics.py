@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import structlog
 from kafka.errors import KafkaError
 
-from streams.settings import Settings
+from streams.settings import Settings, SettingsError
 from streams.transport import clients
 from streams.transport.growth import Grown
 from streams.transport.topics import Names
@@ -107,6 +107,7 @@ class ChangedTopics:
         while True:
             try:
                 self.compare(await asyncio.to_thread(look, self._settings))
-            except (KafkaError, clients.BrokerUnreachable) as error:
+            except (KafkaError, clients.BrokerUnreachable, SettingsError, OSError) as error:
+                # The broker is away, or a password is just being renewed.
                 log.debug("the topics cannot be looked at", error=str(error))
             await asyncio.sleep(LOOK_SECONDS)

@@ -4,6 +4,8 @@ Owns how settings become arguments of kafka-python and aiokafka, and the errors 
 cannot be reached or lets nobody in. Knows no topics and no messages; secrets are `login`'s.
 """
 
+import asyncio
+import contextlib
 import logging
 import os
 from typing import Any
@@ -17,6 +19,7 @@ from streams.transport.refused import refusal
 
 # Enough for a laptop that starts a JVM beside the command, short enough not to look hung.
 BOOTSTRAP_TIMEOUT_MS = 5_000
+_LET_GO_SECONDS = 1.0
 
 
 class BrokerUnreachable(Exception):  # noqa: N818 (read aloud in messages: "broker unreachable")
@@ -61,6 +64,21 @@ def _arguments(settings: Settings) -> dict[str, Any]:
     if settings.security_protocol.endswith("SSL"):
         arguments["ssl_context"] = login.Certificates.of(settings)
     return arguments
+
+
+async def abandon(client: Any) -> None:
+    """Lets go of an aiokafka client whose `stop` waits for a broker: what it still has is lost."""
+    from aiokafka.errors import KafkaTimeoutError as Expired
+
+    if (waiting := getattr(client, "_message_accumulator", None)) is not None:
+        waiting.fail_all(Expired("let go of: no broker answers"))
+    task = getattr(getattr(client, "_sender", None), "sender_task", None)
+    if task is not None:
+        task.cancel()
+    inner = getattr(client, "client", None) or getattr(client, "_client", None)
+    if inner is not None:
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(inner.close(), _LET_GO_SECONDS)
 
 
 def follow_moves(client: Any) -> None:

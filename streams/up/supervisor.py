@@ -111,7 +111,7 @@ class Supervisor:
         self._again(part, f"ended ({_told(code)}): {part.why()}")
 
     def _again(self, part: Part, what: str) -> None:
-        pause = min(FIRST_PAUSE_SECONDS * 2.0**part.failures, LONGEST_PAUSE_SECONDS)
+        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(part.failures, 16), LONGEST_PAUSE_SECONDS)
         part.failures += 1
         part.due = self._now() + pause
         self._say(f"{part.name} {what}; it is started again in {pause:.0f} s")

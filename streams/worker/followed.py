@@ -146,7 +146,8 @@ class Followed:
             if len(content):
                 # The vector may be another student's: the learner takes up a new release later than this
                 # worker, or earlier. What the text says is the same for all of one encoder.
-                if len(content) == release.manifest.dims.content:
+                same_encoder = release.manifest.encoder == self._serving.world.live.release.manifest.encoder
+                if same_encoder and len(content) == release.manifest.dims.content:
                     give(release, self._catalogue, item, content)
             elif live is self._serving.world.live and len(vector) == release.vector_size:
                 release.set_vector(item, vector, content)

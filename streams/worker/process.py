@@ -343,4 +343,4 @@ def run(settings: Settings) -> None:
         worker.run()
     finally:
         if worker.begins_again:  # the same process to whoever watches it, with the partitions of now
-            os.execv(sys.executable, sys.orig_argv)  # noqa: S606
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606

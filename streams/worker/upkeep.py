@@ -5,6 +5,8 @@ of `models`.
 """
 
 import asyncio
+import contextlib
+import os
 import time
 from concurrent.futures import Executor
 from typing import Any
@@ -50,6 +52,10 @@ async def read_texts(serving: Serving) -> None:
     try:
         while True:
             await asyncio.sleep(_TEXTS_SECONDS)
+            for live in serving.loaded:  # the cache lets go of what was used longest ago
+                if live.meaning.wants_opening and live.release.query_encoder is not None:
+                    with contextlib.suppress(OSError):
+                        os.utime(live.release.query_encoder)
             if texts.wants_building:
                 started = time.monotonic()
                 await asyncio.to_thread(texts.build, lambda: going)

@@ -112,7 +112,8 @@ def debian(image: str, root: Path) -> None:
     """What `debian:SUITE-slim` holds, from the machine's own mirror."""
     suite = image.removeprefix("debian:").removesuffix("-slim")
     told = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
-    mirror = subprocess.run(told, check=True, capture_output=True, text=True).stdout.split()[0]
+    known = subprocess.run(told, check=True, capture_output=True, text=True).stdout.split()
+    mirror = next(each for each in known if each.startswith("http") and each.rstrip("/").endswith("/debian"))
     subprocess.run(
         ["debootstrap", "--variant=minbase", suite, str(root), mirror],
         check=True, stdout=subprocess.DEVNULL, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},

@@ -57,6 +57,10 @@ def reading_of(items: list[Item], query: str) -> Reading:
         ("before 1990", "", {"field": "published_at", "lt": 631152000000}),
         ("from the 80s", "", {"field": "published_at", "gte": 315532800000, "lt": 631152000000}),
         ("since 1990", "", {"field": "published_at", "gte": 631152000000}),
+        ("red thing not over 20 euros", "red thing", {"field": "price", "lte": 20}),
+        ("not under 20", "", {"field": "price", "gte": 20}),
+        ("red thing from 1900 dollars", "red thing from 1900 dollars", None),  # no year
+        ("between 1900 and 2000 dollars", "", {"field": "price", "gte": 1900, "lte": 2000}),
         ("red but not shoes", "red", {"field": "categories", "ne": "Shoes"}),
         ("red for children", "red", {"field": "tags", "eq": "children"}),
         ("red for kids", "red", {"field": "tags", "eq": "children"}),
@@ -164,3 +168,48 @@ def test_what_several_searches_find_stands_higher_than_what_one_does() -> None:
     assert len(joined([]).items) == 0
     ties = joined([Found(np.array([1, 2, 3], np.int32), np.ones(3, np.float32))])
     assert len(set(ties.relevance.tolist())) == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "under " + "9" * 400,
+        f"between 1 and {'9' * 400} euros",
+        "<2 " * 333,
+        "not shoes " * 100,
+        "not pink",
+        "for pink",
+    ],
+)
+def test_nothing_that_somebody_types_is_an_error(query: str) -> None:
+    nameless = [Item(item_id="odd", title="odd", attributes={"": "Pink"})] * 1
+    found = reading_of([*shop(), *nameless], query)
+    assert len(found.parts) <= 16
+
+
+def test_words_that_nobody_knows_are_compared_with_others_a_few_times_a_query() -> None:
+    texts = Texts(catalogue := Catalogue())
+    catalogue.admit_all(shop())
+    assert texts.follow()
+    assert texts.numbers(["thimg"])
+    for n in range(20):
+        texts.numbers([f"qwx{n}y"])
+    assert not texts.numbers(["thinf"])  # this query has had its share
+    assert texts.follow()
+    assert texts.numbers(["thinf"])  # another one has its own
+
+
+def test_what_nobody_says_any_more_is_let_go_of() -> None:
+    texts = Texts(catalogue := Catalogue())
+    catalogue.admit_all(shop())
+    assert texts.follow()
+    for n in range(2_100):
+        catalogue.admit(Item(item_id="i1", title=f"word{n}"))
+        if n % 100 == 0:
+            texts.follow()
+    texts.follow()
+    assert not texts.wants_building
+    for n in range(2_100):
+        catalogue.admit(Item(item_id="i1", title=f"other{n}"))
+        texts.follow()
+    assert texts.wants_building

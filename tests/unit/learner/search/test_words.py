@@ -16,6 +16,7 @@ from learner.search.words import Stems, language_of, plain, words_of
         ("映画館", ["映画", "画館"]),
         ("Кино, 2001!", ["кино", "2001"]),
         ("🙂", []),
+        ("𝐀lien Ⅳ", ["alien", "iv"]),
     ],
 )
 def test_words_are_plain(text: str, words: list[str]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -233,6 +234,17 @@ def test_all_strangers_share_a_list(world: World) -> None:
     assert third.json()["served"] == "held"
     world.client.get("/v1/popular", params={"filter": "price<3"})
     assert len(world.brokers.requests()) == 2
+
+
+def test_one_stranger_s_patience_is_nobody_elses(world: World) -> None:
+    """Nobody answers; one waits long, another not, for the same list."""
+    with ThreadPoolExecutor() as at_once:
+        patient = at_once.submit(world.client.get, "/v1/popular", params={"timeout_ms": 3_000})
+        time.sleep(0.3)
+        began = time.monotonic()
+        assert world.client.get("/v1/popular", params={"timeout_ms": 50}).status_code == 503
+        assert time.monotonic() - began < 2.0
+        assert patient.result().status_code == 503
 
 
 def test_a_cursor_leaves_out_what_was_shown_and_keeps_what_was_asked(world: World) -> None:

@@ -66,6 +66,24 @@ def test_the_newest_at_once_and_then_each_of_its_scenario(parts: Parts) -> None:
     asyncio.run(run())
 
 
+def test_whose_key_is_gone_gets_no_more(parts: Parts) -> None:
+    async def run() -> None:
+        listed(parts, 3)
+        held = [True]
+        request = Request(request_id="-", user_id="u1")
+        wanted = Wanted(request=request, max_age_ms=60_000, timeout_ms=20)
+        stream = events(parts, wanted, "", [], lambda: held[0])
+        assert "retry" in await following(stream)
+        assert await following(stream) == "c-0-3"
+        held[0] = False
+        listed(parts, 4)
+        with pytest.raises(StopAsyncIteration):
+            await following(stream)
+        assert parts.slots == set()
+
+    asyncio.run(run())
+
+
 def test_a_slow_client_gets_the_newest_alone(parts: Parts) -> None:
     async def run() -> None:
         stream = opened(parts)

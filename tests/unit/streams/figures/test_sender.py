@@ -20,6 +20,7 @@ class Producer:
 
     made: ClassVar[list["Producer"]] = []
     fail: ClassVar[dict[int, Exception]] = {}  # by the number of the producer
+    silent: ClassVar[dict[int, float]] = {}  # seconds that the broker takes for each record
 
     def __init__(self, **_: Any) -> None:
         self.number = len(self.made)
@@ -33,6 +34,7 @@ class Producer:
             raise self.fail[self.number]
 
     async def send_and_wait(self, topic: str, key: bytes, value: bytes) -> None:
+        await asyncio.sleep(self.silent.get(self.number, 0.0))
         self.sent.append((topic, key, json.loads(value)))
 
     async def stop(self) -> None:
@@ -43,6 +45,7 @@ class Producer:
 def producers(monkeypatch: pytest.MonkeyPatch) -> list[Producer]:
     monkeypatch.setattr(Producer, "made", [])
     monkeypatch.setattr(Producer, "fail", {})
+    monkeypatch.setattr(Producer, "silent", {})
     monkeypatch.setattr(sender, "AIOKafkaProducer", Producer)
     monkeypatch.setattr(sender.clients, "follow_moves", lambda _client: None)
     return Producer.made
@@ -76,6 +79,15 @@ def test_records_go_to_the_topic_under_the_processs_key(producers: list[Producer
 
 def test_a_broker_that_is_away_gets_what_is_said_when_it_is_back(producers: list[Producer]) -> None:
     Producer.fail = {0: KafkaConnectionError("away"), 1: OSError("no route")}
+    assert said(Speaker(Figures("api"), "api"), lambda: len(producers) > 2 and producers[2].sent) == []
+    assert all(each.ended for each in producers)
+
+
+def test_a_broker_that_takes_and_does_not_answer_leaves_no_producer_behind(
+    producers: list[Producer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "_PATIENCE_SECONDS", 0.05)
+    Producer.silent = {0: 60.0, 1: 60.0}
     assert said(Speaker(Figures("api"), "api"), lambda: len(producers) > 2 and producers[2].sent) == []
     assert all(each.ended for each in producers)
 

@@ -110,6 +110,15 @@ def test_pauses_grow_until_a_minute_and_begin_anew_after_a_sound_life(machine: M
     assert machine.said[-1].endswith("in 1 s")
 
 
+def test_a_part_that_fails_for_days_is_tried_for_days(machine: Machine) -> None:
+    machine.add("worker")
+    for _ in range(1_100):  # 2.0 ** 1024 is beyond any float
+        machine.end("worker", TEMPORARY)
+        machine.passes(LONGEST_PAUSE_SECONDS)
+    machine.end("worker", TEMPORARY)
+    assert machine.said[-1].endswith(f"in {LONGEST_PAUSE_SECONDS:.0f} s")
+
+
 def test_one_pause_is_nobody_elses(machine: Machine) -> None:
     machine.add("worker")
     machine.add("api")
