@@ -14,7 +14,7 @@ from collections.abc import Iterable
 DAY_S = 86_400
 DEMO, EVERYTHING = ("tests/e2e/test_demo.py",), ("tests/integration/worker/test_everything.py",)
 OUTAGE = ("tests/integration/learning/test_canary_outage.py",)
-AWAY = ("tests/e2e/test_broker_comes_and_goes.py",)
+AWAY = ("tests/e2e/test_broker_comes_and_goes.py", "tests/strangers/test_broker_away.py")
 WHEEL = ("tests/e2e/test_wheel.py",)
 GROWING = ("tests/integration/worker/test_growing.py", "tests/integration/worker/test_scaling.py")
 UP, STEPS = ("tests/integration/up/test_up.py",), ("tests/e2e/test_first_steps.py",)

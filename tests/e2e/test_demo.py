@@ -61,6 +61,7 @@ def demo(recorded: Path, folder: Path, events: int, minutes: float) -> tuple[dic
     return report, done.stdout
 
 
+@pytest.mark.drill
 @pytest.mark.timeout(600)
 def test_the_demo_ends_with_a_report(recorded: Path, tmp_path: Path) -> None:
     demo(recorded, tmp_path, events=4000, minutes=0.1)

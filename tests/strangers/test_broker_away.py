@@ -11,6 +11,7 @@ from tests.worlds.away import BACK, GONE, away
 pytestmark = pytest.mark.broker
 
 
+@pytest.mark.drill
 def test_a_broker_away_for_35_seconds_costs_no_process_no_command_and_no_click(
     release: Path, recorded: Path, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from streams.cli import app
 from streams.runtime import terminal
 from streams.settings import SettingsError, load_settings
 from streams.traffic.catalogue import send_items
-from streams.transport.clients import ssl_context
+from streams.transport.login import Certificates
 from tests.worlds.places import ROOT
 from tests.worlds.system import START_MS, ready
 
@@ -104,7 +104,7 @@ def test_a_key_that_fits_no_certificate_is_told_and_never_asked_for(tmp_path: Pa
     certificate = tmp_path / "c.pem"
     certificate.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     with pytest.raises(SettingsError, match="ssl_certfile"):
-        ssl_context(load_settings(security_protocol="SSL", ssl_certfile=certificate))
+        Certificates.of(load_settings(security_protocol="SSL", ssl_certfile=certificate))
 
 
 def test_brokers_may_be_ipv6_and_written_with_spaces() -> None:

@@ -70,11 +70,6 @@ def test_curl(over_http: Any) -> None:
     check(json.loads(ran(over_http, ["bash", str(EXAMPLES / "shell.sh"), "shell-1", "50"])), "shell-1", "50")
 
 
-def test_kcat(over_http: Any) -> None:
-    needs("kcat")
-    check(json.loads(ran(over_http, ["bash", str(EXAMPLES / "kcat.sh"), "kcat-1", "50"])), "kcat-1", "50")
-
-
 @pytest.mark.parametrize(
     ("package", "script"), [("kafka", "kafka_python.py"), ("confluent_kafka", "confluent.py")]
 )

@@ -15,7 +15,7 @@ from learner.evaluation.leave_one_out_models import STUDENT, TEACHER, SequenceSc
 from learner.models.next_item_loss import SoftTargets  # noqa: E402
 from learner.models.retrieval import retrieval_ndcg  # noqa: E402
 from learner.models.sequences import encode_histories  # noqa: E402
-from learner.text.content import ContentEncoder  # noqa: E402
+from learner.text.content import HASHED_CARD, ContentEncoder  # noqa: E402
 
 pytestmark = pytest.mark.learner
 
@@ -78,6 +78,6 @@ def test_both_learn_under_the_published_protocol(settings) -> None:
     config = replace(
         settings, dim=16, dropout=0.0, learning_rate=1e-2, epochs=20, batch_events=256, negatives=30
     )
-    nothing = ContentEncoder("hashed-words", np.zeros(512, np.float32), np.zeros((512, 64), np.float32))
+    nothing = ContentEncoder(HASHED_CARD, np.zeros(512, np.float32), np.zeros((512, 64), np.float32))
     told = leave_one_out_report(task, [SequenceScorer("model", config, encoder=nothing)], resamples=20)
     assert told["systems"]["model"]["ndcg@10"] > 0.9

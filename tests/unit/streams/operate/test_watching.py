@@ -77,8 +77,8 @@ def test_the_report_has_null_for_what_was_not_measured() -> None:
     def refuse(word: str) -> None:
         raise AssertionError(word)
 
-    text = report(Scoreboard(DecayedPopularity(1.0)), "r-1", 1.04)
+    text = report(Scoreboard(DecayedPopularity(1.0)), "r-1", 1.04, 0.52)
     told = json.loads(text, parse_constant=refuse)
     assert told["freshness_ms"] == {"p50": None, "p99": None}
     assert told["hit_rate@10"] == {"nextclick": None, "popularity": None}
-    assert told["seconds"] == 1.0
+    assert (told["seconds"], told["first_list_s"]) == (1.0, 0.5)

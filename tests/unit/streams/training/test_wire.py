@@ -25,6 +25,7 @@ class Sent:
     offset: int
     value: bytes
     timestamp: int
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def test_clicks_that_the_topic_has_forgotten_are_not_unread(
