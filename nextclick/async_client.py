@@ -195,6 +195,8 @@ class AsyncClicks:
                 raise NextclickError("the client is closed")
             if not await self._within(lambda: not self._pending.is_full, self._pending.bounds.full_s):
                 raise self._pending.full()
+            if self._closed:  # while this one waited
+                raise NextclickError("the client is closed")
             self._pending.add(click, time.monotonic())
             if self._task is None:
                 self._task = asyncio.create_task(self._send(), name="nextclick-clicks")
@@ -226,6 +228,7 @@ class AsyncClicks:
             if self._closed:
                 return
             self._closed = True
+            self._changed.notify_all()
             told = self._pending.told(ending=True)
         if self._task is not None:
             self._task.cancel()

@@ -204,8 +204,11 @@ class Clicks:
                 raise NextclickError("the client is closed")
             if not self._changed.wait_for(lambda: not self._pending.is_full, self._pending.bounds.full_s):
                 raise self._pending.full()
+            if self._closed:  # while this one waited
+                raise NextclickError("the client is closed")
             self._pending.add(click, time.monotonic())
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # a forked process has none of its own
+                self._idle = True
                 self._thread = threading.Thread(target=self._send, name="nextclick-clicks", daemon=True)
                 self._thread.start()
                 atexit.register(self._at_exit)

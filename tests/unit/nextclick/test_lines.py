@@ -235,6 +235,24 @@ def test_a_program_that_forgets_to_close_sends_all_the_same(server: Server) -> N
     assert len(server.ids) == 1
 
 
+def test_a_forked_process_sends_its_own_clicks(server: Server) -> None:
+    """As web servers fork: the thread that sends is the parent's."""
+    program = f"""
+import os
+from nextclick import Bounds, Client
+client = Client({server.url!r}, buffer=Bounds(size=1))
+client.clicks.add("u", "parent")
+client.clicks.flush()
+if os.fork() == 0:
+    client.clicks.add("u", "child")
+    os._exit(client.clicks.flush())
+os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+    items = [each["item_id"] for body in server.bodies for each in body.get("clicks", [body])]
+    assert items == ["parent", "child"]
+
+
 def test_it_needs_httpx_and_msgspec_alone() -> None:
     heavy = [
         "numpy",
