@@ -70,11 +70,17 @@ async def abandon(client: Any) -> None:
     """Lets go of an aiokafka client whose `stop` waits for a broker: what it still has is lost."""
     from aiokafka.errors import KafkaTimeoutError as Expired
 
-    if (waiting := getattr(client, "_message_accumulator", None)) is not None:
-        waiting.fail_all(Expired("let go of: no broker answers"))
     task = getattr(getattr(client, "_sender", None), "sender_task", None)
     if task is not None:
         task.cancel()
+    if (waiting := getattr(client, "_message_accumulator", None)) is not None:
+        batches = [batch for each in waiting._batches.values() for batch in each]
+        # aiokafka takes each batch out of these when it is done, also one that waits to be sent again.
+        waiting._pending_batches.update(batches)
+        waiting.fail_all(Expired("let go of: no broker answers"))
+        for batch in waiting._pending_batches:
+            if batch._drain_waiter.done() and not batch._drain_waiter.cancelled():
+                batch._drain_waiter.exception()  # looked at: nobody waits for it
     inner = getattr(client, "client", None) or getattr(client, "_client", None)
     if inner is not None:
         with contextlib.suppress(Exception):
