@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 from typing import Any
 
 import pytest
@@ -23,7 +24,10 @@ def test_a_producer_whose_broker_is_gone_is_let_go_of(
         producer = AIOKafkaProducer(acks="all", **clients.async_connection(settings))
         await producer.start()
         await producer.send_and_wait("g.clicks", b"1")
+        assert broker.process is not None
+        broker.process.send_signal(signal.SIGSTOP)
         sent = [await producer.send("g.clicks", b"x" * 1000) for _ in range(50)]
+        await asyncio.sleep(0.5)  # these are on their way
         broker.kill()
         sent += [await producer.send("g.clicks", b"x" * 1000) for _ in range(50)]
         await asyncio.sleep(2)  # some are tried again by now, the others wait
