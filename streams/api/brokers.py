@@ -20,6 +20,7 @@ from aiokafka.errors import (
 )
 
 from streams.api.tracing import record_headers
+from streams.runtime.ending import ended
 from streams.settings import Settings, SettingsError
 from streams.transport import clients, topics
 from streams.transport.absence import Absence
@@ -113,9 +114,7 @@ class Brokers:
 
     async def stop(self) -> None:
         """Ends all of it; what was handed to the producer goes out first, if the broker takes it."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks)
 
     async def send(self, topic: str, key: bytes, value: bytes | None) -> tuple[int, int]:
         """Partition and offset of the record, once all replicas have it. Raises NotAcknowledged."""

@@ -23,6 +23,7 @@ from streams.api.live_release import LiveItems
 from streams.api.problems import Away
 from streams.api.steering import Steering
 from streams.figures.reader import FiguresReader
+from streams.runtime.ending import ended
 from streams.settings import Settings
 from streams.transport.topics import Names
 
@@ -96,10 +97,7 @@ class Parts:
     async def stop(self) -> None:
         """At its end."""
         self.close_streams()
-        for task in (self._following, *self._beside):
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(*self._beside, return_exceptions=True)
+        await ended(each for each in (self._following, *self._beside) if each is not None)
         await self.brokers.stop()
         self.catalogue.close()
 

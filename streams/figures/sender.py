@@ -62,7 +62,8 @@ async def _speak(settings: Settings, topic: str, speaker: Speaker, every_s: floa
             await asyncio.sleep(due - time.monotonic())
     finally:
         try:
-            await asyncio.wait_for(producer.stop(), _END_SECONDS)
+            async with asyncio.timeout(_END_SECONDS):  # not wait_for: it may lose a cancellation
+                await producer.stop()
         except (KafkaError, OSError, TimeoutError):
             await clients.abandon(producer)
             log.debug("the producer of figures did not end in time")

@@ -40,6 +40,7 @@ from streams.learning.releases import ReleaseInUse
 from streams.learning.warm_up import warm_up
 from streams.releases.events import EventLog, of_record
 from streams.releases.events import folder_of as events_folder
+from streams.runtime.ending import ended
 from streams.runtime.event_loop import fast_loops, freeze_heap
 from streams.settings import Settings
 from streams.training.encoders import text_server
@@ -155,9 +156,7 @@ class Learner(Service):  # type: ignore[misc]
         """Sends what is counted and not sent yet."""
         for feed in self._feeds:
             await feed.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks)
         if not self.crashed and self.counting is not None and self.counting.rebuilt:
             await self._in_time(self.publisher.publish())
         await self._in_time(self.producer.stop())

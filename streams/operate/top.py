@@ -17,6 +17,7 @@ import msgspec
 from streams.figures.reader import FiguresReader
 from streams.figures.status import Process, Quantiles, Status
 from streams.runtime import terminal
+from streams.runtime.ending import ended
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topics import Names, partition_counts
@@ -79,8 +80,7 @@ async def _shown(
         else:
             await _screen(reader, settings, sort, every_s)
     finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        await ended([reading])
 
 
 async def _lines(

@@ -84,7 +84,8 @@ async def abandon(client: Any) -> None:
     inner = getattr(client, "client", None) or getattr(client, "_client", None)
     if inner is not None:
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(inner.close(), _LET_GO_SECONDS)
+            async with asyncio.timeout(_LET_GO_SECONDS):
+                await inner.close()
 
 
 def follow_moves(client: Any) -> None:

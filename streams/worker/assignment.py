@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from streams.runtime.ending import ended
 from streams.transport.batches import BatchSource
 from streams.transport.changelog import Changelog
 from streams.transport.dead_letters import DeadLetters
@@ -76,8 +77,7 @@ class Assignment:
 
     async def __aexit__(self, *_: object) -> None:
         for task in reversed(self._loops):
-            task.cancel()
-            await asyncio.wait([task])
+            await ended([task])
         while self._spawned:
             await asyncio.wait(self._spawned)
         await self.changelog.drain()

@@ -20,6 +20,7 @@ from streams.hot_path.policy import Policy
 from streams.hot_path.serving import Serving
 from streams.hot_path.warm_up import warm_up
 from streams.hot_path.world import World
+from streams.runtime.ending import ended
 from streams.settings import Settings
 from streams.transport.feeds import Feed, gathering
 from streams.transport.topics import Names
@@ -115,10 +116,7 @@ class Knowledge:
 
     async def stop(self) -> None:
         """Stops reading, and whatever is done beside the rounds."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await ended(self._tasks)
         for feed in self._feeds:
             await feed.stop()
 
