@@ -11,7 +11,8 @@ async def ended(tasks: Iterable["asyncio.Task[Any]"], again_s: float = AGAIN_SEC
     """Cancels the tasks and waits for their end; their errors are nobody's.
 
     A cancellation may be lost: where a connection fails in the same moment, Python's `wait_for`, and so
-    Kafka's clients, raise that error in its place, and a loop that outlives errors goes on. So it is said again.
+    Kafka's clients, raise that error in its place, and a loop that outlives errors goes on. So it is said
+    again.
     """
     left = set(tasks)
     while left:
