@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from learner.data.dataset import Interactions
 from learner.data.pair import read_pair
-from learner.evaluation.next_by_text import NextByText, neighbours_in_common, next_by_text, pairs_of
+from learner.judging.next_by_text import NextByText, neighbours_in_common, next_by_text, pairs_of
 from learner.text.cache import FILE, TextCache
 from learner.text.card import DEFAULT_MODEL, EncoderCard, EncoderChoice, EncoderError
 from learner.text.content import HASHED, HASHED_CARD, ContentEncoder, text_of

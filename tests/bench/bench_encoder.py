@@ -4,7 +4,7 @@
 
 DATA are folders with interactions.csv.gz and items.csv.gz. Each variant of the default encoder is exported,
 reads the texts of the most clicked items and 300 queries, and is judged by how often a user's next item is
-among the first 6 of 101 (`learner.evaluation.next_by_text`), by its agreement with 32 bits, and by what
+among the first 6 of 101 (`learner.judging.next_by_text`), by its agreement with 32 bits, and by what
 queries find. Times are processor time of one thread, so a busy machine matters little. What stands in --out
 already is not measured again.
 """
@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 
 from learner.data.dataset import Interactions, load_interactions, load_items
-from learner.evaluation.next_by_text import neighbours_in_common, next_by_text, pairs_of
+from learner.judging.next_by_text import neighbours_in_common, next_by_text, pairs_of
 from learner.text.bert_graph import bert_model
 from learner.text.card import EncoderChoice
 from learner.text.compact import Numbers, compacted

@@ -1,1 +1,1 @@
-"""Encoders that learn from a catalogue's texts and its clicks, and stay encoders that anything here can read."""
+"""Encoders that learn from a catalogue and its clicks, and stay encoders that anything here can read."""

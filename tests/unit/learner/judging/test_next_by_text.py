@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from learner.data.dataset import Interactions
-from learner.evaluation.next_by_text import NextByText, Pairs, neighbours_in_common, next_by_text, pairs_of
+from learner.judging.next_by_text import NextByText, Pairs, neighbours_in_common, next_by_text, pairs_of
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
