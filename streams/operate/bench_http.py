@@ -74,8 +74,10 @@ class _Bench:
         self.tick("nothing yet: each user's list is made once")
         first = await self._load(_WARM_UP_RATE, self._reads(self.users))
         if not first.answered:
+            why = ", ".join(f"{count} times {what}" for what, count in first.errors.items())
             raise BenchError(
-                f"no list came ({dict(first.errors)}): is a worker running? See `nextclick doctor`"
+                f"no list came from {self.target.host}:{self.target.port} ({why}): does an api listen there, and is a worker running? "
+                "See `nextclick doctor`"
             )
         self.tick(f"held lists, {plan.rate:g} a second")
         before = self._cpu()
