@@ -75,8 +75,9 @@ class _Bench:
         first = await self._load(_WARM_UP_RATE, self._reads(self.users))
         if not first.answered:
             why = ", ".join(f"{count} times {what}" for what, count in first.errors.items())
+            where = f"{self.target.host}:{self.target.port}"
             raise BenchError(
-                f"no list came from {self.target.host}:{self.target.port} ({why}): does an api listen there, and is a worker running? "
+                f"no list came from {where} ({why}): does an api listen there, and is a worker running? "
                 "See `nextclick doctor`"
             )
         self.tick(f"held lists, {plan.rate:g} a second")
