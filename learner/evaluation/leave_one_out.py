@@ -1,7 +1,8 @@
 """Against papers: each user's last item is the test, the one before it the validation, the rest training.
 
-Owns this split and its figures: full ranking, no sampled negatives, file order within equal times, items of
-the history left out, and the validation item part of the test's history. Knows no model: it asks a `Scorer`.
+Owns this split and its figures: full ranking, no sampled negatives, file order within equal times (or each
+day's order drawn by lot, where the file's is an artefact), items of the history left out, and the validation
+item part of the test's history. Knows no model: it asks a `Scorer`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.events import INTEREST
+from learner.data.times import DAY_MS
 from learner.evaluation.plan import ReplayError
 from learner.evaluation.system import Ints
 from learner.judging.metrics import RESAMPLES, WIDE, hit, interval, ndcg, reciprocal_rank, resampled
@@ -75,11 +77,17 @@ class Scorer(Protocol):
         """Scores of all items after each history of items, oldest first: (B, V)."""
 
 
-def leave_one_out(interactions: Interactions, records: Sequence[Item] = ()) -> LeaveOneOut:
-    """Splits interactions, which stand in the file's order."""
+def leave_one_out(
+    interactions: Interactions, records: Sequence[Item] = (), *,
+    shuffle_days: np.random.Generator | None = None,
+) -> LeaveOneOut:  # fmt: skip
+    """Splits interactions, which stand in the file's order; `shuffle_days` draws each user's within a day."""
     kept = np.flatnonzero(np.isin(interactions.kind, [int(kind) for kind in INTEREST]))
-    # Stable: within equal times of a user the file's order stays.
-    kept = kept[np.lexsort((interactions.time_ms[kept], interactions.user[kept]))]
+    user, at = interactions.user[kept], interactions.time_ms[kept]
+    if shuffle_days is not None:
+        kept = kept[np.lexsort((shuffle_days.random(len(kept)), at // DAY_MS, user))]
+    else:  # stable: within equal times of a user the file's order stays
+        kept = kept[np.lexsort((at, user))]
     events = interactions.at(kept)
     users = len(interactions.user_ids)
     lengths = np.bincount(events.user, minlength=users)

@@ -5,6 +5,7 @@ in it and a teacher's targets beside the answers. Knows neither epochs nor optim
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learner.data.event_weights import ALL_ALIKE
+from learner.models.full_softmax import full_softmax
 from learner.models.prior import Prior
 from learner.models.sequences import EventSequences
 from learner.models.student import START, SequenceModel
@@ -68,6 +70,8 @@ class NextItemLoss:
         self.weight = None if model.config.event_weights == ALL_ALIKE else weight
         self.clicked = torch.from_numpy(np.flatnonzero(count > 0))
         self.full = len(self.clicked) < model.config.full_softmax_below
+        # The prior of the clicked items, in the order of the scores of all of them.
+        self.prior_of_all = prior.among(self.clicked) if prior is not None and self.full else None
         chance = np.where(count > 0, (count + 1.0) ** model.config.negative_power, 0.0)
         chance /= max(chance.sum(), 1e-12)
         self.cumulative = np.cumsum(chance)
@@ -126,18 +130,19 @@ class NextItemLoss:
 
     def _among_all(self, asked: _Asked) -> tuple[Tensor, Tensor | None]:
         """Softmax over all clicked items; the scores (m, K) of a teacher's items too."""
-        logits = torch.addmm(self.model.bias[self.clicked], asked.users, asked.table.T)
-        if self.prior is not None:
-            logits = logits + self.model.config.prior_weight * self.prior.before(asked.row, self.clicked)
-        loss = _mean_loss(logits, self.position[asked.answer], asked.weight)
-        if (taught := asked.taught) is None:
-            return loss, None
-        return loss, logits[taught.at].gather(1, self.position[taught.items])
+        bias, answer, prior = self.model.bias[self.clicked], self.position[asked.answer], self.prior_of_all
+
+        def by_prior(prior: Prior, part: slice) -> Tensor:
+            return self.model.config.prior_weight * prior.before(asked.row[part])
+
+        shift = None if prior is None else partial(by_prior, prior)
+        loss = full_softmax(asked.users, asked.table, bias, answer, asked.weight, shift)
+        return loss, self._listed(asked)
 
     def _among(self, negative: Tensor, asked: _Asked) -> tuple[Tensor, Tensor | None]:
         """Softmax over the answer and the negatives; the scores (m, K) of a teacher's items too."""
         bias, weight = self.model.bias, self.model.config.prior_weight
-        row, answer, users, own, table, counts, taught = asked
+        row, answer, users, own, table, counts, _ = asked
         others = table[self.position[negative]]
         positive = (users * own).sum(-1) + bias[answer] - self.log_chance[answer]
         logits = torch.addmm(bias[negative] - self.log_chance[negative], users, others.T)
@@ -147,13 +152,18 @@ class NextItemLoss:
         logits = logits.masked_fill(negative[None] == answer[:, None], -1e9)
         logits = torch.cat([positive[:, None], logits], 1)
         loss = _mean_loss(logits, torch.zeros(len(answer), dtype=torch.int64), counts)
-        if taught is None:
-            return loss, None
-        listed = table[self.position[taught.items]]
-        scores = torch.einsum("nd,nkd->nk", users[taught.at], listed) + bias[taught.items]
+        return loss, self._listed(asked)
+
+    def _listed(self, asked: _Asked) -> Tensor | None:
+        """Scores (m, K) of the items that a teacher names."""
+        if (taught := asked.taught) is None:
+            return None
+        listed = asked.table[self.position[taught.items]]
+        scores = torch.einsum("nd,nkd->nk", asked.users[taught.at], listed) + self.model.bias[taught.items]
         if self.prior is not None:
-            scores = scores + weight * self.prior.of_items(row[taught.at][:, None], taught.items)
-        return loss, scores
+            of_items = self.prior.of_items(asked.row[taught.at][:, None], taught.items)
+            scores = scores + self.model.config.prior_weight * of_items
+        return scores
 
     def _taught(self, place: Tensor) -> _Taught | None:
         if self.soft is None:

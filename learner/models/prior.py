@@ -49,6 +49,10 @@ class Prior:
         known = self.log_popularity if items is None else self.log_popularity[:, items]
         return known[rows // self.every]
 
+    def among(self, items: Tensor) -> "Prior":
+        """The prior of these items (R,) alone, in their order."""
+        return Prior(self.every, self.log_popularity[:, items])
+
     def of_items(self, rows: Tensor, items: Tensor) -> Tensor:
         """Of the item in each place, before the event in the same place; shapes as broadcast."""
         return self.log_popularity[rows // self.every, items]

@@ -181,6 +181,14 @@ def replay(
     ] = None,
     time_budget: Annotated[float, typer.Option(help="Minutes that training may take", min=0.05)] = 6.0,
     scenario: Scenario = None,
+    shuffle_days: Annotated[
+        bool,
+        typer.Option(
+            "--shuffle-days",
+            help="With leave-one-out: draw the order of a user's events of one day by lot (by --seed), where "
+            "the file's order within a day means nothing",
+        ),
+    ] = False,
 ) -> None:
     """Judge the system on recorded clicks: each is ranked before it is learned from."""
     from streams.replay import command
@@ -192,7 +200,7 @@ def replay(
         announce=announce, sessions_ms=_milliseconds(sessions), systems=_listed(systems),
         learn=learn or ("none" if through == "kafka" or scenario is not None else "ranker"),
         through=through, release=release, time_budget=time_budget, report=report, plot=plot,
-        scenario=scenario,
+        shuffle_days=shuffle_days, scenario=scenario,
     )  # fmt: skip
     if protocol == "leave-one-out":
         command.run_leave_one_out(wishes)

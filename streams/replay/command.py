@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from learner.evaluation.baselines import BASELINES, CONTROLS, baseline
@@ -39,6 +40,8 @@ Maker = Callable[[], System]
 def run(settings: Settings, wishes: Wishes) -> None:
     """Replays, prints the table and writes report and plot."""
     console = Console(stderr=True)
+    if wishes.shuffle_days:
+        raise ReplayCommandError("--shuffle-days is for --protocol leave-one-out: leave it out")
     names = _names(wishes)
     wishes.check_folders()
     rules = wishes.rules()
@@ -98,7 +101,8 @@ def run_leave_one_out(wishes: Wishes) -> None:
             f"--systems {unknown[0]}: with --protocol leave-one-out there are {' and '.join(configs)}"
         )
     wishes.check_folders()
-    task = leave_one_out(*wishes.loaded())
+    lot = np.random.default_rng(wishes.seed) if wishes.shuffle_days else None
+    task = leave_one_out(*wishes.loaded(), shuffle_days=lot)
     with bars(console, _NAMES) as tell:
 
         def scorer(name: str) -> SequenceScorer:
@@ -108,7 +112,11 @@ def run_leave_one_out(wishes: Wishes) -> None:
             )
 
         told = leave_one_out_report(
-            task, [scorer(name) for name in names], data=wishes.files(), seed=wishes.seed
+            task,
+            [scorer(name) for name in names],
+            data=wishes.files(),
+            seed=wishes.seed,
+            protocol={"order": "by day, drawn by lot within a day"} if wishes.shuffle_days else None,
         )
     _write(told, wishes.report, console)
     Console().print(leave_one_out_table(told))

@@ -44,6 +44,7 @@ class Wishes:
     report: Path | None
     plot: Path | None
     columns: str | None = None  # what the files call theirs
+    shuffle_days: bool = False  # leave-one-out alone
     scenario: Path | None = None  # JSON, as on the topic `scenarios`
 
     def named(self, usual: Sequence[str]) -> list[str]:

@@ -55,6 +55,24 @@ def test_the_last_item_is_the_test_and_the_one_before_it_the_validation():
     assert [task.train.items(user).tolist() for user in range(3)] == [[0, 3], [1], [4, 0]]
 
 
+def test_days_are_shuffled_within_themselves_and_by_the_seed_alone():
+    day = 86_400_000
+    rows = [(user, item, day * (item // 5) + item) for user in range(40) for item in range(10)]
+
+    def orders(seed):
+        task = leave_one_out(interactions_of(rows), shuffle_days=np.random.default_rng(seed))
+        return np.stack([task.histories.items(user) for user in range(40)])
+
+    drawn = orders(0)
+    assert (drawn[:, :5] < 5).all()  # days stay in order
+    assert (np.sort(drawn, 1) == np.arange(10)).all()  # nothing lost, no user's given to another
+    assert len(np.unique(drawn, axis=0)) > 30  # each user's is drawn for itself
+    last = np.bincount(drawn[:, -1], minlength=10)
+    assert (last[5:] > 0).all()  # every item of the last day is somebody's test
+    assert (orders(0) == drawn).all()
+    assert (orders(1) != drawn).any()
+
+
 def test_history_is_left_out_and_all_else_is_ranked():
     task = leave_one_out(interactions_of(ROWS))
     scorer = Fixed([5, 4, 3, 2, 1])

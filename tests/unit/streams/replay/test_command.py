@@ -132,5 +132,14 @@ def test_leave_one_out_tells_of_student_and_teacher(files, monkeypatch):
     for figures in told["systems"].values():
         assert set(figures) >= {"ndcg@10", "hr@10", "recall@10", "mrr@10", "recall@20", "ci95", "validation"}
     assert "teacher" in done.output
+    assert "file order" in told["protocol"]["order"]
+    lot = [*arguments, "--systems", "student", "--shuffle-days", "--report", str(files / "lot.json")]
+    done = CliRunner().invoke(app, lot)
+    assert done.exit_code == 0, done.output
+    told = json.loads((files / "lot.json").read_text())
+    assert "by lot" in told["protocol"]["order"]
+    assert set(told["systems"]) == {"student"}
     done = CliRunner().invoke(app, [*arguments, "--systems", "popularity"])
     assert "student and teacher" in str(done.exception)
+    done = run_replay(files, "--shuffle-days")
+    assert "--protocol leave-one-out" in str(done.exception)
