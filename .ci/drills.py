@@ -16,11 +16,18 @@ DEMO, EVERYTHING = ("tests/e2e/test_demo.py",), ("tests/integration/worker/test_
 OUTAGE = ("tests/integration/learning/test_canary_outage.py",)
 AWAY = ("tests/e2e/test_broker_comes_and_goes.py", "tests/strangers/test_broker_away.py")
 WHEEL = ("tests/e2e/test_wheel.py",)
-GROWING = ("tests/integration/worker/test_growing.py", "tests/integration/worker/test_scaling.py")
+GROWING = (
+    "tests/integration/worker/test_growing.py", "tests/integration/worker/test_scaling.py",
+    "tests/strangers/test_while_it_runs.py",
+)  # fmt: skip
+SOAK = ("tests/integration/worker/test_soak.py",)
+TRAINER = (
+    "tests/integration/training/test_trainer_process.py", "tests/integration/releases/test_bad_candidates.py",
+)  # fmt: skip
 UP, STEPS = ("tests/integration/up/test_up.py",), ("tests/e2e/test_first_steps.py",)
 IMAGE, COMPOSE = ("tests/e2e/test_image.py",), ("tests/e2e/test_compose_kafka.py",)
 DESCRIBED, CROWD = ("tests/integration/api/test_described.py",), ("tests/integration/api/test_crowd.py",)
-RUNNING = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + UP + STEPS + DESCRIBED + CROWD
+RUNNING = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + SOAK + TRAINER + UP + STEPS + DESCRIBED + CROWD
 ALL, NONE = RUNNING + IMAGE + COMPOSE + WHEEL, ()
 # Wants a Debian mirror, root and many minutes: for whoever changes the image, and before a version is tagged.
 BY_HAND = IMAGE
@@ -35,10 +42,10 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "indexer/": RUNNING,
     "learner/": RUNNING,
     "learner/evaluation/": DEMO,
-    "learner/judging/": OUTAGE,
+    "learner/judging/": OUTAGE + TRAINER,
     "learner/models/": DEMO,
     "learner/text/": DEMO,
-    "learner/training/": DEMO,
+    "learner/training/": DEMO + TRAINER,
     "nextclick/": NONE,
     "streams/": RUNNING,
     "streams/cli/": DEMO,
@@ -49,7 +56,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "streams/recorded/": DEMO,
     "streams/replay/": NONE,
     "streams/traffic/": DEMO,
-    "streams/training/": DEMO,
+    "streams/training/": DEMO + TRAINER,
     "streams/up/": DEMO + UP + STEPS,
     "tests/": NONE,
     "tests/conftest.py": ALL,
@@ -66,7 +73,12 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/integration/up/test_up.py": UP,
     "tests/integration/worker/test_everything.py": EVERYTHING,
     "tests/integration/worker/test_growing.py": GROWING[:1],
-    "tests/integration/worker/test_scaling.py": GROWING[1:],
+    "tests/bench/soak.py": SOAK,
+    "tests/integration/releases/test_bad_candidates.py": TRAINER[1:],
+    "tests/integration/training/test_trainer_process.py": TRAINER[:1],
+    "tests/integration/worker/test_scaling.py": GROWING[1:2],
+    "tests/integration/worker/test_soak.py": SOAK,
+    "tests/strangers/test_while_it_runs.py": GROWING[2:],
     "tests/worlds/": RUNNING,
     "tests/worlds/aftermath.py": EVERYTHING + AWAY,
     "tests/worlds/away.py": AWAY,

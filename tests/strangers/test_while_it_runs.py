@@ -154,6 +154,7 @@ def test_clicks_deleted_while_the_worker_was_away_are_said_with_their_number(
     assert not {f"gone-{n}" for n in range(5)} & set(system.lists())
 
 
+@pytest.mark.drill
 def test_partitions_added_while_it_runs_are_said_repaired_and_nothing_is_lost_or_doubled(
     settings: Settings, system: System, topics: Names
 ) -> None:

@@ -75,6 +75,7 @@ def bad(live: Bundle) -> Iterator[tuple[str, Bundle, str]]:
     yield "r-slow", slowed(replace(live, manifest=named("r-slow")), 30), "slower: p99"
 
 
+@pytest.mark.drill
 def test_bad_candidates_are_refused_with_the_reason(
     settings: Settings, topics: Names, clicks: Interactions, recorded: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -118,6 +118,7 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[], Parent]]:
             parent.process.wait()
 
 
+@pytest.mark.drill
 def test_from_clicks_to_a_verdict_through_kill_9(
     settings: Settings, topics: Names, clicks: Interactions, recorded: Path, tmp_path: Path,
     start: Callable[[], Parent],

@@ -19,6 +19,7 @@ def release(tmp_path: Path) -> Path:
     return write_release(tmp_path / "made", served_bundle("r-0", items, POPULAR))
 
 
+@pytest.mark.drill
 @pytest.mark.usefixtures("topics")
 def test_a_soak_in_short(system: System) -> None:
     plan = Plan(
