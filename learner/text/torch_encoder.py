@@ -29,7 +29,7 @@ class TorchEncoder:
     def __init__(self, pretrained: Pretrained, threads: int) -> None:  # noqa: ARG002 (torch has its own)
         self.tokenizer = tokenizer_of(pretrained)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = _Pooled(_loaded(pretrained), pretrained.card.pooling).to(self._device).eval()
+        self._model = _Pooled(loaded(pretrained), pretrained.card.pooling).to(self._device).eval()
         self._tokens = Tokens(self.tokenizer, pretrained.card.max_tokens)
         width = len(self._vectors(np.zeros((1, 2), np.int64))[0])
         self.card = msgspec.structs.replace(pretrained.card, width=width)
@@ -84,8 +84,9 @@ class _Pooled(torch.nn.Module):
         return x[:, 0] if self.pooling == "cls" else x[:, -1]
 
 
-def _loaded(pretrained: Pretrained) -> Any:
+def loaded(pretrained: Pretrained) -> Any:
     """The model without a head. Raises EncoderError where transformers cannot load it as it is."""
+    transformers.utils.logging.disable_progress_bar()  # which takes a second and the screen's last line
     try:
         model = transformers.AutoModel.from_pretrained(
             pretrained.folder, trust_remote_code=False, use_safetensors=True, dtype=torch.float32

@@ -1,0 +1,183 @@
+"""The steps of one adaptation: what is learned, when it is judged, when it is kept.
+
+Owns the loop and what it remembers. Knows neither where the lessons are from nor what becomes of the network.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learner.judging.next_by_text import next_by_text
+from learner.text.adaptation import folder as files
+from learner.text.adaptation.lessons import Lessons
+from learner.text.adaptation.network import Network
+from learner.text.adaptation.options import AdaptationOptions
+from learner.text.adaptation.schedule import JUDGED, Kind, Pace, Stopping
+from learner.text.adaptation.tasks import Tasks, chance_of_batch
+from learner.text.adaptation.texts_alone import Words, twins_loss
+
+_SAVED_EVERY_S = 60.0
+_LONGEST_GRADIENT = 1.0
+
+Tell = Callable[[int, Mapping[str, float]], None]
+"""Takes a step's number, rising over the whole adaptation, and figures: `loss/next`, `valid/first_6` …
+
+`share` is the finished part of all, 0 to 1, and comes with each step; `read` is that of a reading between.
+"""
+
+
+class Course:
+    """The steps of one adaptation. `state` and the tensors of `_tensors` are all that it remembers."""
+
+    def __init__(
+        self,
+        network: Network,
+        lessons: Lessons,
+        options: AdaptationOptions,
+        state: files.State,
+        seed: int,
+        tell: Tell,
+    ) -> None:
+        self.network, self.lessons, self.options, self.state = network, lessons, options, state
+        self.seed, self.tell = seed, tell
+        self.learned = network.parameters()
+        self.best = {name: each.detach().clone() for name, each in self.learned.items()}
+        self.stopping = Stopping(options.patience, state.best, state.judged_since)
+        self.head: Tasks | Words | None = None
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.chance = chance_of_batch(lessons.together, lessons.clicked)
+
+    def run(self, pace: Pace, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+        """All steps that are left, going on from `tensors` if there are any; then the best network stands."""
+        state = self.state
+        for name, each in self.learned.items():
+            if tensors:
+                each.data.copy_(tensors[f"net {name}"])
+                self.best[name].copy_(tensors[f"best {name}"])
+        if not tensors:
+            self.judge()
+        saved = pace.spent_s
+        while not self.stopping.ended and pace.advance():
+            stage = pace.stage
+            self.begin(stage.kind, stage.layers, tensors)
+            tensors = {}
+            figures = self.step(pace)
+            state.step, state.since, state.spent_s = pace.step, state.since + 1, pace.spent_s
+            clicks = [each for each in pace.stages if each.kind == "clicks"]
+            if clicks and pace.share >= clicks[0].begins:
+                done = (pace.share - clicks[0].begins) / (1 - clicks[0].begins)
+                if int(done * JUDGED) > state.judged:
+                    state.judged = int(done * JUDGED)
+                    figures |= self.judge()
+            self.tell(pace.step, {**figures, "share": min(pace.share, 1.0)})
+            if pace.spent_s - saved > _SAVED_EVERY_S:
+                files.save(folder, state, self.tensors())
+                saved = pace.spent_s
+        if self.lessons.judge is not None:
+            if not self.stopping.ended:
+                self.judge()
+            for name, each in self.learned.items():
+                each.data.copy_(self.best[name])
+            state.figures["first_6_after"] = self.stopping.best
+        state.figures |= {
+            "seconds": round(pace.spent_s, 1), "steps": pace.step, "texts": len(self.lessons.texts),
+            "cut": float(pace.cut),
+        }  # fmt: skip
+
+    def begin(self, kind: Kind, layers: int, tensors: Mapping[str, Tensor]) -> None:
+        """What has to be there for a step of this kind; heads begin anew with each kind."""
+        clicked = np.arange(self.lessons.clicked)
+        if self.network.thaw(layers) and kind != "words":
+            for share in self.network.read_below():
+                self.tell(self.state.step, {"read": share})
+        if self.optimizer is not None and kind == self.state.kind:
+            return
+        if kind == "clicks":
+            empty = torch.zeros((len(clicked), self.network.width), device=self.network.device)
+            self.head = Tasks(self.lessons, empty if tensors else self.network.table(clicked), self.options)
+        else:
+            self.head = Words(self.network) if kind == "words" else None
+        owned = [*self.learned.values(), *(self.head.parameters() if self.head is not None else ())]
+        self.optimizer = torch.optim.AdamW(
+            owned, lr=self.options.learning_rate, weight_decay=self.options.weight_decay
+        )
+        self.state.since = self.state.since if tensors else 0
+        self.state.kind = kind
+        if tensors:
+            self._restore(tensors)
+
+    def step(self, pace: Pace) -> dict[str, float]:
+        """One step of the optimiser; the losses by their names."""
+        rng = np.random.default_rng([self.seed, pace.step])
+        torch.manual_seed(self.seed * 1_000_003 + pace.step)
+        assert self.optimizer is not None
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.learning_rate * pace.rate(self.state.since)
+        self.network.model.train()
+        losses, total = self._losses(rng)
+        self.optimizer.zero_grad()
+        self.network.hardware.backward(total)
+        torch.nn.utils.clip_grad_norm_(
+            [p for p in self.learned.values() if p.grad is not None], _LONGEST_GRADIENT
+        )
+        self.optimizer.step()
+        return {f"loss/{name}": float(each.detach()) for name, each in losses.items()}
+
+    def _losses(self, rng: np.random.Generator) -> tuple[dict[str, Tensor], Tensor]:
+        batch = min(self.options.batch, len(self.lessons.texts))
+        if isinstance(self.head, Tasks):
+            able = int((self.chance > 0).sum())
+            places = rng.choice(len(self.chance), min(batch, able), replace=False, p=self.chance)
+            losses = self.head.losses(places, self.network.vectors(places), rng)
+            weighted = [self.head.weights[task] * each for task, each in losses.items()]
+            return {str(task): each for task, each in losses.items()}, torch.stack(weighted).sum()
+        places = rng.choice(len(self.lessons.texts), batch, replace=False)
+        if isinstance(self.head, Words):
+            loss = self.head.loss(self.network, places, rng)
+            return {"words": loss}, loss
+        loss = twins_loss(self.network, places)
+        return {"twins": loss}, loss
+
+    def judge(self) -> dict[str, float]:
+        """How well the texts tell what was clicked next in the clicks held back; keeps the best network."""
+        pairs = self.lessons.judge
+        if pairs is None:
+            return {}
+        used = np.unique(np.concatenate([pairs.last, pairs.next, pairs.others.ravel()])).astype(np.int64)
+        rows = np.zeros((len(self.lessons.texts), self.network.width), np.float32)
+        rows[used] = self.network.table(used).cpu().numpy()
+        found = next_by_text(rows, pairs)
+        if self.state.step == 0:
+            self.state.figures |= {"first_6_before": found.first, "error": found.error}
+        if self.stopping.judged(found.first):
+            self.best = {name: each.detach().clone() for name, each in self.learned.items()}
+        self.state.best, self.state.judged_since = self.stopping.best, self.stopping.since
+        return {"valid/first_6": found.first, "valid/below": found.below}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint needs beside the state."""
+        found: dict[str, Tensor] = {f"net {name}": each for name, each in self.learned.items()}
+        found |= {f"best {name}": each for name, each in self.best.items()}
+        if self.head is not None:
+            found |= {f"head {name}": each for name, each in self.head.state_dict().items()}
+        assert self.optimizer is not None
+        for number, kept in self.optimizer.state_dict()["state"].items():
+            found |= {f"opt {number} {name}": torch.as_tensor(each) for name, each in kept.items()}
+        return found
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """The head and the optimiser of a checkpoint."""
+        if self.head is not None:
+            self.head.load_state_dict(
+                {n.removeprefix("head "): t for n, t in tensors.items() if n.startswith("head ")}
+            )
+        assert self.optimizer is not None
+        whole = self.optimizer.state_dict()
+        for name, each in tensors.items():
+            if name.startswith("opt "):
+                _, number, field = name.split(" ")
+                whole["state"].setdefault(int(number), {})[field] = each
+        self.optimizer.load_state_dict(whole)

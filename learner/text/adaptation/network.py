@@ -1,0 +1,218 @@
+"""The network that learns: an encoder whose upper layers have small matrices beside their own (LoRA).
+
+Owns the loading, which layers learn, what the frozen ones below make of each text, once read, and the
+merging. Knows no clicks. Needs torch, transformers and peft.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from learner.text.adaptation.options import AdaptationOptions
+from learner.text.architectures import is_bert
+from learner.text.card import EncoderError
+from learner.text.encoder import prompted, tokenizer_of
+from learner.text.graph_reader import Tokens
+from learner.text.pretrained import Pretrained
+from learner.text.torch_encoder import loaded
+
+_LAYERS = (
+    "encoder.layer",
+    "transformer.layer",
+    "layers",
+    "h",
+    "encoder.layers",
+)  # as architectures call them
+_KEPT_BYTES = 1_000_000_000  # of what frozen layers make of texts; where it is more, they are run again
+_PADDED_TOGETHER = 16  # texts of a batch that get one length
+_DEEP = 12  # layers from which a GPU's memory is worth the time of computing activations twice
+
+Places = NDArray[np.int64]
+
+
+class Network:
+    """T texts through an encoder; `vectors` is what learns.
+
+    depth: layers; learning: upper ones of them that learn now; width: of a vector; device: where it runs
+    """
+
+    def __init__(self, base: Pretrained, texts: Sequence[str], kept: int, options: AdaptationOptions) -> None:
+        """`kept`: so many of the texts, the first ones, will be read again and again.
+
+        Raises EncoderError where the model cannot be loaded, or has no layers that are known here.
+        """
+        half = "no"  # on CPUs 16 bits lose time in networks of this size
+        if torch.cuda.is_available():
+            half = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        self.hardware = Accelerator(mixed_precision=half)
+        self.device = self.hardware.device
+        self.base, self.kept = base, kept
+        self.model: Any = loaded(base)
+        self.layers = _layers_of(self.model, base)
+        self.depth, self.learning = len(self.layers), 0
+        most = min(max(options.layers), self.depth)
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        for layer in self.layers[self.depth - most :]:
+            for module in layer.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = options.dropout
+        self.peft: Any = None
+        if options.rank:
+            wish = LoraConfig(
+                r=options.rank, lora_alpha=2 * options.rank, lora_dropout=options.dropout, bias="none",
+                target_modules=_matrices(self.model, self.layers[self.depth - most :]),
+            )  # fmt: skip
+            self.peft = get_peft_model(self.model, wish)
+        self.model.to(self.device)
+        self._whole = not is_bert(base.config)  # then the parts of a network are not known, and all is run
+        if self.device.type == "cuda" and most > _DEEP:
+            self.model.gradient_checkpointing_enable()
+            self._whole = True
+        self.tokenizer = tokenizer_of(base)
+        tokens = Tokens(self.tokenizer, min(options.max_tokens, base.card.max_tokens))
+        ids = tokens.of(prompted(texts, base.card, query=False))
+        self.length: Places = np.array([len(each) for each in ids], np.int64)
+        self.begin: Places = np.concatenate([[0], np.cumsum(self.length)]).astype(np.int64)
+        self.ids = torch.tensor([token for each in ids for token in each], dtype=torch.int64)
+        self.padding = int(base.config.get("pad_token_id") or 0)
+        self.width = int(self.model.config.hidden_size)
+        self._below: Tensor | None = None  # (tokens, D), halves: what comes into the lowest layer that learns
+
+    def thaw(self, layers: int) -> bool:
+        """Lets the `layers` upper ones learn, and no others; says whether that changes anything."""
+        layers = min(layers, self.depth)
+        if layers == self.learning:
+            return False
+        self.learning = layers
+        for place, layer in enumerate(self.layers):
+            learns = place >= self.depth - layers
+            for name, parameter in layer.named_parameters():
+                parameter.requires_grad_(learns and (self.peft is None or "lora_" in name))
+        self._below = None
+        return True
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All that ever learn, by name: those of layers that are frozen yet have no gradient."""
+        upper = self.layers if self.peft is None else [self.model]
+        return {
+            f"{place}.{name}": each
+            for place, part in enumerate(upper) for name, each in part.named_parameters()
+            if self.peft is None or "lora_" in name
+        }  # fmt: skip
+
+    def read_below(self) -> Iterator[float]:
+        """Reads the kept texts up to the first layer that learns, if they fit; yields the finished share."""
+        tokens = int(self.begin[self.kept])
+        if self._whole or tokens * self.width * 2 > _KEPT_BYTES:
+            return
+        below = torch.empty((tokens, self.width), dtype=torch.float16)
+        done, order = 0, np.argsort(self.length[: self.kept], kind="stable")
+        self.model.eval()
+        for places in np.array_split(order, max(1, len(order) // 32)):
+            token, mask = self.tokens_at(places)
+            with torch.inference_mode(), self.hardware.autocast():
+                x = self._lower(token, mask)
+            below[token[mask]] = x[mask.to(x.device)].half().cpu()
+            done += len(places)
+            yield done / max(self.kept, 1)
+        self._below = below
+
+    def vectors(self, places: Places) -> Tensor:
+        """Vectors (n, D) of length 1 of some texts."""
+        order = np.argsort(self.length[places], kind="stable")
+        parts = []
+        for some in np.array_split(order, max(1, round(len(places) / _PADDED_TOGETHER))):
+            token, mask = self.tokens_at(places[some])
+            with self.hardware.autocast():
+                parts.append(_pooled(self.hidden(token, mask), mask.to(self.device), self.base.card.pooling))
+        back = torch.from_numpy(np.argsort(order))
+        return F.normalize(torch.cat(parts)[back.to(self.device)].float(), dim=1)
+
+    def hidden(self, token: Tensor, mask: Tensor, ids: Tensor | None = None) -> Tensor:
+        """The upper layers' last state (n, L, D) of texts whose tokens stand at `token` (n, L) in `ids`.
+
+        `ids`: other tokens for the same places, as where some are masked; then all layers are run.
+        """
+        if ids is None and self._below is not None and int(token.max()) < len(self._below):
+            x = self._below[token].to(self.device).float()
+        else:
+            given = self.ids[token].masked_fill(~mask, self.padding) if ids is None else ids
+            if self._whole:
+                given, shown = given.to(self.device), mask.to(self.device).long()
+                whole: Tensor = self.model(input_ids=given, attention_mask=shown).last_hidden_state
+                return whole
+            with torch.no_grad():
+                x = self._lower(token, mask, given)
+        return self._through(x, mask, self.layers[self.depth - self.learning :])
+
+    def table(self, places: Places) -> Tensor:
+        """Vectors (n, D) of some texts, without dropout and gradients."""
+        self.model.eval()
+        with torch.no_grad():
+            parts = [self.vectors(places[begin : begin + 256]) for begin in range(0, len(places), 256)]
+        return torch.cat(parts)
+
+    def merged(self) -> Any:
+        """The model as transformers knows it, what was learned merged into its matrices. Ends this one."""
+        return self.model if self.peft is None else self.peft.merge_and_unload()
+
+    def tokens_at(self, places: Places) -> tuple[Tensor, Tensor]:
+        """Where the tokens of texts stand (n, L), and which of the places hold any (n, L) bool."""
+        offset = np.arange(int(self.length[places].max(initial=1)))
+        mask = offset[None] < self.length[places][:, None]
+        at = np.where(mask, self.begin[places][:, None] + offset[None], 0)
+        return torch.from_numpy(at), torch.from_numpy(mask)
+
+    def _lower(self, token: Tensor, mask: Tensor, ids: Tensor | None = None) -> Tensor:
+        """What comes into the lowest layer that learns (n, L, D)."""
+        given = self.ids[token].masked_fill(~mask, self.padding) if ids is None else ids
+        x = self.model.embeddings(input_ids=given.to(self.device))
+        return self._through(x, mask, self.layers[: self.depth - self.learning])
+
+    def _through(self, x: Tensor, mask: Tensor, layers: Sequence[Any]) -> Tensor:
+        seen = None if bool(mask.all()) else mask[:, None, None, :].to(self.device)
+        for layer in layers:
+            made = layer(x, seen)
+            x = made[0] if isinstance(made, tuple) else made
+        return x
+
+
+def _layers_of(model: Any, base: Pretrained) -> list[Any]:
+    """The layers of a network, lowest first. Raises EncoderError."""
+    for name in _LAYERS:
+        found: Any = model
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if isinstance(found, nn.ModuleList):
+            return list(found)
+    raise EncoderError(f"{base.card.name}: a {type(model).__name__}, whose layers are not known here")
+
+
+def _matrices(model: Any, layers: Sequence[Any]) -> list[str]:
+    """Names of all matrices in some layers."""
+    inside = {id(module) for layer in layers for module in layer.modules()}
+    return [
+        name for name, module in model.named_modules()
+        if id(module) in inside and isinstance(module, nn.Linear | Conv1D)
+    ]  # fmt: skip
+
+
+def _pooled(x: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """One vector (n, D) of each text's (n, L, D)."""
+    if pooling == "cls":
+        return x[:, 0]
+    if pooling == "last":
+        return x[torch.arange(len(x), device=x.device), mask.sum(1) - 1]
+    shown = mask[..., None]
+    if pooling == "max":
+        return x.masked_fill(~shown, float("-inf")).amax(1)
+    return (x * shown).sum(1) / shown.sum(1).clamp_min(1)
