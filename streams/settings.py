@@ -18,6 +18,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -120,6 +121,25 @@ def _brokers(given: Any) -> Any:
         if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 65535):
             raise ValueError(f"{each!r}: the port {port!r} is no number from 1 to 65535")
     return ",".join(brokers)
+
+
+def _collector(given: Any) -> Any:
+    """http://host:port, or a path behind it; neither a name nor a password in it, since it stands in logs."""
+    if not isinstance(given, str):
+        return given
+    try:
+        told = urlsplit(given.strip())
+        fits = told.scheme in ("http", "https") and bool(told.hostname) and told.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError("expected http://HOST:PORT or https://HOST")
+    if told.username is not None or told.query or told.fragment:
+        raise ValueError(
+            "the address stands in logs; what a collector asks for goes into the variable "
+            "OTEL_EXPORTER_OTLP_HEADERS, such as authorization=…"
+        )
+    return given.strip()
 
 
 def _cache_of_user() -> Path:
@@ -347,6 +367,15 @@ class Settings(BaseSettings):
     )
     metrics_host: str = Field("127.0.0.1", description="address that /metrics is served on")
 
+    otlp_endpoint: Annotated[str | None, BeforeValidator(_collector)] = Field(
+        None,
+        description="address of an OpenTelemetry collector that traces go to by OTLP over HTTP, such as "
+        "http://127.0.0.1:4318; default: no traces",
+    )
+    trace_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.01, description="share of the clicks and requests without a traceparent that are traced"
+    )
+
     broker_port: Port = Field(9092, description="port of the embedded broker; 0: any free one")
     broker_heap: Annotated[str, StringConstraints(pattern=r"^[0-9]+[kmgKMG]$")] = Field(
         "192m", description="Java heap of the embedded broker"
@@ -525,7 +554,8 @@ def _explain(error: ValidationError, origin: dict[str, str]) -> str:
         elif name:
             source = origin.get(name, "default")
             wrong = problem["msg"].removeprefix("Value error, ")
-            got = "" if name in SECRETS else f", got {problem['input']!r}"
+            given = re.sub(r"//[^/@]*@", "//…@", repr(problem["input"]))  # a password in an address
+            got = "" if name in SECRETS else f", got {given}"
             lines.append(f"{name} ({source}): {wrong}{got}")
         else:
             lines.append(problem["msg"].removeprefix("Value error, "))

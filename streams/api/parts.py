@@ -22,7 +22,9 @@ from streams.api.lists import ItemOut, Lists
 from streams.api.live_release import LiveItems
 from streams.api.problems import Away
 from streams.api.steering import Steering
+from streams.api.tracing import Traces
 from streams.figures.reader import FiguresReader
+from streams.figures.tracer import open_tracer
 from streams.runtime.ending import ended
 from streams.settings import Settings
 from streams.transport.topics import Names
@@ -45,6 +47,7 @@ class Parts:
         names = Names(settings.prefix)
         self.settings, self.names = settings, names
         self.measured = Measured()
+        self.traces = Traces(open_tracer(settings, "api"))
         self._following: asyncio.Task[None] | None = None
         self.on_refused: Callable[[], None] = lambda: None  # the server's end
         self.status = FiguresReader(settings)
@@ -63,7 +66,7 @@ class Parts:
         self.brokers = Brokers(
             settings,
             {
-                names.recommendations: self.lists.on_record,
+                names.recommendations: self.traces.of_lists(self.lists.on_record),
                 names.scenarios: self.steering.on_scenario,
                 names.items: self._on_item,
                 names.releases: self.live.on_record,

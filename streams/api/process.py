@@ -119,7 +119,8 @@ def run(settings: Settings) -> None:
     fast_loops()
     few_arenas()
     parts = Parts(settings, needs_key)
-    app = with_origins(with_slashes(parts.measured.around(make_app(parts))), parts.keys)
+    app = parts.traces.around(parts.measured.around(make_app(parts)))
+    app = with_origins(with_slashes(app), parts.keys)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="on", http=Protocol, server_header=False,
         date_header=False, timeout_graceful_shutdown=_STOP_SECONDS, timeout_keep_alive=75, backlog=_BACKLOG,
@@ -133,6 +134,7 @@ def run(settings: Settings) -> None:
     server = Server(config, parts)
     parts.on_refused = lambda: server.handle_exit(signal.SIGTERM, None)
     server.run(sockets=[bound])
+    parts.traces.close()
     log.info("api stopped")
     if parts.brokers.refused is not None:
         raise parts.brokers.refused

@@ -18,7 +18,7 @@ from streams.hot_path.allowed import nearest_allowed
 from streams.hot_path.fallen import Bar
 from streams.hot_path.histories import Histories
 from streams.hot_path.user_states import UserStates
-from streams.hot_path.world import Ranked, World
+from streams.hot_path.world import Mark, Ranked, World, unmarked
 
 Bars = tuple[Bar, int | None]
 """From which bar on met items stay out, and the time (ms) before which consumed ones come back, or None."""
@@ -86,11 +86,17 @@ def rows_of(asks: Asks, rows: Sequence[int]) -> Asks:
     )
 
 
-def rank_asks(asks: Asks, world: World, size: int | None = None, allowed: Allowed | None = None) -> Ranked:
+def rank_asks(
+    asks: Asks, world: World, size: int | None = None, allowed: Allowed | None = None, mark: Mark = unmarked
+) -> Ranked:
     """Candidates and scores of asks; `size` C defaults to the policy's."""
     candidates = candidates_of(asks, world, size, allowed)
+    mark("candidates")
     columns = features_of(asks, candidates, world)
-    return Ranked(candidates, columns, scores_of(candidates, columns, world))
+    mark("features")
+    scores = scores_of(candidates, columns, world)
+    mark("ranking")
+    return Ranked(candidates, columns, scores)
 
 
 def candidates_of(

@@ -24,7 +24,7 @@ from streams.hot_path.rank import Bars, ask, joined, rank_asks, rows_of
 from streams.hot_path.ruled import draw_up_ruled
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.wanted import Wanted, wanted
-from streams.hot_path.world import Fate, Outcome, Ranked, Unsound, World
+from streams.hot_path.world import Fate, Mark, Outcome, Ranked, Unsound, World, unmarked
 from streams.wire.contract import Click, Recommendation, Request, Wish
 from streams.wire.event_ids import event_hash
 from streams.wire.intake import Arrival
@@ -37,6 +37,7 @@ def recommend(
     now_ms: int,
     rng: np.random.Generator | None,
     made_ms: int | None = None,
+    mark: Mark = unmarked,
 ) -> list[Outcome]:
     """Folds each arrival into its user's state and draws up the lists that the arrivals call for.
 
@@ -44,7 +45,8 @@ def recommend(
     comes after; all lists are made at once, of fewer candidates where they are many
     (`Policy.candidates_for`). `now_ms` is the clock's time, which clicks are answered at; a
     request may carry its own. `made_ms` is what lists carry as `created_at`, by default the same. `rng` None
-    switches exploration off. Outcomes stand in the order of the arrivals.
+    switches exploration off. `mark` is told of each stage that ends. Outcomes stand in the order of the
+    arrivals.
 
     After a swap the users' hidden states are made the new release's first: `Serving` or `fold.prepare` sees
     to that. Raises `Unsound` where the world is checked; the states are then in the middle of it all
@@ -67,8 +69,10 @@ def recommend(
             now_wanted = [wanted(each.arrival.message, world.steering, world.policy) for each in now_asking]
             wants += now_wanted
             asks.append(_asks(now_asking, now_wanted, states, world, now_ms))
+    mark("state update")
     if asking:
-        _answer(asking, wants, joined(asks), world, rng, now_ms if made_ms is None else made_ms)
+        _answer(asking, wants, joined(asks), world, rng, now_ms if made_ms is None else made_ms, mark)
+        mark("places")
     return [outcomes[place] for place in range(len(arrivals))]
 
 
@@ -150,7 +154,7 @@ def _asks(
 
 def _answer(
     asking: Sequence[Outcome], wants: Sequence[Wanted], asks: Asks, world: World,
-    rng: np.random.Generator | None, made_ms: int,
+    rng: np.random.Generator | None, made_ms: int, mark: Mark,
 ) -> None:  # fmt: skip
     """Gives each of the outcomes its list; `wants` and `asks` have a row for each."""
     allowed = None
@@ -163,7 +167,7 @@ def _answer(
         rows = [row for row, each in enumerate(sizes) if each == size]
         part = asks if len(rows) == len(asking) else rows_of(asks, rows)
         theirs = None if allowed is None else Allowed(allowed.masks, allowed.of[rows])
-        ranked = rank_asks(part, world, size, theirs)
+        ranked = rank_asks(part, world, size, theirs, mark)
         if world.checked and not np.isfinite(ranked.scores[ranked.candidates.items >= 0]).all():
             raise Unsound(
                 f"{world.live.release.id}: the ranker gives scores that are not finite; train a new release"

@@ -18,7 +18,7 @@ from streams.hot_path.recommend import recommend
 from streams.hot_path.stragglers import Stragglers
 from streams.hot_path.user_states import UserStates
 from streams.hot_path.work import work_of
-from streams.hot_path.world import Outcome, World
+from streams.hot_path.world import Mark, Outcome, World, unmarked
 from streams.releases.canary import assign
 from streams.wire.contract import Request
 from streams.wire.intake import Arrival
@@ -41,11 +41,12 @@ class Round:
     now_ms: int
     rng: np.random.Generator | None
     made_ms: int
+    mark: Mark = unmarked
 
     def of(self, places: Sequence[int]) -> "Round":
         """The same for some of the arrivals."""
         some = [self.arrivals[place] for place in places]
-        return Round(some, self.states, self.now_ms, self.rng, self.made_ms)
+        return Round(some, self.states, self.now_ms, self.rng, self.made_ms, self.mark)
 
 
 class Serving:
@@ -201,7 +202,7 @@ class Serving:
         states.fit(release.id, release.hidden_size, release.vector_size)
         reencode(taken, states, world.live)
         started = self._clock()
-        outcomes = recommend(work.arrivals, states, world, work.now_ms, work.rng, work.made_ms)
+        outcomes = recommend(work.arrivals, states, world, work.now_ms, work.rng, work.made_ms, work.mark)
         lists = sum(work_of(arrival, world.steering.given) for arrival in work.arrivals)
         self._paces.setdefault(release.id, Pace()).observe(self._clock() - started, lists)
         return outcomes

@@ -3,7 +3,7 @@
 Owns no step of the way; `recommend` has them in order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -21,6 +21,12 @@ from streams.wire.contract import Click, Forget, Merged, Recommendation, Request
 from streams.wire.intake import Arrival
 
 Sent = Click | Merged | Request
+Mark = Callable[[str], None]
+"""Told of each stage as it ends: whoever calls the hot path may have a clock, which this has not."""
+
+
+def unmarked(stage: str) -> None:
+    """A mark for those who do not mind."""
 
 
 class Unsound(Exception):  # noqa: N818 (it says what the release is)

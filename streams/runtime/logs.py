@@ -72,7 +72,7 @@ def set_up(level: str) -> None:
     handler.addFilter(open_still)
     handler.addFilter(out_of_order)
     handler.addFilter(Seldom())
-    for client in ("aiokafka", "kafka"):
+    for client in ("aiokafka", "kafka", "opentelemetry"):
         logger = logging.getLogger(client)
         logger.setLevel(logging.ERROR)
         logger.handlers, logger.propagate = [handler], False

@@ -26,12 +26,16 @@ from streams.wire.second_reading import NO_WORDS
 
 @dataclass(slots=True)
 class Arrival:
-    """A decoded record, with where it stands in its topic. `sent_ms`: the record's CreateTime."""
+    """A decoded record, with where it stands in its topic.
+
+    sent_ms: the record's CreateTime; trace: what `streams.worker.traced` keeps of a record that is traced
+    """
 
     message: Click | Request | Wish
     partition: int
     offset: int
     sent_ms: int = 0
+    trace: object | None = None
 
     @property
     def user_id(self) -> str:

@@ -21,17 +21,18 @@ from streams.wire.intake import Arrival, Misplaced, Refused, admit, cause_of
 from streams.wire.second_reading import NO_WORDS
 from streams.worker.assignment import Assignment
 from streams.worker.rounds import Pending
+from streams.worker.traced import UNTRACED, Untraced
 
 
 class Admission:
     """`partitions`: how many the topics by user have. `counts`: the worker's, which this raises one of.
 
-    `bad` tells of bad records. `event_names`: the setting.
+    `bad` tells of bad records. `event_names`: the setting. `traces` is told of each slice that is decoded.
     """
 
     def __init__(
         self, names: Names, partitions: int, clock: Clock, counts: dict[str, int], bad: Repeated,
-        event_names: Mapping[str, str] = NO_WORDS,
+        event_names: Mapping[str, str] = NO_WORDS, traces: Untraced = UNTRACED,
     ) -> None:  # fmt: skip
         self._names = names
         self._partitions = partitions
@@ -39,6 +40,7 @@ class Admission:
         self._counts = counts
         self._bad = bad
         self._event_names = event_names
+        self._traces = traces
         self._misplaced = Repeated(
             "misplaced records are forwarded",
             "key records by user_id; librdkafka clients need partitioner=murmur2_random",
@@ -52,7 +54,8 @@ class Admission:
         requests = batch.topic == self._names.requests
         good: list[tuple[str, Arrival]] = []
         acknowledgements: list[asyncio.Future[Any]] = []
-        now_ms = int(time.time() * 1000)
+        begun_ns = time.time_ns()
+        now_ms = begun_ns // 1_000_000
         for record in batch.records:
             verdict = admit(
                 record.value, batch.partition, record.offset,
@@ -77,6 +80,7 @@ class Admission:
                     partition=batch.partition, offset=record.offset,
                 )  # fmt: skip
                 acknowledgements += await assignment.letters.send(record, verdict.error, now_ms)
+        self._traces.decoded(batch, good, begun_ns)
         for future in acknowledgements:
             await future
         return good

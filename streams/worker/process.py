@@ -28,6 +28,7 @@ from learner.release.files import read_manifest
 from streams.figures.record import Speaker
 from streams.figures.scraped import serve_metrics
 from streams.figures.sender import say_figures
+from streams.figures.tracer import open_tracer
 from streams.hot_path.serving import Round, Serving
 from streams.hot_path.work import work_of
 from streams.runtime.event_loop import fast_loops, few_arenas, freeze_heap
@@ -58,6 +59,7 @@ from streams.worker.reports import Reports
 from streams.worker.rounds import Rounds
 from streams.worker.spill import Spill
 from streams.worker.suspicion import Suspicion
+from streams.worker.traced import UNTRACED, Traces
 from streams.worker.upkeep import tidy
 from streams.worker.users import Users
 
@@ -93,6 +95,8 @@ class Worker:
         self.rng = np.random.default_rng()
         self.measured = Measured()
         self.lag = Lag()
+        self.tracer = open_tracer(settings, "worker", self.slot.instance)
+        self.traces = UNTRACED if self.tracer is None else Traces(self.tracer)
         self.app = new_app(group, settings, instance=self.slot.instance)
         self.source = BatchSource(
             self.app,
@@ -113,8 +117,9 @@ class Worker:
             suspect=self.suspicion.take(),
         )  # fmt: skip
         self.admission = Admission(
-            self.names, partitions, self.clock, self.measured.counts, self.bad, settings.event_names
-        )
+            self.names, partitions, self.clock, self.measured.counts, self.bad, settings.event_names,
+            self.traces,
+        )  # fmt: skip
         self.rounds: Rounds[Arrival] = Rounds(cost=self._work)
         self.patience = Patience(self._reached, self.rounds.again, self.measured.counts)
         self.first_use = FirstUse(self.rounds, self.knowledge.lock)
@@ -194,6 +199,8 @@ class Worker:
             raise
         finally:
             self._tell()
+            if self.tracer is not None:
+                self.tracer.close()
 
     # -- the way of a click -------------------------------------------------------------------------
 
@@ -230,15 +237,15 @@ class Worker:
             for arrival in arrivals:
                 if arrival.message.timestamp is not None:
                     self.clock.observe(arrival.message.timestamp, arrival.user_id)
+            mark = self.traces.round(arrivals)
             self.users.bring_back({arrival.user_id for arrival in arrivals}, catalogue)
             wall_ms, started = int(time.time() * 1000), time.perf_counter()
             with self.suspicion.falls_on(serving):
                 now_ms = self.clock.now_ms(wall_ms)
-                outcomes = serving.answer(Round(arrivals, states, now_ms, self.rng, wall_ms))
+                outcomes = serving.answer(Round(arrivals, states, now_ms, self.rng, wall_ms, mark))
             arrived = self.measured.round(wall_ms, time.perf_counter() - started)
-        await assignment.deliver(
-            pack(pending, outcomes, self.users, catalogue, self.measured.counts), arrived
-        )
+        parcels = pack(pending, outcomes, self.users, catalogue, self.measured.counts)
+        await assignment.deliver(*self.traces.packed(parcels, outcomes, mark, arrived))
 
     def _work(self, arrival: Arrival) -> float:
         serving = self.knowledge.serving

@@ -5,13 +5,14 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "onnx", "river", "sklearn", "pandas", "matplotlib")
+HEAVY = ("torch", "transformers", "onnx", "river", "sklearn", "pandas", "matplotlib", "opentelemetry")
 
 
 @pytest.mark.parametrize(
     "module",
     [
         "streams.worker.process",
+        "streams.api.process",
         "streams.hot_path.recommend",
         "learner.release.live",
         "learner.ranking.features",

@@ -28,9 +28,9 @@ def served(broker: EmbeddedBroker, prefix: str, folder: Path, release: Path) -> 
         system.close()
 
 
-def listening(system: System, port: int = 0, name: str = "api") -> str:
+def listening(system: System, port: int = 0, name: str = "api", env: dict[str, str] | None = None) -> str:
     """Starts an api; returns its address once it is ready."""
-    system.start("api", "--port", str(port), name=name)
+    system.start("api", "--port", str(port), name=name, env=env)
 
     def said() -> "re.Match[str] | None":
         return re.search(r"address=(\S+)", re.sub(r"\x1b\[[0-9;]*m", "", system.said(name)))
