@@ -14,11 +14,14 @@ from pydantic import ValidationError
 
 from deploy.tools import INSTALL_SECONDS, KEDA, ROOT, Wrong, by_tools, found, run, tool
 from streams.figures.table import METRICS
+from streams.operate import sizing
+from streams.operate.chart_values import Values, as_yaml, chart_values
 from streams.settings import Settings
 
 CHART = ROOT / "deploy" / "chart"
 KUBERNETES = ("1.30.0", "1.35.0")  # of the versions that the chart is for, an old and a new one
 NOT_OURS = re.compile(r"AWS_\w+")
+LARGE = sizing.Load(clicks=3_000, items=1_000_000, users=5_000_000, reads=5_000)
 
 # Prints what the manifests of a file give to processes by ConfigMaps, and what KEDA asks Prometheus.
 READ = """
@@ -31,8 +34,11 @@ def strict(schema):  # Kubernetes drops fields that a schema does not name, and 
         return {name: strict(each) for name, each in schema.items()}
     return [strict(each) for each in schema] if isinstance(schema, list) else schema
 
-schema, told = json.load(sys.stdin), {"settings": {}, "queries": []}
+schema, told = json.load(sys.stdin), {"settings": {}, "queries": [], "workers": {}}
 for each in yaml.safe_load_all(open(sys.argv[1])):
+    if each and each["kind"] == "StatefulSet" and each["metadata"]["name"].endswith("worker"):
+        (container,) = each["spec"]["template"]["spec"]["containers"]
+        told["workers"] = {"replicas": each["spec"].get("replicas"), "resources": container["resources"]}
     if each and each["kind"] == "ConfigMap":
         told["settings"] |= each["data"]
     if each and each["kind"] == "ScaledObject":
@@ -46,22 +52,38 @@ print(json.dumps(told))
 def chart() -> str:
     """Lints and renders; returns what has been looked at. Raises Missing and Wrong."""
     helm, validate, rendered = tool("helm"), tool("kubernetes-validate"), 0
-    schema = keda()
-    for values in sorted((CHART / "ci").glob("*.yaml")):
-        given = ("--values", values, "--kube-version")
-        run(helm, "lint", "--strict", "--quiet", CHART, *given, KUBERNETES[0])
-        for version in KUBERNETES:
-            made = run(helm, "template", "shop", CHART, "--namespace", "shop", *given, version)
-            with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-                file.write(made)
-                file.flush()
-                run(validate, "--strict", "--no-warn", "-k", version.rpartition(".")[0], file.name)
-                told = json.loads(by_tools(READ, file.name, told=json.dumps(schema)))
-            fitting_settings(told["settings"])
-            known_metrics(told["queries"])
-            rendered += 1
+    schema, values = keda(), planned_values(LARGE)
+    with tempfile.TemporaryDirectory() as folder:
+        planned, made = Path(folder, "planned.yaml"), Path(folder, "made.yaml")
+        planned.write_text("\n".join(as_yaml(values)))
+        examples = [[file] for file in sorted((CHART / "ci").glob("*.yaml"))]
+        for files in (*examples, [CHART / "ci" / "plain.yaml", planned]):
+            given = [word for file in files for word in ("--values", file)]
+            run(helm, "lint", "--strict", "--quiet", CHART, *given, "--kube-version", KUBERNETES[0])
+            for version in KUBERNETES:
+                command = (helm, "template", "shop", CHART, "--namespace", "shop", "--kube-version", version)
+                made.write_text(run(*command, *given))
+                run(validate, "--strict", "--no-warn", "-k", version.rpartition(".")[0], made)
+                told = json.loads(by_tools(READ, made, told=json.dumps(schema)))
+                fitting_settings(told["settings"])
+                known_metrics(told["queries"])
+                if planned in files:
+                    keeps_to(values, told["workers"])
+                rendered += 1
     known = "Kubernetes' schemas and KEDA's" if schema else "Kubernetes' schemas (KEDA's cannot be had here)"
     return f"helm renders {rendered} times what passes {known}"
+
+
+def planned_values(load: sizing.Load) -> Values:
+    """The values that `nextclick plan --values` prints for a load, by the constants of the package."""
+    constants = sizing.known_constants(Path("nowhere"))
+    return chart_values(sizing.plan(load, Settings(), constants), constants, load.replication)
+
+
+def keeps_to(values: Values, workers: Mapping[str, Any]) -> None:
+    """Raises Wrong if the workers that are rendered are not those of the plan."""
+    if workers != {name: values["worker"][name] for name in ("replicas", "resources")}:
+        raise Wrong(f"planned: {values['worker']}\nrendered: {workers}")
 
 
 def keda() -> dict[str, Any] | None:

@@ -21,6 +21,9 @@ def plan(
     reads_per_second: Annotated[float, typer.Option(min=0, help="Lists a second over HTTP")] = 0.0,
     replication: Annotated[int, typer.Option(min=1, max=9, help="Copies that brokers keep")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_values: Annotated[
+        bool, typer.Option("--values", help="Print values for the chart in deploy/chart/.")
+    ] = False,
     measure: Annotated[
         bool,
         typer.Option("--measure", help="Measure this machine with --release first: a minute on a quiet one."),
@@ -35,9 +38,11 @@ def plan(
 
     from rich.table import Table
 
-    from streams.operate import sizing
+    from streams.operate import chart_values, sizing
     from streams.runtime import terminal
 
+    if as_json and as_values:
+        raise typer.BadParameter("--json and --values are two forms; choose one", param_hint="--values")
     if measure:
         from streams.operate import measuring
 
@@ -54,6 +59,15 @@ def plan(
     constants = sizing.known_constants(settings.data_dir)
     load = sizing.Load(clicks_per_second, items, users, reads_per_second, replication)
     figures = sizing.plan(load, settings, constants)
+    if as_values:
+        typer.echo(
+            f"# nextclick plan --clicks-per-second {clicks_per_second:g} --items {items} --users {users}"
+            + (f" --reads-per-second {reads_per_second:g}" if reads_per_second else "")
+            + f" --replication {replication} --values"
+        )
+        values = chart_values.chart_values(figures, constants, replication)
+        typer.echo("\n".join(chart_values.as_yaml(values)))
+        return
     if as_json:
         typer.echo(json.dumps(sizing.told(load, figures, constants), indent=2))
         return

@@ -1,4 +1,4 @@
-"""A click through the stages as a collector sees it: real broker, worker, api, and OpenTelemetry's exporter."""
+"""A click through the stages as a collector sees it: real broker, worker, api and OpenTelemetry exporter."""
 
 import itertools
 import json
