@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-EXTRAS := .[learner,broker,otel,dev]
+EXTRAS := .[learner,broker,otel,tensorboard,mlflow,dev]
 # Given to the installer: INSTALL_ARGS="--extra-index-url …" takes torch from another index.
 INSTALL_ARGS ?=
 # Given to the command behind the target: make demo ARGS="--once", make test ARGS="tests/unit/learner/data".

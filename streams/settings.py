@@ -292,6 +292,12 @@ class Settings(BaseSettings):
     train_minutes: Annotated[float, Field(gt=0)] = Field(
         6.0, description="processor time that a training may take"
     )
+    tracker: Literal["none", "tensorboard", "mlflow"] = Field(
+        "none", description="where the curves of trainings are kept, in local files: nowhere, or a library's"
+    )
+    tracker_dir: Path | None = Field(
+        None, description="folder of these curves; default: `tracked` in the data folder"
+    )
     encoder_model: str | None = Field(
         None,
         description="what reads texts: an installed package, a folder, a hub name, or a model at "
@@ -461,6 +467,11 @@ class Settings(BaseSettings):
     def history_url(self) -> str:
         """Where the clicks that training reads are kept."""
         return self.history or str((self.data_dir / "history").resolve())
+
+    @property
+    def tracked_dir(self) -> Path:
+        """Where the curves of trainings are kept."""
+        return self.tracker_dir or self.data_dir / "tracked"
 
     @property
     def provenance(self) -> dict[str, str]:

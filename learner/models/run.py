@@ -7,22 +7,23 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 Clock = Callable[[], float]
 Progress = Callable[[float, str], None]
 """Called with the finished share (0 to 1) and a short text."""
+Note = Callable[[str, float, int], None]
+"""Called with the name of a curve, a point's value and its step."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training. `writer` is a TensorBoard `SummaryWriter`; `name` is what curves and errors call it."""
+    """One training. `noted` is told of its curves; `name` is what curves and errors call it."""
 
     seed: int = 0
     budget_s: float = math.inf
     clock: Clock = time.perf_counter
     progress: Progress | None = None
-    writer: Any = None
+    noted: Note | None = None
     name: str = "model"
 
     def tell(self, share: float, text: str) -> None:
@@ -32,8 +33,8 @@ class Run:
 
     def note(self, figure: str, value: float, step: int) -> None:
         """Adds a point to one of the run's curves."""
-        if self.writer is not None:
-            self.writer.add_scalar(f"{self.name}/{figure}", value, step)
+        if self.noted is not None:
+            self.noted(f"{self.name}/{figure}", value, step)
 
 
 class Budget:

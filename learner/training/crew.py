@@ -22,11 +22,12 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from learner.data.heap import trim_heap
-from learner.models.run import Clock
+from learner.models.run import Clock, Note
 
 Context = TypeVar("Context")
 Tell = Callable[[str, float, str], None]
 """Called with a step's name, its finished share (0 to 1) and a short text."""
+Message = tuple[str, float, str] | tuple[str, float, int]  # of progress, or of a curve: it ends in the step
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 TICK_SECONDS = 0.2  # between two looks at what the processes tell
@@ -44,6 +45,21 @@ class Job(Generic[Context]):
     cost: float = 1.0  # of time, beside others'; the longest begin first where several run at once
 
 
+class Telling:
+    """What a job tells of itself: progress, as a `Tell`, and points of curves."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+
+    def __call__(self, step: str, share: float, text: str) -> None:
+        """Tells of progress."""
+        self._send((step, share, text))
+
+    def note(self, curve: str, value: float, step: int) -> None:
+        """Adds a point to a curve."""
+        self._send((curve, value, step))
+
+
 class Crew(Generic[Context]):
     """Runs jobs over one `context`, `processes` at a time. With one, they run here, one after the other.
 
@@ -52,11 +68,14 @@ class Crew(Generic[Context]):
     fork); the context is sent to each once. `clock` counts where jobs run here; elsewhere wall time does.
     """
 
-    def __init__(self, context: Context, processes: int, tell: Tell, clock: Clock) -> None:
+    def __init__(
+        self, context: Context, processes: int, tell: Tell, clock: Clock, noted: Note | None = None
+    ) -> None:
+        """`noted` is told of the curves, here, whichever process they come from."""
         self.context, self.processes = context, max(processes, 1)
-        self._tell, self._clock = tell, clock
+        self._tell, self._clock, self._noted = tell, clock, noted
         self._pool: ProcessPoolExecutor | None = None
-        self._told: SimpleQueue[tuple[str, float, str]] | None = None
+        self._told: SimpleQueue[Message] | None = None
 
     def __enter__(self) -> "Crew[Context]":
         return self
@@ -70,9 +89,8 @@ class Crew(Generic[Context]):
     def run(self, jobs: Sequence[Job[Context]]) -> list[Any]:
         """Does all jobs; returns their results in order. Raises what a job raises."""
         if self.processes == 1:
-            return [
-                _function(job.work)(self.context, self._tell, self._clock, *job.arguments) for job in jobs
-            ]
+            telling = Telling(self._hear)
+            return [_function(job.work)(self.context, telling, self._clock, *job.arguments) for job in jobs]
         return self._run_in(self._started(), jobs)
 
     def apart(self, job: Job[Context]) -> Any:
@@ -114,7 +132,14 @@ class Crew(Generic[Context]):
 
     def _listen(self) -> None:
         while self._told is not None and not self._told.empty():
-            self._tell(*self._told.get())
+            self._hear(self._told.get())
+
+    def _hear(self, message: Message) -> None:
+        name, number, last = message
+        if isinstance(last, str):
+            self._tell(name, number, last)
+        elif self._noted is not None:
+            self._noted(name, number, last)
 
 
 def _end(pool: ProcessPoolExecutor, *, at_once: bool) -> None:
@@ -135,10 +160,10 @@ def cores() -> int:
 
 
 _shared: Any = None
-_told: "SimpleQueue[tuple[str, float, str]] | None" = None
+_told: "SimpleQueue[Message] | None" = None
 
 
-def _begin(context: Any, told: "SimpleQueue[tuple[str, float, str]]") -> None:
+def _begin(context: Any, told: "SimpleQueue[Message]") -> None:
     global _shared, _told
     _shared, _told = context, told
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -164,9 +189,7 @@ def _do(work: Callable[..., Any] | str, arguments: tuple[Any, ...]) -> bytes:
     assert _told is not None
     told = _told
     try:
-        return pickle.dumps(
-            _function(work)(_shared, lambda *what: told.put(what), time.perf_counter, *arguments)
-        )
+        return pickle.dumps(_function(work)(_shared, Telling(told.put), time.perf_counter, *arguments))
     finally:
         trim()
 

@@ -40,7 +40,7 @@ from learner.signals.settings import DEPTH_HALF_LIVES, SignalSettings
 from learner.text.card import EncoderError
 from learner.text.content import HASHED
 from learner.text.export_encoder import exported
-from learner.training.crew import Tell, trim
+from learner.training.crew import Telling, trim
 from learner.training.packing import Trained, pack
 from learner.training.shared import Made, Shared, keep_lists, lists_in
 from learner.training.time_plan import Stage, slowness_of
@@ -55,7 +55,7 @@ TEACHER_SHARE = 0.8  # of the final student's time, at most, where teachers are 
 torch.set_num_threads(1)  # models are small: a second thread costs more than it brings
 
 
-def probe_job(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig) -> tuple[float, float]:
+def probe_job(shared: Shared, tell: Telling, clock: Clock, config: StudentConfig) -> tuple[float, float]:
     """How slow this machine makes lists; and seconds of the first, tiny run, which compiles what it uses."""
     data = shared.material.data
     torch.manual_seed(shared.seed)
@@ -73,7 +73,7 @@ def probe_job(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig) -
     return slowness_of(seconds_for(1000, 200), 1000, 200), warming_s
 
 
-def prior_job(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float) -> float:
+def prior_job(shared: Shared, tell: Telling, clock: Clock, config: StudentConfig, budget_s: float) -> float:
     """NDCG@10 of a short-trained student on the last tenth of the newest clicks."""
     material = shared.material
     data = material.data.at(slice(max(0, len(material.data) - PRIOR_TRIAL_EVENTS), None))
@@ -88,7 +88,7 @@ def prior_job(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, b
 
 
 def stage_job(
-    shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, stage: Stage, student_s: float,
+    shared: Shared, tell: Telling, clock: Clock, config: StudentConfig, stage: Stage, student_s: float,
     lists_s: float,
 ) -> tuple[Path, int]:  # fmt: skip
     """A stage's answered lists, made by the serving pipeline with models that know nothing from its start on.
@@ -119,7 +119,7 @@ def stage_job(
 
 
 def final_job(
-    shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float
+    shared: Shared, tell: Telling, clock: Clock, config: StudentConfig, budget_s: float
 ) -> tuple[Path, dict[str, Any]]:
     """The file of the student that serves and the item-item model beside it, and figures of the training."""
     data = shared.material.data
@@ -129,7 +129,7 @@ def final_job(
     if shared.settings.distil:
         soft = _taught(shared, tell, clock, config, TEACHER_SHARE * (budget_s - (clock() - begun)))
     left = max(budget_s - (clock() - begun), 0.0)
-    run = Run(shared.seed, left, clock, partial(tell, "student"), shared.writer(), "student")
+    run = Run(shared.seed, left, clock, partial(tell, "student"), tell.note, "student")
     student, trained = _student(shared, config, len(data), run, soft)
     figures = {
         "steps": trained.steps,
@@ -143,7 +143,7 @@ def final_job(
 
 
 def ranker_job(
-    shared: Shared, tell: Tell, clock: Clock, folder: Path | None, number: int, budget_s: float,
+    shared: Shared, tell: Telling, clock: Clock, folder: Path | None, number: int, budget_s: float,
     ensemble: Sequence[Path] = (),
 ) -> tuple[Path, dict[str, float], int]:  # fmt: skip
     """The file of one of the rankers, figures of its training and how many lists it had.
@@ -152,9 +152,7 @@ def ranker_job(
     """
     lists = _no_lists() if folder is None else lists_in(folder)
     soft = ensemble_scores([_read(file) for file in ensemble], lists) if ensemble else None
-    run = Run(
-        shared.seed + number, budget_s, clock, partial(tell, "ranker"), shared.writer(), f"ranker/{number}"
-    )
+    run = Run(shared.seed + number, budget_s, clock, partial(tell, "ranker"), tell.note, f"ranker/{number}")
     ranker, trained = train_ranker(
         lists, shared.settings.ranker, run, soft=soft, start=_blend(shared.material.tuning), layout=LAYOUT
     )
@@ -168,7 +166,7 @@ def ranker_job(
     return _left(ranker, shared.scratch / f"ranker-{number}"), figures, len(lists)
 
 
-def release_job(shared: Shared, tell: Tell, _clock: Clock, out: Path, made: Made) -> str:
+def release_job(shared: Shared, tell: Telling, _clock: Clock, out: Path, made: Made) -> str:
     """Packs the models into a release in the folder `out`; returns its id."""
     student, ease = _read(made.final)
     rankers = [_read(file) for file in made.rankers]
@@ -229,7 +227,9 @@ def _student(
     return student, report
 
 
-def _taught(shared: Shared, tell: Tell, clock: Clock, config: StudentConfig, budget_s: float) -> SoftTargets:
+def _taught(
+    shared: Shared, tell: Telling, clock: Clock, config: StudentConfig, budget_s: float
+) -> SoftTargets:
     """What teachers, trained for it, say of all clicks."""
     material, data = shared.material, shared.material.data
     teachers, reports = train_teachers(

@@ -6,9 +6,9 @@ Owns the wishes alone; what they lead to is `learner.training.train`'s.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from learner.data.event_weights import EventWeights
+from learner.models.run import Note
 from learner.signals.settings import SignalSettings
 from learner.text.cache import TextCache
 from learner.text.card import EncoderChoice
@@ -28,7 +28,7 @@ class TrainingOptions:
     signals: those that run already; None chooses them from the data
     event_weights: how much events count; None: as `signals` say, without them all alike
     settings: what a search has found
-    logs: a folder for TensorBoard
+    noted: told of the models' curves, in this process
     processes: that work beside each other; with more than one, the function that makes lists must stand at
         the top level of its module
     """
@@ -43,6 +43,6 @@ class TrainingOptions:
     signals: SignalSettings | None = None
     event_weights: EventWeights | None = None
     settings: TrainingSettings | None = None
-    logs: Path | None = None
+    noted: Note | None = None
     processes: int = 1
     clock: Callable[[], float] = time.perf_counter

@@ -34,20 +34,11 @@ class Shared:
     seed: int
     seconds: float
     scratch: Path
-    logs: Path | None = None
 
     def ease(self, stop: int) -> EaseRows:
         """The item-item model of the first `stop` clicks, of as many items as the time allows."""
         limit = items_within(EASE_SHARE * self.seconds)
         return ease_rows(self.material.data, stop, self.material.catalogue.size, limit=limit)
-
-    def writer(self) -> Any:
-        """A TensorBoard writer, None where nobody wants logs."""
-        if self.logs is None:
-            return None
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter(str(self.logs))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

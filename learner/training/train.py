@@ -73,10 +73,8 @@ def train_release(
     # training leaves is swept when the release is written.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as scratch:
         settings = options.settings or TrainingSettings()
-        shared = Shared(
-            material, collect, settings, options.seed, budget.seconds, Path(scratch), options.logs
-        )
-        with Crew(shared, options.processes, report, options.clock) as crew:
+        shared = Shared(material, collect, settings, options.seed, budget.seconds, Path(scratch))
+        with Crew(shared, options.processes, report, options.clock, options.noted) as crew:
             release = _Training(shared, crew, budget, report, out).run()
     report("release", 1.0, release)
     return release

@@ -20,6 +20,7 @@ from streams.settings import Settings
 from streams.training.figures import Measured
 from streams.training.gatekeeper import HISTORY, Case, look_over, try_out
 from streams.training.kept import MINUTE_MS, KeptClicks, training_began_ms
+from streams.training.tracking import TRACKED, track_judged
 from streams.training.wire import Wire
 from streams.wire.contract import ReleaseRecord
 
@@ -74,6 +75,7 @@ class Gate:
             evidence=decision.evidence,
         )  # fmt: skip
         self._measured.judged(decision.outcome)
+        self._track(record, decision)
         if decision.outcome == "waits":
             self._asked_at[record.release] = self._kept.history.clicks
             if waited_ms < self._patience_ms(record):
@@ -135,6 +137,16 @@ class Gate:
         if record.decision == "trained":
             return self._settings.train_every_minutes * MINUTE_MS
         return LONGEST_WAIT_MS
+
+    def _track(self, record: ReleaseRecord, decision: Decision) -> None:
+        if self._settings.tracker == "none" or not decision.evidence:
+            return
+        try:
+            told = read_manifest(fetch(record.url, record.sha256, cache_of(self._settings))).training
+        except (StoreError, ReleaseError) as error:
+            log.debug("the gate's figures have no run", release=record.release, error=str(error))
+            return
+        track_judged(self._settings, str(told.get(TRACKED, record.release)), decision.evidence)
 
     @property
     def _replaceable(self) -> bool:

@@ -21,6 +21,7 @@ from streams.settings import Settings
 from streams.training import encoders
 
 if TYPE_CHECKING:
+    from learner.models.run import Note
     from learner.release.bundle import Bundle
     from learner.text.cache import TextCache
     from learner.text.content import ContentEncoder
@@ -36,18 +37,20 @@ class Make(Protocol):
     """Makes a bundle."""
 
     def __call__(
-        self, settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path
-    ) -> str:
+        self, settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path,
+        noted: "Note | None",
+    ) -> str:  # fmt: skip
         """Writes a release to `out` and returns its id; `live` is the folder of the live release.
 
-        `data` in order of time, `items` those that the release shall hold. Raises ReleaseError where it
-        cannot be made from this live release.
+        `data` in order of time, `items` those that the release shall hold; `noted` is told of curves. Raises
+        ReleaseError where it cannot be made from this live release.
         """
 
 
 def training(
-    settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path
-) -> str:
+    settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path,
+    noted: "Note | None" = None,
+) -> str:  # fmt: skip
     """Trains everything anew within the time budget."""
     from learner.signals.settings import SignalSettings
     from learner.training.options import TrainingOptions
@@ -75,7 +78,7 @@ def training(
     options = TrainingOptions(
         budget_minutes=settings.train_minutes, repeat_consumption=repeats, encoder=encoder,
         choice=choice, reader=reader, cache=cache,
-        signals=signals, event_weights=settings.event_weights,
+        signals=signals, event_weights=settings.event_weights, noted=noted,
         # At the lowest priority the wall clock says little about what training has had.
         clock=time.process_time,
     )  # fmt: skip
@@ -86,8 +89,9 @@ def training(
 
 
 def refreshing(
-    settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path
-) -> str:
+    settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path,
+    noted: "Note | None" = None,  # noqa: ARG001 (it takes seconds)
+) -> str:  # fmt: skip
     """Lets the live release's ranker learn from lists that were answered since its student was trained."""
     from learner.training.refresh import refresh_release
     from streams.recorded.collecting import collect

@@ -7,6 +7,7 @@ when, `trainer` says.
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from streams.settings import Settings
 from streams.training.figures import Measured
 from streams.training.kept import MOST_CLICKS, KeptClicks
 from streams.training.makers import Kind, Make
+from streams.training.tracking import TRACKED, name_of_run, noting, tracked_or_not
 from streams.training.wire import Wire
 from streams.wire.contract import ReleaseRecord
 
@@ -108,6 +110,8 @@ class Making:
                 "kind": run.kind, "why": due.reason, "cpu_seconds": cpu_seconds, "began_ms": began_ms,
                 "records": run.records,
             }  # fmt: skip
+            if self._settings.tracker != "none":
+                told[TRACKED] = name_of_run(run.kind, run.began_ms)
             training = read_manifest(run.work).training | told
             parents = [] if beside is None else [beside.manifest.release]
             amend(run.work, parents=parents, training=training)
@@ -127,8 +131,11 @@ class Making:
         """The release's id. A ranker that cannot be refreshed alone is trained with all else."""
 
         def make() -> str:
-            maker = self._makers[run.kind]
-            return maker(self._settings, material.data, material.items, material.live, run.work)
+            maker, name = self._makers[run.kind], name_of_run(run.kind, run.began_ms)
+            with closing(tracked_or_not(self._settings, name)) as tracker:
+                return maker(
+                    self._settings, material.data, material.items, material.live, run.work, noting(tracker)
+                )
 
         try:
             return make()

@@ -5,6 +5,7 @@ makes its lists is `collecting.collect`.
 """
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,7 @@ from streams.runtime.progress import bars
 from streams.settings import Settings
 from streams.training import encoders
 from streams.training.makers import QUICK
+from streams.training.tracking import noting, tracked
 
 REPEATS = {"yes": True, "no": False, "auto": None}
 QUICK_MINUTES = 0.35  # of training; to read the files and write the release takes a few seconds more
@@ -67,8 +69,8 @@ def run(
     """Trains on what is recorded and writes the release to `out`.
 
     The budget counts from here: what is loaded and reading the files are part of it. `tuned` is a file
-    of `nextclick tune`; TensorBoard's logs go to `logs`. A `quick` release says that it is one: a learner
-    trains a better one as soon as it can.
+    of `nextclick tune`; curves go where the settings say, or to the folder `logs`, for TensorBoard. A `quick`
+    release says that it is one: a learner trains a better one as soon as it can.
     """
     started = time.monotonic()
     try:
@@ -91,6 +93,9 @@ def run(
     except TrainingSettingsError as error:
         raise TrainError(str(error)) from None
     reader = encoders.text_server(settings)
+    if logs is not None:
+        settings = settings.model_copy(update={"tracker": "tensorboard", "tracker_dir": logs})
+    tracker = tracked(settings, f"train-{out.resolve().name}")
     part, records = recorded.read(seed)
     console.print(
         f"{len(part):,} events, {len(set(part.user.tolist())):,} users, {len(records):,} announced items"
@@ -104,10 +109,10 @@ def run(
         cache=TextCache(settings.cache_dir / "texts"),
         event_weights=settings.event_weights,
         settings=chosen,
-        logs=logs,
+        noted=noting(tracker),
         processes=min(cores(), 4),
     )
-    with bars(console) as tell:
+    with closing(tracker), bars(console) as tell:
         release = train_release(part, records, out, collect, options, tell)
     if quick:
         amend(out, training=read_manifest(out).training | {QUICK: True})

@@ -33,13 +33,11 @@ def test_a_run_tells_and_notes_only_where_somebody_wants_to_know() -> None:
     told: list[tuple[float, str]] = []
     points: list[tuple[str, float, int]] = []
 
-    class Writer:
-        def add_scalar(self, name: str, value: float, step: int) -> None:
-            points.append((name, value, step))
-
     Run().tell(0.5, "half")
     Run().note("loss", 1.0, 3)
-    run = Run(progress=lambda *what: told.append(what), writer=Writer(), name="ranker/0")
+    run = Run(
+        progress=lambda *what: told.append(what), noted=lambda *what: points.append(what), name="ranker/0"
+    )
     run.tell(0.5, "half")
     run.note("loss", 1.0, 3)
     assert told == [(0.5, "half")]

@@ -16,6 +16,7 @@ from tests.worlds.places import ROOT
 
 def scaled(context, tell, clock, number):
     tell("scaled", 1.0, str(number))
+    tell.note("scaled/loss", 0.5, number)
     assert clock() > 0
     return context * number, os.getpid()
 
@@ -34,12 +35,15 @@ def sleeping(context, tell, clock, file):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_results_stand_in_the_order_of_the_jobs_and_progress_comes_back(processes) -> None:
-    told = []
-    with Crew(10, processes, lambda *what: told.append(what), time.perf_counter) as team:
+    told, points = [], []
+    with Crew(
+        10, processes, lambda *what: told.append(what), time.perf_counter, lambda *what: points.append(what)
+    ) as team:
         found = team.run([Job(scaled, (number,), cost=number) for number in (1, 3, 2)])
     assert [value for value, _ in found] == [10, 30, 20]
     assert ({pid for _, pid in found} == {os.getpid()}) == (processes == 1)
     assert {text for _, _, text in told} == {"1", "2", "3"}
+    assert sorted(points) == [("scaled/loss", 0.5, number) for number in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

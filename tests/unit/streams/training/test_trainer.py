@@ -10,6 +10,7 @@ import pytest
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.history import Clicks, History
+from learner.models.run import Note
 from learner.release.bundle import ReleaseError, Window
 from learner.release.files import bundle_sha256, read_manifest, write_release
 from streams.releases.roles import Roles, changed, enter, take_back
@@ -20,9 +21,11 @@ from streams.training.gate import LONGEST_WAIT_MS, LOST_MS
 from streams.training.kept import KEPT_FROM
 from streams.training.makers import QUICK, Kind, Make
 from streams.training.publishing import Outbox
+from streams.training.tracking import TRACKED
 from streams.training.trainer import LEAST_NEW, Trainer
 from streams.training.wire import Announced
 from streams.wire.contract import ReleaseRecord
+from tests.worlds.boards import board_of
 from tests.worlds.served import POPULAR, served_bundle
 
 START_MS = 1_700_000_000_000
@@ -77,9 +80,12 @@ class FakeTrain:
         self.runs: list[tuple[Interactions, Sequence[Item], Path | None]] = []
 
     def __call__(
-        self, settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path
-    ) -> str:
+        self, settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path,
+        noted: Note | None = None,
+    ) -> str:  # fmt: skip
         self.runs.append((data, items, live))
+        if noted is not None:
+            noted("student/loss", 0.5, 20)
         name = f"r-{len(self.runs)}-{len(data)}"
         last_ms = int(data.time_ms[-1])
         make(out, name, self.weights, items, last_ms=last_ms, events=len(data))
@@ -210,6 +216,24 @@ def test_from_clicks_to_a_canary(settings: Settings, tmp_path: Path) -> None:
     assert manifest.training["kind"] == "ranker"
     assert bench.steps() == []  # nothing while a canary runs
     assert not list((settings.data_dir / "trainer" / "outbox").iterdir())
+
+
+def test_curves_and_the_gate_s_figures_are_kept_where_somebody_wants_them(
+    settings: Settings, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard", reason="needs: pip install 'nextclick[tensorboard]'")
+    bench = Bench(
+        settings.model_copy(update={"tracker": "tensorboard"}), tmp_path, live={"popularity_4": 1.0}
+    )
+    bench.wire.clicks = 2000
+    bench.steps()
+    candidate = bench.wire.roles().canary
+    assert candidate is not None
+    run = read_manifest(Path(candidate.url)).training[TRACKED]
+    assert run.startswith("ranker-2023")
+    curves = board_of(settings.data_dir / "tracked" / "tensorboard" / run)
+    assert curves["student/loss"] == [(20, 0.5)]
+    assert curves["gate/ratio_low"][0][1] == pytest.approx(candidate.evidence["ratio_low"])
 
 
 def test_a_worse_release_is_refused_and_training_waits(settings: Settings, tmp_path: Path) -> None:
