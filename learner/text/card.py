@@ -40,7 +40,8 @@ class EncoderCard(msgspec.Struct, frozen=True, kw_only=True):
     """Which text encoder made the content vectors, how it reads, and under which licence its weights stand.
 
     `identity` is a hash of the weights and of how they are used: two encoders of one identity make the same
-    vectors. Empty in releases of before, which knew one encoder.
+    vectors. Empty in releases of before, which knew one encoder. `adapted_from` is the model that it was
+    adapted from, by name, and `base_identity` that one's identity; empty where it was not.
     """
 
     name: str
@@ -53,3 +54,5 @@ class EncoderCard(msgspec.Struct, frozen=True, kw_only=True):
     item_prompt: str = ""
     query_prompt: str = ""
     max_tokens: int = MAX_TOKENS
+    adapted_from: str = ""
+    base_identity: str = ""

@@ -21,6 +21,7 @@ from learner.text.card import DEFAULT_MODEL, POOLINGS, EncoderCard, EncoderChoic
 WEIGHTS, SHARDS, CONFIG, TOKENIZER = (
     "model.safetensors", "model.safetensors.index.json", "config.json", "tokenizer.json",
 )  # fmt: skip
+ADAPTED = "adapted.json"  # of an encoder that was adapted here: from which one
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _FROM_HUB = ("*.json", "*.safetensors", "*.txt", "*.model", "README.md")  # no pickles, no code
 _NAMES = {DEFAULT_MODEL: "all-MiniLM-L6-v2"}  # of packages whose files do not say what is in them
@@ -72,6 +73,7 @@ def find(choice: EncoderChoice, *, offline: bool = False) -> Pretrained:
         "item": next((said[each] for each in ("document", "passage") if said.get(each)), ""),
         "query": said.get("query") or "",
     }
+    base = _json(root / ADAPTED, needed=False)
     card = EncoderCard(
         name=_NAMES.get(choice.model, choice.model if source.startswith("hub") else root.name),
         licence=_licence(root), source=source, model=choice.model,
@@ -79,6 +81,7 @@ def find(choice: EncoderChoice, *, offline: bool = False) -> Pretrained:
         pooling=pooling, max_tokens=most,
         item_prompt=prompts["item"] if choice.item_prompt is None else choice.item_prompt,
         query_prompt=prompts["query"] if choice.query_prompt is None else choice.query_prompt,
+        adapted_from=str(base.get("base", "")), base_identity=str(base.get("base_identity", "")),
     )  # fmt: skip
     return Pretrained(folder, config, card)
 

@@ -66,7 +66,9 @@ def adapt(
         course = Course(network, lessons, options, state, seed, tell or (lambda _step, _figures: None))
         size = len(lessons.texts), lessons.clicked
         course.run(Pace(options, *size, clock, begun=begun - state.spent_s, step=state.step), folder, tensors)
-    done = files.Done(made_of=made_of, base=base.model, figures=state.figures)
+    done = files.Done(
+        made_of=made_of, base=base.model, figures=state.figures, base_identity=found.card.identity
+    )
     files.write(folder, network.merged(), found, done)
     return Adapted(folder, state.figures)
 

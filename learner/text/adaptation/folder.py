@@ -49,6 +49,7 @@ class Done(msgspec.Struct, kw_only=True):
     made_of: str
     base: str
     figures: dict[str, float]
+    base_identity: str = ""
     format: int = FORMAT
 
 
