@@ -31,6 +31,7 @@ from learner.release.files import read_release
 from learner.release.sessions import RankerSession, StudentSession
 from learner.release.stand_ins import StandIns
 from learner.release.text_vectors import TextVectors
+from learner.text.space import space_of, turned
 
 Floats = NDArray[np.float32]
 
@@ -42,6 +43,7 @@ class LiveRelease:
     own (capacity,) bool: the item has a vector of its own, from the release or from `set_vector`
     initial_vector (D,) float32: user vector before the first event
     encoder: arrays of the text encoder, for `learner.text.content.ContentEncoder.load`
+    space: what the numbers of content vectors mean: two releases of one space make the same of a text
     query_encoder: the folder that has the encoder's files, for `learner.text.query_encoder`, if there is one
     texts: what that encoder made of items' texts, by the catalogue's numbers; none of newer items
     """
@@ -67,6 +69,7 @@ class LiveRelease:
         self.manifest = manifest
         self.catalogue = catalogue
         self.encoder = arrays.encoder
+        self.space = space_of(manifest.encoder, arrays.encoder)
         self.query_encoder = bundle.query_encoder
         self.hidden_size = manifest.dims.hidden
         self.vector_size = manifest.dims.vector
@@ -145,6 +148,15 @@ class LiveRelease:
         self.model.bias[item] = self._stand_ins.bias
         self.model.content[item] = content if len(content) else 0.0
         self.own[item] = True
+
+    def content_of(self, content: Floats, other: "LiveRelease") -> Floats | None:
+        """What `content` (T,), which `other` has made of a text, is here; None where that cannot be told."""
+        if self.space == other.space:
+            return content
+        same = self.manifest.encoder == other.manifest.encoder
+        if not same or "components" not in self.encoder or "components" not in other.encoder:
+            return None
+        return turned(content, other.encoder, self.encoder)
 
     def embed(self, content: Floats, categories: Sequence[str]) -> Floats:
         """The vector (D,) that the student gives an unclicked item with `content` (T,) and categories."""

@@ -49,6 +49,7 @@ class SignalRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     depths: bytes = b""  # (3, 7) float64; nothing in records of before there were depths
     vector: bytes = b""  # (D,) float32: of an item that is newer than the release
     content: bytes = b""  # (T,) float32
+    space: str = ""  # which numbers those are, as `learner.text.space` names it; nothing in records of before
     event_weights: dict[str, float] = {}  # that it was counted with, by event: those that are not 1
     v: Literal[1] = 1
 

@@ -64,7 +64,7 @@ class Signals:
     latest first, then those clicked for the first time, latest first.
 
     `keep_offsets`: remember each item's applied offsets (a learner that resumes needs them).
-    `on_vector(item, vector, content)` is called when a record brings the vector of a new item.
+    `on_vector(item, vector, content, space)` is called when a record brings the vector of a new item.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Signals:
         catalogue: Catalogue,
         *,
         keep_offsets: bool = False,
-        on_vector: Callable[[int, NDArray[np.float32], NDArray[np.float32]], None] | None = None,
+        on_vector: Callable[[int, NDArray[np.float32], NDArray[np.float32], str], None] | None = None,
     ) -> None:
         self.settings = settings
         self.catalogue = catalogue
@@ -86,7 +86,7 @@ class Signals:
         self.frontier: dict[int, int] = {}  # the same, as of the last frontier record applied
         self.touched: set[int] = set()  # items whose record has changed since `drain`
         self.by_kind = weights_by_kind(settings.event_weights)  # (K,): how much an event counts
-        self._vectors: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        self._vectors: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], str]] = {}
         self._known = 0
         self._first_clicks = 0  # since the never-clicked items were last listed
         self._rebase_at_ms = 0.0
@@ -176,14 +176,17 @@ class Signals:
         self.touched.clear()
         return items
 
-    def set_vector(self, item: int, vector: NDArray[np.float32], content: NDArray[np.float32]) -> None:
+    def set_vector(
+        self, item: int, vector: NDArray[np.float32], content: NDArray[np.float32], space: str = ""
+    ) -> None:
         """Gives an item newer than the release a vector (D,) and content (T,), sent with its record.
 
+        `space` names what the numbers of `content` mean (`LiveRelease.space`).
         Such an item was born now, which counts where nobody has said when it was published.
         """
         if self.catalogue.size != self._known:
             self.follow()  # items that were announced in bulk, before anybody has clicked
-        self._vectors[item] = (vector.astype("<f4"), content.astype("<f4"))
+        self._vectors[item] = (vector.astype("<f4"), content.astype("<f4"), space)
         self._bear(item, int(self.born_ms[item]) or self.now_ms)
         self.touched.add(item)
 
@@ -207,7 +210,7 @@ class Signals:
         """The item's record as UTF-8 JSON."""
         sources, weights = self.neighbours.row(item)
         ids = self.catalogue.ids
-        vector, content = self._vectors.get(item, (_NO_VECTOR, _NO_VECTOR))
+        vector, content, space = self._vectors.get(item, (_NO_VECTOR, _NO_VECTOR, ""))
         return encode(
             SignalRecord(
                 item_id=ids[item],
@@ -225,6 +228,7 @@ class Signals:
                 depths=self.by_depth[item].tobytes(),
                 vector=vector.tobytes(),
                 content=content.tobytes(),
+                space=space,
                 event_weights=dict(self.settings.event_weights),
             )
         )
@@ -316,7 +320,7 @@ class Signals:
         if record.born_ms:
             self._bear(item, record.born_ms)
         if record.vector:
-            self.set_vector(item, found.vector, found.content)
+            self.set_vector(item, found.vector, found.content, record.space)
             self.touched.discard(item)
             if self.on_vector is not None:
                 self.on_vector(item, *self._vectors[item])

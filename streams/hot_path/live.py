@@ -125,12 +125,10 @@ class Live:
 
 def adopt(release: LiveRelease, other: LiveRelease, catalogue: Catalogue, items: NDArray[np.int64]) -> None:
     """Gives items that are newer than `release` vectors, from the content that `other` has of them."""
-    if release.manifest.encoder != other.manifest.encoder:
-        return
     release.ensure(catalogue)
     for number in items[other.own[items] & ~release.own[items]].tolist():
-        content = other.model.content[number]
-        if content.any():
+        content = release.content_of(other.model.content[number], other)
+        if content is not None and content.any():
             give(release, catalogue, number, content)
 
 

@@ -58,10 +58,10 @@ class NewItems:
             self._waiting[item] = None
             self._some.set()
 
-    def restored(self, item: int, vector: Floats, content: Floats) -> None:
-        """A signals record of before brought the item's vector, so it need not be made again."""
+    def restored(self, item: int, vector: Floats, content: Floats, space: str) -> None:
+        """A signals record brought the item's vector: one of this release's space is not made again."""
         release = self._release
-        if release is None:
+        if release is None or space != release.space:
             return
         if len(vector) == release.vector_size and len(content) == release.manifest.dims.content:
             self._waiting.pop(item, None)
@@ -105,7 +105,7 @@ class NewItems:
         if release is not self._release:
             return True  # another release came meanwhile: these items wait anew where it lacks them
         for item, record, content in zip(items, records, contents, strict=True):
-            signals.set_vector(item, release.embed(content, record.categories), content)
+            signals.set_vector(item, release.embed(content, record.categories), content, release.space)
         self.encoded += len(items)
         self._changed()
         return True

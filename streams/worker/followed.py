@@ -5,7 +5,6 @@ rounds; all releases in memory follow. Knows no roles and no users.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import structlog
@@ -139,16 +138,25 @@ class Followed:
         item = self._said(key.decode(errors="replace"))
         return None if item is None else encode(item)
 
-    def _on_vector(self, item: int, vector: NDArray[np.float32], content: NDArray[Any]) -> None:
+    def _on_vector(
+        self, item: int, vector: NDArray[np.float32], content: NDArray[np.float32], space: str
+    ) -> None:
+        served = [live.release for live in self._serving.loaded]
+        # A learner of before does not say by which release it reads: it goes by the live one.
+        reader = next(
+            (each for each in served if each.space == space),
+            None if space else self._serving.world.live.release,
+        )
         for live in self._serving.loaded:
             release = live.release
             release.ensure(self._catalogue)
             if len(content):
                 # The vector may be another student's: the learner takes up a new release later than this
-                # worker, or earlier. What the text says is the same for all of one encoder.
-                same_encoder = release.manifest.encoder == self._serving.world.live.release.manifest.encoder
-                if same_encoder and len(content) == release.manifest.dims.content:
-                    give(release, self._catalogue, item, content)
+                # worker, or earlier. What it reads by a release that is not served it reads again soon.
+                if reader is not None and len(content) == reader.manifest.dims.content:
+                    own = release.content_of(content, reader)
+                    if own is not None:
+                        give(release, self._catalogue, item, own)
             elif live is self._serving.world.live and len(vector) == release.vector_size:
                 release.set_vector(item, vector, content)
         self._changed.add(item)

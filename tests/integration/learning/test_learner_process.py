@@ -285,7 +285,7 @@ def test_the_given_release_goes_live_and_new_items_get_vectors(
     release = load_release(first, catalogue)
     given: dict[str, Any] = {}
     reader = Signals(
-        SignalSettings(), catalogue, on_vector=lambda n, v, c: given.update({catalogue.ids[n]: (v, c)})
+        SignalSettings(), catalogue, on_vector=lambda n, v, c, _: given.update({catalogue.ids[n]: (v, c)})
     )
     for record in read(settings, topics.signals):
         reader.apply(record.key.decode(), record.value)

@@ -34,7 +34,7 @@ def signals(given: dict[str, tuple[list[float], list[float]]]) -> Signals:
     catalogue = Catalogue()
     read = Signals(
         SignalSettings(), catalogue, keep_offsets=True,
-        on_vector=lambda item, vector, content: given.update(
+        on_vector=lambda item, vector, content, _: given.update(
             {catalogue.ids[item]: (vector.tolist(), content.tolist())}
         ),
     )  # fmt: skip

@@ -61,11 +61,11 @@ def test_vectors_of_new_items_travel_with_their_records():
     signals, got = Signals(SignalSettings(), catalogue), []
     worker = Signals(SignalSettings(), catalogue, on_vector=lambda *args: got.append(args))
     vector, content = np.arange(3, dtype=np.float32) / 3, np.ones(2, np.float32)
-    signals.set_vector(5, vector, content)
+    signals.set_vector(5, vector, content, "space")
     for _ in range(2):  # and with every later record too: compaction keeps only the last
         worker.apply("i5", signals.record(5))
         signals.learn(5, 1_400_000_000_000, Kind.CLICK, 0.0, NONE)
-    assert [item for item, _, _ in got] == [5, 5]
+    assert [(item, space) for item, _, _, space in got] == [(5, "space")] * 2
     np.testing.assert_array_equal(got[1][1], vector)
     np.testing.assert_array_equal(got[1][2], content)
     signals.forget_vectors()

@@ -118,7 +118,7 @@ def test_vectors_of_new_items_outlive_the_change():
     given = []
     other = Signals(
         SignalSettings(event_weights=WEIGHTS), Catalogue(), keep_offsets=True,
-        on_vector=lambda item, vector, _: given.append((item, vector.tolist())),
+        on_vector=lambda item, vector, *_: given.append((item, vector.tolist())),
     )  # fmt: skip
     Restored(other).apply("i3", signals.record(3))
     number = other.catalogue.index["i3"]

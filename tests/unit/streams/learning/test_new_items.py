@@ -73,7 +73,7 @@ class Learner:
 def test_what_the_release_lacks_gets_the_vector_of_its_text() -> None:
     learner = Learner(*RELEASED, NEW)
     given: dict[int, np.ndarray] = {}
-    learner.signals.set_vector = lambda item, vector, content: given.update({item: (vector, content)})  # type: ignore[method-assign]
+    learner.signals.set_vector = lambda item, vector, content, _: given.update({item: (vector, content)})  # type: ignore[method-assign]
     learner.new.compare_with(learner.release)
     learner.run(1)
     assert {learner.catalogue.ids[item] for item in given} == {"new"}
@@ -94,13 +94,18 @@ def test_an_item_announced_later_and_one_that_changes_are_encoded_then() -> None
 
 
 def test_a_vector_that_came_with_the_signals_is_not_made_again() -> None:
-    learner = Learner(NEW, Item(item_id="other", title="Ran"), Item(item_id="stale", title="Stalker"))
+    learner = Learner(
+        NEW, *(Item(item_id=name, title=name) for name in ("other", "stale", "foreign", "old-record"))
+    )
     dims = learner.release.manifest.dims
     learner.new.compare_with(learner.release)
     fitting = np.ones(dims.vector, np.float32), np.ones(dims.content, np.float32)
-    learner.new.restored(learner.catalogue.index["new"], *fitting)
-    learner.new.restored(learner.catalogue.index["stale"], np.ones(dims.vector + 1, np.float32), fitting[1])
-    assert learner.run(2) == [{"other", "stale"}]
+    space, numbers = learner.release.space, learner.catalogue.index
+    learner.new.restored(numbers["new"], *fitting, space)
+    learner.new.restored(numbers["stale"], np.ones(dims.vector + 1, np.float32), fitting[1], space)
+    learner.new.restored(numbers["foreign"], *fitting, "another encoder's, or of other components")
+    learner.new.restored(numbers["old-record"], *fitting, "")  # of a learner that did not say
+    assert learner.run(4) == [{"other", "stale", "foreign", "old-record"}]
 
 
 def test_withdrawn_items_wait_for_nothing() -> None:
@@ -164,7 +169,7 @@ def test_a_release_read_at_an_address_has_its_new_items_read_there(
     learner.new = NewItems(learner.catalogue, learner._changed, Server)  # opened once for both
     learner.new.compare_with(learner.release)
     given: list[np.ndarray] = []
-    learner.signals.set_vector = lambda _, __, content: given.append(content)  # type: ignore[method-assign]
+    learner.signals.set_vector = lambda _, __, content, ___: given.append(content)  # type: ignore[method-assign]
     later = Item(item_id="later", title="A tea pot")
     learner.run(1, later)
     encoder = ContentEncoder.load(Server.card, learner.release.encoder)

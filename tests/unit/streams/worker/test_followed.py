@@ -104,6 +104,22 @@ def test_a_new_items_vector_is_made_from_its_content_by_the_release_that_uses_it
     assert found[0, 0] == number
 
 
+def test_content_of_a_release_that_is_not_served_is_not_taken_for_ours() -> None:
+    known, _ = world()
+    followed, _ = following(known)
+    release = known.live.release
+    learner = Signals(known.signals.settings, known.catalogue)
+    content = np.ones(release.manifest.dims.content, np.float32)
+    number = known.catalogue.intern("new")
+    learner.set_vector(number, np.ones(release.vector_size, np.float32), content, "of another encoder")
+    followed.on_signal(record("signals", learner.record(number), key=b"new"))
+    assert not release.own[number]
+    learner.set_vector(number, np.ones(release.vector_size, np.float32), content, release.space)
+    followed.on_signal(record("signals", learner.record(number), key=b"new"))
+    assert release.own[number]
+    np.testing.assert_array_equal(release.model.vectors[number], release.embed(content, ()))
+
+
 def test_a_broken_record_of_an_item_calls_for_its_last_good_one() -> None:
     known, _ = world()
     followed, told = following(known)
