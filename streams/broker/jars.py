@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from streams.broker.java import NOT_INSTALLED
+from streams.broker.java import NotInstalled
 
 KAFKA_VERSION = "4.4.0"
 
@@ -80,7 +80,7 @@ class JarsError(Exception):
 def find_jars(cache: Path, folder: Path | None = None, report: Callable[[str], None] = print) -> list[Path]:
     """Kafka's jars, downloaded into `cache` unless they are there; or those of `folder`, as they are.
 
-    `report` hears of work that takes more than a moment. Raises JarsError.
+    `report` hears of work that takes more than a moment. Raises JarsError, NotInstalled.
     """
     if folder is not None:
         jars = sorted(folder.rglob("*.jar"))
@@ -152,7 +152,7 @@ def _download(group: str, artifact: str, version: str, repository: Path) -> Path
         from jgo.config import GlobalSettings
         from jgo.maven import MavenContext
     except ImportError:
-        raise JarsError(f"cannot download {artifact} {version}: {NOT_INSTALLED}") from None
+        raise NotInstalled from None
 
     # Repositories of the user's own jgo configuration (a company's mirror) come beside jgo's default.
     mirrors = GlobalSettings.load().repositories

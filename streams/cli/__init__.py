@@ -8,6 +8,7 @@ them. Anything heavy is imported inside the commands, so that `--help` is instan
 import errno
 import logging
 import os
+import re
 import sys
 import tempfile
 from operator import attrgetter
@@ -122,6 +123,14 @@ def main() -> None:
         # Whoever read our output has enough (`nextclick watch | head`); nothing may be flushed into it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except ModuleNotFoundError as error:
+        extra = _extra_with((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        _fail(
+            f"this needs the extra `{extra}` ({error.name} is missing): pip install 'nextclick[{extra}]'",
+            os.EX_CONFIG,
+        )
     except OSError as error:
         if error.filename is None and error.errno not in _NO_ROOM:
             raise
@@ -139,6 +148,17 @@ def main() -> None:
         if family not in ("streams", "indexer", "learner"):
             raise
         _fail(str(error), getattr(error, "exit_code", 1))
+
+
+def _extra_with(module: str) -> str | None:
+    """The extra of this package that brings a module; None where none does."""
+    from importlib.metadata import requires
+
+    for line in requires("nextclick") or ():
+        name, extra = re.match(r"[\w.-]+", line), re.search(r"extra == \W(\w+)", line)
+        if name and extra and name[0].replace("-", "_").lower() == module.lower() and extra[1] != "dev":
+            return extra[1]
+    return None
 
 
 def _at_home() -> None:

@@ -38,6 +38,12 @@ class StoreError(Exception):
     """A release that cannot be stored or fetched: names the file and says what to do."""
 
 
+class NoDriver(StoreError):  # noqa: N818 (it names what is the matter)
+    """An address that this installation has nothing for."""
+
+    exit_code = os.EX_CONFIG  # 78: a start again would end in the same way
+
+
 class StoreUnreachable(StoreError):  # noqa: N818 (it names what is the matter)
     """The store does not answer, or the disk here is full. Trying again later may help; what runs goes on."""
 
@@ -298,7 +304,7 @@ def _reaching(url: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise StoreError(f"{url}: no such file; was the release removed, or never written whole?") from error
     except (ImportError, ValueError) as error:  # an unknown scheme, a driver that is not installed
-        raise StoreError(f"{url}: {error}; install the driver for it, such as nextclick[s3]") from error
+        raise NoDriver(f"{url}: {error}; install the driver for it, such as nextclick[s3]") from error
     except Exception as error:  # each driver has exceptions of its own
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreUnreachable(

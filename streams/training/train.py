@@ -4,6 +4,7 @@ Owns the command's words on the screen. The training itself is `learner.training
 makes its lists is `collecting.collect`.
 """
 
+import os
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,6 +32,12 @@ MOST_HELD_BACK = 0.2
 
 class TrainError(Exception):
     """Training cannot begin: says what is missing and what to do."""
+
+
+class NotInstalled(TrainError):  # noqa: N818 (it says what is the matter)
+    """What trains is no part of this installation."""
+
+    exit_code = os.EX_CONFIG  # 78: a start again would end in the same way
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def run(
         from learner.training.settings import TrainingSettings, TrainingSettingsError
         from learner.training.train import train_release
     except ModuleNotFoundError as error:
-        raise TrainError(
+        raise NotInstalled(
             f"training needs the extra `learner` ({error.name} is missing): pip install 'nextclick[learner]'"
         ) from None
     from streams.recorded.collecting import collect

@@ -13,7 +13,7 @@ from learner.text.cache import TextCache
 from streams.runtime.progress import bars
 from streams.settings import Settings
 from streams.training import encoders
-from streams.training.train import REPEATS, Recorded, TrainError
+from streams.training.train import REPEATS, NotInstalled, Recorded
 
 
 def run(
@@ -31,7 +31,7 @@ def run(
         from learner.training.options import TrainingOptions
         from learner.training.search import search
     except ModuleNotFoundError as error:
-        raise TrainError(
+        raise NotInstalled(
             f"the search needs the extra `learner` ({error.name} is missing): "
             "pip install 'nextclick[learner]'"
         ) from None

@@ -185,8 +185,8 @@ def test_who_asks_for_much_changes_nobody_elses_list(monkeypatch: pytest.MonkeyP
     ranked: list[tuple[int, int]] = []
     rank_asks = recommending.rank_asks
 
-    def noted(asks: Any, world: World, size: int | None = None, allowed: Any = None) -> Ranked:
-        found = rank_asks(asks, world, size, allowed)
+    def noted(asks: Any, world: World, *more: Any) -> Ranked:
+        found = rank_asks(asks, world, *more)
         ranked.append(found.candidates.items.shape)
         return found
 
