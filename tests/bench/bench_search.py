@@ -23,6 +23,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import streams  # noqa: F401 (before numpy: one thread of BLAS, as in a worker)
+
+# isort: split
 import msgspec
 import numpy as np
 
