@@ -112,7 +112,9 @@ _ALL = (
     _gauge("pinned", LEARNER, "1 while an operator holds the live release", over="max"),
     _gauge("candidates", LEARNER, "Releases that wait for the gate", over="max"),
     _gauge("live_release_timestamp_seconds", LEARNER, "Unix time since when it is live", over="max"),
-    _counter("trainings", TRAINER, "kind: full or ranker; outcome: done or failed", "kind", "outcome"),
+    _counter(
+        "trainings", TRAINER, "kind: full, ranker or encoder; outcome: done or failed", "kind", "outcome"
+    ),
     _counter("training_seconds", TRAINER, "Processor time of trainings", "kind"),
     _gauge("training", TRAINER, "1 while a training runs", over="max"),
     _counter("gate_decisions", TRAINER, "Candidates judged, by decision", "decision"),

@@ -3,11 +3,14 @@
 Owns the way from settings to what a training takes. Knows no texts.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from learner.text.card import EncoderCard, EncoderChoice, EncoderError
+from learner.text.card import ADDRESS, EncoderCard, EncoderChoice, EncoderError
+from learner.text.content import HASHED
 from learner.text.encoder import Encoder, card_of
+from learner.text.pretrained import choice_of
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,11 +42,44 @@ def text_server(settings: Settings) -> "TextServer | None":
     )  # fmt: skip
 
 
-def keeps(live: EncoderCard, choice: EncoderChoice | None, reader: Encoder | None) -> bool:
-    """Whether a new release goes on with the live one's encoder: nothing is wished, or the same one."""
+def keeps(
+    live: EncoderCard, choice: EncoderChoice | None, reader: Encoder | None, *, adapts: bool = False
+) -> bool:
+    """Whether a new release goes on with the live one's encoder: nothing is wished, or the same one.
+
+    Where encoders are adapted from time to time, one that was adapted from what is wished is the same.
+    """
     if reader is not None:
         return reader.card.identity == live.identity
-    return choice is None or card_of(choice) == live
+    if choice is None:
+        return True
+    wished = card_of(choice)
+    prompts = (wished.item_prompt, wished.query_prompt) == (live.item_prompt, live.query_prompt)
+    return wished == live or (adapts and prompts and wished.identity == live.base_identity)
+
+
+def base_of(settings: Settings, live: EncoderCard) -> EncoderChoice | None:
+    """What an encoder is adapted from: what the settings name, else what the live release began from.
+
+    None where there are no weights: at an address, or by hashed words. Never an adapted one: each adaptation
+    knows all clicks, and begins anew.
+    """
+    if settings.encoder_url is not None:
+        return None
+    wish = chosen(settings)
+    if wish is None:
+        if live.name == HASHED or live.source.startswith(ADDRESS):
+            return None
+        wish = choice_of(live)
+        if live.adapted_from:
+            wish = replace(wish, model=live.adapted_from)
+    return None if wish.model == HASHED else wish
+
+
+def reading_with(settings: Settings, folder: Path) -> Settings:
+    """The settings of a training that reads with the encoder in a folder, as the folder says."""
+    nothing = dict.fromkeys(("encoder_pooling", "encoder_item_prompt", "encoder_query_prompt"))
+    return settings.model_copy(update={"encoder_model": str(folder), **nothing})
 
 
 def _key(settings: Settings) -> str:

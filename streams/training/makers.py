@@ -64,7 +64,7 @@ def training(
     if live is not None:
         bundle = read_release(live)
         manifest = bundle.manifest
-        if encoders.keeps(manifest.encoder, choice, reader):
+        if encoders.keeps(manifest.encoder, choice, reader, adapts=settings.adapt_every_days > 0):
             encoder = _encoder(bundle, cache, reader)
         signals = SignalSettings.from_dict(manifest.signals)
         repeats = manifest.repeat_consumption if repeats is None else repeats

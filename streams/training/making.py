@@ -20,6 +20,8 @@ from learner.release.bundle import Manifest, ReleaseError
 from learner.release.files import amend, read_manifest, read_release
 from streams.releases.store import StoreError, StoreUnreachable, cache_of, fetch
 from streams.settings import Settings
+from streams.training.encoder_stage import EncoderStage
+from streams.training.encoders import reading_with
 from streams.training.figures import Measured
 from streams.training.kept import MOST_CLICKS, KeptClicks
 from streams.training.makers import Kind, Make
@@ -34,10 +36,11 @@ HELD_BACK = 0.2  # at most, of the clicks: the newest ones, which the gate asks 
 
 @dataclass(frozen=True)
 class Due:
-    """Which kind of training is due, and why."""
+    """Which kind of training is due, and why; `unhurried`: whether an encoder may be adapted before it."""
 
     kind: Kind
     reason: str
+    unhurried: bool = False
 
 
 @dataclass
@@ -79,6 +82,7 @@ class Making:
         self._measured = measured or Measured()
         self._settings, self._wire, self._kept, self._makers = settings, wire, kept, makers
         self._folder, self._outbox, self._wall_ms = folder, outbox, wall_ms
+        self.encoders = EncoderStage(settings, folder, wall_ms, self._measured)
         for path in folder.glob(".*"):  # work of a trainer that was killed
             shutil.rmtree(path, ignore_errors=True)
 
@@ -102,9 +106,12 @@ class Making:
         run = _Run(kind, began_ms, self._kept.records, self._folder / f".{self._wall_ms()}")
         self._kept.note_attempt(full_ms or began_ms)
         try:
-            material = self._material(beside)
+            material, encoder = self._material(beside), None
+            if due.unhurried and run.kind == "full" and beside is not None:
+                encoder = self.encoders.encoder(material.data, material.items, beside.manifest.encoder)
+                used = time.process_time()
             with self._measured.training(run.kind):
-                release = self._made(run, material)
+                release = self._made(run, material, encoder)
             cpu_seconds = round(time.process_time() - used, 1)
             told = {
                 "kind": run.kind, "why": due.reason, "cpu_seconds": cpu_seconds, "began_ms": began_ms,
@@ -120,6 +127,8 @@ class Making:
             shutil.rmtree(run.work, ignore_errors=True)
             raise
         run.work.rename(self._outbox / release)
+        if encoder is not None:
+            self.encoders.tried()
         log.info(
             "training done", release=release, kind=run.kind, clicks=len(material.data),
             held_back=material.held_back, seconds=round(time.perf_counter() - begun, 1),
@@ -127,14 +136,15 @@ class Making:
         )  # fmt: skip
         return f"trained {release}"
 
-    def _made(self, run: _Run, material: _Material) -> str:
+    def _made(self, run: _Run, material: _Material, encoder: Path | None) -> str:
         """The release's id. A ranker that cannot be refreshed alone is trained with all else."""
+        settings = self._settings if encoder is None else reading_with(self._settings, encoder)
 
         def make() -> str:
             maker, name = self._makers[run.kind], name_of_run(run.kind, run.began_ms)
             with closing(tracked_or_not(self._settings, name)) as tracker:
                 return maker(
-                    self._settings, material.data, material.items, material.live, run.work, noting(tracker)
+                    settings, material.data, material.items, material.live, run.work, noting(tracker)
                 )
 
         try:

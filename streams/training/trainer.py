@@ -21,6 +21,8 @@ import structlog
 
 from learner.data.times import DAY_MS
 from learner.judging.gate import Limits
+from learner.release.bundle import ReleaseError
+from learner.release.files import read_manifest
 from streams.releases.roles import DRIFTED, Roles
 from streams.releases.store import ReleaseStore, StoreError
 from streams.settings import Settings
@@ -99,7 +101,8 @@ class Trainer:
             return Due("full", f"the live release was made in haste and lacks {new:,} clicks")
         minutes = (self._wall_ms() - past.full_ms) / MINUTE_MS
         if minutes >= settings.train_every_minutes:
-            return Due(full, f"{minutes:.0f} minutes and {new:,} clicks since the last training")
+            reason = f"{minutes:.0f} minutes and {new:,} clicks since the last training"
+            return Due(full, reason, unhurried=True)
         if self.kept.attempts < ATTEMPTS and new >= settings.train_after_clicks:
             return Due("ranker", f"{new:,} new clicks")
         return None
@@ -115,3 +118,14 @@ class Trainer:
             return
         if gone:
             log.info("old releases removed", releases=gone)
+        try:
+            self.making.encoders.tidy(self._models)
+        except (StoreError, ReleaseError) as error:
+            log.warning("old encoders stay for now", error=str(error))
+
+    def _models(self) -> set[str]:
+        """The models that the releases here were made with."""
+        store = ReleaseStore(self.settings.store_url)
+        manifests = [store.manifest(release) for release in store.releases()]
+        manifests += [read_manifest(folder) for folder in self.outbox.folder.iterdir()]
+        return {manifest.encoder.model for manifest in manifests}

@@ -8,9 +8,9 @@ import pytest
 from learner.text import encoder as encoders
 from learner.text.card import EncoderChoice, EncoderError
 from learner.text.content import HASHED_CARD
-from learner.text.pretrained import find
+from learner.text.pretrained import choice_of, find
 from streams.settings import Settings
-from streams.training.encoders import chosen, keeps, text_server
+from streams.training.encoders import base_of, chosen, keeps, reading_with, text_server
 from tests.worlds.text_server import MODEL
 from tests.worlds.text_server import text_server as running_server
 
@@ -36,6 +36,38 @@ def test_a_live_encoder_stays_unless_another_is_wished() -> None:
     assert not keeps(HASHED_CARD, EncoderChoice(), None)
     with pytest.raises(EncoderError, match="nowhere"):
         keeps(live, EncoderChoice("nowhere"), None)
+
+
+@needs_minilm
+def test_where_encoders_are_adapted_one_from_what_is_wished_stays() -> None:
+    plain = find(EncoderChoice()).card
+    live = msgspec.structs.replace(
+        plain, model="/data/trainer/adapted/x", identity="x", adapted_from=plain.model,
+        base_identity=plain.identity,
+    )  # fmt: skip
+    assert keeps(live, EncoderChoice(), None, adapts=True)
+    assert not keeps(live, EncoderChoice(), None)  # the setting is off: back to what is named
+    assert not keeps(live, EncoderChoice(query_prompt="query: "), None, adapts=True)
+    assert not keeps(live, EncoderChoice(pooling="cls"), None, adapts=True)
+    changed = msgspec.structs.replace(live, base_identity="of files of before")
+    assert not keeps(changed, EncoderChoice(), None, adapts=True)
+    assert keeps(changed, None, None)
+
+
+@needs_minilm
+def test_each_adaptation_begins_from_the_plain_encoder() -> None:
+    plain = find(EncoderChoice()).card
+    live = msgspec.structs.replace(
+        plain, model="/data/trainer/adapted/x", identity="x", adapted_from="org/base", pooling="cls"
+    )
+    assert base_of(Settings(encoder_model="org/name"), live) == EncoderChoice("org/name")
+    assert base_of(Settings(), plain) == choice_of(plain)
+    assert base_of(Settings(), live) == EncoderChoice("org/base", "cls", "", "")
+    assert base_of(Settings(), HASHED_CARD) is None
+    assert base_of(Settings(encoder_model="hashed-words"), plain) is None
+    assert base_of(Settings(encoder_url="http://127.0.0.1:1/v1", encoder_model="m"), plain) is None
+    settings = reading_with(Settings(encoder_model="org/name", encoder_pooling="cls"), Path("/adapted"))
+    assert chosen(settings) == EncoderChoice("/adapted")
 
 
 @needs_minilm
