@@ -26,9 +26,10 @@ TRAINER = (
 )  # fmt: skip
 UP, STEPS = ("tests/integration/up/test_up.py",), ("tests/e2e/test_first_steps.py",)
 IMAGE, COMPOSE = ("tests/e2e/test_image.py",), ("tests/e2e/test_compose_kafka.py",)
+RIGHTS = ("tests/integration/transport/test_rights.py",)
 DESCRIBED, CROWD = ("tests/integration/api/test_described.py",), ("tests/integration/api/test_crowd.py",)
 RUNNING = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + SOAK + TRAINER + UP + STEPS + DESCRIBED + CROWD
-ALL, NONE = RUNNING + IMAGE + COMPOSE + WHEEL, ()
+ALL, NONE = RUNNING + IMAGE + COMPOSE + WHEEL + RIGHTS, ()
 # Wants a Debian mirror, root and many minutes: for whoever changes the image, and before a version is tagged.
 BY_HAND = IMAGE
 # The drills of a path are those of its longest prefix that stands here; where none does, all.
@@ -39,6 +40,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "deploy/containers/": IMAGE,
     "docs/": NONE,
     "docs/first-steps.md": STEPS,
+    "docs/operating/secure.md": RIGHTS,
     "indexer/": RUNNING,
     "learner/": RUNNING,
     "learner/evaluation/": DEMO,
@@ -56,6 +58,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "streams/recorded/": DEMO,
     "streams/replay/": NONE,
     "streams/traffic/": DEMO,
+    "streams/transport/": RUNNING + RIGHTS,
     "streams/training/": DEMO + TRAINER,
     "streams/up/": DEMO + UP + STEPS,
     "tests/": NONE,
@@ -70,6 +73,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/integration/api/test_described.py": DESCRIBED,
     "tests/integration/conftest.py": DESCRIBED,
     "tests/integration/learning/test_canary_outage.py": OUTAGE,
+    "tests/integration/transport/test_rights.py": RIGHTS,
     "tests/integration/up/test_up.py": UP,
     "tests/integration/worker/test_everything.py": EVERYTHING,
     "tests/integration/worker/test_growing.py": GROWING[:1],
@@ -85,7 +89,8 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/worlds/bare_image.py": IMAGE,
     "tests/worlds/happenings.py": EVERYTHING,
     "tests/worlds/ledger.py": EVERYTHING + AWAY,
-    "tests/worlds/over_http.py": DESCRIBED + CROWD,
+    "tests/worlds/over_http.py": DESCRIBED + CROWD + RIGHTS,
+    "tests/worlds/strict.py": RIGHTS,
     "tests/worlds/undisturbed.py": EVERYTHING,
 }
 
