@@ -29,10 +29,11 @@ from nextclick.errors import (
 from nextclick.exchange import Patience
 from nextclick.pending import Bounds
 from nextclick.records import Click, Item, Receipt, Recommendations, Row
+from nextclick.tokens import user_token
 
 __all__ = [
     "AsyncClient", "BadAnswer", "BadRequest", "Bounds", "BufferFull", "Click", "ClicksNotSent", "Client",
     "Conflict", "Forbidden", "Item", "NextclickError", "NotFound", "Patience", "PreconditionFailed",
     "Problem", "RateLimited", "Receipt", "Recommendations", "Row", "ServerFault", "TooLarge", "Unauthorized",
-    "Unavailable", "Unprocessable", "Unreachable", "UnsupportedMediaType",
+    "Unavailable", "Unprocessable", "Unreachable", "UnsupportedMediaType", "user_token",
 ]  # fmt: skip

@@ -1,32 +1,31 @@
 """`AsyncClient`: the same as `Client` for asyncio; each method is awaited, streams are read with `async for`.
 
-Owns the connections, the pauses, and the task that sends the clicks of the buffer.
+Owns the connections and the pauses.
 """
 
 import asyncio
 import functools
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
 from nextclick import operating, reading, sending
-from nextclick.errors import ClicksNotSent, NextclickError
+from nextclick.async_buffer import AsyncClicks
 from nextclick.events import SILENT_SECONDS, Following
 from nextclick.exchange import Call, Line, Lost, Patience, Reply, Talk
-from nextclick.paths import path
-from nextclick.pending import Bounds, Pending, joined
-from nextclick.records import Click, Event, Item, NotTaken, Recommendations, Status
+from nextclick.forking import tell
+from nextclick.pending import Bounds
+from nextclick.records import Item
 from nextclick.seen import Seen
+from nextclick.tokens import TokenOf, giving
 from nextclick.wire import checked, headers_of, lost, params_of, request_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
 A = TypeVar("A")
-log = logging.getLogger("nextclick")
 
 
 def _method(build: Callable[P, Call[T]]) -> "Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]":
@@ -39,17 +38,31 @@ def _method(build: Callable[P, Call[T]]) -> "Callable[Concatenate[AsyncClient, P
     return method
 
 
+def _stream(
+    build: Callable[P, Following[A]],
+) -> "Callable[Concatenate[AsyncClient, P], AsyncIterator[A]]":
+    """A method that opens the stream and reads it, as long as one asks for the next."""
+
+    @functools.wraps(build)
+    def method(self: "AsyncClient", /, *given: P.args, **named: P.kwargs) -> AsyncIterator[A]:
+        return self._follow(build(*given, **named))
+
+    return method
+
+
 class AsyncClient:
     """A line to `nextclick api`, for one event loop; arguments as `Client`'s."""
 
     def __init__(
-        self, url: str = "http://127.0.0.1:8080", *, key: str | None = None, timeout_s: float = 10.0,
-        patience: Patience | None = None, buffer: Bounds | None = None, http: httpx.AsyncClient | None = None,
+        self, url: str = "http://127.0.0.1:8080", *, key: str | None = None,
+        user_token: str | TokenOf | None = None, timeout_s: float = 10.0, patience: Patience | None = None,
+        buffer: Bounds | None = None, http: httpx.AsyncClient | None = None,
     ) -> None:  # fmt: skip
         self._url, self._headers, self._timeout_s = checked(url), headers_of(key), timeout_s
-        self._http, self._owned = http or httpx.AsyncClient(), http is None
-        self._line = Line(patience or Patience(), Seen())
-        self.clicks = AsyncClicks(self, buffer or Bounds())
+        self._given, self._own = http, None if http else httpx.AsyncClient()
+        self._line = Line(patience or Patience(), Seen(), giving(user_token))
+        self.clicks = AsyncClicks(self.click_many, buffer or Bounds())
+        tell(self)
 
     click = _method(sending.click)
     click_many = _method(sending.click_many)
@@ -84,6 +97,8 @@ class AsyncClient:
     retry_dead_letters = _method(operating.retry_dead_letters)
     ready = _method(operating.ready)
     status = _method(operating.status)
+    stream = _stream(reading.stream)
+    status_stream = _stream(operating.status_stream)
 
     async def all_items(self, q: str = "", *, limit: int = 500) -> AsyncIterator[Item]:
         """The whole catalogue, read a page at a time as it is asked for."""
@@ -95,27 +110,13 @@ class AsyncClient:
             if (cursor := page.next) is None:
                 return
 
-    def stream(
-        self, user_id: str, *, scenario: str | None = None, k: int | None = None, fields: Iterable[str] = (),
-        last_event_id: str = "", give_up_s: float = 300.0,
-    ) -> AsyncIterator[Recommendations]:  # fmt: skip
-        """A user's newest list at once, then each as it is made; see `Client.stream`."""
-        where = path("v1", "users", user_id, "recommendations", "stream")
-        asked = {"scenario": scenario, "k": k, "fields": list(fields)}
-        following = Following(Recommendations, "recommendation", last_event_id, give_up_s)
-        return self._follow(where, asked, following)
-
-    def status_stream(self, *, give_up_s: float = 300.0) -> AsyncIterator[Status]:
-        """What all processes say of themselves, once a second; it comes back as `stream` does."""
-        return self._follow("/v1/status/stream", {}, Following(Status, "status", "", give_up_s))
-
     async def close(self, timeout_s: float = 10.0) -> None:
         """Sends what waits in `clicks`, for so long at most. Raises ClicksNotSent with the rest."""
         try:
             await self.clicks.close(timeout_s)
         finally:
-            if self._owned:
-                await self._http.aclose()
+            if self._own is not None:
+                await self._own.aclose()
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -124,6 +125,19 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def _http(self) -> httpx.AsyncClient:
+        if self._given is not None:
+            return self._given
+        if self._own is None:  # in a forked process
+            self._own = httpx.AsyncClient()
+        return self._own
+
+    def _forked(self) -> None:
+        self._own = None  # what comes on those connections is the parent's
+        self._line = Line(self._line.patience, Seen(), self._line.token_of)
+        self.clicks.forked()
 
     async def _run(self, talk: Talk[T]) -> T:
         reply: Reply | Lost | None = None
@@ -145,14 +159,15 @@ class AsyncClient:
             return lost(error)
         return Reply(got.status_code, got.headers, got.content)
 
-    async def _follow(self, where: str, asked: dict[str, Any], following: Following[A]) -> AsyncIterator[A]:
+    async def _follow(self, following: Following[A]) -> AsyncIterator[A]:
+        named = self._headers | self._line.headers_of(following.user_id)
         timeout = httpx.Timeout(self._timeout_s, read=SILENT_SECONDS)
         while True:
             error: Exception | None = None
             try:
                 async with self._http.stream(
-                    "GET", self._url + where, params=params_of(asked), timeout=timeout,
-                    headers=self._headers | following.headers,
+                    "GET", self._url + following.path, params=params_of(following.query), timeout=timeout,
+                    headers=named | following.headers,
                 ) as got:  # fmt: skip
                     if got.status_code == 200:
                         following.opened()
@@ -168,105 +183,3 @@ class AsyncClient:
             if error is not None:
                 wait = following.lost(error, time.monotonic())
             await asyncio.sleep(wait)
-
-
-class AsyncClicks:
-    """The buffer, as `Client.clicks`: a task sends it, which begins with the first click."""
-
-    def __init__(self, client: AsyncClient, bounds: Bounds) -> None:
-        self._client, self._pending = client, Pending(bounds)
-        self._changed = asyncio.Condition()
-        self._task: asyncio.Task[None] | None = None
-        self._at_once = self._closed = False
-        self._idle = True  # nothing is on its way
-
-    def __len__(self) -> int:
-        return len(self._pending)
-
-    def __del__(self) -> None:
-        if len(self._pending):
-            log.error("%d clicks were not sent: await close() of the client", len(self._pending))
-
-    async def add(self, user_id: str, item_id: str = "", event: Event | str = "click", **more: Any) -> None:
-        """A click that may wait a moment; `more`: further fields of `Click`. Raises BufferFull."""
-        click = Click(user_id=user_id, item_id=item_id, event=event, **more)
-        async with self._changed:
-            if self._closed:
-                raise NextclickError("the client is closed")
-            if not await self._within(lambda: not self._pending.is_full, self._pending.bounds.full_s):
-                raise self._pending.full()
-            if self._closed:  # while this one waited
-                raise NextclickError("the client is closed")
-            self._pending.add(click, time.monotonic())
-            if self._task is None:
-                self._task = asyncio.create_task(self._send(), name="nextclick-clicks")
-            self._changed.notify_all()
-
-    async def flush(self, timeout_s: float = 10.0) -> int:
-        """Sends all that waits; returns how many wait on, where the time did not do.
-
-        Raises ClicksNotSent where any was refused since the last flush.
-        """
-        async with self._changed:
-            self._at_once = True
-            self._changed.notify_all()
-            await self._within(lambda: not len(self._pending) and self._idle, timeout_s)
-            self._at_once = False
-            told, left = self._pending.told(ending=False), len(self._pending)
-        if told is not None:
-            raise told
-        return left
-
-    async def close(self, timeout_s: float = 10.0) -> None:
-        """The end. Raises ClicksNotSent with all that was refused or not sent."""
-        refused: ClicksNotSent | None = None
-        try:
-            await self.flush(timeout_s)
-        except ClicksNotSent as error:
-            refused = error
-        async with self._changed:
-            if self._closed:
-                return
-            self._closed = True
-            self._changed.notify_all()
-            told = self._pending.told(ending=True)
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if (trouble := joined(refused, told)) is not None:
-            raise trouble
-
-    async def _within(self, what: Callable[[], bool], seconds: float) -> bool:
-        """Waits, with the lock held, until it holds, so long at most."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait_for(what)
-        except TimeoutError:
-            return what()
-        return True
-
-    async def _send(self) -> None:
-        while True:
-            async with self._changed:
-                while True:
-                    wait = self._pending.due_in(time.monotonic(), at_once=self._at_once)
-                    if wait is not None and wait <= 0:
-                        break
-                    try:
-                        async with asyncio.timeout(wait):
-                            await self._changed.wait()
-                    except TimeoutError:
-                        pass
-                some, self._idle = self._pending.first(), False
-            errors = await self._sent(some)
-            async with self._changed:
-                if not self._closed:
-                    self._pending.settle(some, errors, time.monotonic())
-                self._idle = True
-                self._changed.notify_all()
-
-    async def _sent(self, some: list[Click]) -> list[NotTaken]:
-        try:
-            return (await self._client.click_many(some)).errors
-        except Exception as error:  # this task must not end: nobody would send any more
-            return sending.none_taken(error, len(some))

@@ -6,7 +6,7 @@ Opens nothing itself.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
@@ -73,10 +73,15 @@ class Parser:
 class Following(Generic[T]):
     """One stream over as many lines as it takes.
 
-    kind: of events that are told; `give_up_s`: so long without a line that it ends with Unreachable
+    kind: of events that are told; user_id: whom it names
+    give_up_s: so long without a line that it ends with Unreachable
     """
 
-    def __init__(self, answer: type[T], kind: str, last_event_id: str, give_up_s: float) -> None:
+    def __init__(
+        self, path: str, answer: type[T], kind: str, query: dict[str, Any], user_id: str | None = None,
+        last_event_id: str = "", give_up_s: float = 300.0,
+    ) -> None:  # fmt: skip
+        self.path, self.query, self.user_id = path, query, user_id
         self._decode, self._kind, self._give_up_s = msgspec.json.Decoder(answer).decode, kind, give_up_s
         self._parser, self._wait_s = Parser(), 0.0
         self._lost_since: float | None = None

@@ -15,6 +15,7 @@ import msgspec
 from nextclick.errors import BadAnswer, Problem, Unreachable, problem_of, seconds_of
 from nextclick.records import Receipt
 from nextclick.seen import Seen
+from nextclick.tokens import HEADER, TokenOf
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -61,6 +62,13 @@ class Line:
 
     patience: Patience
     seen: Seen
+    token_of: TokenOf | None = None
+
+    def headers_of(self, user_id: str | None) -> dict[str, str]:
+        """What goes with a call that names the user: the user's token, where there are any."""
+        if self.token_of is None or user_id is None:
+            return {}
+        return {HEADER: self.token_of(user_id)}
 
 
 @dataclass
@@ -69,6 +77,7 @@ class Call(Generic[T_co]):
 
     query: None and empty ones are left out; body: is sent as JSON
     repeatable: sent twice it does what it does once
+    user_id: whom it names; rows: parts of the body that name users, each with its own
     asked: users whose lists are asked for, each with the mapping that takes the token of the newest click
     also: statuses above 400 whose body is an answer; timeout_s: longer than the client's own, if need be
     """
@@ -80,6 +89,8 @@ class Call(Generic[T_co]):
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     repeatable: bool = True
+    user_id: str | None = None
+    rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     also: tuple[int, ...] = ()
     timeout_s: float = 0.0
@@ -89,6 +100,10 @@ class Call(Generic[T_co]):
         for user_id, wanted in self.asked:
             if wanted.get("seen") is None and (token := line.seen.of(user_id)) is not None:
                 wanted["seen"] = token
+        self.headers = self.headers | line.headers_of(self.user_id)
+        if line.token_of is not None:
+            for user_id, row in self.rows:
+                row.setdefault("user_token", line.token_of(user_id))
         for attempt in range(line.patience.retries + 1):
             reply = yield self
             wait = self._wait(reply, line.patience, attempt)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from nextclick.events import Following
 from nextclick.exchange import Call
 from nextclick.paths import path
 from nextclick.records import (
@@ -146,6 +147,11 @@ def retry_dead_letters(offsets: Iterable[int] | None = None) -> Call[Retried]:
 def status() -> Call[Status]:
     """What all processes say of themselves, and what an operator wants to know of it."""
     return Call("GET", "/v1/status", Status)
+
+
+def status_stream(*, give_up_s: float = 300.0) -> Following[Status]:
+    """What all processes say of themselves, once a second; it comes back as `stream` does."""
+    return Following("/v1/status/stream", Status, "status", {}, give_up_s=give_up_s)
 
 
 def ready() -> Call[Readiness]:

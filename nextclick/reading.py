@@ -6,6 +6,7 @@ Owns how each is asked for. Each function makes a call; `Client` and `AsyncClien
 from collections.abc import Iterable
 from typing import Any
 
+from nextclick.events import Following
 from nextclick.exchange import Call
 from nextclick.paths import path
 from nextclick.records import Filter, Known, Lists, Recommendations, Row, Rules, encode
@@ -30,8 +31,9 @@ def recommendations(
     }  # fmt: skip
     where = path("v1", "users", user_id, "recommendations")
     return Call(
-        "GET", where, Recommendations, asked, asked=[(user_id, asked)], timeout_s=_patience(timeout_ms)
-    )
+        "GET", where, Recommendations, asked, user_id=user_id, asked=[(user_id, asked)],
+        timeout_s=_patience(timeout_ms),
+    )  # fmt: skip
 
 
 def recommend(
@@ -49,7 +51,7 @@ def recommend(
     )  # fmt: skip
     body, asked = _body(row)
     return Call(
-        "POST", "/v1/recommendations", Recommendations, body=body, asked=asked,
+        "POST", "/v1/recommendations", Recommendations, body=body, user_id=user_id, asked=asked,
         timeout_s=_patience(timeout_ms),
     )  # fmt: skip
 
@@ -58,8 +60,9 @@ def batch(rows: Iterable[Row], *, distinct: bool = True) -> Call[Lists]:
     """The rows of one page at once, at most 20; `distinct`: what stands in one is not in those below it."""
     found = [(row, *_body(row)) for row in rows]
     told = {"requests": [body for _, body, _ in found], "distinct": distinct}
+    named = [one for _, _, asked in found for one in asked]
     return Call(
-        "POST", "/v1/batch", Lists, body=told, asked=[one for _, _, asked in found for one in asked],
+        "POST", "/v1/batch", Lists, body=told, rows=named, asked=named,
         timeout_s=max((_patience(row.timeout_ms) for row, _, _ in found), default=0.0),
     )  # fmt: skip
 
@@ -74,7 +77,7 @@ def similar(
         "timeout_ms": timeout_ms,
     }  # fmt: skip
     where = path("v1", "items", item_id, "similar")
-    return Call("GET", where, Recommendations, asked, timeout_s=_patience(timeout_ms))
+    return Call("GET", where, Recommendations, asked, user_id=user_id, timeout_s=_patience(timeout_ms))
 
 
 def rank(
@@ -89,7 +92,9 @@ def rank(
         "fields": list(fields),
     }
     told |= {} if timeout_ms is None else {"timeout_ms": timeout_ms}
-    return Call("POST", "/v1/rank", Recommendations, body=told, timeout_s=_patience(timeout_ms))
+    return Call(
+        "POST", "/v1/rank", Recommendations, body=told, user_id=user_id, timeout_s=_patience(timeout_ms)
+    )
 
 
 def search(
@@ -101,7 +106,7 @@ def search(
         "q": q, "user_id": user_id, "k": k, "filter": _written(filter), "fields": list(fields),
         "scenario": scenario, "timeout_ms": timeout_ms,
     }  # fmt: skip
-    return Call("GET", "/v1/search", Recommendations, asked, timeout_s=_patience(timeout_ms))
+    return Call("GET", "/v1/search", Recommendations, asked, user_id=user_id, timeout_s=_patience(timeout_ms))
 
 
 def popular(
@@ -119,6 +124,20 @@ def popular(
 def user(user_id: str) -> Call[Known]:
     """What is known of a user: events, the newest of the history, categories."""
     return Call("GET", path("v1", "users", user_id), Known)
+
+
+def stream(
+    user_id: str, *, scenario: str | None = None, k: int | None = None, fields: Iterable[str] = (),
+    last_event_id: str = "", give_up_s: float = 300.0,
+) -> Following[Recommendations]:  # fmt: skip
+    """A user's newest list at once, then each as it is made, for as long as one asks for the next.
+
+    A line that breaks is opened again, with the id of the last list. Raises Unreachable where none could
+    be opened for `give_up_s`, and a Problem where the server does not want to.
+    """
+    where = path("v1", "users", user_id, "recommendations", "stream")
+    asked = {"scenario": scenario, "k": k, "fields": list(fields)}
+    return Following(where, Recommendations, "recommendation", asked, user_id, last_event_id, give_up_s)
 
 
 def _body(row: Row) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:

@@ -18,6 +18,7 @@ class Click(Struct, omit_defaults=True, kw_only=True):
 
     timestamp: Unix ms, or ISO 8601; without one the server's clock counts, as the click comes in
     value: a rating, seconds, or a price; history: a click of the past; undo: takes such an event back
+    user_token: where a public key sends it and the client gives none by itself
     """
 
     user_id: str
@@ -32,6 +33,7 @@ class Click(Struct, omit_defaults=True, kw_only=True):
     history: bool = False
     undo: bool = False
     items: list[str] = []
+    user_token: str | None = None
 
 
 class NotTaken(Struct, frozen=True):
@@ -175,6 +177,7 @@ class Row(Struct, omit_defaults=True, kw_only=True):
     diversity: float | None = None
     interests: list[str] = []
     if_clicked: list[str] = []
+    user_token: str | None = None
 
 
 class Item(Struct, omit_defaults=True, kw_only=True):

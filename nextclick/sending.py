@@ -11,6 +11,7 @@ import msgspec
 from nextclick.errors import NextclickError, Problem
 from nextclick.exchange import Call, Line, Talk, is_final
 from nextclick.records import Click, Event, NotTaken, Receipt, encode
+from nextclick.tokens import TokenOf
 
 MOST_CLICKS = 1_000
 MOST_BYTES = 900_000  # of a body; the server takes 1 MiB
@@ -33,7 +34,7 @@ def click(
         recommendation_id=recommendation_id, position=position, history=history, undo=undo,
         items=list(items), event_id=event_id,
     )  # fmt: skip
-    return Call("POST", "/v1/clicks", Receipt, {"tokens": "true"}, with_id(made))
+    return Call("POST", "/v1/clicks", Receipt, {"tokens": "true"}, with_id(made), user_id=user_id)
 
 
 def click_many(clicks: Iterable[Click]) -> "Many":
@@ -64,7 +65,7 @@ class Many(Call[Receipt]):
                     again += some  # the server does not answer: not asked any more in this round
                     continue
                 try:
-                    receipt = yield from _body(some).talk(line)
+                    receipt = yield from _body(some, line.token_of).talk(line)
                 except NextclickError as error:
                     failed = error
                     receipt = Receipt(accepted=0, errors=none_taken(error, len(some)))
@@ -115,6 +116,11 @@ def none_taken(error: Exception, count: int) -> list[NotTaken]:
     return [why.get(n) or NotTaken(n, str(error), "", not is_final(error)) for n in range(count)]
 
 
-def _body(some: list[tuple[int, Click]]) -> Call[Receipt]:
-    told = {"clicks": [each for _, each in some]}
+def _body(some: list[tuple[int, Click]], token_of: TokenOf | None) -> Call[Receipt]:
+    told = {"clicks": [each if token_of is None else _signed(each, token_of) for _, each in some]}
     return Call("POST", "/v1/clicks", Receipt, {"tokens": "true"}, told)
+
+
+def _signed(click: Click, token_of: TokenOf) -> Click:
+    token = click.user_token or token_of(click.user_id)
+    return msgspec.structs.replace(click, user_token=token)

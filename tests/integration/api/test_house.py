@@ -1,5 +1,6 @@
 """Several apis on a real broker: keys in force everywhere, versions between them, topics made anew."""
 
+import asyncio
 import hmac
 import json
 import os
@@ -14,15 +15,28 @@ import pytest
 from kafka import KafkaAdminClient
 from typer.testing import CliRunner
 
+from nextclick import (
+    AsyncClient,
+    Click,
+    Client,
+    Forbidden,
+    Patience,
+    Row,
+    Unavailable,
+    user_token,
+)
 from streams.cli import app
 from streams.operate import keys as operate
 from streams.settings import Settings
 from streams.wire.keys import NewKey
 from streams.wire.partitioner import partition_of
+from tests.worlds.browser import browser_page, shop
 from tests.worlds.over_http import listening
+from tests.worlds.places import ROOT
 from tests.worlds.system import START_MS, System
 
 SHOP = "https://shop.example"
+EXAMPLES = ROOT / "docs" / "examples"
 
 
 @pytest.fixture
@@ -71,19 +85,119 @@ def test_a_key_is_in_force_everywhere_until_it_is_revoked(system: System, settin
             assert stream.status_code == 200
             assert next(stream.iter_lines()).startswith("retry")
         assert api.get(path.replace(pages.key, reader)).status_code == 401
+    url = str(apis[0].base_url)
+    for user in ("reader-1", "reader-2"):
+        system.send("recommendations", user, listed(user))
+        held = f"/v1/users/{user}/recommendations"
+        system.wait_for(
+            lambda held=held: apis[0].get(held, headers=of(reader)).status_code == 200, "the list is held"
+        )
+    speaks_for_its_users(url, pages)
+    asyncio.run(speaks_for_its_users_too(url, pages))
 
     assert CliRunner().invoke(app, ["keys", "revoke", "pages", *where]).exit_code == 0
     for api in apis:
         system.wait_for(
             lambda api=api: api.get("/v1/items", headers=of(pages)).status_code == 401, "it is revoked"
         )
-    listed = json.loads(CliRunner().invoke(app, ["keys", "list", "--json", *where]).stdout)
-    assert [(each["name"], each["scope"], each["in_force"]) for each in listed] == [("shop", "read", True)]
+    told = json.loads(CliRunner().invoke(app, ["keys", "list", "--json", *where]).stdout)
+    assert [(each["name"], each["scope"], each["in_force"]) for each in told] == [("shop", "read", True)]
     said = "".join(map(system.said, ("one", "other"))) + repr(
         [record.value for record in system.read("keys")]
     )
     for secret in (reader, pages.key, pages.secret, token, "somebody"):
         assert secret not in said
+
+
+AT_ONCE = Patience(retries=0)
+CLICKS = [Click(user_id=f"reader-{n}", item_id="i1", timestamp=START_MS) for n in (1, 2)]
+
+
+def speaks_for_its_users(url: str, pages: NewKey) -> None:
+    """A client with a public key, all of whose methods that name users send their tokens."""
+    mine = user_token("reader-1", pages.secret)
+    with Client(url, key=pages.key, patience=AT_ONCE) as nobody, pytest.raises(Forbidden):
+        nobody.recommendations("reader-1")
+    with Client(url, key=pages.key, user_token=mine, patience=AT_ONCE) as one:
+        assert one.recommendations("reader-1").ids == one.recommend("reader-1").ids
+        assert next(one.stream("reader-1")).user_id == "reader-1"
+        with pytest.raises(Forbidden):
+            one.recommendations("reader-2")
+        with pytest.raises(Forbidden):
+            next(one.stream("reader-2"))
+        with pytest.raises(Forbidden):
+            one.user("reader-1")  # which takes another key, not a token
+    with Client(url, key=pages.key, user_token=lambda user: user_token(user, pages.secret)) as all_of_them:
+        lists = all_of_them.batch([Row(user_id="reader-1"), Row(user_id="reader-2")], distinct=False).lists
+        assert [each.user_id for each in lists] == ["reader-1", "reader-2"]
+        assert all_of_them.click_many(CLICKS).accepted == 2
+        assert all_of_them.click("reader-2", "i2", timestamp=START_MS).accepted == 1
+        all_of_them.clicks.add("reader-1", "i2", timestamp=START_MS)
+        assert all_of_them.clicks.flush(90) == 0
+    with Client(url, key=pages.key, user_token=mine, patience=AT_ONCE) as one:
+        for ask in (
+            lambda user: one.search("tea", user_id=user, timeout_ms=50),
+            lambda user: one.similar("i1", user_id=user, timeout_ms=50),
+            lambda user: one.rank(user, ["i1"], timeout_ms=50),
+        ):
+            with pytest.raises(Unavailable):  # nobody makes lists here; that comes after the door
+                ask("reader-1")
+            with pytest.raises(Forbidden):
+                ask("reader-2")
+
+
+async def speaks_for_its_users_too(url: str, pages: NewKey) -> None:
+    """The same for asyncio, as far as it is not the same code."""
+    tokens = {click.user_id: user_token(click.user_id, pages.secret) for click in CLICKS}
+    async with AsyncClient(url, key=pages.key, user_token=tokens.__getitem__, patience=AT_ONCE) as client:
+        assert (await client.click_many(CLICKS)).accepted == 2
+        await client.clicks.add("reader-1", "i3", timestamp=START_MS)
+        assert await client.clicks.flush(90) == 0
+        async for made in client.stream("reader-1"):
+            assert made.user_id == "reader-1"
+            break
+    async with AsyncClient(url, key=pages.key, patience=AT_ONCE) as client:
+        with pytest.raises(Forbidden):
+            await client.click("reader-1", "i1")
+
+
+def listed(user: str) -> dict[str, Any]:
+    """A list as a worker writes it."""
+    return {
+        "recommendation_id": "c-0-7", "user_id": user, "release": "r", "policy": "p", "created_at": START_MS,
+        "trigger": {"kind": "click", "id": "e7", "timestamp": START_MS}, "scenario": None, "rules": None,
+        "items": [
+            {"item_id": f"i{n}", "score": 1, "source": "ann", "propensity": 1, "reason": {"kind": "popular"}}
+            for n in range(10)
+        ],
+    }  # fmt: skip
+
+
+FROM_A_PAGE = """async ([url, key, userToken]) => {
+    const { Nextclick } = await import(`${location.origin}/browser.js`);
+    const nextclick = new Nextclick(url, { key, userToken });
+    const streamed = await new Promise((go) => nextclick.stream("reader-1", go, { fields: "title" }));
+    const read = await nextclick.recommendations("reader-1");
+    const receipt = await nextclick.click("reader-1", "i1");
+    const wrong = await nextclick.recommendations("reader-2").catch((error) => error);
+    return [streamed.user_id, read.user_id, receipt.accepted, wrong.status];
+}"""
+
+
+def test_a_page_speaks_with_a_public_key_from_its_origin_alone(system: System, settings: Settings) -> None:
+    """In a browser, which sends preflights and keeps answers from pages of other origins."""
+    with browser_page() as (page, wrong), shop(EXAMPLES) as port:
+        pages = add(settings, "pages", "public", f"http://127.0.0.1:{port}")
+        url = listening(system)
+        system.send("recommendations", "reader-1", listed("reader-1"))
+        page.goto(f"http://127.0.0.1:{port}/")
+        told = page.evaluate(FROM_A_PAGE, [url, pages.key, user_token("reader-1", pages.secret)])
+        assert told == ["reader-1", "reader-1", 1, 403]
+        wrong.clear()
+        page.goto(f"http://localhost:{port}/")
+        said = page.evaluate("(asked) => fetch(asked).catch((error) => error.name)", f"{url}/v1/popular")
+        assert said == "TypeError"
+        assert "CORS" in " ".join(wrong)
 
 
 def test_an_address_that_others_can_reach_needs_a_key(system: System, settings: Settings) -> None:
@@ -150,15 +264,7 @@ def test_an_impression_is_written_for_a_list_that_is_handed_out(system: System) 
     url = _address(system, "told")
     other = listening(system, name="silent")
     system.wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 200, "it is ready")
-    listed = {
-        "recommendation_id": "c-0-7", "user_id": "u1", "release": "r", "policy": "p", "created_at": START_MS,
-        "trigger": {"kind": "click", "id": "e7", "timestamp": START_MS}, "scenario": None, "rules": None,
-        "items": [
-            {"item_id": f"i{n}", "score": 1, "source": "ann", "propensity": 1, "reason": {"kind": "popular"}}
-            for n in range(10)
-        ],
-    }  # fmt: skip
-    system.send("recommendations", "u1", listed)
+    system.send("recommendations", "u1", listed("u1"))
     for base in (url, other):
         path = f"{base}/v1/users/u1/recommendations?k=4"
         system.wait_for(lambda path=path: httpx.get(path).status_code == 200, "the list is held")

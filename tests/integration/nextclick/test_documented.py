@@ -50,7 +50,7 @@ def test_the_page_runs(over_http: Any) -> None:
     with Client(url, patience=PATIENT, timeout_s=60) as client:
         names: dict[str, Any] = {"client": client}
         for n, block in enumerate(rest, 2):
-            exec(compile(block, f"docs/client.md, {n}", "exec"), names)
+            exec(compile(block.replace(ADDRESS, url), f"docs/client.md, {n}", "exec"), names)
 
 
 class Awaited(ast.NodeTransformer):
@@ -98,9 +98,10 @@ def test_the_page_runs_with_await(over_http: Any) -> None:
             code = compile(tree, f"docs/client.md, async {n}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             await _run(code, {"AsyncClient": AsyncClient})
         async with AsyncClient(url, patience=PATIENT, timeout_s=60) as client:
-            names: dict[str, Any] = {"client": client}
+            names: dict[str, Any] = {"client": client, "AsyncClient": AsyncClient}
             for n, block in enumerate(rest, 2):
-                tree = ast.fix_missing_locations(Awaited().visit(ast.parse(block)))
+                tree = ast.parse(block.replace(ADDRESS, url))
+                tree = ast.fix_missing_locations(Awaited().visit(tree))
                 code = compile(tree, f"docs/client.md, {n} awaited", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
                 await _run(code, names)
 

@@ -49,7 +49,7 @@ def test_an_event_without_an_end_is_not_collected_for_ever() -> None:
 
 
 def following(last: str = "", give_up_s: float = 10.0) -> Following[Any]:
-    return Following(Recommendations, "recommendation", last, give_up_s)
+    return Following("/", Recommendations, "recommendation", {}, "u1", last, give_up_s)
 
 
 def test_lists_come_as_they_are_and_none_twice() -> None:

@@ -41,6 +41,7 @@ class Server(ThreadingHTTPServer):
         self.moods: list[str] = []
         self.bodies: list[dict[str, Any]] = []
         self.last_ids: list[str | None] = []
+        self.lines: list[int] = []  # from which port each body came
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -59,6 +60,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.bodies.append(body)
+        self.server.lines.append(self.client_address[1])
         mood = self.server.moods.pop(0) if self.server.moods else "yes"
         clicks = body.get("clicks", [body])
         if mood == "break":
@@ -235,22 +237,39 @@ def test_a_program_that_forgets_to_close_sends_all_the_same(server: Server) -> N
     assert len(server.ids) == 1
 
 
-def test_a_forked_process_sends_its_own_clicks(server: Server) -> None:
-    """As web servers fork: the thread that sends is the parent's."""
+def test_a_forked_process_has_its_own_of_everything(server: Server) -> None:
+    """As web servers fork: connections, the thread that sends, what waits and the locks are the parent's."""
     program = f"""
-import os
+import os, threading
 from nextclick import Bounds, Client
-client = Client({server.url!r}, buffer=Bounds(size=1))
-client.clicks.add("u", "parent")
-client.clicks.flush()
-if os.fork() == 0:
+client = Client({server.url!r}, buffer=Bounds(seconds=600))
+client.click("u", "parent")
+client.clicks.add("u", "waits")
+held, forked = threading.Event(), threading.Event()
+def hold():
+    with client.clicks._changed:
+        held.set()
+        forked.wait()
+threading.Thread(target=hold).start()
+held.wait()
+child = os.fork()
+if child == 0:
     client.clicks.add("u", "child")
-    os._exit(client.clicks.flush())
-os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+    client.clicks.flush()
+    os._exit(0)
+code = os.waitstatus_to_exitcode(os.wait()[1])
+forked.set()
+client.click("u", "parent again")
+client.close()
+os._exit(code)
 """
-    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", program], timeout=90, check=False)
+    assert done.returncode == 0
     items = [each["item_id"] for body in server.bodies for each in body.get("clicks", [body])]
-    assert items == ["parent", "child"]
+    assert items == ["parent", "child", "parent again", "waits"]
+    first, child, *parents = server.lines
+    assert first != child
+    assert set(parents) == {first}
 
 
 def test_it_needs_httpx_and_msgspec_alone() -> None:
