@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from streams.settings import load_settings
+from tests.worlds.browser import browser_page, shop
 from tests.worlds.places import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
 SECONDS = 200
+ADDRESS = "http://127.0.0.1:8080"  # as the page has it
 # What a page's script finds in a browser, for Node: its own fetch, and EventSource from a package of npm.
 IN_NODE = """
 import {{ EventSource }} from "{eventsource}";
@@ -70,6 +72,12 @@ def test_curl(over_http: Any) -> None:
     check(json.loads(ran(over_http, ["bash", str(EXAMPLES / "shell.sh"), "shell-1", "50"])), "shell-1", "50")
 
 
+def test_kcat(over_http: Any) -> None:
+    """Alone: no further list is made that would tell kcat to end."""
+    needs("kcat")
+    check(json.loads(ran(over_http, ["bash", str(EXAMPLES / "kcat.sh"), "kcat-1", "50"])), "kcat-1", "50")
+
+
 @pytest.mark.parametrize(
     ("package", "script"), [("kafka", "kafka_python.py"), ("confluent_kafka", "confluent.py")]
 )
@@ -119,6 +127,28 @@ def test_a_browsers_script(over_http: Any, eventsource: Path, tmp_path: Path) ->
     check(said["told"], "page-1", "50")
     assert "fields" in said["told"]["items"][0]
     assert (said["status"], said["errors"][0]["pointer"]) == (422, "/k")
+
+
+def test_a_page_in_a_browser(over_http: Any, tmp_path: Path) -> None:
+    """browser.html as it stands, but for the address: lists come, and a click on an item changes them."""
+    shutil.copytree(EXAMPLES, tmp_path / "shop")
+    html = tmp_path / "shop" / "browser.html"
+    assert html.read_text().count(ADDRESS) == 1
+    html.write_text(html.read_text().replace(ADDRESS, over_http.url))
+    with shop(tmp_path / "shop") as port, browser_page() as (page, wrong):
+        from playwright.sync_api import expect
+
+        patience = SECONDS * 1000
+        page.goto(f"http://127.0.0.1:{port}/browser.html")
+        lines = page.locator("#list li")
+        expect(lines).to_have_count(10, timeout=patience)
+        title = lines.first.text_content().partition(": ")[0]
+        with page.expect_response(lambda answer: "/v1/clicks" in answer.url) as clicked:
+            lines.first.click()
+        assert clicked.value.status == 202
+        expect(page.locator("#list")).not_to_contain_text(title, timeout=patience)
+        expect(lines).to_have_count(10)
+    assert wrong == []
 
 
 def test_java(over_http: Any) -> None:
