@@ -86,7 +86,7 @@ async def item(request: Asking) -> Response[bytes]:
     "/v1/items/{item_id:str}",
     opt={"doc": Doc("items", body=Item, answer=ItemView, answers={201: ItemView},
                     errors=(400, 412, 413, 415, 422, 503), scopes=ITEMS,
-                    example={"item_id": "example", "title": "Tea pot", "price": 12.5})},
+                    example={"item_id": "tea-pot", "title": "Tea pot", "price": 12.5})},
 )  # fmt: skip
 async def put_item(request: Asking) -> Response[bytes]:
     """Say what an item is. With If-Match only where nobody has changed it since."""
@@ -130,7 +130,7 @@ async def delete_item(request: Asking) -> Response[bytes]:
     "/v1/items", status_code=202,
     opt={"doc": Doc("items", body=ItemsIn, answer=ItemsAccepted, status=202, lines=True,
                     errors=(400, 413, 415, 422, 503), scopes=ITEMS,
-                    example={"items": [{"item_id": "example"}]})},
+                    example={"items": [{"item_id": "tea-pot", "title": "Tea pot"}]})},
 )  # fmt: skip
 async def post_items(request: Asking) -> Response[bytes]:
     """Say what many items are: {"items": [...]} or NDJSON, at most 1,000."""

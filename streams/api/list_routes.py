@@ -223,8 +223,13 @@ async def recommendations_by_body(request: Asking) -> Response[bytes]:
 
 @get(
     "/v1/items/{item_id:str}/similar",
-    opt={"doc": Doc("lists", query=SimilarQuery, answer=ListOut, errors=(400, 404, 422, 503), scopes=LISTS)},
-)
+    opt={
+        "doc": Doc(
+            "lists", query=SimilarQuery, answer=ListOut, errors=(400, 404, 422, 503), scopes=LISTS,
+            asks={"item_id": "50"},
+        )
+    },
+)  # fmt: skip
 async def similar(request: Asking) -> Response[bytes]:
     """Items like one, led by the user's taste where user_id is given."""
     parts = here(request)
@@ -260,7 +265,15 @@ async def rank(request: Asking) -> Response[bytes]:
     return answer(parts.impressions.shown(out))
 
 
-@get("/v1/search", opt={"doc": Doc("lists", query=SearchQuery, answer=ListOut, scopes=LISTS)})
+@get(
+    "/v1/search",
+    opt={
+        "doc": Doc(
+            "lists", query=SearchQuery, answer=ListOut, scopes=LISTS,
+            asks={"q": "a funny film for a rainy evening"},
+        )
+    },
+)  # fmt: skip
 async def search(request: Asking) -> Response[bytes]:
     """Items by plain words, in the user's order where user_id is given."""
     parts, asked = here(request), read_query(request, SearchQuery)

@@ -12,6 +12,7 @@ import msgspec
 
 from streams import __version__
 from streams.api.bodies import LINE_TYPES
+from streams.api.examples import PARAMETERS
 from streams.api.problems import TYPE, ProblemDetails
 from streams.wire.keys import Scope
 
@@ -31,7 +32,8 @@ class Doc:
 
     query, body, answer: msgspec types, or one of several in a tuple; `answers`: further ones by status
     lines: the body may be NDJSON
-    errors: statuses of problems; `example`: a body, or a path with its query string
+    errors: statuses of problems
+    example: a body; `asks`: parameters by name, where they are others than `streams.api.examples` has
     scopes: of the keys that it takes, none where it needs no key; by default what `streams.api.keys` says
     """
 
@@ -45,6 +47,7 @@ class Doc:
     lines: bool = False
     errors: tuple[int, ...] = (400, 422, 503)
     example: Any = None
+    asks: dict[str, Any] = field(default_factory=dict)
     scopes: tuple[Scope, ...] | None = None
 
 
@@ -133,7 +136,10 @@ def _operation(route: Route, schemas: dict[Any, Any], components: dict[str, Any]
         responses.setdefault(str(status), {"description": "a problem", "content": problem})
     said: dict[str, Any] = {
         "operationId": route.name, "tags": [doc.tag], "summary": summary, "responses": responses,
-        "parameters": [*_path_parameters(route.path), *_query_parameters(doc.query, components)],
+        "parameters": [
+            each | {"example": (PARAMETERS | doc.asks)[each["name"]]}
+            for each in (*_path_parameters(route.path), *_query_parameters(doc.query, components))
+        ],
         "security": [] if doc.scopes == () else [{_KEYS: []}, {}],  # without any keys there is none to send
     }  # fmt: skip
     if rest.strip():

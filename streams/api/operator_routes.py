@@ -153,7 +153,10 @@ async def decide(request: Asking) -> Response[bytes]:
     return answer(_view(await _known(parts, name)))
 
 
-@get("/v1/dead-letters", opt={"doc": Doc("dead letters", query=LettersQuery, answer=LettersOut)})
+@get(
+    "/v1/dead-letters",
+    opt={"doc": Doc("dead letters", query=LettersQuery, answer=LettersOut, asks={"cursor": page_after("0")})},
+)
 async def dead_letters(request: Asking) -> Response[bytes]:
     """Records that could not be used, a page at a time."""
     parts, asked = here(request), read_query(request, LettersQuery)

@@ -35,7 +35,7 @@ class MergeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @delete(
     "/v1/users/{user_id:str}", status_code=202,
-    opt={"doc": Doc("users", answer=Wished, status=202, errors=(422, 503))},
+    opt={"doc": Doc("users", answer=Wished, status=202, errors=(422, 503), asks={"user_id": "visitor-1"})},
 )  # fmt: skip
 async def forget_user(request: Asking) -> Response[bytes]:
     """Have a user forgotten: state and what is remembered go, once the workers have read it."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from learner.release.bundle import release_id
 from learner.release.files import amend
+from streams.api.examples import PARAMETERS
 from streams.broker.node import EmbeddedBroker
 from streams.operate.releases import add
 from tests.worlds.over_http import served, wait_for_answer
@@ -33,9 +33,9 @@ def over_http(
     folder = tmp_path_factory.mktemp("over-http")
     other = folder / "other"
     shutil.copytree(release, other)
-    amend(other, release=release_id(int(time.time() * 1000)))
+    amend(other, release=PARAMETERS["release"])  # as the description's examples have it
     with served(broker, f"http{time.time_ns()}.", folder, release) as (system, url):
-        live = [add(system.settings, each, "live").release for each in (other, release)][-1]
+        live = [add(system.settings, each, "live").release for each in (release, other)][-1]
         system.click("u1", "50", 893_000_000_000)
         system.send("clicks", "u1", b"{broken")
         wait_for_answer(system, url + "/v1/items/50")

@@ -5,24 +5,24 @@ Short in `make test`, where the cases are the same each time; the drill asks for
 
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.core import NOT_SET
 
 from streams.api.app import HANDLERS, routes_of
+from streams.api.examples import PARAMETERS
 from streams.api.openapi import document
 
 DESCRIPTION = msgspec.to_builtins(document(list(routes_of(HANDLERS))))
 STREAMS = ("/stream",)  # they do not end; tests/unit/streams/api/test_streams.py has what they say
-OPERATIONS = [
-    (method.upper(), path)
-    for path, methods in DESCRIPTION["paths"].items()
-    for method in methods
-    if not path.endswith(STREAMS)
-]
+EVERYTHING = [(method.upper(), path) for path, methods in DESCRIPTION["paths"].items() for method in methods]
+OPERATIONS = [each for each in EVERYTHING if not each[1].endswith(STREAMS)]
+STREAMED = [each for each in EVERYTHING if each[1].endswith(STREAMS)]
 PATIENT_MS = 60_000  # a slow machine must not be taken for workers that are away
 
 load_all_checks()
@@ -86,36 +86,55 @@ def test_whatever_is_sent_the_answer_is_one_of_those_described(schema: Any, meth
         ask(schema, method, path, mode, 3, derandomize=True)
 
 
-def examples() -> list[tuple[str, str, Any]]:
-    """Method, path and body of each example, in an order in which each can succeed."""
+def examples() -> list[tuple[str, str, dict[str, Any], Any]]:
+    """Method, path, parameters and body: all examples that the description has, each query parameter alone.
+
+    In an order in which each can succeed: things are put before they are read, and taken away at the end; the
+    live release is pinned, let go, taken back and promoted again.
+    """
     found = []
-    for method, path in OPERATIONS:
-        body = DESCRIPTION["paths"][path][method.lower()].get("requestBody", {})
-        for content in body.get("content", {}).values():
-            if "example" in content:
-                found.append((method, path, content["example"]))
-    # The live release is pinned, let go, taken back and promoted again; an item is changed once it is there.
-    actions = ("pin", "unpin", "rollback", "promote")
-    at = {f"/v1/releases/{{release}}/{name}": n for n, name in enumerate(actions)}
-    return sorted(found, key=lambda each: (at.get(each[1], -1), each[0] == "PATCH"))
+    for method, path in OPERATIONS + STREAMED:
+        said = DESCRIPTION["paths"][path][method.lower()]
+        content = said.get("requestBody", {}).get("content", {})
+        body = content.get("application/json", {}).get("example", NOT_SET)
+        needed = {each["name"]: each["example"] for each in said["parameters"] if each["required"]}
+        asked = [{each["name"]: each["example"]} for each in said["parameters"] if not each["required"]]
+        found += [(method, path, needed | more, body) for more in ({}, *asked)]
+    methods = ("PUT", "PATCH", "POST", "GET", "DELETE")
+    actions = ("/pin", "/unpin", "/rollback", "/promote")
+    return sorted(
+        found,
+        key=lambda each: (
+            methods.index(each[0]), next((n for n, name in enumerate(actions) if each[1].endswith(name)), -1)
+        ),
+    )  # fmt: skip
 
 
 def test_every_example_succeeds(schema: Any, over_http: Any) -> None:
-    done = []
-    for method, path, body in examples():
-        named = {"user_id": "example", "item_id": "example", "name": "example", "release": over_http.live}
-        wanted = {name: value for name, value in named.items() if f"{{{name}}}" in path}
-        case = schema[path][method].Case(
-            path_parameters=wanted, body=body, media_type="application/json", headers={}
+    assert over_http.live == PARAMETERS["release"]
+    for method, path, named, body in examples():
+        in_path = {name: value for name, value in named.items() if f"{{{name}}}" in path}
+        query = {name: value for name, value in named.items() if name not in in_path}
+        if path.endswith(STREAMS):
+            where = over_http.url + path.format(**in_path)
+            with httpx.stream(method, where, params=query, timeout=90) as stream:
+                assert stream.status_code == 200, (path, named)
+                assert next(stream.iter_lines()).startswith("retry: ")
+            continue
+        case = patient(
+            schema[path][method].Case(
+                path_parameters=in_path, query=query, body=body, media_type="application/json", headers={}
+            )
         )
         answered = case.call_and_validate(checks=CHECKED, timeout=90)
-        assert answered.status_code < 300, (method, path, answered.text)
-        done.append(path)
-    assert len(done) >= 12
-    with_body = {
-        path for method, path in OPERATIONS if "requestBody" in DESCRIPTION["paths"][path][method.lower()]
-    }
-    assert with_body == set(done)
+        assert answered.status_code < 300, (method, path, named, answered.text)
+
+
+def test_nothing_is_without_an_example() -> None:
+    for method, path in OPERATIONS:
+        content = DESCRIPTION["paths"][path][method.lower()].get("requestBody", {}).get("content", {})
+        assert not content or "example" in content["application/json"], (method, path)
+    assert len(examples()) > 70
 
 
 @pytest.mark.drill

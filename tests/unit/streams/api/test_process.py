@@ -1,6 +1,7 @@
 """The process and its description: addresses, what is at which path, OpenAPI of the same types."""
 
 import os
+import re
 import resource
 from typing import Any
 
@@ -14,6 +15,7 @@ from streams.api.process import Refused, check_reach, listening, many_files
 from streams.settings import load_settings
 from streams.transport.key_table import KeyTable
 from streams.wire.keys import made
+from tests.worlds.places import ROOT
 
 
 @pytest.fixture
@@ -62,6 +64,21 @@ def test_health_and_where_the_description_is(client: Any) -> None:
     assert "/v1/clicks" in client.get("/docs").text
 
 
+def test_the_contract_names_every_path() -> None:
+    page = (ROOT / "docs" / "contract.md").read_text()
+    rows = re.search(r"\| method and path \| what \|\n(.*?)\n\n", page, re.S)
+    assert rows is not None
+    named, methods = set(), []
+    asked = "\n".join(line.split("|")[1] for line in rows[1].splitlines())
+    for method, path in re.findall(r"`([A-Z]+)(?: (/[^`]*))?`", asked):
+        methods.append(method)
+        if path:
+            named |= {(path, each) for each in methods}
+            methods = []
+    bare = {("/openapi.json", "GET"), ("/docs", "GET")}
+    assert named == {(each.path, each.method) for each in routes_of(HANDLERS)} | bare
+
+
 def test_errors_of_paths_and_methods_are_problems(client: Any) -> None:
     for answer, status in ((client.get("/v2"), 404), (client.delete("/v1/clicks"), 405)):
         assert (answer.status_code, answer.json()["status"]) == (status, status)
@@ -85,6 +102,9 @@ def test_the_description_has_every_handler_and_its_examples_fit(client: Any) -> 
             if "example" in content:
                 schema = {**content["schema"], "components": told["components"]}
                 jsonschema.validate(content["example"], schema)
+            for each in operation["parameters"]:
+                schema = {**each["schema"], "components": told["components"]}
+                jsonschema.validate(each["example"], schema)
     names = {
         each["name"] for each in told["paths"]["/v1/users/{user_id}/recommendations"]["get"]["parameters"]
     }
