@@ -104,6 +104,11 @@ def asked(address: str, path: str, seconds: float) -> tuple[int, dict[str, objec
         connection.close()
 
 
+def needs_key(address: str) -> bool:
+    """Whether the api answers only who has a key."""
+    return asked(address, "/v1/scenarios", 2.0)[0] == 401
+
+
 def has_list(address: str, user: str) -> bool | None:
     """Whether the user gets a list with something in it; None where only who has a key may know."""
     path = f"/v1/users/{quote(user, safe='')}/recommendations?k=5&timeout_ms=800"

@@ -4,11 +4,14 @@ Owns the words for people. The parts and their order are `system`'s.
 """
 
 import contextlib
+import json
 import re
+import shlex
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 import psutil
 from rich.console import Console
@@ -187,8 +190,7 @@ class _Shown:
 
 def introduce(system: System, console: Console) -> None:
     """The address, and three commands to try."""
-    at, known = system.address, asking.somebody(system.settings)
-    user, item = known or Somebody("u1", "i1")
+    at = system.address
     console.print(f"\nNextclick is up at {at} (what can be asked: {at}/docs)")
     if system.stage is Stage.WAITING:
         console.print(
@@ -196,10 +198,24 @@ def introduce(system: System, console: Console) -> None:
             "learner trains a release of them. A file of old clicks gives one at once: start again with "
             "--interactions FILE."
         )
-    body = f'{{"user_id": "{user}", "item_id": "{item}", "event": "click"}}'
-    console.print(
-        f"A list, a click, and the lists that follow as they are made:\n"
-        f"  curl '{at}/v1/users/{user}/recommendations?k=5&fields=title'\n"
-        f"  curl {at}/v1/clicks -H 'content-type: application/json' -d '{body}'\n"
-        f"  curl -N '{at}/v1/users/{user}/recommendations/stream?k=5'"
-    )
+    keyed = asking.needs_key(at)
+    if keyed:
+        console.print(
+            "The api has keys. For what follows put one of scope write into a variable: read -rs KEY"
+        )
+    console.print("A list, a click, and the lists that follow as they are made:")
+    known = asking.somebody(system.settings) or Somebody("u1", "i1")
+    for line in commands(at, known, keyed=keyed):
+        console.print(f"  {line}")
+
+
+def commands(at: str, known: Somebody, *, keyed: bool) -> list[str]:
+    """Three lines for a shell; `keyed`: with the key that stands in the shell's variable KEY."""
+    key = ' -H "authorization: Bearer $KEY"' if keyed else ""
+    lists = f"{at}/v1/users/{quote(known.user, safe='')}/recommendations"
+    click = json.dumps({"user_id": known.user, "item_id": known.item, "event": "click"})
+    return [
+        f"curl{key} '{lists}?k=5&fields=title'",
+        f"curl{key} {at}/v1/clicks -H 'content-type: application/json' -d {shlex.quote(click)}",
+        f"curl -N{key} '{lists}/stream?k=5'",
+    ]

@@ -1,5 +1,7 @@
 """`deploy/smoke.sh` against a real api: what it says where all is well, and where something is missing."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +11,8 @@ from typing import Any
 import pytest
 
 from streams.operate.keys import add
+from streams.up.asking import Somebody, needs_key
+from streams.up.process import commands
 from tests.worlds.places import ROOT
 from tests.worlds.system import ready
 
@@ -47,10 +51,30 @@ def test_a_click_goes_through_or_it_is_said_where_it_ends(system: Any) -> None:
     code, told, why = smoke(address, key)
     assert (code, told[:3]) == (0, "OK:"), why
     assert key not in told + why
+    try_what_up_prints(address, key)
 
     system.stop("api")
     code, _, why = smoke(address)
     assert (code, why.startswith(f"FAILED: {address} does not answer: ")) == (1, True)
+
+
+def try_what_up_prints(address: str, key: str) -> None:
+    """The commands that `nextclick up` shows, in a shell that has the key in a variable."""
+
+    def said(line: str, **environment: str) -> str:
+        words = ["bash", "-c", f"{line} --silent | head -n 1"]
+        done = subprocess.run(
+            words, env=os.environ | environment, capture_output=True, timeout=90, check=True
+        )
+        return done.stdout.decode()
+
+    listed, clicked, followed = commands(address, Somebody("it's ü/1", "50"), keyed=True)
+    assert json.loads(said(listed, KEY=key))["user_id"] == "it's ü/1"
+    assert json.loads(said(clicked, KEY=key))["accepted"] == 1
+    assert said(followed, KEY=key).startswith("retry: ")
+    assert json.loads(said(clicked, KEY=""))["status"] == 401
+    assert needs_key(address)
+    assert not any("KEY" in line for line in commands(address, Somebody("u1", "50"), keyed=False))
 
 
 def test_a_wrong_call_is_told_from_a_failure() -> None:
