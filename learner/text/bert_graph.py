@@ -21,26 +21,28 @@ IDS, POSITIONS, VECTOR = "ids", "positions", "vector"
 
 
 def bert_model(
-    weights: Mapping[str, NDArray[Any]], config: Mapping[str, Any], places: int, pooling: str
-) -> bytes:
+    weights: Mapping[str, NDArray[Any]], config: Mapping[str, Any], places: int, pooling: str,
+    projection: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+) -> bytes:  # fmt: skip
     """The network, for texts of at most `places` tokens.
 
-    ids (B, L) int64, positions (L,) int64 -> vector (B, D) float32, not yet of length 1.
+    ids (B, L) int64, positions (L,) int64 -> vector (B, D) float32, not yet of length 1; turned by
+    `projection`, a matrix (D, E) and what is added (E,), into (B, E).
     Raises KeyError where `weights` lack one that `config` promises.
     """
-    return _Network(weights, config).model(places, pooling)
+    return _Network(weights, config).model(places, pooling, projection)
 
 
-def pooled(graph: Graph, x: str, pooling: str) -> str:
-    """The value `vector` (B, D) of all tokens' (B, L, D)."""
+def pooled(graph: Graph, x: str, pooling: str, out: str = VECTOR) -> str:
+    """The value `out` (B, D) of all tokens' (B, L, D)."""
     if pooling == "mean":
         axis = graph.constant(np.array([1], np.int64))
-        return graph.add("ReduceMean", x, axis, out=VECTOR, keepdims=0)
+        return graph.add("ReduceMean", x, axis, out=out, keepdims=0)
     if pooling == "max":
         axis = graph.constant(np.array([1], np.int64))
-        return graph.add("ReduceMax", x, axis, out=VECTOR, keepdims=0)
+        return graph.add("ReduceMax", x, axis, out=out, keepdims=0)
     place = graph.constant(np.array(0 if pooling == "cls" else -1, np.int64))
-    return graph.add("Gather", x, place, out=VECTOR, axis=1)
+    return graph.add("Gather", x, place, out=out, axis=1)
 
 
 class _Network:
@@ -50,11 +52,14 @@ class _Network:
         self.epsilon = float(config.get("layer_norm_eps", 1e-12))
         self.heads = int(config["num_attention_heads"])
 
-    def model(self, places: int, pooling: str) -> bytes:
+    def model(
+        self, places: int, pooling: str, projection: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    ) -> bytes:
         graph, words = self.graph, self.array("embeddings.word_embeddings.weight")
         ids = graph.input(IDS, INT64, ["B", "L"])
         positions = graph.input(POSITIONS, INT64, ["L"])
-        graph.output(VECTOR, FLOAT, ["B", words.shape[1]])
+        width = words.shape[1] if projection is None else projection[0].shape[1]
+        graph.output(VECTOR, FLOAT, ["B", width])
         # All texts are of one segment: its embedding is a constant that joins the positions'.
         first = first_place(self.config)
         place = self.array("embeddings.position_embeddings.weight")[first : first + places]
@@ -69,7 +74,11 @@ class _Network:
         x = graph.add("LayerNormalization", x, scale, shift, epsilon=self.epsilon)
         for layer in range(int(self.config["num_hidden_layers"])):
             x = self.layer(x, f"encoder.layer.{layer}")
-        pooled(graph, x, pooling)
+        if projection is None:
+            pooled(graph, x, pooling)
+        else:
+            turned = graph.add("MatMul", pooled(graph, x, pooling, "pooled"), graph.constant(projection[0]))
+            graph.add("Add", turned, graph.constant(projection[1]), out=VECTOR)
         return graph.model("encoder", checked=False)
 
     def layer(self, x: str, at: str) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from learner.text.architectures import is_bert
 from learner.text.card import ADDRESS, DEFAULT_MODEL, EncoderCard, EncoderChoice, EncoderError, NotInstalled
-from learner.text.pretrained import TOKENIZER, Pretrained, choice_of, find
+from learner.text.pretrained import TOKENIZER, WEIGHTS, Pretrained, choice_of, find
 from learner.text.pretrained import installed as in_package
 from learner.text.query_encoder import GRAPH, QueryEncoder
 
@@ -110,7 +110,9 @@ class BertEncoder:
 
         found = self._pretrained
         try:
-            return bert_model(weights_of(found), found.config, self.card.max_tokens, self.card.pooling)
+            return bert_model(
+                weights_of(found), found.config, self.card.max_tokens, self.card.pooling, projection_of(found)
+            )
         except KeyError as error:
             raise EncoderError(f"{found.folder}: its weights lack {error}, which its config has") from None
 
@@ -180,6 +182,28 @@ def word_table(card: EncoderCard) -> tuple[list[str], Floats] | None:
                     table = np.asarray(file.get_tensor(name), np.float32)
                     return (pieces, table) if len(table) >= len(pieces) else None
     return None
+
+
+def projection_of(pretrained: Pretrained) -> tuple[Floats, Floats] | None:
+    """What turns the pooled vectors: a matrix (D, E) and what is added (E,); None where nothing does.
+
+    Raises EncoderError where the file is damaged.
+    """
+    import safetensors
+
+    if pretrained.projection is None:
+        return None
+    path = pretrained.projection / WEIGHTS
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            turn = np.asarray(file.get_tensor("linear.weight"), np.float32).T
+            there = "linear.bias" in file.keys()  # noqa: SIM118 (it is no dict)
+            shift = (
+                np.asarray(file.get_tensor("linear.bias"), np.float32) if there else np.zeros(turn.shape[1])
+            )
+    except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise EncoderError(f"{path}: cannot be read: {str(error)[:300]}; copy the model again") from None
+    return np.ascontiguousarray(turn), shift.astype(np.float32)
 
 
 def weights_of(pretrained: Pretrained) -> dict[str, NDArray[Any]]:

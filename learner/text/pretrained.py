@@ -25,7 +25,7 @@ ADAPTED = "adapted.json"  # of an encoder that was adapted here: from which one
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _FROM_HUB = ("*.json", "*.safetensors", "*.txt", "*.model", "README.md")  # no pickles, no code
 _NAMES = {DEFAULT_MODEL: "all-MiniLM-L6-v2"}  # of packages whose files do not say what is in them
-_PLAIN = ("Transformer", "Pooling", "Normalize")  # what may stand in a sentence encoder's modules.json
+_PLAIN = ("Transformer", "Pooling", "Dense", "Normalize")  # what may stand in modules.json
 _BY_ROLE = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
@@ -36,11 +36,15 @@ _BY_ROLE = {
 
 @dataclass(frozen=True)
 class Pretrained:
-    """An encoder's files and what they say. `config` is config.json; `choice` with nothing left open."""
+    """An encoder's files and what they say. `config` is config.json.
+
+    projection: the folder of a layer behind the pooling, which turns vectors and does nothing else
+    """
 
     folder: Path
     config: dict[str, Any]
     card: EncoderCard
+    projection: Path | None = None
 
     def weight_files(self) -> list[Path]:
         """The safetensors files that hold the weights."""
@@ -58,6 +62,7 @@ def find(choice: EncoderChoice, *, offline: bool = False) -> Pretrained:
     if strange := [each["kind"] for each in modules if each["kind"] not in _PLAIN]:
         raise EncoderError(f"{root}: has a layer {strange[0]} behind its pooling, which is not read here")
     config = _json(folder / CONFIG)
+    projection, width = _projection(root, modules)
     if not _weight_files(folder):
         pickle = next((name for name in _PICKLES if (folder / name).is_file()), None)
         came = f"{pickle} alone, a pickle, which can run code and is not read" if pickle else "none"
@@ -77,13 +82,13 @@ def find(choice: EncoderChoice, *, offline: bool = False) -> Pretrained:
     card = EncoderCard(
         name=_NAMES.get(choice.model, choice.model if source.startswith("hub") else root.name),
         licence=_licence(root), source=source, model=choice.model,
-        identity=_identity(folder, f"{pooling} {most}"), width=width_of(config),
+        identity=_identity(folder, f"{pooling} {most}", projection), width=width or width_of(config),
         pooling=pooling, max_tokens=most,
         item_prompt=prompts["item"] if choice.item_prompt is None else choice.item_prompt,
         query_prompt=prompts["query"] if choice.query_prompt is None else choice.query_prompt,
         adapted_from=str(base.get("base", "")), base_identity=str(base.get("base_identity", "")),
     )  # fmt: skip
-    return Pretrained(folder, config, card)
+    return Pretrained(folder, config, card, projection)
 
 
 def choice_of(card: EncoderCard) -> EncoderChoice:
@@ -170,6 +175,21 @@ def _modules(root: Path) -> list[dict[str, str]]:
         raise EncoderError(f"{path}: expected a list of modules, found something else") from None
 
 
+def _projection(root: Path, modules: list[dict[str, str]]) -> tuple[Path | None, int]:
+    """Where the layer behind the pooling is, and how wide it makes vectors. Raises EncoderError."""
+    found = [root / each["path"] for each in modules if each["kind"] == "Dense"]
+    if not found:
+        return None, 0
+    config = _json(found[0] / CONFIG, needed=False)
+    kind = str(config.get("activation_function", "")).rpartition(".")[2]
+    if len(found) > 1 or kind != "Identity" or not (found[0] / WEIGHTS).is_file():
+        raise EncoderError(
+            f"{found[-1]}: expected one layer Dense behind the pooling, without an activation and with "
+            f"{WEIGHTS}; others are not read here"
+        )
+    return found[0], int(config.get("out_features") or 0)
+
+
 def _pooling(root: Path, modules: list[dict[str, str]]) -> str:
     """How the model was trained to pool; mean where it does not say."""
     path = next((each["path"] for each in modules if each["kind"] == "Pooling"), "1_Pooling")
@@ -215,10 +235,11 @@ def _json(path: Path, *, needed: bool = True) -> dict[str, Any]:
     return found
 
 
-def _identity(folder: Path, how: str) -> str:
+def _identity(folder: Path, how: str, projection: Path | None) -> str:
     """32 hexadecimal digits of all that makes the vectors what they are, but the prompts."""
     digest = hashlib.sha256(how.encode())
-    for path in (*_weight_files(folder), *_others(folder)):
+    behind = () if projection is None else (projection / WEIGHTS,)
+    for path in (*_weight_files(folder), *_others(folder), *behind):
         state = path.stat()
         digest.update(f"{path.name} {_content(path, state.st_size, state.st_mtime_ns)}".encode())
     return digest.hexdigest()[:32]

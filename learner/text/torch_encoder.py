@@ -16,7 +16,7 @@ import transformers
 from numpy.typing import NDArray
 
 from learner.text.card import EncoderError
-from learner.text.encoder import prompted, tokenizer_of
+from learner.text.encoder import projection_of, prompted, tokenizer_of
 from learner.text.graph_reader import Floats, Progress, Tokens, equally_long, unit
 from learner.text.pretrained import Pretrained
 
@@ -29,7 +29,11 @@ class TorchEncoder:
     def __init__(self, pretrained: Pretrained, threads: int) -> None:  # noqa: ARG002 (torch has its own)
         self.tokenizer = tokenizer_of(pretrained)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = _Pooled(loaded(pretrained), pretrained.card.pooling).to(self._device).eval()
+        self._model = (
+            _Pooled(loaded(pretrained), pretrained.card.pooling, projection_of(pretrained))
+            .to(self._device)
+            .eval()
+        )
         self._tokens = Tokens(self.tokenizer, pretrained.card.max_tokens)
         width = len(self._vectors(np.zeros((1, 2), np.int64))[0])
         self.card = msgspec.structs.replace(pretrained.card, width=width)
@@ -71,11 +75,20 @@ class TorchEncoder:
 class _Pooled(torch.nn.Module):
     """ids (B, L) -> (B, D). Texts of a batch are of equal length, so nothing is masked."""
 
-    def __init__(self, inner: Any, pooling: str) -> None:
+    def __init__(self, inner: Any, pooling: str, projection: tuple[Floats, Floats] | None) -> None:
         super().__init__()
         self.inner, self.pooling = inner, pooling
+        self.turn = torch.nn.Identity() if projection is None else torch.nn.Linear(*projection[0].shape)
+        if projection is not None:
+            self.turn.load_state_dict(
+                {"weight": torch.from_numpy(projection[0].T), "bias": torch.from_numpy(projection[1])}
+            )
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        pooled: torch.Tensor = self.turn(self._pooled(ids))
+        return pooled
+
+    def _pooled(self, ids: torch.Tensor) -> torch.Tensor:
         x: torch.Tensor = self.inner(input_ids=ids).last_hidden_state
         if self.pooling == "mean":
             return x.mean(1)

@@ -1,4 +1,4 @@
-"""Commands for encoders of texts: which there are, texts to vectors, and several on one data set."""
+"""Commands for encoders of texts: which there are, texts to vectors, one that learns, several compared."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from streams.cli.options import takes_settings
 if TYPE_CHECKING:
     from streams.settings import Settings
 
-encoder = typer.Typer(help="Encoders of texts: list, encode, compare.", no_args_is_help=True)
+encoder = typer.Typer(help="Encoders of texts: list, encode, adapt, compare.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _CHOSEN = (
@@ -92,6 +92,78 @@ def encode(
             out.write_text("\n".join(written) + "\n", "utf-8")
     spent = getattr(reader, "spent", "")
     typer.echo(f"{len(lines):,} texts by {reader.card.name}{f': {spent}' if spent else ''}", err=True)
+
+
+@encoder.command("adapt")
+@takes_settings(*_CHOSEN, "log_level", kafka=False)
+def adapt(
+    settings: "Settings",
+    interactions: Annotated[
+        Path, typer.Option(help="CSV, JSON Lines or Parquet of clicks", exists=True, dir_okay=False)
+    ],
+    items: Annotated[
+        Path, typer.Option(help="CSV, JSON Lines or Parquet of items", exists=True, dir_okay=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write the encoder to", file_okay=False)],
+    model: Annotated[
+        str | None,
+        typer.Argument(help="Package, folder or hub name [default: the settings']", show_default=False),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="The files' own names: user_id=userId", show_default=False)
+    ] = None,
+    to: Annotated[
+        float, typer.Option(help="Share of the events, oldest first, to learn from", min=0.001, max=1.0)
+    ] = 1.0,
+    time_budget: Annotated[float, typer.Option(help="Minutes that it may take in all", min=0.05)] = 30.0,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="What clicks teach, with weights: next, click, rating, category, keep (next=1,category=0.2)",
+            show_default=False,
+        ),
+    ] = None,
+    words: Annotated[
+        float | None, typer.Option(help="Passes over the texts with hidden words, before", show_default=False)
+    ] = None,
+    twins: Annotated[
+        float | None,
+        typer.Option(help="Passes with each text beside itself under dropout, before", show_default=False),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Upper layers that learn, a number for each part of --passes: 0,2 begins with the "
+            "projection behind the pooling alone and then thaws two layers",
+            show_default=False,
+        ),
+    ] = None,
+    passes: Annotated[
+        str | None,
+        typer.Option(help="Passes over the clicked texts in each part: 10,2", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
+) -> None:
+    """Let an encoder learn from clicks: what is clicked together comes together.
+
+    Started again with the same files and options it goes on where it was killed. The folder that it writes is
+    an encoder as any other: `train --encoder FOLDER`.
+    """
+    from streams.training import adapting
+    from streams.training.train import Recorded
+
+    given = {"minutes": time_budget, "words": words, "twins": twins}
+    options = adapting.options_of(given, tasks, layers, passes)
+    adapted = adapting.run(settings, Recorded(interactions, items, to, columns), model, out, options, seed)
+    figures = adapted.figures
+    if "first_6_after" in figures:
+        typer.echo(
+            "next items among the first 6 of 101, in the clicks held back: "
+            f"{figures['first_6_before']:.3f} before, {figures['first_6_after']:.3f} after "
+            f"(± {figures['error']:.3f})",
+            err=True,
+        )
+    typer.echo(f"{out}: {figures['texts']:,.0f} texts, {figures['seconds']:,.0f} s", err=True)
 
 
 @encoder.command("compare")

@@ -69,7 +69,7 @@ def adapt(
     done = files.Done(
         made_of=made_of, base=base.model, figures=state.figures, base_identity=found.card.identity
     )
-    files.write(folder, network.merged(), found, done)
+    files.write(folder, *network.merged(), found, done)
     return Adapted(folder, state.figures)
 
 

@@ -25,6 +25,7 @@ FORMAT = 1
 CHECKPOINT, DONE = "checkpoint.safetensors", "adapted.json"
 _WEIGHTS = "model.safetensors"
 _SKIPPED = (".safetensors", ".bin", ".index.json", ".msgpack", ".h5", ".onnx", ".ot")  # weights of the base
+_NO_ACTIVATION = "torch.nn.modules.linear.Identity"
 _MODES = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens", "last": "lasttoken"}
 
 
@@ -84,8 +85,13 @@ def load(folder: Path, made_of: str) -> tuple[State, dict[str, Tensor]] | None:
         return None
 
 
-def write(folder: Path, model: Any, base: Pretrained, done: Done) -> None:
-    """Writes the finished encoder. A folder that is read meanwhile lacks weights, never has half of them."""
+def write(
+    folder: Path, model: Any, projection: Mapping[str, Tensor] | None, base: Pretrained, done: Done
+) -> None:
+    """Writes the finished encoder; `projection` as sentence encoders keep one, or None.
+
+    A folder that is read meanwhile lacks weights, never has half of them.
+    """
     partial = folder / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -95,8 +101,8 @@ def write(folder: Path, model: Any, base: Pretrained, done: Done) -> None:
     model.save_pretrained(partial, safe_serialization=True)
     card = base.card
     modes = {f"pooling_mode_{name}": kind == card.pooling for kind, name in _MODES.items()}
-    pooling = {"word_embedding_dimension": card.width or model.config.hidden_size, **modes}
-    parts = ("Transformer", "Pooling", "Normalize")
+    pooling = {"word_embedding_dimension": model.config.hidden_size, **modes}
+    parts = ("Transformer", "Pooling", *(("Dense",) if projection is not None else ()), "Normalize")
     modules = [
         {
             "idx": place, "name": str(place), "path": f"{place}_{kind}" if place else "",
@@ -104,8 +110,18 @@ def write(folder: Path, model: Any, base: Pretrained, done: Done) -> None:
         }
         for place, kind in enumerate(parts)
     ]  # fmt: skip
-    (partial / "1_Pooling").mkdir()
-    (partial / "2_Normalize").mkdir()
+    for each in modules[1:]:
+        (partial / str(each["path"])).mkdir()
+    if projection is not None:
+        wide, narrow = projection["linear.weight"].shape[::-1]
+        dense = {
+            "in_features": wide,
+            "out_features": narrow,
+            "bias": True,
+            "activation_function": _NO_ACTIVATION,
+        }
+        (partial / "2_Dense" / "config.json").write_text(json.dumps(dense, indent=2), "utf-8")
+        safetensors.torch.save_file(dict(projection), partial / "2_Dense" / _WEIGHTS)
     prompts = {"prompts": {"query": card.query_prompt, "document": card.item_prompt}}
     for name, content in {
         "1_Pooling/config.json": pooling, "modules.json": modules,
@@ -120,8 +136,9 @@ def write(folder: Path, model: Any, base: Pretrained, done: Done) -> None:
     )
     for old in (folder / DONE, folder / _WEIGHTS):
         old.unlink(missing_ok=True)
-    shutil.copytree(partial / "1_Pooling", folder / "1_Pooling", dirs_exist_ok=True)
-    (folder / "2_Normalize").mkdir(exist_ok=True)
+    for each in modules[1:]:
+        shutil.rmtree(folder / str(each["path"]), ignore_errors=True)
+        (partial / str(each["path"])).replace(folder / str(each["path"]))
     files = sorted(
         (path for path in partial.iterdir() if path.is_file()), key=lambda each: each.name == _WEIGHTS
     )

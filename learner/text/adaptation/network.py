@@ -1,4 +1,5 @@
-"""The network that learns: an encoder whose upper layers have small matrices beside their own (LoRA).
+"""The network that learns: an encoder whose upper layers have small matrices beside their own (LoRA), and a
+projection behind its pooling.
 
 Owns the loading, which layers learn, what the frozen ones below make of each text, once read, and the
 merging. Knows no clicks. Needs torch, transformers and peft.
@@ -19,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from learner.text.adaptation.options import AdaptationOptions
 from learner.text.architectures import is_bert
 from learner.text.card import EncoderError
-from learner.text.encoder import prompted, tokenizer_of
+from learner.text.encoder import projection_of, prompted, tokenizer_of
 from learner.text.graph_reader import Tokens
 from learner.text.pretrained import Pretrained
 from learner.text.torch_encoder import loaded
@@ -32,6 +33,7 @@ _LAYERS = (
     "encoder.layers",
 )  # as architectures call them
 _KEPT_BYTES = 1_000_000_000  # of what frozen layers make of texts; where it is more, they are run again
+_READ_TOGETHER = 32
 _PADDED_TOGETHER = 16  # texts of a batch that get one length
 _DEEP = 12  # layers from which a GPU's memory is worth the time of computing activations twice
 
@@ -41,7 +43,8 @@ Places = NDArray[np.int64]
 class Network:
     """T texts through an encoder; `vectors` is what learns.
 
-    depth: layers; learning: upper ones of them that learn now; width: of a vector; device: where it runs
+    depth: layers; learning: upper ones of them that learn now; inner: width of what they make, width: of a
+    vector; device: where it runs
     """
 
     def __init__(self, base: Pretrained, texts: Sequence[str], kept: int, options: AdaptationOptions) -> None:
@@ -57,8 +60,8 @@ class Network:
         self.base, self.kept = base, kept
         self.model: Any = loaded(base)
         self.layers = _layers_of(self.model, base)
-        self.depth, self.learning = len(self.layers), 0
-        most = min(max(options.layers), self.depth)
+        self.depth, self.learning = len(self.layers), -1
+        most = self._most = min(max(options.layers), self.depth)
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         for layer in self.layers[self.depth - most :]:
@@ -66,7 +69,7 @@ class Network:
                 if isinstance(module, nn.Dropout):
                     module.p = options.dropout
         self.peft: Any = None
-        if options.rank:
+        if options.rank and most:
             wish = LoraConfig(
                 r=options.rank, lora_alpha=2 * options.rank, lora_dropout=options.dropout, bias="none",
                 target_modules=_matrices(self.model, self.layers[self.depth - most :]),
@@ -84,8 +87,16 @@ class Network:
         self.begin: Places = np.concatenate([[0], np.cumsum(self.length)]).astype(np.int64)
         self.ids = torch.tensor([token for each in ids for token in each], dtype=torch.int64)
         self.padding = int(base.config.get("pad_token_id") or 0)
-        self.width = int(self.model.config.hidden_size)
-        self._below: Tensor | None = None  # (tokens, D), halves: what comes into the lowest layer that learns
+        self.inner = int(self.model.config.hidden_size)
+        self._turns = options.projection
+        self.projection = Projection(base, self.inner) if options.projection or base.projection else None
+        self.width = self.inner if self.projection is None else self.projection.width
+        if self.projection is not None:
+            self.projection.to(self.device)
+        # What comes into the lowest layer that learns (tokens, D), halves; where none does, what comes out of
+        # all (texts, D).
+        self._below: Tensor | None = None
+        self._pooled: Tensor | None = None
 
     def thaw(self, layers: int) -> bool:
         """Lets the `layers` upper ones learn, and no others; says whether that changes anything."""
@@ -97,37 +108,55 @@ class Network:
             learns = place >= self.depth - layers
             for name, parameter in layer.named_parameters():
                 parameter.requires_grad_(learns and (self.peft is None or "lora_" in name))
-        self._below = None
+        self._below = self._pooled = None
         return True
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """All that ever learn, by name: those of layers that are frozen yet have no gradient."""
-        upper = self.layers if self.peft is None else [self.model]
-        return {
+        upper = self.layers[self.depth - self._most :] if self.peft is None else [self.model]
+        found: dict[str, nn.Parameter] = {
             f"{place}.{name}": each
             for place, part in enumerate(upper) for name, each in part.named_parameters()
             if self.peft is None or "lora_" in name
         }  # fmt: skip
+        if self.projection is not None and self._turns:
+            found |= {f"projection.{name}": each for name, each in self.projection.named_parameters()}
+        return found
 
     def read_below(self) -> Iterator[float]:
-        """Reads the kept texts up to the first layer that learns, if they fit; yields the finished share."""
-        tokens = int(self.begin[self.kept])
-        if self._whole or tokens * self.width * 2 > _KEPT_BYTES:
-            return
-        below = torch.empty((tokens, self.width), dtype=torch.float16)
-        done, order = 0, np.argsort(self.length[: self.kept], kind="stable")
+        """Reads the kept texts up to the first thing that learns, if that fits; yields the finished share."""
         self.model.eval()
-        for places in np.array_split(order, max(1, len(order) // 32)):
-            token, mask = self.tokens_at(places)
-            with torch.inference_mode(), self.hardware.autocast():
-                x = self._lower(token, mask)
-            below[token[mask]] = x[mask.to(x.device)].half().cpu()
+        tokens = int(self.begin[self.kept])
+        if self.learning == 0:
+            pooled = torch.empty((self.kept, self.inner))
+            for places, share in self._shortest_first():
+                token, mask = self.tokens_at(places)
+                with torch.no_grad(), self.hardware.autocast():
+                    x = _pooled(self.hidden(token, mask), mask.to(self.device), self.base.card.pooling)
+                pooled[torch.from_numpy(places)] = x.float().cpu()
+                yield share
+            self._pooled = pooled
+        elif not self._whole and tokens * self.inner * 2 <= _KEPT_BYTES:
+            below = torch.empty((tokens, self.inner), dtype=torch.float16)
+            for places, share in self._shortest_first():
+                token, mask = self.tokens_at(places)
+                with torch.no_grad(), self.hardware.autocast():
+                    x = self._lower(token, mask)
+                below[token[mask]] = x[mask.to(x.device)].half().cpu()
+                yield share
+            self._below = below
+
+    def _shortest_first(self) -> Iterator[tuple[Places, float]]:
+        """The kept texts, those of one length together, and the share that is done with them."""
+        order, done = np.argsort(self.length[: self.kept], kind="stable"), 0
+        for places in np.array_split(order, max(1, len(order) // _READ_TOGETHER)):
             done += len(places)
-            yield done / max(self.kept, 1)
-        self._below = below
+            yield places, done / max(self.kept, 1)
 
     def vectors(self, places: Places) -> Tensor:
         """Vectors (n, D) of length 1 of some texts."""
+        if self._pooled is not None and int(places.max(initial=0)) < len(self._pooled):
+            return self._turned(self._pooled[torch.from_numpy(places)].to(self.device))
         order = np.argsort(self.length[places], kind="stable")
         parts = []
         for some in np.array_split(order, max(1, round(len(places) / _PADDED_TOGETHER))):
@@ -135,7 +164,7 @@ class Network:
             with self.hardware.autocast():
                 parts.append(_pooled(self.hidden(token, mask), mask.to(self.device), self.base.card.pooling))
         back = torch.from_numpy(np.argsort(order))
-        return F.normalize(torch.cat(parts)[back.to(self.device)].float(), dim=1)
+        return self._turned(torch.cat(parts)[back.to(self.device)].float())
 
     def hidden(self, token: Tensor, mask: Tensor, ids: Tensor | None = None) -> Tensor:
         """The upper layers' last state (n, L, D) of texts whose tokens stand at `token` (n, L) in `ids`.
@@ -161,9 +190,17 @@ class Network:
             parts = [self.vectors(places[begin : begin + 256]) for begin in range(0, len(places), 256)]
         return torch.cat(parts)
 
-    def merged(self) -> Any:
-        """The model as transformers knows it, what was learned merged into its matrices. Ends this one."""
-        return self.model if self.peft is None else self.peft.merge_and_unload()
+    def merged(self) -> tuple[Any, dict[str, Tensor] | None]:
+        """The model as transformers knows it, and the projection. Ends this network.
+
+        What was learned is merged into the model's own matrices.
+        """
+        model = self.model if self.peft is None else self.peft.merge_and_unload()
+        return model, None if self.projection is None else self.projection.learned()
+
+    def _turned(self, pooled: Tensor) -> Tensor:
+        turned = pooled if self.projection is None else self.projection(pooled)
+        return F.normalize(turned, dim=1)
 
     def tokens_at(self, places: Places) -> tuple[Tensor, Tensor]:
         """Where the tokens of texts stand (n, L), and which of the places hold any (n, L) bool."""
@@ -184,6 +221,29 @@ class Network:
             made = layer(x, seen)
             x = made[0] if isinstance(made, tuple) else made
         return x
+
+
+class Projection(nn.Module):
+    """A matrix behind the pooling. What learns is how it differs from what was there before."""
+
+    start: Tensor
+
+    def __init__(self, base: Pretrained, inner: int) -> None:
+        super().__init__()
+        turn, shift = projection_of(base) or (np.eye(inner, dtype=np.float32), np.zeros(inner, np.float32))
+        self.register_buffer("start", torch.from_numpy(turn))
+        self.change = nn.Parameter(torch.zeros(turn.shape))
+        self.shift = nn.Parameter(torch.from_numpy(shift))
+        self.width = int(turn.shape[1])
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(n, D) -> (n, E)."""
+        return pooled @ (self.start + self.change) + self.shift
+
+    def learned(self) -> dict[str, Tensor]:
+        """As sentence encoders keep such a layer."""
+        turn = (self.start + self.change).detach().cpu().T.contiguous()
+        return {"linear.weight": turn, "linear.bias": self.shift.detach().cpu().clone()}
 
 
 def _layers_of(model: Any, base: Pretrained) -> list[Any]:

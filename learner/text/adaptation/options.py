@@ -21,12 +21,14 @@ class AdaptationOptions:
     texts: different ones that are learned from, those clicked most
     max_tokens: of a text that are learned from
     rank: of the matrices that learn (LoRA) in the upper layers; 0: these layers learn whole
-    layers: upper layers that learn, in equal parts of the time: (1, 2) thaws a second one in the middle. The
-        lower ones stay as they are, and what they make of each text is kept
+    layers: upper layers that learn, one number a part: (0, 2) begins with the projection behind the pooling
+        alone, which costs next to nothing, and then thaws two layers. Lower ones stay as they are, and what
+        they make of each text is kept
     words, twins: passes over the texts with masked words, and of a text with itself under dropout (SimCSE)
     tasks: weights of what clicks teach: the next item, click or not, ratings, categories, and to keep what
         was known of each text before
-    passes: over the texts, with what their clicks teach
+    passes: over the texts, with what their clicks teach, in each of the parts
+    projection: a layer behind the pooling learns too
     batch: texts a step
     window: clicks of a user that count as together, by the inverse of their distance
     temperature: of the softmax over items, in cosines
@@ -41,11 +43,12 @@ class AdaptationOptions:
     texts: int = 20_000
     max_tokens: int = 48
     rank: int = 16
-    layers: tuple[int, ...] = (2,)
+    layers: tuple[int, ...] = (0, 1)
+    projection: bool = True
     words: float = 0.0
     twins: float = 0.0
     tasks: Mapping[Task, float] = field(default_factory=lambda: {"next": 1.0})
-    passes: float = 10.0
+    passes: tuple[float, ...] = (10.0, 2.0)
     batch: int = 64
     window: int = 3
     temperature: float = 0.1
@@ -59,15 +62,7 @@ class AdaptationOptions:
 
     def __post_init__(self) -> None:
         """Raises EncoderError where a number makes no sense."""
-        least = {
-            "minutes": 0.01,
-            "texts": 20,
-            "max_tokens": 4,
-            "rank": 0,
-            "words": 0,
-            "twins": 0,
-            "passes": 0,
-        }
+        least = {"minutes": 0.01, "texts": 20, "max_tokens": 4, "rank": 0, "words": 0, "twins": 0}
         least |= {"batch": 4, "window": 1, "temperature": 0.001, "popularity": 0, "learning_rate": 1e-7}
         least |= {"weight_decay": 0, "dropout": 0, "patience": 1, "held_back": 0}
         for name, low in least.items():
@@ -76,11 +71,18 @@ class AdaptationOptions:
         for name, high in {"dropout": 0.9, "held_back": 0.5, "popularity": 1.0}.items():
             if not getattr(self, name) <= high:
                 raise EncoderError(f"{name}: expected at most {high}, got {getattr(self, name)}")
-        if not self.layers or min(self.layers) < 1:
-            raise EncoderError(f"layers: expected numbers of at least 1, got {self.layers}")
+        low = 0 if self.projection else 1
+        if not self.layers or min(self.layers) < low:
+            raise EncoderError(f"layers: expected numbers of at least {low}, got {self.layers}")
+        if (self.words or self.twins) and not max(self.layers):
+            raise EncoderError("words, twins: expected layers that learn, got none in layers")
+        if len(self.passes) != len(self.layers) or min(self.passes) < 0:
+            raise EncoderError(
+                f"passes: expected a number of at least 0 for each of layers {self.layers}, got {self.passes}"
+            )
         if strange := [name for name in self.tasks if name not in TASKS]:
             raise EncoderError(f"tasks: expected some of {', '.join(TASKS)}, got {', '.join(strange)}")
         if bad := [name for name, weight in self.tasks.items() if not weight >= 0]:
             raise EncoderError(f"tasks: expected weights of at least 0, got {bad[0]}={self.tasks[bad[0]]}")
-        if not (self.words or self.twins or (self.passes and any(self.tasks.values()))):
+        if not (self.words or self.twins or (any(self.passes) and any(self.tasks.values()))):
             raise EncoderError("nothing is learned: expected words, twins or passes with a task above 0")

@@ -43,7 +43,10 @@ class Pace:
             ("words", max(options.layers), options.words * texts),
             ("twins", max(options.layers), options.twins * texts),
         ]
-        parts += [("clicks", n, options.passes * clicked / len(options.layers)) for n in options.layers]
+        parts += [
+            ("clicks", layers, passes * clicked)
+            for layers, passes in zip(options.layers, options.passes, strict=True)
+        ]
         parts = [part for part in parts if part[2] > 0]
         self.planned = max(1, math.ceil(sum(part[2] for part in parts) / options.batch))
         total, ends = sum(part[2] for part in parts), 0.0

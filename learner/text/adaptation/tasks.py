@@ -66,16 +66,15 @@ class Tasks(nn.Module):
             ),
             "keep": lambda: (1 - (vectors * self.before[own]).sum(1)).mean(),
         }
-        found = {task: made[task]() for task in self.weights}
         self.memory[own] = vectors.detach()
-        return found
+        return {task: made[task]() for task in self.weights}
 
     def _next(self, places: Places, own: Tensor, vectors: Tensor) -> Tensor:
         """Cross-entropy of what is clicked together with each text, among all texts or the batch's own."""
         row, other, weight = _beside(self.together, places)
         bias = self.options.popularity * self.log_share
         if self.options.memory:
-            table = self.memory.index_put((own,), vectors)  # the batch's own with their gradients
+            table = self.memory  # without gradients: each text is asked for its others in its turn
         else:
             number = np.full(len(self.memory), -1)
             number[places] = np.arange(len(places))

@@ -180,7 +180,7 @@ def test_any_encoder_can_be_glanced_at(models: Path) -> None:
         (lambda f: _say(f, num_hidden_layers=3), "lack .*encoder.layer.2"),
         (
             lambda f: (f / "modules.json").write_text(json.dumps([{"type": "x.Dense", "path": "2_Dense"}])),
-            "a layer Dense",
+            "expected one layer Dense",
         ),
         (lambda f: (f / "modules.json").write_text("[1]"), "expected a list of modules"),
     ],

@@ -1,12 +1,14 @@
 """`nextclick encoder`: what can read texts here, texts to vectors, several encoders on one data set."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from learner.data.dataset import load_interactions, load_items
 from learner.text import encoder as encoders
 from learner.text.card import EncoderChoice
 from learner.text.export_encoder import exported
@@ -95,3 +97,40 @@ def test_encoders_are_compared_on_one_data_set(tmp_path: Path) -> None:
     assert abs(full["judged"]["below"] - small["judged"]["below"]) < 0.05
     assert (hashed["name"], hashed["megabytes"]) == ("hashed-words", 0.0)
     assert "first 6" in said("compare", "hashed-words", *given)
+
+
+def test_an_encoder_learns_from_clicks_and_is_one_as_any_other(
+    tmp_path: Path, data_folder: Callable[[str], Path]
+) -> None:
+    """On real clicks: 250 films of movietweetings and who rated them."""
+    folder = data_folder("movietweetings-100k")
+    events = load_interactions(folder / "interactions.csv.gz")
+    most = set(np.argsort(-np.bincount(events.item), kind="stable")[:250].tolist())
+    rows = zip(events.user.tolist(), events.item.tolist(), events.time_ms.tolist(), strict=True)
+    lines = [f"{u},{events.item_ids[i]},{t}" for u, i, t in rows if i in most]
+    Path("clicks.csv").write_text("\n".join(("user_id,item_id,timestamp", *lines)))
+    names = {events.item_ids[number] for number in most}
+    items = [item for item in load_items(folder / "items.csv.gz") if item.item_id in names]
+    Path("items.csv").write_text(
+        "\n".join(
+            (
+                "item_id,title,categories",
+                *(f'{i.item_id},"{i.title}",{"|".join(i.categories)}' for i in items),
+            )
+        )
+    )
+    files = ("--interactions", "clicks.csv", "--items", "items.csv")
+    options = ("--out", "mine", "--layers", "0,1", "--passes", "12,2", "--tasks", "next=1,category=0.1")
+    told = CliRunner().invoke(app, ["encoder", "adapt", *files, *options, "--to", "0.8"])
+    assert told.exit_code == 0, told.output
+    assert "first 6 of 101" in told.output
+    assert "first_6_after" in json.loads(Path("mine/adapted.json").read_text())["figures"]
+    before, after = json.loads(said("compare", encoders.DEFAULT_MODEL, "mine", *files, "--json"))
+    assert after["judged"]["first"] > 1.1 * before["judged"]["first"]
+    assert len(json.loads(said("encode", "a ghost story", "--encoder", "mine"))["vector"]) == 384
+    again = CliRunner().invoke(app, ["encoder", "adapt", *files, *options, "--to", "0.8"])
+    assert again.exit_code == 0
+    other = ("encoder", "adapt", *files, "--out", ".")
+    assert "holds something that was not adapted here" in str(CliRunner().invoke(app, other).exception)
+    wrong = CliRunner().invoke(app, ["encoder", "adapt", *files, "--out", "other", "--tasks", "clicks=1"])
+    assert "expected some of next, click, rating, category, keep, got clicks" in str(wrong.exception)

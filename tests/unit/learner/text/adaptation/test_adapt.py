@@ -36,7 +36,13 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "gpt2": lambda: transformers.GPT2Config(**GPT),
 }
 QUICK = AdaptationOptions(
-    passes=30, batch=16, layers=(2,), learning_rate=3e-3, texts=100, minutes=5, tasks={"next": 1.0}
+    passes=(10.0, 30.0),
+    batch=16,
+    layers=(0, 2),
+    learning_rate=3e-3,
+    texts=100,
+    minutes=5,
+    tasks={"next": 1.0},
 )
 
 
@@ -125,7 +131,7 @@ def test_everything_that_can_teach_does(
             seen.setdefault(name, []).append(value)
 
     options = replace(
-        QUICK, words=15.0, twins=3.0, layers=(1, 3), passes=30, patience=99,
+        QUICK, words=15.0, twins=3.0, layers=(1, 3), passes=(15.0, 15.0), patience=99,
         tasks={"next": 1.0, "click": 1.0, "rating": 1.0, "category": 1.0, "keep": 0.1},
     )  # fmt: skip
     events, items = tribes
@@ -143,7 +149,7 @@ def test_one_that_was_killed_goes_on_and_comes_to_the_same(
 
     monkeypatch.setattr(course, "_SAVED_EVERY_S", 0.0)
     events, items = tribes
-    options = replace(QUICK, passes=4.0, words=2.0, layers=(1, 2), tasks={"next": 1.0, "click": 0.3})
+    options = replace(QUICK, passes=(2.0, 2.0), words=2.0, layers=(1, 2), tasks={"next": 1.0, "click": 0.3})
     given = EncoderChoice(str(models / "bert")), items, events
 
     def kill_at(last: int) -> Callable[[int, Mapping[str, float]], None]:
@@ -182,7 +188,11 @@ def test_a_checkpoint_that_cannot_be_read_is_begun_anew(
     (tmp_path / "adapted.json").write_text(json.dumps({"made_of": 3}))
     events, items = tribes
     made = adapt(
-        EncoderChoice(str(models / "bert")), items, events, tmp_path, replace(QUICK, passes=1.0, rank=0)
+        EncoderChoice(str(models / "bert")),
+        items,
+        events,
+        tmp_path,
+        replace(QUICK, layers=(1,), passes=(1.0,), rank=0, projection=False),
     )
     assert made.figures["steps"] > 0
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith((".", "check"))) == []
@@ -195,7 +205,7 @@ def test_what_was_adapted_is_exported_for_workers(
 
     events, items = tribes
     base = EncoderChoice(str(models / "bert"), query_prompt="a1 ")
-    made = adapt(base, items, events, tmp_path / "m", replace(QUICK, passes=5.0))
+    made = adapt(base, items, events, tmp_path / "m", replace(QUICK, passes=(2.0, 3.0)))
     encoder = open_encoder(EncoderChoice(str(made.folder)), 1)
     assert encoder.card.query_prompt == "a1 "
     export(encoder, tmp_path / "e")

@@ -22,14 +22,14 @@ def walked(pace: Pace, clock: Clock, step_s: float) -> list[tuple[str, int]]:
 
 def test_stages_follow_each_other_and_what_fits_is_made_as_planned() -> None:
     clock = Clock()
-    options = AdaptationOptions(words=1.0, twins=0.5, passes=2, layers=(1, 3), batch=10, minutes=10)
+    options = AdaptationOptions(words=1.0, twins=0.5, passes=(1, 1), layers=(1, 3), batch=10, minutes=10)
     seen = walked(Pace(options, 200, 100, clock, begun=clock()), clock, 0.1)
     assert seen == [("words", 3)] * 20 + [("twins", 3)] * 10 + [("clicks", 1)] * 10 + [("clicks", 3)] * 10
 
 
 def test_every_stage_is_shortened_where_time_is_short() -> None:
     clock = Clock()
-    options = AdaptationOptions(words=1.0, passes=10, layers=(2,), batch=10, minutes=1)
+    options = AdaptationOptions(words=1.0, passes=(10,), layers=(2,), batch=10, minutes=1)
     pace = Pace(options, 100, 100, clock, begun=clock())
     seen = walked(pace, clock, 2.0)
     assert pace.cut
@@ -41,14 +41,14 @@ def test_every_stage_is_shortened_where_time_is_short() -> None:
 
 def test_a_resumed_one_goes_on_where_it_was() -> None:
     clock = Clock()
-    options = AdaptationOptions(passes=10, layers=(1, 2), batch=10, minutes=1)
+    options = AdaptationOptions(passes=(5, 5), layers=(1, 2), batch=10, minutes=1)
     seen = walked(Pace(options, 100, 100, clock, begun=clock() - 20, step=60), clock, 0.1)
     assert seen == [("clicks", 2)] * 40
 
 
 def test_the_rate_rises_then_falls() -> None:
     clock = Clock()
-    pace = Pace(AdaptationOptions(passes=50, batch=10), 100, 100, clock, begun=clock())
+    pace = Pace(AdaptationOptions(layers=(1,), passes=(50,), batch=10), 100, 100, clock, begun=clock())
     rates = []
     while pace.advance():
         rates.append(pace.rate(pace.step - 1))
