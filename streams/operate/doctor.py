@@ -185,7 +185,9 @@ def _release(place: Path) -> Finding:
     return Finding(
         "ok",
         "release",
-        f"{release.id}: {many(manifest.items, 'item')}, {many(manifest.data.events, 'event')}",
+        f"{release.id}: {many(manifest.items, 'item')}, {many(manifest.data.events, 'event')}, texts by "
+        + manifest.encoder.name
+        + (f", adapted from {manifest.encoder.adapted_from}" if manifest.encoder.adapted_from else ""),
     )
 
 

@@ -43,7 +43,10 @@ class Listed:
         return asdict(self) | {"card": card}
 
 
-_SHOWN = ("name", "licence", "source", "model", "identity", "width", "pooling", "item_prompt", "query_prompt")
+_SHOWN = (
+    "name", "licence", "source", "model", "identity", "width", "pooling", "item_prompt", "query_prompt",
+    "adapted_from",
+)  # fmt: skip
 
 
 def listed(settings: Settings) -> Iterator[Listed]:
@@ -58,18 +61,23 @@ def listed(settings: Settings) -> Iterator[Listed]:
         except EncoderError as error:
             yield Listed(choice.model, choice.model, f"{why}, cannot be used: {error}")
         else:
-            yield Listed(card.name, choice.model, why, card)
+            yield Listed(card.name, choice.model, why + _origin(card), card)
     for name in _in_hub_cache():
         yield Listed(name, name, "in the hub's cache")
     yield Listed(HASHED, HASHED, "always there: no model")
     for folder in _exported(settings):
         if (written := card_in(folder)) is not None:
-            yield Listed(written.name, str(folder), "exported for workers", written)
+            yield Listed(written.name, str(folder), "exported for workers" + _origin(written), written)
     store = ReleaseStore(settings.store_url)
     for release in store.releases():
         manifest = store.manifest(release)
         carried = "carries" if GRAPH in manifest.files else "was made with"
-        yield Listed(manifest.encoder.name, release, f"a release that {carried} it", manifest.encoder)
+        card = manifest.encoder
+        yield Listed(card.name, release, f"a release that {carried} it{_origin(card)}", card)
+
+
+def _origin(card: EncoderCard) -> str:
+    return f", adapted from {card.adapted_from}" if card.adapted_from else ""
 
 
 def kept(settings: Settings) -> list[tuple[Path, int]]:

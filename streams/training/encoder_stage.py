@@ -25,7 +25,7 @@ from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.times import DAY_MS
 from learner.text.card import EncoderCard, EncoderChoice
-from learner.text.pretrained import find
+from learner.text.pretrained import ADAPTED, find
 from streams.settings import Settings
 from streams.training.encoders import base_of
 from streams.training.figures import Measured
@@ -233,3 +233,12 @@ class EncoderStage:
         partial = self._file.with_suffix(".partial")
         partial.write_bytes(msgspec.json.encode(state))
         partial.replace(self._file)
+
+
+def figures_of(folder: Path) -> dict[str, float]:
+    """What the adaptation of a finished encoder found out; nothing where its file cannot be read."""
+    try:
+        told = msgspec.json.decode((folder / ADAPTED).read_bytes())
+        return {str(name): round(float(value), 4) for name, value in told["figures"].items()}
+    except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):
+        return {}

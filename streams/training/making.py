@@ -20,7 +20,7 @@ from learner.release.bundle import Manifest, ReleaseError
 from learner.release.files import amend, read_manifest, read_release
 from streams.releases.store import StoreError, StoreUnreachable, cache_of, fetch
 from streams.settings import Settings
-from streams.training.encoder_stage import EncoderStage
+from streams.training.encoder_stage import EncoderStage, figures_of
 from streams.training.encoders import reading_with
 from streams.training.figures import Measured
 from streams.training.kept import MOST_CLICKS, KeptClicks
@@ -117,6 +117,8 @@ class Making:
                 "kind": run.kind, "why": due.reason, "cpu_seconds": cpu_seconds, "began_ms": began_ms,
                 "records": run.records,
             }  # fmt: skip
+            if encoder is not None:
+                told["adapted"] = figures_of(encoder)
             if self._settings.tracker != "none":
                 told[TRACKED] = name_of_run(run.kind, run.began_ms)
             training = read_manifest(run.work).training | told

@@ -1,7 +1,9 @@
 """The trainer's process with a real broker and real models: from clicks to a verdict through kill -9."""
 
+import asyncio
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,14 +11,26 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
+from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import Interactions, load_interactions, load_items
 from learner.release.bundle import Window
-from learner.release.files import verify_release, write_release
+from learner.release.files import read_manifest, read_release, verify_release, write_release
+from learner.release.live import LiveRelease
+from learner.signals.settings import SignalSettings
+from learner.signals.state import Signals
+from learner.text import encoder as encoders
+from learner.text.card import DEFAULT_MODEL, EncoderChoice
+from learner.text.content import text_of
+from learner.text.encoder import open_encoder
+from learner.text.pretrained import find
+from streams.learning.new_items import NewItems
+from streams.operate.encoders import listed as encoders_listed
 from streams.operate.releases import add
 from streams.recorded.collecting import click_of
 from streams.releases.store import ReleaseStore
@@ -104,11 +118,12 @@ def _lives(pid: int) -> bool:
 
 
 @pytest.fixture
-def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[], Parent]]:
+def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Parent]]:
     started: list[Parent] = []
 
-    def begin() -> Parent:
-        started.append(Parent(settings, tmp_path / f"trainer-{len(started)}.log"))
+    def begin(**changes: Any) -> Parent:
+        changed = settings.model_copy(update=changes)
+        started.append(Parent(changed, tmp_path / f"trainer-{len(started)}.log"))
         return started[-1]
 
     yield begin
@@ -118,11 +133,9 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[], Parent]]:
             parent.process.wait()
 
 
-@pytest.mark.drill
-def test_from_clicks_to_a_verdict_through_kill_9(
-    settings: Settings, topics: Names, clicks: Interactions, recorded: Path, tmp_path: Path,
-    start: Callable[[], Parent],
-) -> None:  # fmt: skip
+def _live_and_clicked(
+    settings: Settings, topics: Names, clicks: Interactions, recorded: Path, folder: Path
+) -> None:
     with clients.producer(settings) as producer:
         for number in range(len(clicks)):
             click = click_of(clicks, number)
@@ -132,8 +145,15 @@ def test_from_clicks_to_a_verdict_through_kill_9(
     items = [item for item in load_items(recorded / "items.csv.gz") if item.item_id in clicked]
     window = Window(first_ms=0, last_ms=int(clicks.time_ms[999]), events=1000, users=1)
     live = served_bundle("r-0", items, {"popularity_6": 1.0}, data=window, created_at=1)
-    add(settings, write_release(tmp_path / "live", live), "live")
+    add(settings, write_release(folder / "live", live), "live")
 
+
+@pytest.mark.drill
+def test_from_clicks_to_a_verdict_through_kill_9(
+    settings: Settings, topics: Names, clicks: Interactions, recorded: Path, tmp_path: Path,
+    start: Callable[..., Parent],
+) -> None:  # fmt: skip
+    _live_and_clicked(settings, topics, clicks, recorded, tmp_path)
     first = start()
     first.wait_for(lambda: "training begins" in first.said())
     time.sleep(3)  # somewhere in it
@@ -159,3 +179,55 @@ def test_from_clicks_to_a_verdict_through_kill_9(
     assert "training begins" not in third.said()
     assert verify_release(Path(judged.url)).parents == ["r-0"]
     assert verify_release(Path(judged.url)).data.events == len(clicks) - 800
+
+
+@pytest.mark.drill
+@pytest.mark.skipif(not encoders.installed(), reason="needs: pip install 'nextclick[learner]'")
+def test_an_encoder_is_adapted_through_kill_9_and_reads_what_comes_later(
+    settings: Settings, topics: Names, clicks: Interactions, recorded: Path, tmp_path: Path,
+    start: Callable[..., Parent],
+) -> None:  # fmt: skip
+    _live_and_clicked(settings, topics, clicks, recorded, tmp_path)
+    changes = {"encoder_model": DEFAULT_MODEL, "adapt_every_days": 30.0, "adapt_minutes": 0.5}
+    first = start(**changes)
+    first.wait_for(lambda: "an encoder is adapted" in first.said())
+    time.sleep(3)  # somewhere in it
+    first.kill()
+    second = start(**changes)
+    second.wait_for(lambda: len(list(records(settings))) >= 3 and not roles_now(settings).candidates)
+    assert "reason='it was cut short'" in second.said()
+    assert second.said().count("an encoder was adapted") == 1
+
+    judged = list(records(settings))[-1]
+    assert judged.decision in ("passed", "refused")
+    assert judged.evidence["answers"] > 200
+    folder = Path(judged.url)
+    card = verify_release(folder).encoder
+    plain = find(EncoderChoice()).card
+    assert (card.adapted_from, card.base_identity) == (DEFAULT_MODEL, plain.identity)
+    assert card.identity not in ("", plain.identity)
+    assert (Path(card.model).parent, Path(card.model).name) == (
+        settings.data_dir.resolve() / "trainer" / "adapted", card.name,
+    )  # fmt: skip
+    assert read_manifest(folder).training["adapted"]["steps"] > 0
+    listed = {each.where: each.state for each in encoders_listed(settings)}
+    assert listed[judged.release] == f"a release that carries it, adapted from {DEFAULT_MODEL}"
+
+    later = Item(item_id="later", title="A heist in Paris goes wrong", categories=["Crime"])
+    catalogue = Catalogue()
+    release = LiveRelease(read_release(folder), catalogue, folder=folder)
+    made = {}
+    for reader in ("the model", "the release's copy"):
+        catalogue.announce(later)
+        signals = Signals(SignalSettings(), catalogue)
+        new = NewItems(catalogue, lambda: None)
+        new.compare_with(release)
+        asyncio.run(new.begin(signals))
+        made[reader] = new._encoder.reader()
+        assert made[reader].card.identity == card.identity
+        assert new.encoded == 1
+        shutil.rmtree(card.model, ignore_errors=True)  # as when another machine's learner takes over
+    (one,), (other,) = (reader.read([text_of(later)]) for reader in made.values())
+    (of_plain,) = open_encoder(EncoderChoice()).read([text_of(later)])
+    assert one @ other > 0.99  # 8 bits
+    assert one @ of_plain < one @ other

@@ -4,6 +4,7 @@ import importlib.metadata
 from pathlib import Path
 
 import fsspec
+import msgspec
 import pytest
 
 from learner.data.catalogue import Item
@@ -51,6 +52,14 @@ def test_a_live_release_is_looked_at_wherever_it_lies(
     assert missing.status == "fail"
     assert "memory://doctor/r-2" in missing.detail
     assert missing.remedy
+
+
+def test_it_tells_what_a_release_reads_texts_with(tmp_path: Path) -> None:
+    bundle = served_bundle("r-20231114-221320-test", [Item(item_id="i1")])
+    card = msgspec.structs.replace(bundle.manifest.encoder, name="ours", adapted_from="org/base")
+    bundle.manifest = msgspec.structs.replace(bundle.manifest, encoder=card)
+    found = doctor._release(write_release(tmp_path / "made", bundle))
+    assert found.detail.endswith(", texts by ours, adapted from org/base")
 
 
 def test_users_whose_states_are_set_aside_are_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from learner.text.export_encoder import exported
 from learner.text.pretrained import find
 from streams.cli import app
 from tests.worlds.text_server import MODEL, text_server
+from tests.worlds.tribes import small_bert
 
 pytestmark = pytest.mark.skipif(not encoders.installed(), reason="needs: pip install 'nextclick[learner]'")
 
@@ -41,6 +42,16 @@ def test_the_list_tells_what_is_chosen_exported_and_missing(tmp_path: Path) -> N
     kinds = [each["state"] for each in told if each["name"] == "all-MiniLM-L6-v2"]
     assert kinds == ["the default", "exported for workers"]
     assert "all-MiniLM-L6-v2" in said("list")
+
+
+def test_the_list_tells_what_an_encoder_was_adapted_from(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    folder = small_bert(tmp_path / "ours")
+    (folder / "adapted.json").write_text('{"base": "org/base", "base_identity": "b1"}')
+    told = json.loads(said("list", "--json", "--encoder", str(folder)))["encoders"]
+    (ours,) = [each for each in told if each["name"] == "ours"]
+    assert ours["state"] == "chosen by the settings, adapted from org/base"
+    assert ours["card"]["adapted_from"] == "org/base"
 
 
 def test_texts_become_vectors(tmp_path: Path) -> None:
