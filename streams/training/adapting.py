@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.console import Console
 
 from learner.text.adaptation.options import AdaptationOptions, Task
+from learner.text.cache import TextCache
 from learner.text.card import EncoderChoice, EncoderError
 from learner.text.content import HASHED
 from streams.runtime.progress import Tell, bars
@@ -63,7 +64,16 @@ def run(
             if kept := {name: value for name, value in figures.items() if "/" in name}:
                 tracker.log(step, kept)
 
-        adapted = adapt(base, records, part, out, options, seed=seed, tell=told)
+        adapted = adapt(
+            base,
+            records,
+            part,
+            out,
+            options,
+            seed=seed,
+            tell=told,
+            cache=TextCache(settings.cache_dir / "texts"),
+        )
         tell("adapt", 1.0, f"{adapted.figures['steps']:,.0f} steps")
     return adapted
 

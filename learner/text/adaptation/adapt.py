@@ -20,6 +20,7 @@ from learner.text.adaptation.lessons import Lessons, lessons_of
 from learner.text.adaptation.network import Network
 from learner.text.adaptation.options import AdaptationOptions
 from learner.text.adaptation.schedule import Pace
+from learner.text.cache import TextCache
 from learner.text.card import EncoderCard, EncoderChoice
 from learner.text.pretrained import find
 
@@ -39,7 +40,7 @@ class Adapted:
 def adapt(
     base: EncoderChoice, items: Sequence[Item], clicks: Interactions, folder: Path,
     options: AdaptationOptions | None = None, *, seed: int = 0, tell: Tell | None = None,
-    clock: Callable[[], float] = time.monotonic,
+    cache: TextCache | None = None, clock: Callable[[], float] = time.monotonic,
 ) -> Adapted:  # fmt: skip
     """Adapts `base` to a catalogue, and writes the encoder to `folder`.
 
@@ -47,6 +48,7 @@ def adapt(
     clicks: nothing after the last of them is seen, and the newest ones judge when to stop
     folder: becomes the model's. Until then it has a checkpoint, from which a call with the same inputs goes
     on; a call with others begins anew; one with the same inputs and a finished folder returns at once.
+    cache: of what encoders made of texts before they learned
 
     Raises EncoderError where the base cannot be had, or there is too little to learn from; OSError where the
     folder cannot be written.
@@ -62,7 +64,7 @@ def adapt(
     state, tensors = kept or (files.State(made_of=made_of), {})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = Network(found, lessons.texts, lessons.clicked, options)
+        network = Network(found, lessons.texts, lessons.clicked, options, cache)
         course = Course(network, lessons, options, state, seed, tell or (lambda _step, _figures: None))
         size = len(lessons.texts), lessons.clicked
         course.run(Pace(options, *size, clock, begun=begun - state.spent_s, step=state.step), folder, tensors)

@@ -8,6 +8,7 @@ merging. Knows no clicks. Needs torch, transformers and peft.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -19,10 +20,12 @@ from transformers.pytorch_utils import Conv1D
 
 from learner.text.adaptation.options import AdaptationOptions
 from learner.text.architectures import is_bert
+from learner.text.cache import TextCache
 from learner.text.card import EncoderError
 from learner.text.encoder import projection_of, prompted, tokenizer_of
 from learner.text.graph_reader import Tokens
 from learner.text.pretrained import Pretrained
+from learner.text.reading import keys_of
 from learner.text.torch_encoder import loaded
 
 _LAYERS = (
@@ -33,7 +36,7 @@ _LAYERS = (
     "encoder.layers",
 )  # as architectures call them
 _KEPT_BYTES = 1_000_000_000  # of what frozen layers make of texts; where it is more, they are run again
-_READ_TOGETHER = 32
+_READ_TOGETHER, _CACHED_TOGETHER = 32, 1000
 _PADDED_TOGETHER = 16  # texts of a batch that get one length
 _DEEP = 12  # layers from which a GPU's memory is worth the time of computing activations twice
 
@@ -47,8 +50,13 @@ class Network:
     vector; device: where it runs
     """
 
-    def __init__(self, base: Pretrained, texts: Sequence[str], kept: int, options: AdaptationOptions) -> None:
+    def __init__(
+        self, base: Pretrained, texts: Sequence[str], kept: int, options: AdaptationOptions,
+        cache: TextCache | None = None,
+    ) -> None:  # fmt: skip
         """`kept`: so many of the texts, the first ones, will be read again and again.
+
+        `cache` keeps what the whole network made of texts before it learned.
 
         Raises EncoderError where the model cannot be loaded, or has no layers that are known here.
         """
@@ -57,10 +65,11 @@ class Network:
             half = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
         self.hardware = Accelerator(mixed_precision=half)
         self.device = self.hardware.device
-        self.base, self.kept = base, kept
+        self.base, self.texts, self.kept, self.cache = base, list(texts), kept, cache or TextCache()
         self.model: Any = loaded(base)
         self.layers = _layers_of(self.model, base)
         self.depth, self.learning = len(self.layers), -1
+        self._learns_before = bool(options.words or options.twins)
         most = self._most = min(max(options.layers), self.depth)
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
@@ -81,7 +90,8 @@ class Network:
             self.model.gradient_checkpointing_enable()
             self._whole = True
         self.tokenizer = tokenizer_of(base)
-        tokens = Tokens(self.tokenizer, min(options.max_tokens, base.card.max_tokens))
+        self.most = min(options.max_tokens, base.card.max_tokens)
+        tokens = Tokens(self.tokenizer, self.most)
         ids = tokens.of(prompted(texts, base.card, query=False))
         self.length: Places = np.array([len(each) for each in ids], np.int64)
         self.begin: Places = np.concatenate([[0], np.cumsum(self.length)]).astype(np.int64)
@@ -128,14 +138,11 @@ class Network:
         self.model.eval()
         tokens = int(self.begin[self.kept])
         if self.learning == 0:
-            pooled = torch.empty((self.kept, self.inner))
-            for places, share in self._shortest_first():
-                token, mask = self.tokens_at(places)
-                with torch.no_grad(), self.hardware.autocast():
-                    x = _pooled(self.hidden(token, mask), mask.to(self.device), self.base.card.pooling)
-                pooled[torch.from_numpy(places)] = x.float().cpu()
-                yield share
-            self._pooled = pooled
+            if self._learns_before:  # then it is not the network any more that the cache knows
+                return
+            for begin in range(0, self.kept, _CACHED_TOGETHER):
+                self._read_whole(np.arange(begin, min(begin + _CACHED_TOGETHER, self.kept)))
+                yield min(begin + _CACHED_TOGETHER, self.kept) / self.kept
         elif not self._whole and tokens * self.inner * 2 <= _KEPT_BYTES:
             below = torch.empty((tokens, self.inner), dtype=torch.float16)
             for places, share in self._shortest_first():
@@ -145,6 +152,28 @@ class Network:
                 below[token[mask]] = x[mask.to(x.device)].half().cpu()
                 yield share
             self._below = below
+
+    def _read_whole(self, places: Places) -> None:
+        """Reads kept texts by all layers, from the cache where it has them."""
+
+        def make(missing: list[int]) -> NDArray[np.float32]:
+            rows = np.zeros((len(missing), self.inner), np.float32)
+            of = places[missing]
+            order = np.argsort(self.length[of], kind="stable")
+            for some in np.array_split(order, max(1, len(order) // _READ_TOGETHER)):
+                token, mask = self.tokens_at(of[some])
+                with torch.no_grad(), self.hardware.autocast():
+                    x = _pooled(self.hidden(token, mask), mask.to(self.device), self.base.card.pooling)
+                rows[some] = x.float().cpu().numpy()
+            return rows
+
+        card = msgspec.structs.replace(
+            self.base.card, identity=f"pooled {self.most} {self.base.card.identity}"
+        )
+        rows = self.cache.rows(keys_of(card, [self.texts[n] for n in places]), self.inner, make)
+        if self._pooled is None:
+            self._pooled = torch.zeros((self.kept, self.inner))
+        self._pooled[torch.from_numpy(places)] = torch.from_numpy(rows)
 
     def _shortest_first(self) -> Iterator[tuple[Places, float]]:
         """The kept texts, those of one length together, and the share that is done with them."""
@@ -182,6 +211,12 @@ class Network:
             with torch.no_grad():
                 x = self._lower(token, mask, given)
         return self._through(x, mask, self.layers[self.depth - self.learning :])
+
+    @property
+    def pooled(self) -> NDArray[np.float32]:
+        """What the whole network makes of the kept texts (n, D), after `read_below` where no layer learns."""
+        assert self._pooled is not None
+        return self._pooled.numpy()
 
     def table(self, places: Places) -> Tensor:
         """Vectors (n, D) of some texts, without dropout and gradients."""

@@ -74,6 +74,8 @@ class AdaptationOptions:
         low = 0 if self.projection else 1
         if not self.layers or min(self.layers) < low:
             raise EncoderError(f"layers: expected numbers of at least {low}, got {self.layers}")
+        if list(self.layers) != sorted(self.layers):
+            raise EncoderError(f"layers: expected no fewer from part to part, got {self.layers}")
         if (self.words or self.twins) and not max(self.layers):
             raise EncoderError("words, twins: expected layers that learn, got none in layers")
         if len(self.passes) != len(self.layers) or min(self.passes) < 0:
