@@ -57,3 +57,14 @@ def test_a_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     assert json.loads(_run(nextclick, "schema", cwd=tmp_path))
     _run(python, "-c", "import streams.worker.process, streams.api.process, nextclick", cwd=tmp_path)
     assert "torch" not in _run(python, "-m", "pip", "list", cwd=tmp_path)
+
+    (tmp_path / "clicks.csv").write_text("user_id,item_id,timestamp\nu,i,1\nu,j,2\n")
+    for extra, words in {  # what is left out ends with 78 and says how to have it
+        "broker": ["broker"],
+        "learner": ["train", "--interactions", "clicks.csv", "--out", "release"],
+        "otel": ["api", "--port", "0", "--set", "otlp_endpoint=http://127.0.0.1:4318"],
+    }.items():
+        done = subprocess.run([nextclick, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == os.EX_CONFIG, done.stderr
+        assert f"pip install 'nextclick[{extra}]'" in " ".join(done.stderr.split())
+        assert "Traceback" not in done.stderr
