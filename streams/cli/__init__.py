@@ -5,7 +5,9 @@ and what it prints. A command has an argument for each of its flags, many as the
 them. Anything heavy is imported inside the commands, so that `--help` is instant.
 """
 
+import atexit
 import errno
+import gc
 import logging
 import os
 import re
@@ -105,6 +107,9 @@ def _main(
 
 def main() -> None:
     """Run the command line; an error that the project itself defines is a message, not a traceback."""
+    # At its end the interpreter would look through all objects for circles of them, half a second and more.
+    # The system takes back all of it anyway.
+    atexit.register(gc.freeze)
     terminal.replace_unknown()
     _at_home()
     if any("\udc80" <= character <= "\udcff" for word in sys.argv for character in word):

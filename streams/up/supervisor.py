@@ -13,8 +13,11 @@ from streams.up.children import Running
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 SOUND_SECONDS = 60.0  # of life, after which an end is no longer one of a row
-# For what comes in from outside, then what works, then the broker that both need: ten seconds in all.
-STAGE_SECONDS = (2.5, 4.0, 3.0)
+# What takes things in from outside ends first; what works need not wait until that is gone. The broker, which
+# both need, waits for both. In seconds since the end began; all of it takes ten at most.
+HEAD_START_SECONDS = 0.5
+WORK_SECONDS = 5.5
+BROKER_SECONDS = 8.5
 
 Say = Callable[[str], None]
 
@@ -32,7 +35,7 @@ class Part:
     """`start` brings it to life, `why` says what ended it.
 
     ends: it does its work and ends with exit code 0; of others any end is a failure
-    stage: when it is stopped; those of a stage together
+    stage: when it is stopped, 0 to 2; those of a stage together
     """
 
     name: str
@@ -81,18 +84,30 @@ class Supervisor:
 
     def stop(self) -> None:
         """Asks all to end, stage by stage; what takes too long is killed: that loses nothing either."""
-        for stage, seconds in enumerate(STAGE_SECONDS):
-            ending = [part.running for part in self.parts.values() if part.stage == stage and part.running]
-            self._end(ending, seconds)
+        began = self._now()
+        front, work, broker = (
+            [part.running for part in self.parts.values() if part.stage == stage and part.running]
+            for stage in range(3)
+        )
+        self._ask(front)
+        self._await(front, began + HEAD_START_SECONDS)
+        self._ask(work)
+        self._end([*front, *work], began + WORK_SECONDS)
+        self._ask(broker)
+        self._end(broker, began + BROKER_SECONDS)
         self.parts.clear()
 
-    def _end(self, ending: Sequence[Running], seconds: float) -> None:
-        deadline = self._now() + seconds
+    def _ask(self, ending: Sequence[Running]) -> None:
         for each in ending:
             if each.code is None:
                 each.ask_to_end()
-        while any(each.code is None for each in ending) and self._now() < deadline:
+
+    def _await(self, ending: Sequence[Running], until: float) -> None:
+        while any(each.code is None for each in ending) and self._now() < until:
             self._sleep(0.05)
+
+    def _end(self, ending: Sequence[Running], until: float) -> None:
+        self._await(ending, until)
         for each in ending:
             each.kill()
 

@@ -200,6 +200,20 @@ def test_the_end_goes_from_outside_in_and_takes_ten_seconds_at_most(machine: Mac
     assert [len(lives) for lives in machine.lives.values()] == [1, 1, 1, 1]
 
 
+def test_who_is_slow_to_go_keeps_nobody_but_the_broker_waiting(machine: Machine) -> None:
+    machine.slow = {"api": 60.0, "worker": 1.0, "broker": 60.0}
+    machine.add("broker", stage=2)
+    machine.add("worker")
+    machine.add("api", stage=0)
+    began = machine.time.now_s
+    machine.supervisor.stop()
+    assert machine.told == ["ask api", "ask worker", "kill api", "ask broker", "kill broker"]
+    (worker,) = machine.lives["worker"]
+    assert worker.asked is not None
+    assert worker.asked - began < 1
+    assert machine.time.now_s - began < 9
+
+
 def test_the_end_asks_nobody_who_has_ended(machine: Machine) -> None:
     machine.add("worker")
     machine.add("learner")
