@@ -145,15 +145,21 @@ def test_only_aversion_teaches_nothing_and_breaks_nothing(tmp_path) -> None:
     assert live.manifest.items == 2
 
 
-def test_progress_rises_to_the_end(tmp_path) -> None:
+def test_progress_rises_to_the_end_and_curves_are_told(tmp_path, monkeypatch) -> None:
+    for kind in ("student", "ranker"):
+        monkeypatch.setattr(f"learner.models.{kind}_training.TOLD", 1)  # each step
     told: list[tuple[str, float, str]] = []
-    train(random_data(), tmp_path, progress=lambda *step: told.append(step))
+    points: list[tuple[str, float, int]] = []
+    train(random_data(), tmp_path, progress=lambda *at: told.append(at), noted=lambda *at: points.append(at))
     assert told[-1][:2] == ("release", 1.0)
     assert all(0 <= share <= 1 for _, share, _ in told)
     steps = list(dict.fromkeys(step for step, _, _ in told))
     places = [steps.index(f"student{name}") for name in (" A", " B", " C", "")]
     assert places == sorted(places)
     assert places[-1] < steps.index("ranker")
+    curves = {name: [step for curve, _, step in points if curve == name] for name, _, _ in points}
+    assert {"student/loss", "student/learning_rate", "ranker/0/loss", "ranker/1/loss"} == curves.keys()
+    assert all(steps == sorted(set(steps)) for steps in curves.values())
 
 
 def test_manifest_says_what_it_was_made_from(tmp_path) -> None:
