@@ -118,16 +118,16 @@ def positions(scorer: Scorer, task: LeaveOneOut, held_out: int) -> npt.NDArray[n
     """
     found = np.full(len(task.users), np.inf)
     answers = task.answers(held_out)
-    for start in range(0, len(task.users), BATCH):
-        users = task.users[start : start + BATCH].tolist()
-        histories = [task.before(user, held_out) for user in users]
-        scores = np.array(scorer.scores(histories), np.float64)
+    # Histories of like length together: a model reads as many steps as the longest one has.
+    order = np.argsort(np.diff(task.histories.bounds)[task.users], kind="stable")
+    for part in np.array_split(order, max(-(-len(order) // BATCH), 1)):
+        histories = [task.before(user, held_out) for user in task.users[part].tolist()]
+        scores = np.array(scorer.scores(histories))
         for row, history in enumerate(histories):
             scores[row, history] = -np.inf
-        own = scores[np.arange(len(users)), answers[start : start + BATCH]][:, None]
-        better, equal = (scores > own).sum(1), (scores == own).sum(1)
-        ranked = 1.0 + better + 0.5 * (equal - 1)
-        found[start : start + BATCH] = np.where(np.isfinite(own[:, 0]), ranked, np.inf)
+        own = scores[np.arange(len(part)), answers[part]][:, None]
+        better, equal = np.count_nonzero(scores > own, 1), np.count_nonzero(scores == own, 1)
+        found[part] = np.where(np.isfinite(own[:, 0]), 1.0 + better + 0.5 * (equal - 1), np.inf)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-ROWS = 64  # targets scored at once: with 12,000 items 3 MB
+ROWS = 128  # targets scored at once: with 12,000 items 6 MB (docs/log.md)
 
 Shift = Callable[[slice], Tensor]  # (rows, V) added to the scores of some targets; no gradient
 
