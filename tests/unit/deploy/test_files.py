@@ -2,6 +2,7 @@
 
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,3 +72,12 @@ def test_compose_builds_stages_that_there_are() -> None:
     bases = re.findall(r"^ARG BASE=(\S+)$", DOCKERFILE, re.M)
     assert all(re.search(r":[\w.-]+$", base) and not base.endswith(":latest") for base in bases)
     assert len(bases) == 1
+
+
+def test_images_install_extras_that_there_are() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    serve, learner = (set(named.split(",")) for named in re.findall(r"'\.\[([\w,]+)\]'", DOCKERFILE))
+    assert serve | learner <= extras.keys()
+    assert "learner" in learner
+    assert not {"learner", "broker", "dev"} & serve  # neither torch nor a Java
+    assert "s3" in serve & learner  # the store of the chart, and of compose's profile
