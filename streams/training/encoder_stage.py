@@ -188,9 +188,11 @@ class EncoderStage:
 
         from learner.text.adaptation.adapt import adapt
         from learner.text.adaptation.options import AdaptationOptions
+        from learner.text.cache import TextCache
         from learner.training.crew import trim
 
         torch.set_num_threads(1)  # the cores are the workers'
+        cache = TextCache(self._settings.data_dir / "trainer" / "texts")
         told = 0.0
 
         def tell(step: int, figures: Mapping[str, float]) -> None:
@@ -204,7 +206,9 @@ class EncoderStage:
         try:
             with closing(tracked_or_not(self._settings, run)) as tracker:
                 # At the lowest priority the wall clock says little about what it has had.
-                return adapt(base, items, clicks, work, options, tell=tell, clock=time.process_time)
+                return adapt(
+                    base, items, clicks, work, options, tell=tell, cache=cache, clock=time.process_time
+                )
         finally:
             trim()
 

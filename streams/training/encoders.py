@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learner.text.card import ADDRESS, EncoderCard, EncoderChoice, EncoderError
-from learner.text.content import HASHED
-from learner.text.encoder import Encoder, card_of
+from learner.text.content import HASHED, card_for
+from learner.text.encoder import Encoder
 from learner.text.pretrained import choice_of
 from streams.settings import Settings
 
@@ -53,9 +53,10 @@ def keeps(
         return reader.card.identity == live.identity
     if choice is None:
         return True
-    wished = card_of(choice)
+    wished = card_for(choice)
     prompts = (wished.item_prompt, wished.query_prompt) == (live.item_prompt, live.query_prompt)
-    return wished == live or (adapts and prompts and wished.identity == live.base_identity)
+    adapted = bool(live.base_identity) and wished.identity == live.base_identity
+    return wished == live or (adapts and prompts and adapted)
 
 
 def base_of(settings: Settings, live: EncoderCard) -> EncoderChoice | None:

@@ -7,7 +7,7 @@ import pytest
 
 from learner.text import encoder as encoders
 from learner.text.card import EncoderChoice, EncoderError
-from learner.text.content import HASHED_CARD
+from learner.text.content import HASHED, HASHED_CARD
 from learner.text.pretrained import choice_of, find
 from streams.settings import Settings
 from streams.training.encoders import base_of, chosen, keeps, reading_with, text_server
@@ -36,6 +36,12 @@ def test_a_live_encoder_stays_unless_another_is_wished() -> None:
     assert not keeps(HASHED_CARD, EncoderChoice(), None)
     with pytest.raises(EncoderError, match="nowhere"):
         keeps(live, EncoderChoice("nowhere"), None)
+
+
+def test_no_model_is_a_wish_too() -> None:
+    plain = msgspec.structs.replace(HASHED_CARD, name="minilm", identity="x")
+    assert keeps(HASHED_CARD, EncoderChoice(HASHED), None, adapts=True)
+    assert not keeps(plain, EncoderChoice(HASHED), None, adapts=True)
 
 
 @needs_minilm
