@@ -102,18 +102,17 @@ def main() -> None:
                 }
                 row = next((each for each in done if each["key"] == key), None)
                 if row is None:
-                    options = replace(VARIANTS[variant], minutes=wished.minutes, **changed)
+                    lists = {name: tuple(each) for name, each in changed.items() if isinstance(each, list)}
+                    options = replace(VARIANTS[variant], minutes=wished.minutes, **{**changed, **lists})
                     place = wished.out / "-".join(str(each).replace(" ", "_") for each in key.values())
-                    begun = time.process_time()
                     adapted = adapt(
                         EncoderChoice(), then, train, place, options, seed=seed, tell=tell, cache=cache,
                         clock=time.process_time,
                     )  # fmt: skip
-                    took = time.process_time() - begun
                     plain = read(EncoderChoice(), texts, cache) if plain is None else plain
                     after = read(EncoderChoice(str(place)), texts, cache)
                     row = {
-                        "key": key, "figures": dict(adapted.figures), "took_s": took,
+                        "key": key, "figures": dict(adapted.figures),
                         **judged(plain, after, pairs, seen),
                     }  # fmt: skip
                     with kept.open("a") as file:
@@ -139,7 +138,7 @@ def read(choice: EncoderChoice, texts: list[str], cache: TextCache) -> NDArray[n
     for _ in network.read_below():
         pass
     own, before = weights_of(found), weights_of(plain)
-    if all(np.array_equal(own[name], before[name]) for name in before):
+    if all(name in before and np.array_equal(own[name], before[name]) for name in own):
         turn = projection_of(found)
         made = network.pooled if turn is None else network.pooled @ turn[0] + turn[1]
     else:
@@ -180,7 +179,7 @@ def show(row: dict[str, Any]) -> None:
     print(
         f"| {key['data']} | {key['variant']} | {key['seed']} | {whole['plain']:.3f} | "
         f"{whole['adapted']:.3f} ± {whole['error']:.3f} | {whole['adapted'] / whole['plain']:.2f} | "
-        f"{ratios[0]} | {ratios[1]} | {row['alike']:.2f} | {row['took_s'] / 60:.1f} | "
+        f"{ratios[0]} | {ratios[1]} | {row['alike']:.2f} | {row['figures']['seconds'] / 60:.1f} | "
         f"{row['figures']['steps']:.0f} |",
         flush=True,
     )

@@ -116,7 +116,7 @@ class Course:
         assert self.optimizer is not None
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.learning_rate * pace.rate(self.state.since)
-        self.network.model.train()
+        self.network.train(True)
         losses, total = self._losses(rng)
         self.optimizer.zero_grad()
         self.network.hardware.backward(total)

@@ -99,7 +99,9 @@ class Network:
         self.padding = int(base.config.get("pad_token_id") or 0)
         self.inner = int(self.model.config.hidden_size)
         self._turns = options.projection
-        self.projection = Projection(base, self.inner) if options.projection or base.projection else None
+        self.projection = (
+            Projection(base, self.inner, options.dropout) if options.projection or base.projection else None
+        )
         self.width = self.inner if self.projection is None else self.projection.width
         if self.projection is not None:
             self.projection.to(self.device)
@@ -135,7 +137,7 @@ class Network:
 
     def read_below(self) -> Iterator[float]:
         """Reads the kept texts up to the first thing that learns, if that fits; yields the finished share."""
-        self.model.eval()
+        self.train(False)
         tokens = int(self.begin[self.kept])
         if self.learning == 0:
             if self._learns_before:  # then it is not the network any more that the cache knows
@@ -218,9 +220,15 @@ class Network:
         assert self._pooled is not None
         return self._pooled.numpy()
 
+    def train(self, learns: bool) -> None:
+        """Whether there is dropout."""
+        self.model.train(learns)
+        if self.projection is not None:
+            self.projection.train(learns)
+
     def table(self, places: Places) -> Tensor:
         """Vectors (n, D) of some texts, without dropout and gradients."""
-        self.model.eval()
+        self.train(False)
         with torch.no_grad():
             parts = [self.vectors(places[begin : begin + 256]) for begin in range(0, len(places), 256)]
         return torch.cat(parts)
@@ -263,8 +271,9 @@ class Projection(nn.Module):
 
     start: Tensor
 
-    def __init__(self, base: Pretrained, inner: int) -> None:
+    def __init__(self, base: Pretrained, inner: int, dropout: float) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         turn, shift = projection_of(base) or (np.eye(inner, dtype=np.float32), np.zeros(inner, np.float32))
         self.register_buffer("start", torch.from_numpy(turn))
         self.change = nn.Parameter(torch.zeros(turn.shape))
@@ -273,7 +282,8 @@ class Projection(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(n, D) -> (n, E)."""
-        return pooled @ (self.start + self.change) + self.shift
+        turned: Tensor = self.dropout(pooled) @ (self.start + self.change) + self.shift
+        return turned
 
     def learned(self) -> dict[str, Tensor]:
         """As sentence encoders keep such a layer."""
