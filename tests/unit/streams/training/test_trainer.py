@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from learner.data.history import Clicks, History
 from learner.models.run import Note
 from learner.release.bundle import ReleaseError, Window
 from learner.release.files import bundle_sha256, read_manifest, write_release
+from learner.text.content import HASHED_CARD
 from streams.releases.roles import Roles, changed, enter, take_back
 from streams.releases.store import ReleaseStore, StoreUnreachable
 from streams.settings import Settings, load_settings
@@ -27,6 +29,7 @@ from streams.training.wire import Announced
 from streams.wire.contract import ReleaseRecord
 from tests.worlds.boards import board_of
 from tests.worlds.served import POPULAR, served_bundle
+from tests.worlds.tribes import small_bert
 
 START_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
@@ -78,17 +81,20 @@ class FakeTrain:
     def __init__(self, weights: dict[str, float] = POPULAR) -> None:
         self.weights = weights
         self.runs: list[tuple[Interactions, Sequence[Item], Path | None]] = []
+        self.models: list[str | None] = []
 
     def __call__(
         self, settings: Settings, data: Interactions, items: Sequence[Item], live: Path | None, out: Path,
         noted: Note | None = None,
     ) -> str:  # fmt: skip
         self.runs.append((data, items, live))
+        self.models.append(settings.encoder_model)
         if noted is not None:
             noted("student/loss", 0.5, 20)
         name = f"r-{len(self.runs)}-{len(data)}"
         last_ms = int(data.time_ms[-1])
-        make(out, name, self.weights, items, last_ms=last_ms, events=len(data))
+        card = msgspec.structs.replace(HASHED_CARD, model=settings.encoder_model or "")
+        make(out, name, self.weights, items, last_ms=last_ms, events=len(data), encoder=card)
         return name
 
 
@@ -291,6 +297,38 @@ def test_full_training_comes_in_time_however_often_the_ranker_is_refreshed(
         bench.steps()
     kinds = ["full" if "minutes" in reason else "ranker" for reason in bench.reasons()]
     assert kinds == ["ranker", "ranker", "full"] * 2
+
+
+@pytest.mark.learner
+def test_a_training_that_is_due_by_time_tries_an_adapted_encoder(settings: Settings, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    bert = small_bert(tmp_path / "bert")
+    changes = {
+        "canary_share": 0.0,
+        "encoder_model": str(bert),
+        "adapt_every_days": 30.0,
+        "adapt_minutes": 0.2,
+    }
+    bench = Bench(settings.model_copy(update=changes), tmp_path, live={"popularity_4": 1.0})
+    for n in range(ITEMS):
+        title = f"a{n % GROUPS} b{n % 7} c{n % 8} d{n // 5}"
+        bench.wire.catalogue[f"i{n}"] = Item(item_id=f"i{n}", title=title)
+    for hours in range(3):
+        bench.wire.clicks = 2000 * (hours + 1)
+        bench.now_ms = START_MS + 60 * MINUTE_MS * hours
+        if hours == 2:
+            live = bench.wire.roles().live
+            assert live is not None
+            bench.wire.announce([changed(live, "live", bench.now_ms, "drifted", "hit rate fell")])
+        bench.steps()
+    kinds = ["drift" if "drift" in reason else reason.split()[1] for reason in bench.reasons()]
+    assert kinds == ["new", "minutes", "drift"]
+    (folder,) = (settings.data_dir / "trainer" / "adapted").iterdir()
+    assert bench.train.models == [str(bert), str(folder), str(bert)]
+    trained = [record.url for record in bench.wire.records if record.decision == "trained"]
+    told = [read_manifest(Path(url)).training.get("adapted") for url in trained]
+    assert (told[0], told[2]) == (None, None)
+    assert told[1]["first_6_after"] > told[1]["first_6_before"]
 
 
 def test_a_ranker_that_became_a_full_training_is_one(settings: Settings, tmp_path: Path) -> None:
