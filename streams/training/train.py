@@ -102,7 +102,9 @@ def run(
     reader = encoders.text_server(settings)
     if logs is not None:
         settings = settings.model_copy(update={"tracker": "tensorboard", "tracker_dir": logs})
+    before = time.monotonic()
     tracker = tracked(settings, f"train-{out.resolve().name}")
+    started += time.monotonic() - before  # MLflow takes seconds, which a hasty training has not
     part, records = recorded.read(seed)
     console.print(
         f"{len(part):,} events, {len(set(part.user.tolist())):,} users, {len(records):,} announced items"
