@@ -1,4 +1,4 @@
-"""The image of workers and apis, made and run without a container engine, a real broker beside it."""
+"""Both images, made and run without a container engine, a real broker beside them."""
 
 import os
 import re
@@ -19,20 +19,29 @@ from streams.transport.topics import Names
 from tests.worlds.bare_image import Image, build
 from tests.worlds.places import ROOT
 
-MOST_BYTES = 900_000_000
+MOST_BYTES, MOST_OF_LEARNER_BYTES = 900_000_000, 8_000_000_000
 USER = 10_001
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    yield from built("serve", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def learner_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    yield from built("learner", tmp_path_factory)
+
+
+def built(target: str, folders: pytest.TempPathFactory) -> Iterator[Image]:
     for name in ("bwrap", "debootstrap"):
         if not (IN_CI and os.geteuid() == 0) and found(name) is None:
             pytest.skip(f"needs {name}")
         tool(name)
     if os.geteuid() != 0 or subprocess.run(["bwrap", "--ro-bind", "/", "/", "true"], check=False).returncode:
         pytest.skip("bare roots cannot be made here: that takes root, and bwrap that may mount")
-    work = tmp_path_factory.mktemp("image")
-    yield build(ROOT / "deploy" / "containers" / "Dockerfile", "serve", work)
+    work = folders.mktemp(target)
+    yield build(ROOT / "deploy" / "containers" / "Dockerfile", target, work)
     shutil.rmtree(work)
 
 
@@ -69,7 +78,8 @@ class Container:
 
     def stopped(self) -> int:
         """SIGTERM to the process itself, as an engine sends it; the exit code."""
-        psutil.Process(self.process.pid).children(recursive=True)[-1].send_signal(signal.SIGTERM)
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        next(each for each in below if each.name() != "bwrap").send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
     def kill(self) -> None:
@@ -124,6 +134,33 @@ def test_worker_and_api_answer_from_a_root_that_nobody_may_write_to(
 
 
 @pytest.mark.drill
+@pytest.mark.timeout(3000)
+def test_a_learner_trains_and_runs_from_a_root_that_nobody_may_write_to(
+    learner_image: Image, settings: Settings, topics: Names, recorded: Path, tmp_path: Path
+) -> None:
+    print(f"the learner's image: {learner_image.size_bytes / 1e9:.2f} GB")
+    assert learner_image.size_bytes <= MOST_OF_LEARNER_BYTES
+    shutil.copytree(recorded, tmp_path / "data" / "past")
+    given = {
+        "NEXTCLICK_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+        "NEXTCLICK_PREFIX": topics.prefix,
+        "NEXTCLICK_API_HOST": "127.0.0.1",
+    }
+    past = ("--interactions", "/data/past/interactions.csv.gz", "--items", "/data/past/items.csv.gz")
+    train = ("train", *past, "--out", "/data/first", "--quick")
+    line = learner_image.running(*learner_image.entrypoint, *train, data=tmp_path / "data", **given)
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr
+    learner = Container(learner_image, tmp_path, "learner", **given, NEXTCLICK_RELEASE="/data/first")
+    try:
+        learner.wait_for(lambda: "learner ready" in learner.said() and learner.healthy("--ready"), 300)
+        assert "Read-only" in learner.ran("touch", "/opt/nextclick/mine").stderr
+        assert learner.stopped() == 0
+    finally:
+        learner.kill()
+
+
+@pytest.mark.drill
 @pytest.mark.timeout(1500)
 def test_a_data_folder_of_somebody_elses_is_named(image: Image, tmp_path: Path) -> None:
     command = image.running(*image.entrypoint, "settings", data=tmp_path)
@@ -140,6 +177,6 @@ def test_what_the_image_leaves_out_is_named(command: str, image: Image, tmp_path
     here = {"NEXTCLICK_API_HOST": "127.0.0.1"}
     line = image.running(*image.entrypoint, command, data=tmp_path, **here)
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode != 0
+    assert done.returncode == os.EX_CONFIG
     (error,) = done.stderr.strip().splitlines()
     assert "pip install 'nextclick[broker]', or name a Kafka of your own with --bootstrap-servers" in error

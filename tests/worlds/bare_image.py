@@ -24,6 +24,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Debian's slim images leave these out.
 _NOT_SLIM = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/lib/apt/lists")
 _RIGHTS = ("CAP_SETUID", "CAP_SETGID", "CAP_DAC_OVERRIDE")  # until setpriv has become the user, who has none
+SHARED_BYTES = str(64 * 1024 * 1024)  # of /dev/shm, as engines and Kubernetes have it
 _CACHED = re.compile(r"--mount=type=cache,target=(\S+)\s+")
 Instruction = tuple[str, str]
 
@@ -52,7 +53,8 @@ class Image:
             os.chown(path, int(uid), int(gid), follow_symlinks=False)
         return [
             "bwrap", "--ro-bind", str(self.root), "/", "--bind", str(data), "/data", "--proc", "/proc",
-            "--dev", "/dev", "--unshare-ipc", "--unshare-uts", "--die-with-parent",
+            "--dev", "/dev", "--size", SHARED_BYTES, "--perms", "1777", "--tmpfs", "/dev/shm",
+            "--unshare-ipc", "--unshare-uts", "--die-with-parent",
             "--cap-drop", "ALL",
             *(word for right in _RIGHTS for word in ("--cap-add", right)),
             "--clearenv", *_set({**self.environment, **environment}), "--chdir", self.workdir, "--",
