@@ -292,7 +292,7 @@ def _halves() -> str:
     """Which 16 bits pay here: on CPUs bfloat16 where they multiply by it, at 0.6 of the time."""
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    able = getattr(torch.cpu, "get_capabilities", dict)()
+    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "no"
 
 
