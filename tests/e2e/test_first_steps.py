@@ -1,4 +1,4 @@
-"""docs/first-steps.md as a new user would type it, in its order."""
+"""docs/first-steps.md as a new user would type it, in order; `-s` says when each step is done."""
 
 import gzip
 import json
@@ -31,6 +31,11 @@ class Terminal:
         self.streamed = folder / "streamed"
         self.screen = folder / "screen"
         self.background: list[subprocess.Popen[bytes]] = []
+        self.began = time.monotonic()
+
+    def done(self, step: str) -> None:
+        """Says when."""
+        print(f"{time.monotonic() - self.began:6.1f} s  {step}", flush=True)
 
     def up(self, line: str) -> None:
         words = line.split()
@@ -101,21 +106,25 @@ def test_the_page_as_it_stands(terminal: Terminal) -> None:
     lines = iter(LINES)
     terminal.up(next(lines))
     terminal.until(lambda: f"is up at http://127.0.0.1:{terminal.port}" in terminal.screen.read_text(), "up")
+    terminal.done("up, and the address is told")
     known = terminal.curl(next(lines))
     assert len(ids(known)) == 5
     assert all(item["fields"]["title"] for item in known["items"])
+    terminal.done("a list")
     stranger = terminal.curl(next(lines))
     assert len(ids(stranger)) == 5
     assert terminal.curl(next(lines))["accepted"] == 1
     after = terminal.curl(next(lines))
     assert ids(after) != ids(stranger)
     assert "242" not in ids(after)
+    terminal.done("a click, and the list that knows it")
 
     terminal.curl(next(lines))
     obeys = next(lines)
     ruled = terminal.curl(obeys)
     assert len(ids(ruled)) == 5
     assert all("Comedy" in item["fields"]["categories"] for item in ruled["items"])
+    terminal.done("a rule, and a list that obeys it")
     terminal.curl(next(lines))
 
     terminal.curl(next(lines))
@@ -123,5 +132,6 @@ def test_the_page_as_it_stands(terminal: Terminal) -> None:
     assert terminal.curl(next(lines))["accepted"] == 1
     terminal.until(lambda: len(terminal.events()) >= 2, "the stream changes")
     assert ids(terminal.events()[-1]) != ids(terminal.events()[0])
+    terminal.done("a stream that has changed")
     assert list(lines) == []
     assert (terminal.folder / ".nextclick/up/up.log").stat().st_size > 0
