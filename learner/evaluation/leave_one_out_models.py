@@ -1,7 +1,8 @@
 """Student and teacher as the published protocol asks for them (`learner.evaluation.leave_one_out`).
 
 Owns how the two are trained there: from items, their order and their content alone, as in the papers;
-full ranking, the best of several checks on the validation items. Knows nothing of how it is scored.
+full ranking, the best of several checks on the validation items. The teacher is a student and a transformer,
+which err differently, and recall, which forgets nothing. Knows nothing of how it is scored.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
 from learner.evaluation.leave_one_out import LeaveOneOut
+from learner.evaluation.recall import Recall
 from learner.evaluation.system import Ints
 from learner.models.item_content import ItemContent
 from learner.models.run import Run
@@ -25,6 +27,8 @@ from learner.models.student_training import Check, train_model
 from learner.models.teacher import Teacher, TeacherConfig
 from learner.text.content import ContentEncoder
 
+OTHER_SEED = 101  # added to the seed for each further model
+FOLLOWED, ALIKE = 2.0, 3.0  # weights of what recall says beside a model's scores, by the validation items
 CHECKS = 10  # of the validation items in one training; the best stands
 
 # The settings that docs/log.md has the figures of
@@ -38,20 +42,21 @@ TEACHER = TeacherConfig(
 
 
 class SequenceScorer:
-    """A sequence model under the protocol."""
+    """A sequence model under the protocol, or the mean of several's scores, and what `recall` adds to it."""
 
     def __init__(
-        self, name: str, config: StudentConfig, *, seed: int = 0,
+        self, name: str, *configs: StudentConfig, recall: bool = False, seed: int = 0,
         encoder: ContentEncoder | None = None, progress: Callable[[float, str], None] | None = None,
     ) -> None:  # fmt: skip
-        self.name, self.config, self.seed = name, config, seed
+        self.name, self.configs, self.recall, self.seed = name, configs, recall, seed
         self._encoder, self._progress = encoder, progress
-        self.validation: list[float] = []
+        self._models: list[SequenceModel] = []
+        self._recall: Recall | None = None
+        self.validation: list[list[float]] = []  # by model, check for check
 
     def fit(self, task: LeaveOneOut, validate: Callable[[], float]) -> None:
-        """Trains on the items before the held-out ones, checks on the validation items."""
+        """Trains on the items before the held-out ones, checks each model on the validation items."""
         torch.set_num_threads(1)
-        torch.manual_seed(self.seed)
         events = task.train.events
         # Items and their order alone: the next event's time is the answer's, which papers do not use.
         log = replace(
@@ -59,31 +64,55 @@ class SequenceScorer:
             kind=np.full(len(events), Kind.CLICK, np.uint8), value=np.full(len(events), np.nan, np.float32),
         )  # fmt: skip
         content = content_of(task, self._encoder)
-        self.model = _build(content, self.config)
-        run = Run(self.seed, progress=self._progress, name=self.name)
-        report = train_model(self.model, log, len(log), {}, run, check=Check(validate, CHECKS))
-        self.validation = report.validation
+        trained = []
+        for number, config in enumerate(self.configs):
+            seed = self.seed + number * OTHER_SEED
+            torch.manual_seed(seed)
+            self._models = [_build(content, config)]  # alone, while it is checked
+            run = Run(seed, progress=self._told(number), name=self.name)
+            report = train_model(self._models[0], log, len(log), {}, run, check=Check(validate, CHECKS))
+            self.validation.append(report.validation)
+            trained += self._models
+        self._models = trained
+        self._recall = Recall.of(task.train, content.text) if self.recall else None
 
-    @torch.no_grad()
+    def _told(self, number: int) -> Callable[[float, str], None] | None:
+        """Progress of one model after the other."""
+        tell, models = self._progress, len(self.configs)
+        return None if tell is None else lambda share, text: tell((number + share) / models, text)
+
     def scores(self, histories: Sequence[Ints]) -> NDArray[np.floating[Any]]:
         """Scores (B, V) of all items after each history of items, oldest first."""
-        model = self.model.eval()
-        limit = self.config.window + self.config.context
-        cut = [history[-limit:] for history in histories]
-        length = np.array([len(history) for history in cut])
-        item = np.zeros((max(int(length.max()), 1), len(cut)), np.int64)
-        for row, history in enumerate(cut):
-            item[: len(history), row] = history
-        kind = np.where(np.arange(len(item))[:, None] < length[None], int(Kind.CLICK), START)
-        table = model.table()
-        zero = torch.zeros(item.shape)
-        users, _ = model(
-            F.embedding(torch.from_numpy(item), table), torch.from_numpy(kind), zero, zero,
-            torch.zeros(len(cut), model.hidden_size),
-        )  # fmt: skip
-        last = users[torch.from_numpy(np.maximum(length - 1, 0)), torch.arange(len(cut))]
-        last = torch.where(torch.from_numpy(length == 0)[:, None], model.initial, last)
-        return (last @ table.T + model.bias).numpy()
+        total = _scores(self._models[0], histories)
+        for model in self._models[1:]:
+            total += _scores(model, histories)
+        total /= len(self._models)
+        if self._recall is not None:
+            followed, alike = self._recall.heard(histories)
+            total += FOLLOWED * followed + ALIKE * alike
+        return total
+
+
+@torch.no_grad()
+def _scores(model: SequenceModel, histories: Sequence[Ints]) -> NDArray[np.float32]:
+    model.eval()
+    limit = model.config.window + model.config.context
+    cut = [history[-limit:] for history in histories]
+    length = np.array([len(history) for history in cut])
+    item = np.zeros((max(int(length.max()), 1), len(cut)), np.int64)
+    for row, history in enumerate(cut):
+        item[: len(history), row] = history
+    kind = np.where(np.arange(len(item))[:, None] < length[None], int(Kind.CLICK), START)
+    table = model.table()
+    zero = torch.zeros(item.shape)
+    users, _ = model(
+        F.embedding(torch.from_numpy(item), table), torch.from_numpy(kind), zero, zero,
+        torch.zeros(len(cut), model.hidden_size),
+    )  # fmt: skip
+    last = users[torch.from_numpy(np.maximum(length - 1, 0)), torch.arange(len(cut))]
+    last = torch.where(torch.from_numpy(length == 0)[:, None], model.initial, last)
+    found: NDArray[np.float32] = (last @ table.T + model.bias).numpy()
+    return found
 
 
 def _build(content: ItemContent, config: StudentConfig) -> SequenceModel:

@@ -93,7 +93,7 @@ def run_leave_one_out(wishes: Wishes) -> None:
     from learner.evaluation.leave_one_out_models import STUDENT, TEACHER, SequenceScorer  # needs torch
 
     console = Console(stderr=True)
-    configs = {"student": STUDENT, "teacher": TEACHER}
+    configs = {"student": (STUDENT,), "teacher": (STUDENT, TEACHER)}  # as `learner.models.distill` has it
     names = wishes.named(tuple(configs))
     unknown = [name for name in names if name not in configs]
     if unknown:
@@ -108,8 +108,9 @@ def run_leave_one_out(wishes: Wishes) -> None:
         def scorer(name: str) -> SequenceScorer:
             tell(name, 0.0, "")
             return SequenceScorer(
-                name, configs[name], seed=wishes.seed, progress=lambda share, text: tell(name, share, text)
-            )
+                name, *configs[name], recall=name == "teacher", seed=wishes.seed,
+                progress=lambda share, text: tell(name, share, text),
+            )  # fmt: skip
 
         told = leave_one_out_report(
             task,

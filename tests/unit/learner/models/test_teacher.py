@@ -72,12 +72,16 @@ def test_soft_targets_teach_what_the_answers_do_not(full_softmax_below: int) -> 
     assert float((chance - 0.9).abs().mean()) < 0.05
 
 
-@pytest.mark.parametrize("settings", [STUDENT, TEACHER], ids=["student", "teacher"])
+@pytest.mark.parametrize("settings", [(STUDENT,), (STUDENT, TEACHER)], ids=["student", "teacher"])
 def test_both_learn_under_the_published_protocol(settings) -> None:
     task = leave_one_out(cycles(users=80, items=20, length=8))
-    config = replace(
-        settings, dim=16, dropout=0.0, learning_rate=1e-2, epochs=20, batch_events=256, negatives=30
-    )
+    configs = [
+        replace(one, dim=16, dropout=0.0, learning_rate=1e-2, epochs=20, batch_events=256, negatives=30)
+        for one in settings
+    ]
     nothing = ContentEncoder(HASHED_CARD, np.zeros(512, np.float32), np.zeros((512, 64), np.float32))
-    told = leave_one_out_report(task, [SequenceScorer("model", config, encoder=nothing)], resamples=20)
+    scorer = SequenceScorer("model", *configs, recall=len(configs) > 1, encoder=nothing)
+    told = leave_one_out_report(task, [scorer], resamples=20)
     assert told["systems"]["model"]["ndcg@10"] > 0.9
+    assert len(scorer.validation) == len(configs)
+    assert all(max(checks) > 0.9 for checks in scorer.validation)  # each is checked for itself
