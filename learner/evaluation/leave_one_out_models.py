@@ -50,8 +50,8 @@ class SequenceScorer:
     ) -> None:  # fmt: skip
         self.name, self.configs, self.recall, self.seed = name, configs, recall, seed
         self._encoder, self._progress = encoder, progress
-        self._models: list[SequenceModel] = []
-        self._recall: Recall | None = None
+        self.models: list[SequenceModel] = []
+        self.recalled: Recall | None = None  # once fitted, where it was asked for
         self.validation: list[list[float]] = []  # by model, check for check
 
     def fit(self, task: LeaveOneOut, validate: Callable[[], float]) -> None:
@@ -68,13 +68,13 @@ class SequenceScorer:
         for number, config in enumerate(self.configs):
             seed = self.seed + number * OTHER_SEED
             torch.manual_seed(seed)
-            self._models = [_build(content, config)]  # alone, while it is checked
+            self.models = [build(content, config)]  # alone, while it is checked
             run = Run(seed, progress=self._told(number), name=self.name)
-            report = train_model(self._models[0], log, len(log), {}, run, check=Check(validate, CHECKS))
+            report = train_model(self.models[0], log, len(log), {}, run, check=Check(validate, CHECKS))
             self.validation.append(report.validation)
-            trained += self._models
-        self._models = trained
-        self._recall = Recall.of(task.train, content.text) if self.recall else None
+            trained += self.models
+        self.models = trained
+        self.recalled = Recall.of(task.train, content.text) if self.recall else None
 
     def _told(self, number: int) -> Callable[[float, str], None] | None:
         """Progress of one model after the other."""
@@ -83,12 +83,12 @@ class SequenceScorer:
 
     def scores(self, histories: Sequence[Ints]) -> NDArray[np.floating[Any]]:
         """Scores (B, V) of all items after each history of items, oldest first."""
-        total = _scores(self._models[0], histories)
-        for model in self._models[1:]:
+        total = _scores(self.models[0], histories)
+        for model in self.models[1:]:
             total += _scores(model, histories)
-        total /= len(self._models)
-        if self._recall is not None:
-            followed, alike = self._recall.heard(histories)
+        total /= len(self.models)
+        if self.recalled is not None:
+            followed, alike = self.recalled.heard(histories)
             total += FOLLOWED * followed + ALIKE * alike
         return total
 
@@ -115,7 +115,8 @@ def _scores(model: SequenceModel, histories: Sequence[Ints]) -> NDArray[np.float
     return found
 
 
-def _build(content: ItemContent, config: StudentConfig) -> SequenceModel:
+def build(content: ItemContent, config: StudentConfig) -> SequenceModel:
+    """The model that the settings are of, untrained."""
     return Teacher(content, config) if isinstance(config, TeacherConfig) else Student(content, config)
 
 
