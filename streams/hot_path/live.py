@@ -17,6 +17,7 @@ from indexer.recall import RecallMonitor
 from indexer.rows import Kind
 from learner.data.catalogue import Catalogue
 from learner.release.live import LiveRelease, load_release
+from learner.signals.state import Signals
 from streams.hot_path.by_content import ByContent
 from streams.hot_path.fallen import Bar, least_bar
 from streams.hot_path.meaning import Meaning
@@ -129,6 +130,15 @@ def adopt(release: LiveRelease, other: LiveRelease, catalogue: Catalogue, items:
     for number in items[other.own[items] & ~release.own[items]].tolist():
         content = release.content_of(other.model.content[number], other)
         if content is not None and content.any():
+            give(release, catalogue, number, content)
+
+
+def take_up(release: LiveRelease, catalogue: Catalogue, signals: Signals, items: NDArray[np.int64]) -> None:
+    """Gives items vectors from the contents that a learner has sent for this release before it was served."""
+    release.ensure(catalogue)
+    for number in items[~release.own[items]].tolist():
+        content = signals.content_of(number, release.space)
+        if content is not None:
             give(release, catalogue, number, content)
 
 

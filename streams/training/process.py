@@ -31,7 +31,7 @@ log = structlog.get_logger()
 POLL_SECONDS = 5.0  # between looks at topic and clock where there was nothing to do
 LONGEST_WAIT_SECONDS = 300.0  # after failures in a row
 QUIET_SECONDS = 3600.0  # that a learner which trains nothing does without the process
-STOP_SECONDS = 5.0
+STOP_SECONDS = 4.0  # within `ending.AGAIN_SECONDS`, or the kill after it is left out
 
 
 async def keep_trainer(

@@ -19,7 +19,7 @@ from learner.data.catalogue import Catalogue, Item
 from learner.release.bundle import Bundle, ReleaseError
 from learner.release.files import read_release
 from learner.release.live import LiveRelease, try_models
-from streams.hot_path.live import Live, adopt
+from streams.hot_path.live import Live, adopt, take_up
 from streams.hot_path.serving import Serving
 from streams.hot_path.warm_up import warm_up
 from streams.releases.store import cache_of, fetch
@@ -76,6 +76,7 @@ class Loader:
         """Takes up what has changed since the load began; under the lock, before the first list."""
         items = np.array(sorted(self._changed), np.int64)
         adopt(live.release, serving.world.live.release, self._catalogue, items)
+        take_up(live.release, self._catalogue, serving.world.signals, items)
         live.follow(self._changed)
         self._changed.clear()
 
@@ -112,7 +113,9 @@ class Loader:
         release = LiveRelease(bundle, self._catalogue, numbers=numbers, folder=folder)
         if serving is not None:
             other = serving.world.live.release
-            adopt(release, other, self._catalogue, np.arange(len(other.own)))
+            every = np.arange(len(other.own))
+            adopt(release, other, self._catalogue, every)
+            take_up(release, self._catalogue, serving.world.signals, every)
         settings = self._settings
         return Live(
             release, self._catalogue, repeats=settings.repeats, kind=settings.index,

@@ -5,6 +5,7 @@ thousand clicks holds nobody else up. Knows nothing of Kafka beyond batches to f
 """
 
 import asyncio
+import contextlib
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -134,7 +135,9 @@ class Rounds(Generic[Payload]):
             try:
                 await asyncio.shield(handling)
             except asyncio.CancelledError:
-                await asyncio.wait([handling])
+                while not handling.done():
+                    with contextlib.suppress(asyncio.CancelledError):  # however often it is said
+                        await asyncio.wait([handling])
                 if not handling.cancelled() and (error := handling.exception()) is not None:
                     raise error from None
                 raise

@@ -9,7 +9,8 @@ import pytest
 
 from learner.data.catalogue import Item
 from learner.release.bundle import ReleaseError
-from learner.release.files import bundle_sha256, write_release
+from learner.release.files import bundle_sha256, read_release, write_release
+from learner.text.space import space_of
 from streams.hot_path.live import Live
 from streams.hot_path.serving import Serving
 from streams.releases.store import StoreError
@@ -116,6 +117,25 @@ def test_what_changes_while_it_loads_is_taken_up_at_the_end(worker: Worker, made
     found = live.nearest(vector[None], 40)
     assert come in found
     assert gone not in found
+
+
+def test_what_a_learner_read_for_a_release_before_it_was_served_is_taken_up(
+    worker: Worker, made: Path
+) -> None:
+    bundle = read_release(made)
+    space, size = space_of(bundle.manifest.encoder, bundle.arrays.encoder), bundle.manifest.dims
+    signals, content = worker.serving.world.signals, np.full(size.content, 3.0, np.float32)
+    early, late, foreign = (
+        worker.catalogue.announce(Item(item_id=name)) for name in ("early", "late", "foreign")
+    )
+    signals.set_vector(early, np.ones(size.vector, np.float32), content, space)
+    signals.set_vector(foreign, np.ones(size.vector, np.float32), content, "another")
+    live = worker.load(str(made))
+    signals.set_vector(late, np.ones(size.vector, np.float32), content, space)
+    worker.loader.note([late])
+    worker.loader.finish(live, worker.serving)
+    assert live.release.own[[early, late, foreign]].tolist() == [True, True, False]
+    np.testing.assert_array_equal(live.release.model.vectors[early], live.release.embed(content, ()))
 
 
 def test_a_model_that_fails_when_it_is_warmed_is_tried_in_peace_and_then_told(
