@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
 from learner.evaluation.leave_one_out import LeaveOneOut
-from learner.evaluation.recall import Recall
+from learner.evaluation.recall import ALIKE, FOLLOWED, Recall
 from learner.evaluation.system import Ints
 from learner.models.item_content import ItemContent
 from learner.models.run import Run
@@ -28,7 +28,6 @@ from learner.models.teacher import Teacher, TeacherConfig
 from learner.text.content import ContentEncoder
 
 OTHER_SEED = 101  # added to the seed for each further model
-FOLLOWED, ALIKE = 2.0, 3.0  # weights of what recall says beside a model's scores, by the validation items
 CHECKS = 10  # of the validation items in one training; the best stands
 
 # The settings that docs/log.md has the figures of
@@ -42,13 +41,17 @@ TEACHER = TeacherConfig(
 
 
 class SequenceScorer:
-    """A sequence model under the protocol, or the mean of several's scores, and what `recall` adds to it."""
+    """A sequence model under the protocol, or the mean of several's scores, and what `recall` adds to it.
+
+    `taught` is the share of a student's loss that is about what recall says instead of about the answer.
+    """
 
     def __init__(
-        self, name: str, *configs: StudentConfig, recall: bool = False, seed: int = 0,
+        self, name: str, *configs: StudentConfig, recall: bool = False, taught: float = 0.0, seed: int = 0,
         encoder: ContentEncoder | None = None, progress: Callable[[float, str], None] | None = None,
     ) -> None:  # fmt: skip
-        self.name, self.configs, self.recall, self.seed = name, configs, recall, seed
+        self.name, self.configs, self.seed = name, configs, seed
+        self.recall, self.taught = recall, taught
         self._encoder, self._progress = encoder, progress
         self.models: list[SequenceModel] = []
         self.recalled: Recall | None = None  # once fitted, where it was asked for
@@ -64,17 +67,21 @@ class SequenceScorer:
             kind=np.full(len(events), Kind.CLICK, np.uint8), value=np.full(len(events), np.nan, np.float32),
         )  # fmt: skip
         content = content_of(task, self._encoder)
+        recall = Recall.of(task.train, content.text) if self.recall or self.taught else None
         trained = []
         for number, config in enumerate(self.configs):
             seed = self.seed + number * OTHER_SEED
             torch.manual_seed(seed)
             self.models = [build(content, config)]  # alone, while it is checked
             run = Run(seed, progress=self._told(number), name=self.name)
-            report = train_model(self.models[0], log, len(log), {}, run, check=Check(validate, CHECKS))
+            taught = self.taught and not isinstance(config, TeacherConfig)
+            soft = recall.taught(task.train, self.taught) if recall is not None and taught else None
+            check = Check(validate, CHECKS)
+            report = train_model(self.models[0], log, len(log), {}, run, soft=soft, check=check)
             self.validation.append(report.validation)
             trained += self.models
         self.models = trained
-        self.recalled = Recall.of(task.train, content.text) if self.recall else None
+        self.recalled = recall if self.recall else None
 
     def _told(self, number: int) -> Callable[[float, str], None] | None:
         """Progress of one model after the other."""

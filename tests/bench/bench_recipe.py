@@ -1,7 +1,7 @@
 """Leave one out by parts: student, transformer, their mean, and what recall adds; the file's order or lots.
 
     PYTHONPATH=. python tests/bench/bench_recipe.py --data DIR --keep FOLDER [--seeds 3] [--shuffle-days]
-        [--student dropout=0.5,epochs=40] [--teacher full_softmax_below=20000]
+        [--student dropout=0.5,epochs=40] [--teacher full_softmax_below=20000] [--taught 0.4]
 
 Each training is kept in FOLDER by its settings, seed and order, and not made again: a run that was stopped
 goes on with the next one. Settings are to be chosen by the column of validation alone.
@@ -30,6 +30,7 @@ from learner.judging.metrics import hit, ndcg
 from learner.models.item_content import ItemContent
 from learner.models.settings import StudentConfig
 from learner.models.student import SequenceModel
+from learner.models.teacher import TeacherConfig
 from learner.text.cache import TextCache
 from learner.text.content import ContentEncoder
 from streams.replay.wishes import loaded
@@ -49,8 +50,8 @@ def main() -> None:
         task = leave_one_out(events, records, shuffle_days=lot)
         content = content_of(task, encoder)
         order = "lot" if asked.shuffle_days else "file"
-        first = _trained(task, content, encoder, student, seed, asked.keep, order)
-        second = _trained(task, content, encoder, teacher, seed + OTHER_SEED, asked.keep, order)
+        first = _trained(task, content, encoder, student, seed, asked, order)
+        second = _trained(task, content, encoder, teacher, seed + OTHER_SEED, asked, order)
         for name, models, recall in (
             ("student", [first], False), ("transformer", [second], False), ("both", [first, second], False),
             ("student and recall", [first], True), ("teacher", [first, second], True),
@@ -67,13 +68,16 @@ def main() -> None:
 
 def _trained(
     task: LeaveOneOut, content: ItemContent, encoder: ContentEncoder, config: StudentConfig, seed: int,
-    keep: Path, order: str,
+    asked: argparse.Namespace, order: str,
 ) -> SequenceModel:  # fmt: skip
     """The model of these settings, from its file or trained now."""
-    told = hashlib.sha256(repr((config, seed, order, len(task.train.events))).encode()).hexdigest()[:16]
-    file = keep / f"{type(config).__name__}-{told}.pt"
+    taught = 0.0 if isinstance(config, TeacherConfig) else asked.taught
+    told = hashlib.sha256(repr((config, seed, order, taught, len(task.train.events))).encode()).hexdigest()[
+        :16
+    ]
+    file = asked.keep / f"{type(config).__name__}-{told}.pt"
     if not file.exists():
-        scorer = SequenceScorer(file.stem, config, seed=seed, encoder=encoder)
+        scorer = SequenceScorer(file.stem, config, taught=taught, seed=seed, encoder=encoder)
         scorer.fit(task, lambda: float(ndcg(positions(scorer, task, 2)).mean()))
         part = file.with_suffix(".partial")
         torch.save(scorer.models[0].state_dict(), part)
@@ -104,6 +108,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shuffle-days", action="store_true")
     parser.add_argument("--student", default="")
     parser.add_argument("--teacher", default="")
+    parser.add_argument("--taught", type=float, default=0.0)
     return parser.parse_args()
 
 

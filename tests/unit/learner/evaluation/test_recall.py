@@ -19,10 +19,15 @@ ROWS = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 3), (2, 1), (2, 0)]  # users
 
 
 @pytest.fixture
-def recall():
+def train():
     user, item = np.array(ROWS, np.int32).T
     events = replace(cycles(users=len(ROWS), items=5, length=1), user=user, item=item)
-    return Recall.of(Histories(events, np.array([0, 3, 6, 8])), TEXT)
+    return Histories(events, np.array([0, 3, 6, 8]))
+
+
+@pytest.fixture
+def recall(train):
+    return Recall.of(train, TEXT)
 
 
 def test_what_followed_counts_less_with_distance_and_never_across_users(recall):
@@ -43,6 +48,23 @@ def test_the_last_item_says_more_than_those_before_it(recall):
     np.testing.assert_allclose(alike[0], [2 / 3, 1 / 3, 2 / 3, 0, 2 / 3], rtol=1e-5)
     assert not followed[2].any()  # nothing came after 3, and it has no text
     assert not alike[2].any()
+
+
+def test_what_is_taught_stems_from_others(train):
+    soft = Recall.of(train, np.zeros_like(TEXT)).taught(train, 0.4)
+    assert soft.row.tolist() == [-1, 0, 1, -1, 2, 3, -1, 4]  # a first event has no past
+    # Event 1, item 1 after 0: of user 1 alone 0 was followed by 1 once and, two places on, by 3; not by 2.
+    # Item 0 was had before, 4 never clicked. Clicks: 3, 3, 1, 1, 0.
+    scores = np.array([2 * np.log(2) + 0.5 * np.log(4), 2 * np.log(1.5) + 0.5 * np.log(2), 0.5 * np.log(2)])
+    assert soft.items[0, :3].tolist() == [1, 3, 2]
+    np.testing.assert_allclose(soft.chance[0, :3], np.exp(scores) / np.exp(scores).sum(), rtol=1e-4)
+    np.testing.assert_allclose(soft.chance.sum(1), 1.0, rtol=1e-5)
+    # Event 7, item 0 after 1: nobody else went that way, so the popular answer stands behind 2 and 3.
+    assert set(soft.items[4, :2].tolist()) == {2, 3}
+    assert soft.items[4, 2] == 0
+    chance = soft.chance[4].tolist()
+    assert chance[0] == pytest.approx(chance[1])
+    assert chance[1] > chance[2] > chance[3] == 0.0  # item 1 was had: no chance
 
 
 def test_a_certain_next_item_is_recalled():

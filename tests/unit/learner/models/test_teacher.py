@@ -80,7 +80,7 @@ def test_both_learn_under_the_published_protocol(settings) -> None:
         for one in settings
     ]
     nothing = ContentEncoder(HASHED_CARD, np.zeros(512, np.float32), np.zeros((512, 64), np.float32))
-    scorer = SequenceScorer("model", *configs, recall=len(configs) > 1, encoder=nothing)
+    scorer = SequenceScorer("model", *configs, recall=len(configs) > 1, taught=0.4, encoder=nothing)
     told = leave_one_out_report(task, [scorer], resamples=20)
     assert told["systems"]["model"]["ndcg@10"] > 0.9
     assert len(scorer.validation) == len(configs)
