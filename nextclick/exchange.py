@@ -150,4 +150,7 @@ Talk = Generator["Call[Any] | float", "Reply | Lost | None", T]
 
 def is_final(error: Exception) -> bool:
     """Whether the same again would be refused again."""
-    return isinstance(error, Problem) and error.status in (400, 413, 415, 422)
+    if not isinstance(error, Problem):
+        return False
+    # A 403 that names places is of what was sent; one that names none is of the key, which may be given more.
+    return error.status in (400, 413, 415, 422) or (error.status == 403 and bool(error.errors))

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from nextclick.errors import NextclickError, Problem
+from nextclick.errors import Fault, Forbidden, NextclickError, Problem
 from nextclick.exchange import Call, Line, Talk, is_final
 from nextclick.records import Click, Event, NotTaken, Receipt, encode
 from nextclick.tokens import TokenOf
 
 MOST_CLICKS = 1_000
 MOST_BYTES = 900_000  # of a body; the server takes 1 MiB
+_NO_TOKEN = "no token of this user could be made"  # noqa: S105 (what is said, no token)
 
 
 def with_id(click: Click) -> Click:
@@ -40,8 +41,8 @@ def click(
 def click_many(clicks: Iterable[Click]) -> "Many":
     """Send clicks, as many as you like, 1,000 at a time.
 
-    The receipt names those that were not taken, by their place. Raises where not one was: Unprocessable,
-    Unavailable, Unreachable.
+    The receipt names those that were not taken, by their place, also those for whose users no token could be
+    made. Raises where not one was, for one reason: Unprocessable, Forbidden, Unavailable, Unreachable.
     """
     return Many([with_id(each) for each in clicks])
 
@@ -58,14 +59,19 @@ class Many(Call[Receipt]):
         told = Receipt(accepted=0)
         waiting = list(enumerate(self.clicks))
         failed: NextclickError | None = None
+        unsigned: list[NotTaken] = []
         for attempt in range(line.patience.retries + 1):
             again: list[tuple[int, Click]] = []
             for some in bodies(waiting):
                 if failed is not None and not is_final(failed):
                     again += some  # the server does not answer: not asked any more in this round
                     continue
+                some, without = _signed(some, line.token_of)
+                unsigned += without
+                if not some:
+                    continue
                 try:
-                    receipt = yield from _body(some, line.token_of).talk(line)
+                    receipt = yield from _body(some).talk(line)
                 except NextclickError as error:
                     failed = error
                     receipt = Receipt(accepted=0, errors=none_taken(error, len(some)))
@@ -82,8 +88,12 @@ class Many(Call[Receipt]):
             if not waiting or failed is not None or attempt == line.patience.retries:
                 break
             yield line.patience.pause(attempt)
-        if failed is not None and not told.accepted:
+        if failed is not None and not told.accepted and not unsigned:
             raise failed
+        if unsigned and len(unsigned) == len(self.clicks):
+            faults = [Fault(f"/clicks/{each.index}{each.pointer}", each.detail) for each in unsigned]
+            raise Forbidden(403, "not sent", "no token could be made for any of the clicks", faults)
+        told.errors += unsigned
         why = str(failed or "the broker has not acknowledged it")
         told.errors += [NotTaken(index, why, "", True) for index, _ in waiting]
         told.errors.sort(key=lambda each: each.index)
@@ -116,11 +126,25 @@ def none_taken(error: Exception, count: int) -> list[NotTaken]:
     return [why.get(n) or NotTaken(n, str(error), "", not is_final(error)) for n in range(count)]
 
 
-def _body(some: list[tuple[int, Click]], token_of: TokenOf | None) -> Call[Receipt]:
-    told = {"clicks": [each if token_of is None else _signed(each, token_of) for _, each in some]}
-    return Call("POST", "/v1/clicks", Receipt, {"tokens": "true"}, told)
+def _body(some: list[tuple[int, Click]]) -> Call[Receipt]:
+    return Call("POST", "/v1/clicks", Receipt, {"tokens": "true"}, {"clicks": [each for _, each in some]})
 
 
-def _signed(click: Click, token_of: TokenOf) -> Click:
-    token = click.user_token or token_of(click.user_id)
-    return msgspec.structs.replace(click, user_token=token)
+def _signed(
+    some: list[tuple[int, Click]], token_of: TokenOf | None
+) -> tuple[list[tuple[int, Click]], list[NotTaken]]:
+    """The clicks with their users' tokens, and those without: one of them must not hold up the others."""
+    if token_of is None:
+        return some, []
+    signed: list[tuple[int, Click]] = []
+    without: list[NotTaken] = []
+    for index, each in some:
+        try:
+            token = each.user_token or token_of(each.user_id)
+        except Exception:  # it is the caller's, and what it says may be the user's id
+            token = ""
+        if isinstance(token, str) and token and token.isascii():
+            signed.append((index, msgspec.structs.replace(each, user_token=token)))
+        else:
+            without.append(NotTaken(index, _NO_TOKEN, "/user_token"))
+    return signed, without

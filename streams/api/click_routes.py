@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from streams.api.bodies import JSON_TYPES, LINE_TYPES, answer, body_of, read_query
 from streams.api.clicks import ClickIn, ClicksIn, Refused, Taken, clicks_in
 from streams.api.ids import checked_id, token_of
-from streams.api.keys import TOKEN, Caller, caller_of
+from streams.api.keys import TOKEN, Caller, caller_of, forbidden
 from streams.api.openapi import CLICKS, Doc
 from streams.api.parts import Parts, here
 from streams.api.problems import Away, Fault, NotTaken, Problem
@@ -56,7 +56,11 @@ async def clicks(request: Request[Any, Any, State]) -> Response[bytes]:
     key = request.headers.get("idempotency-key")
     found, alone = clicks_in(body, kind)
     taken, refused = parts.intake.read(found, None if key is None else checked_id(key, "Idempotency-Key"))
-    _check_users(caller_of(request), found, taken)
+    taken, not_spoken_for = _spoken_for(caller_of(request), found, taken, alone)
+    if not taken and not refused:
+        detail = f"this key may not speak for the users of any of {len(not_spoken_for)} clicks"
+        raise forbidden(detail, _places(not_spoken_for))
+    refused += not_spoken_for
     if alone and refused:
         raise Problem(422, refused[0].fault.detail, [refused[0].fault])
     placed = await _sent(parts, taken)
@@ -78,12 +82,29 @@ async def clicks(request: Request[Any, Any, State]) -> Response[bytes]:
     return answer(told, 202, {SEEN: token})
 
 
-def _check_users(caller: Caller, found: list[Any], taken: list[Taken]) -> None:
-    """Whether a public key may speak for all users of a body; each click may carry its user's token."""
-    if caller.is_public:
-        for each in taken:
-            token = found[each.index].get(TOKEN)
+def _spoken_for(
+    caller: Caller, found: list[Any], taken: list[Taken], alone: bool
+) -> tuple[list[Taken], list[Refused]]:
+    """The clicks of users for whom a public key may speak, and the others; each may carry its user's token.
+
+    One of many must not hold up the others, whose senders know nothing of it. Raises a Problem (403) for one
+    that is alone.
+    """
+    if not caller.is_public:
+        return taken, []
+    allowed: list[Taken] = []
+    refused: list[Refused] = []
+    for each in taken:
+        token = found[each.index].get(TOKEN)
+        try:
             caller.check_user(each.click.user_id, token if isinstance(token, str) else None)
+        except Problem as problem:
+            if alone:
+                raise
+            refused.append(Refused(each.index, Fault(f"/{TOKEN}", problem.detail)))
+        else:
+            allowed.append(each)
+    return allowed, refused
 
 
 async def _sent(parts: Parts, taken: list[Taken]) -> list[tuple[int, int] | None]:
@@ -103,8 +124,11 @@ def _none_taken(taken: list[Taken], refused: list[Refused]) -> Problem:
     """422 where all clicks are at fault, 503 where the broker has not acknowledged any."""
     if taken:
         return Away("the broker has not acknowledged any click; send them again, each counts once", 1)
-    faults = [Fault(f"/clicks/{each.index}{each.fault.pointer}", each.fault.detail) for each in refused]
-    return Problem(422, f"none of {len(refused)} clicks can be used", faults)
+    return Problem(422, f"none of {len(refused)} clicks can be used", _places(refused))
+
+
+def _places(refused: list[Refused]) -> list[Fault]:
+    return [Fault(f"/clicks/{each.index}{each.fault.pointer}", each.fault.detail) for each in refused]
 
 
 ROUTES = [clicks]

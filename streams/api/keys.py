@@ -14,7 +14,7 @@ from litestar.handlers import BaseRouteHandler
 
 from streams.api.limits import Limits, network_of
 from streams.api.openapi import Doc
-from streams.api.problems import Away, Problem
+from streams.api.problems import Away, Fault, Problem
 from streams.settings import Settings
 from streams.transport.key_table import KeyTable
 from streams.wire.contract import Request
@@ -143,12 +143,12 @@ class Caller:
         assert self.record is not None
         given = token or self._asking.headers.get(TOKEN_HEADER) or self._asking.query_params.get(TOKEN)
         if given is None:
-            raise _forbidden(
+            raise forbidden(
                 "a public key needs `user_token`, which your server makes: HMAC-SHA256 of user_id with the "
                 "key's secret"
             )
         if not is_token(self.record, user_id, given):
-            raise _forbidden("user_token is not of this user, or not made with this key's secret")
+            raise forbidden("user_token is not of this user, or not made with this key's secret")
 
     def check(self, asked: Request, token: str | None = None) -> None:
         """Whether it may ask for such a list. Raises a Problem (403)."""
@@ -156,7 +156,7 @@ class Caller:
         if not self.is_public:
             return
         if asked.rules is not None:
-            raise _forbidden("a public key cannot bring rules of its own")
+            raise forbidden("a public key cannot bring rules of its own")
         self.check_fields(asked.fields)
         if asked.filter is not None:
             self.check_fields(_fields_in(asked.filter))
@@ -169,7 +169,7 @@ class Caller:
         for name in names:
             if name not in allowed and name.removeprefix("attributes.") not in allowed:
                 shown = ", ".join(self._settings.public_fields)
-                raise _forbidden(f"a public key cannot read the field {name[:80]!r}; it may read {shown}")
+                raise forbidden(f"a public key cannot read the field {name[:80]!r}; it may read {shown}")
 
 
 async def guard(connection: Asking, handler: BaseRouteHandler) -> None:
@@ -200,13 +200,13 @@ def scopes_of(doc: Doc | None, method: str) -> tuple[Scope, ...]:
 def _check_scope(record: KeyRecord, doc: Doc | None, method: str) -> None:
     allowed = scopes_of(doc, method)
     if record.scope not in allowed:
-        raise _forbidden(f"a key of scope {record.scope} may not do this; it takes {' or '.join(allowed)}")
+        raise forbidden(f"a key of scope {record.scope} may not do this; it takes {' or '.join(allowed)}")
 
 
 def _check_origin(record: KeyRecord, origin: str | None) -> None:
     """Pages of other origins may not use a public key. (Whoever is no browser says what he likes.)"""
     if record.scope == "public" and origin is not None and origin not in record.origins:
-        raise _forbidden(
+        raise forbidden(
             f"pages of {origin[:100]} may not use this key; `nextclick keys add --origin` says which"
         )
 
@@ -226,9 +226,10 @@ def _unknown(detail: str, error: str = "") -> Problem:
     return Problem(401, detail, headers={"WWW-Authenticate": said})
 
 
-def _forbidden(detail: str) -> Problem:
+def forbidden(detail: str, errors: list[Fault] | None = None) -> Problem:
+    """403: the key is known, and may not do this. `errors` name what of a body."""
     said = 'Bearer realm="nextclick", error="insufficient_scope"'
-    return Problem(403, detail, headers={"WWW-Authenticate": said})
+    return Problem(403, detail, errors, headers={"WWW-Authenticate": said})
 
 
 def _now_ms() -> int:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from nextclick import (
     AsyncClient,
     Click,
+    ClicksNotSent,
     Client,
     Forbidden,
     Patience,
@@ -135,6 +136,12 @@ def speaks_for_its_users(url: str, pages: NewKey) -> None:
         all_of_them.clicks.add("reader-1", "i2", timestamp=START_MS)
         assert all_of_them.clicks.flush(90) == 0
     with Client(url, key=pages.key, user_token=mine, patience=AT_ONCE) as one:
+        one.clicks.add("reader-2", "i2", timestamp=START_MS)  # refused, and holds up nobody
+        one.clicks.add("reader-1", "i2", timestamp=START_MS)
+        with pytest.raises(ClicksNotSent) as told:
+            one.clicks.flush(90)
+        assert [click.user_id for click, _ in told.value.refused] == ["reader-2"]
+        assert len(one.clicks) == 0
         for ask in (
             lambda user: one.search("tea", user_id=user, timeout_ms=50),
             lambda user: one.similar("i1", user_id=user, timeout_ms=50),
@@ -151,8 +158,12 @@ async def speaks_for_its_users_too(url: str, pages: NewKey) -> None:
     tokens = {click.user_id: user_token(click.user_id, pages.secret) for click in CLICKS}
     async with AsyncClient(url, key=pages.key, user_token=tokens.__getitem__, patience=AT_ONCE) as client:
         assert (await client.click_many(CLICKS)).accepted == 2
+        await client.clicks.add("reader-3", "i3", timestamp=START_MS)  # no token of this user can be made
         await client.clicks.add("reader-1", "i3", timestamp=START_MS)
-        assert await client.clicks.flush(90) == 0
+        with pytest.raises(ClicksNotSent) as told:
+            await client.clicks.flush(90)
+        assert [why for _, why in told.value.refused] == ["/user_token: no token of this user could be made"]
+        assert len(client.clicks) == 0
         async for made in client.stream("reader-1"):
             assert made.user_id == "reader-1"
             break

@@ -9,6 +9,7 @@ import pytest
 from nextclick.errors import (
     BadAnswer,
     Conflict,
+    Forbidden,
     PreconditionFailed,
     Problem,
     Unavailable,
@@ -18,9 +19,9 @@ from nextclick.errors import (
 from nextclick.exchange import Call, Line, Lost, Patience, Reply
 from nextclick.operating import delete_item, item, pin, put_item, ready
 from nextclick.reading import batch, recommend, recommendations
-from nextclick.records import Click, Item, Row
+from nextclick.records import Click, Item, NotTaken, Row
 from nextclick.seen import Seen
-from nextclick.sending import MOST_BYTES, bodies, click, click_many
+from nextclick.sending import MOST_BYTES, bodies, click, click_many, none_taken
 
 RECEIPT = {"accepted": 1, "seen": "0-1", "errors": []}
 
@@ -179,6 +180,44 @@ def test_of_many_clicks_each_is_taken_refused_or_to_be_sent_again() -> None:
     assert len(told.errors) == 1500
     with pytest.raises(Unprocessable):
         Spoken(Reply(422, {}, msgspec.json.encode(refused))).with_(click_many(clicks[:1000]), line())
+
+
+def test_a_click_whose_token_cannot_be_made_holds_up_no_other() -> None:
+    tokens = {"a": "aa", "c": "cc", "odd": None}
+    on = line()
+    on.token_of = tokens.__getitem__  # type: ignore[assignment]
+    clicks = [Click(user_id=user, item_id="i") for user in ("a", "secret", "c", "odd")]
+    other = Spoken(reply(202, RECEIPT | {"accepted": 2}))
+    told = other.with_(click_many(clicks), on)
+    assert [each["user_token"] for each in other.sent[0]["body"]["clicks"]] == ["aa", "cc"]
+    assert told.accepted == 2
+    assert [(each.index, each.pointer, each.retry) for each in told.errors] == [
+        (1, "/user_token", False),
+        (3, "/user_token", False),
+    ]
+    assert "secret" not in repr(told.errors)
+    away_now = Spoken(away(None)).with_(click_many(clicks), on)
+    assert [(each.index, each.retry) for each in away_now.errors] == [
+        (0, True),
+        (1, False),
+        (2, True),
+        (3, False),
+    ]
+    with pytest.raises(Forbidden) as none:
+        Spoken().with_(click_many(clicks[1:2]), on)
+    assert none_taken(none.value, 1) == [
+        NotTaken(0, "no token of this user could be made", "/user_token", False)
+    ]
+
+
+def test_a_body_is_refused_for_good_where_its_tokens_are_and_not_where_the_key_is() -> None:
+    clicks = [Click(user_id="u", item_id="i")] * 2
+    places = [{"pointer": f"/clicks/{n}/user_token", "detail": "of another user"} for n in range(2)]
+    for errors, again in ((places, [False, False]), ([], [True, True])):
+        answer = Reply(403, {}, msgspec.json.encode({"detail": "no", "errors": errors}))
+        with pytest.raises(Forbidden) as refused:
+            Spoken(answer).with_(click_many(clicks), line())
+        assert [each.retry for each in none_taken(refused.value, 2)] == again
 
 
 def test_bodies_stay_below_what_the_server_takes() -> None:

@@ -218,12 +218,25 @@ def test_a_public_key_needs_the_token_of_each_user(house: House) -> None:
         == 202
     )
     sent = len(house.broker.sent)
-    wrong = {"clicks": [clicks[0], CLICK | {"user_id": "u3", "user_token": one}]}
+    wrong = CLICK | {"user_id": "u3", "user_token": one}
+    one_of_two = house.ask("POST", "/v1/clicks", key, json={"clicks": [wrong, clicks[0]]})
+    assert (one_of_two.status_code, one_of_two.json()["accepted"]) == (202, 1)
+    (refused,) = one_of_two.json()["errors"]
+    assert (refused["index"], refused["pointer"]) == (0, "/user_token")
+    assert "retry" not in refused
+    none = house.ask("POST", "/v1/clicks", key, json={"clicks": [wrong, wrong]})
+    assert (none.status_code, "WWW-Authenticate" in none.headers) == (403, True)
+    assert [each["pointer"] for each in none.json()["errors"]] == [
+        f"/clicks/{n}/user_token" for n in range(2)
+    ]
+    mixed = house.ask("POST", "/v1/clicks", key, json={"clicks": [wrong, {"user_id": "u1"}]})
+    assert mixed.status_code == 422
+    assert mixed.json()["errors"][1]["pointer"] == "/clicks/0/user_token"
     assert house.ask("POST", "/v1/clicks", key, json=wrong).status_code == 403
     assert (
         house.ask("POST", "/v1/clicks", key, json=CLICK | {"user_id": 3}).status_code == 403
     )  # is read as "3"
-    assert len(house.broker.sent) == sent
+    assert len(house.broker.sent) == sent + 1
     assert not any(b"user_token" in (value or b"") for _, _, value in house.broker.sent)
 
 
