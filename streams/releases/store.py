@@ -53,8 +53,7 @@ class ReleaseStore:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        with _reaching(self.url):
-            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+        self._fs, self._root = _opened(self.url)
         self._local = isinstance(self._fs, LocalFileSystem)
 
     def where(self, release: str) -> str:
@@ -184,8 +183,7 @@ def fetch(url: str, sha256: str, cache: Path) -> Path:
     A local release stays where it is (reading it verifies its files); one from elsewhere is fetched
     into `cache`, verified and kept there. Raises StoreError, which names the file, and StoreUnreachable.
     """
-    with _reaching(url):
-        fs, path = fsspec.core.url_to_fs(url)
+    fs, path = _opened(url)
     if isinstance(fs, LocalFileSystem):
         _standing(Path(path))
         return _checked(Path(path), sha256)
@@ -219,8 +217,7 @@ def fetch(url: str, sha256: str, cache: Path) -> Path:
 
 def manifest_at(url: str, sha256: str, cache: Path) -> Manifest:
     """The manifest of the release at `url` alone. Raises as `fetch` does."""
-    with _reaching(url):
-        fs, path = fsspec.core.url_to_fs(url)
+    fs, path = _opened(url)
     if isinstance(fs, LocalFileSystem):
         return read_manifest(_checked(Path(path), sha256))
     partial = _partial(cache, Path(path).name)
@@ -294,6 +291,16 @@ def _fetch_file(fs: Any, path: str, name: str, folder: Path, url: str) -> None:
         fs.get_file(f"{path}/{name}", str(folder / name))
 
 
+def _opened(url: str) -> tuple[Any, str]:
+    """The file system of an address, and the path in it. Raises NoDriver where there is nothing for it."""
+    with _reaching(url):
+        try:
+            fs, path = fsspec.core.url_to_fs(url)
+        except ValueError as error:  # an unknown scheme; later ones are answers that cannot be read
+            raise _no_driver(url, error) from error
+        return fs, str(path)
+
+
 @contextlib.contextmanager
 def _reaching(url: str) -> Iterator[None]:
     """Turns what file systems raise into errors that name the file."""
@@ -303,8 +310,8 @@ def _reaching(url: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise StoreError(f"{url}: no such file; was the release removed, or never written whole?") from error
-    except (ImportError, ValueError) as error:  # an unknown scheme, a driver that is not installed
-        raise NoDriver(f"{url}: {error}; install the driver for it, such as nextclick[s3]") from error
+    except ImportError as error:
+        raise _no_driver(url, error) from error
     except Exception as error:  # each driver has exceptions of its own
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreUnreachable(
@@ -313,6 +320,10 @@ def _reaching(url: str) -> Iterator[None]:
         raise StoreUnreachable(
             f"{url}: the release store does not answer ({_short(error)}); check address, rights and network"
         ) from error
+
+
+def _no_driver(url: str, error: Exception) -> NoDriver:
+    return NoDriver(f"{url}: {error}; install the driver for it, such as nextclick[s3]")
 
 
 def _short(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """The release store: whole or not at all, on a disk and on objects; errors that name the file."""
 
 import errno
+import json
 import os
 import shutil
 import uuid
@@ -13,7 +14,7 @@ import pytest
 
 from learner.release.files import bundle_sha256, read_release, verify_release, write_release
 from streams.releases import store as module
-from streams.releases.store import ReleaseStore, StoreError, StoreUnreachable, fetch, manifest_at
+from streams.releases.store import NoDriver, ReleaseStore, StoreError, StoreUnreachable, fetch, manifest_at
 from tests.golden import make_release_v1 as tiny
 
 
@@ -149,8 +150,24 @@ def test_an_unreachable_store_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
         store.put(bundle(tmp_path, "r-2"))
     with pytest.raises(StoreUnreachable, match=r"manifest\.json"):
         fetch(url, bundle_sha256(made), tmp_path / "cache")
-    with pytest.raises(StoreError, match="nosuch"):
+    with pytest.raises(NoDriver, match="nosuch"):
         ReleaseStore("nosuch://store")
+
+
+@pytest.mark.parametrize(
+    "said", [json.JSONDecodeError("cut off", "{", 1), ValueError("I/O operation on closed file")]
+)
+def test_an_answer_that_is_cut_off_is_a_store_to_be_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: ValueError
+) -> None:
+    store = ReleaseStore(f"memory://{uuid.uuid4().hex}")
+
+    def broken(*_: object, **__: object) -> None:
+        raise said
+
+    monkeypatch.setattr(type(store._fs), "exists", broken)
+    with pytest.raises(StoreUnreachable, match="does not answer"):
+        store.releases()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
