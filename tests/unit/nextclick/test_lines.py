@@ -268,8 +268,28 @@ os._exit(code)
     items = [each["item_id"] for body in server.bodies for each in body.get("clicks", [body])]
     assert items == ["parent", "child", "parent again", "waits"]
     first, child, *parents = server.lines
-    assert first != child
-    assert set(parents) == {first}
+    assert child not in {first, *parents}
+
+
+FORKED_PAUSES = """
+import os
+from nextclick import AsyncClient, Client
+clients = [Client(), AsyncClient()]
+def say():
+    print([each._line.patience.pause(0) for each in clients], flush=True)
+for _ in range(2):
+    if os.fork() == 0:
+        say()
+        os._exit(0)
+    os.wait()
+say()
+"""
+
+
+def test_forked_clients_do_not_come_back_together() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED_PAUSES], capture_output=True, text=True, check=True)
+    pauses = [pause for line in done.stdout.splitlines() for pause in json.loads(line)]
+    assert len(set(pauses)) == len(pauses) == 6
 
 
 def test_it_needs_httpx_and_msgspec_alone() -> None:
