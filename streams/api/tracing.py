@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
+from streams.api.limits import Limits
 from streams.figures.traceparent import HEADER, parent_among, parent_of
 from streams.figures.tracer import Tracer, header_of
 
@@ -18,6 +19,9 @@ _OURS = "/v1/"
 _STREAM = "/stream"
 _NO_ROUTE = "none"
 _READ_AGAIN_MS = 10_000  # a list this old is read again, after a start or a broken line
+# Whoever reaches the door may ask for a trace, also without a key. So many, of some twelve spans each, are
+# half of what a worker sends to its collector in one go, and cost it a hundredth of its time.
+PARENTS_A_SECOND = 20
 _current: ContextVar[bytes | None] = ContextVar("traceparent", default=None)
 
 
@@ -34,13 +38,17 @@ def record_headers() -> list[tuple[str, bytes]]:
 
 
 class Traces:
-    """Spans by this tracer, none where there is none."""
+    """Spans by this tracer, none where there is none. now_s: a clock that only goes on."""
 
-    def __init__(self, tracer: Tracer | None) -> None:
-        self._tracer = tracer
+    def __init__(self, tracer: Tracer | None, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._tracer, self._now_s = tracer, now_s
+        self._asked = Limits()
 
     def around(self, app: Any) -> Any:
-        """The application, with a span around each request that is traced; streams, which last, have none."""
+        """The application, with a span around each request that is traced; streams, which last, have none.
+
+        Of what asks for more than `PARENTS_A_SECOND` the header goes on as it came, without a span.
+        """
         tracer = self._tracer
         if tracer is None:
             return app
@@ -51,7 +59,7 @@ class Traces:
                 await app(scope, receive, send)
                 return
             parent = parent_of(_current.get())
-            if not tracer.keeps(parent):
+            if not tracer.keeps(parent) or (parent is not None and self._is_flood()):
                 if parent is None:
                     _current.set(tracer.dropped())
                 await app(scope, receive, send)
@@ -76,6 +84,9 @@ class Traces:
                 span.end()
 
         return call
+
+    def _is_flood(self) -> bool:
+        return bool(self._asked.wait("", PARENTS_A_SECOND, self._now_s()))
 
     def of_lists(self, on_record: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """What takes the records of lists, with a span for each that is traced: now it can be read."""
