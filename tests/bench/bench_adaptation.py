@@ -35,29 +35,27 @@ from learner.text.pretrained import find
 
 SPLIT = 0.8
 DEFAULT = AdaptationOptions()
-FIRST = replace(DEFAULT, layers=DEFAULT.layers[:1], passes=DEFAULT.passes[:1])
 VARIANTS: dict[str, AdaptationOptions] = {
     "default": DEFAULT,
-    "projection alone": FIRST,
     "one layer alone": replace(DEFAULT, layers=(1,), passes=(2.0,), projection=False),
     "two layers alone": replace(DEFAULT, layers=(2,), passes=(2.0,), projection=False),
-    "and then one layer": replace(DEFAULT, layers=(0, 1), passes=(10.0, 2.0)),
-    "and then two layers": replace(DEFAULT, layers=(0, 2), passes=(10.0, 2.0)),
+    "and then one layer": replace(DEFAULT, layers=(0, 1), passes=(4.0, 1.0)),
+    "and then two layers": replace(DEFAULT, layers=(0, 2), passes=(4.0, 1.0)),
     "hidden words first": replace(DEFAULT, layers=(1,), passes=(2.0,), words=1.0),
     "a text with itself first": replace(DEFAULT, layers=(1,), passes=(2.0,), twins=1.0),
-    "and whether clicked": replace(FIRST, tasks={"next": 1.0, "click": 0.5}),
-    "and ratings": replace(FIRST, tasks={"next": 1.0, "rating": 0.2}),
-    "and categories": replace(FIRST, tasks={"next": 1.0, "category": 0.5}),
-    "and what was": replace(FIRST, tasks={"next": 1.0, "keep": 1.0}),
-    "whether clicked alone": replace(FIRST, tasks={"click": 1.0}),
-    "negatives of the batch": replace(FIRST, memory=False),
-    "popularity is the text's": replace(FIRST, popularity=0.0),
-    "window 1": replace(FIRST, window=1),
-    "window 10": replace(FIRST, window=10),
-    "temperature .05": replace(FIRST, temperature=0.05),
-    "temperature .2": replace(FIRST, temperature=0.2),
-    "no dropout": replace(FIRST, dropout=0.0),
-    "more L2": replace(FIRST, weight_decay=1.0),
+    "and whether clicked": replace(DEFAULT, tasks={"next": 1.0, "click": 0.5}),
+    "and ratings": replace(DEFAULT, tasks={"next": 1.0, "rating": 0.2}),
+    "and categories": replace(DEFAULT, tasks={"next": 1.0, "category": 0.5}),
+    "and what was": replace(DEFAULT, tasks={"next": 1.0, "keep": 1.0}),
+    "whether clicked alone": replace(DEFAULT, tasks={"click": 1.0}),
+    "negatives of the batch": replace(DEFAULT, memory=False),
+    "popularity is the text's": replace(DEFAULT, popularity=0.0),
+    "window 1": replace(DEFAULT, window=1),
+    "window 3": replace(DEFAULT, window=3),
+    "temperature .05": replace(DEFAULT, temperature=0.05),
+    "temperature .2": replace(DEFAULT, temperature=0.2),
+    "no dropout": replace(DEFAULT, dropout=0.0),
+    "more L2": replace(DEFAULT, weight_decay=1.0),
 }
 
 

@@ -67,7 +67,8 @@ def adapt(
         network = Network(found, lessons.texts, lessons.clicked, options, cache)
         course = Course(network, lessons, options, state, seed, tell or (lambda _step, _figures: None))
         size = len(lessons.texts), lessons.clicked
-        course.run(Pace(options, *size, clock, begun=begun - state.spent_s, step=state.step), folder, tensors)
+        pace = Pace(options, *size, clock, begun=begun - state.spent_s, step=state.step, share=state.share)
+        course.run(pace, folder, tensors)
     done = files.Done(
         made_of=made_of, base=base.model, figures=state.figures, base_identity=found.card.identity
     )

@@ -15,7 +15,7 @@ from learner.text.adaptation import folder as files
 from learner.text.adaptation.lessons import Lessons
 from learner.text.adaptation.network import Network
 from learner.text.adaptation.options import AdaptationOptions
-from learner.text.adaptation.schedule import JUDGED, Kind, Pace, Stopping
+from learner.text.adaptation.schedule import Kind, Pace, Stopping
 from learner.text.adaptation.tasks import Tasks, chance_of_batch
 from learner.text.adaptation.texts_alone import Words, twins_loss
 
@@ -60,32 +60,46 @@ class Course:
         if not tensors:
             self.judge()
         saved = pace.spent_s
-        while not self.stopping.ended and pace.advance():
+        while pace.advance():
             stage = pace.stage
             self.begin(stage.kind, stage.layers, tensors)
             tensors = {}
             figures = self.step(pace)
             state.step, state.since, state.spent_s = pace.step, state.since + 1, pace.spent_s
-            clicks = [each for each in pace.stages if each.kind == "clicks"]
-            if clicks and pace.share >= clicks[0].begins:
-                done = (pace.share - clicks[0].begins) / (1 - clicks[0].begins)
-                if int(done * JUDGED) > state.judged:
-                    state.judged = int(done * JUDGED)
-                    figures |= self.judge()
+            if pace.judgement > state.judged:
+                state.judged = pace.judgement
+                figures |= self.judge()
             self.tell(pace.step, {**figures, "share": min(pace.share, 1.0)})
+            if self.stopping.ended and not self.next_part(pace):
+                break
+            state.share = pace.share
             if pace.spent_s - saved > _SAVED_EVERY_S:
                 files.save(folder, state, self.tensors())
                 saved = pace.spent_s
         if self.lessons.judge is not None:
             if not self.stopping.ended:
                 self.judge()
-            for name, each in self.learned.items():
-                each.data.copy_(self.best[name])
+            self.take_best()
             state.figures["first_6_after"] = self.stopping.best
         state.figures |= {
             "seconds": round(pace.spent_s, 1), "steps": pace.step, "texts": len(self.lessons.texts),
             "cut": float(pace.cut),
         }  # fmt: skip
+
+    def next_part(self, pace: Pace) -> bool:
+        """Goes on to the next part, from the best network so far; says whether there is one."""
+        self.take_best()
+        self.stopping.since = self.state.judged_since = 0
+        if not pace.skip():
+            self.stopping.since = self.options.patience
+            return False
+        self.state.step = pace.step
+        return True
+
+    def take_best(self) -> None:
+        """Makes the network what it was when it was judged best."""
+        for name, each in self.learned.items():
+            each.data.copy_(self.best[name])
 
     def begin(self, kind: Kind, layers: int, tensors: Mapping[str, Tensor]) -> None:
         """What has to be there for a step of this kind; heads begin anew with each kind."""

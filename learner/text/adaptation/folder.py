@@ -34,6 +34,7 @@ class State(msgspec.Struct, kw_only=True):
 
     made_of: str
     step: int = 0
+    share: float = 0.0
     kind: str = ""
     since: int = 0
     spent_s: float = 0.0

@@ -43,18 +43,18 @@ class AdaptationOptions:
     texts: int = 20_000
     max_tokens: int = 48
     rank: int = 16
-    layers: tuple[int, ...] = (0, 1)
+    layers: tuple[int, ...] = (0,)
     projection: bool = True
     words: float = 0.0
     twins: float = 0.0
     tasks: Mapping[Task, float] = field(default_factory=lambda: {"next": 1.0})
-    passes: tuple[float, ...] = (10.0, 2.0)
+    passes: tuple[float, ...] = (4.0,)
     batch: int = 64
-    window: int = 3
+    window: int = 10
     temperature: float = 0.1
     popularity: float = 1.0
     memory: bool = True
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.01
     dropout: float = 0.1
     patience: int = 3

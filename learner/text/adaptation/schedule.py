@@ -11,7 +11,7 @@ from typing import Literal
 from learner.text.adaptation.options import AdaptationOptions
 
 Kind = Literal["words", "twins", "clicks"]
-JUDGED = 10  # times, over what clicks teach
+JUDGED = 5  # times in each part of what clicks teach
 _WARM_UP = 20  # steps
 _SLOWEST = 0.05  # of the learning rate, at the end
 _PATIENCE = 0.1  # of the time that passes before the plan is held against it
@@ -36,7 +36,7 @@ class Pace:
 
     def __init__(
         self, options: AdaptationOptions, texts: int, clicked: int, clock: Callable[[], float], *,
-        begun: float, step: int = 0,
+        begun: float, step: int = 0, share: float = 0.0,
     ) -> None:  # fmt: skip
         """`texts` teach by themselves, the `clicked` first of them by clicks; `begun` by the clock."""
         parts: list[tuple[Kind, int, float]] = [
@@ -57,7 +57,7 @@ class Pace:
         self.seconds = 60 * options.minutes
         self._clock, self._begun = clock, begun
         self.step, self.cut = step, False
-        self.share = step / self.planned
+        self.share = max(share, step / self.planned)
 
     @property
     def spent_s(self) -> float:
@@ -75,10 +75,27 @@ class Pace:
         self.step += 1
         return True
 
+    def skip(self) -> bool:
+        """Goes on to the next stage; says whether there is one."""
+        if self.stage is self.stages[-1]:
+            return False
+        self.share = self.stage.ends
+        self.step = max(self.step, math.ceil(self.share * self.planned))
+        return True
+
     @property
     def stage(self) -> Stage:
         """The one that the share falls into."""
         return next((each for each in self.stages if self.share < each.ends - 1e-9), self.stages[-1])
+
+    @property
+    def judgement(self) -> int:
+        """How many judgements should have been: those of a stage by its share, none where no clicks teach."""
+        stage = self.stage
+        if stage.kind != "clicks":
+            return 0
+        done = (self.share - stage.begins) / (stage.ends - stage.begins)
+        return JUDGED * self.stages.index(stage) + int(done * JUDGED + 1e-9)
 
     def rate(self, since: int) -> float:
         """Of the learning rate, after `since` steps of this kind: up at first, then down."""

@@ -28,14 +28,14 @@ class Words(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.embeddings: nn.Embedding = network.model.get_input_embeddings()
-        inner = self.embeddings.embedding_dim
+        embeddings: nn.Embedding = network.model.get_input_embeddings()
+        inner = embeddings.embedding_dim
         if inner != network.width:
             raise EncoderError(
                 f"{network.base.card.name}: its words and texts differ in width; leave words out"
             )
         self.turn = nn.Sequential(nn.Linear(inner, inner), nn.GELU(), nn.LayerNorm(inner))
-        self.shift = nn.Parameter(torch.zeros(self.embeddings.num_embeddings))
+        self.shift = nn.Parameter(torch.zeros(embeddings.num_embeddings))
         self.mark = _mask_token(network.tokenizer)
         # Of the tokenizer's first marks none is asked for: [CLS], [SEP] and their like.
         self.special = torch.tensor(_special_tokens(network.tokenizer))
@@ -54,7 +54,8 @@ class Words(nn.Module):
             answer = ids[asked]
         if not len(answer):
             return self.shift.sum() * 0
-        said = self.turn(state.float()) @ self.embeddings.weight.T + self.shift
+        embeddings = network.model.get_input_embeddings().weight
+        said = self.turn(state.float()) @ embeddings.T + self.shift
         return F.cross_entropy(said, answer.to(said.device))
 
 

@@ -114,7 +114,7 @@ def test_options_that_make_no_sense_are_refused() -> None:
     for wrong, said in (
         ({"layers": ()}, "layers"), ({"tasks": {"nxt": 1.0}}, "got nxt"), ({"minutes": 0}, "minutes"),
         ({"dropout": 1.0}, "dropout: expected at most 0.9"), ({"tasks": {"next": -1.0}}, "next=-1"),
-        ({"passes": (0, 0)}, "nothing"), ({"layers": (0,), "passes": (1, 2)}, "for each of layers"),
+        ({"passes": (0,)}, "nothing"), ({"layers": (0,), "passes": (1, 2)}, "for each of layers"),
     ):  # fmt: skip
         with pytest.raises(EncoderError, match=said):
             AdaptationOptions(**wrong)  # type: ignore[arg-type]

@@ -46,6 +46,23 @@ def test_a_resumed_one_goes_on_where_it_was() -> None:
     assert seen == [("clicks", 2)] * 40
 
 
+def test_each_part_is_judged_and_can_be_left_early() -> None:
+    clock = Clock()
+    options = AdaptationOptions(words=1.0, passes=(5, 5), layers=(1, 2), batch=10)
+    pace = Pace(options, 100, 100, clock, begun=clock())
+    judged, seen = [], []
+    while pace.advance():
+        judged.append(pace.judgement)
+        seen.append(pace.stage.layers)
+        if pace.stage.layers == 1 and pace.stage.kind == "clicks" and judged[-1] > 6:
+            assert pace.skip()
+    assert judged[:10] == [0] * 10
+    assert judged == sorted(judged)
+    assert seen[10:] == [1] * 21 + [2] * 50
+    assert {7, 10, 14} <= set(judged)
+    assert not pace.skip()
+
+
 def test_the_rate_rises_then_falls() -> None:
     clock = Clock()
     pace = Pace(AdaptationOptions(layers=(1,), passes=(50,), batch=10), 100, 100, clock, begun=clock())
