@@ -75,7 +75,12 @@ class Gate:
             evidence=decision.evidence,
         )  # fmt: skip
         self._measured.judged(decision.outcome)
-        self._track(record, decision)
+        said = self._followed(record, decision, waited_ms)
+        self._track(record, decision)  # behind its word, which waits for no tracker
+        return said
+
+    def _followed(self, record: ReleaseRecord, decision: Decision, waited_ms: int) -> str:
+        """Does what the gate's word says; "" where the candidate waits."""
         if decision.outcome == "waits":
             self._asked_at[record.release] = self._kept.history.clicks
             if waited_ms < self._patience_ms(record):

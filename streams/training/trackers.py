@@ -6,7 +6,9 @@ Owns what these libraries are told: local files alone, nothing sent anywhere. Kn
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,8 @@ class MLflow:
         for name in ("mlflow", "alembic"):  # it sets its own level when it is imported
             logging.getLogger(name).setLevel(logging.WARNING)
         self._metric, self._wall_s, self._flushed_s = Metric, wall_s, wall_s()
+        with closing(sqlite3.connect(file)) as known:
+            known.execute("PRAGMA schema_version")  # what is no database MLflow would ask again and again
         address = f"sqlite:///{file.resolve()}"
         self._client: Any = MlflowClient(tracking_uri=address, registry_uri=address)
         self._run = _found(self._client, run, file.resolve().with_name("mlflow-files"))

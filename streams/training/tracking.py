@@ -44,7 +44,7 @@ class TrackerError(SettingsError):
 def tracked(settings: Settings, run: str, wall_s: Callable[[], float] = time.time) -> Tracker:
     """The tracker that the settings name, for a run of this name; one that there is already goes on.
 
-    Raises TrackerError where its library is missing or its folder cannot be written.
+    Raises TrackerError where its library is missing or fails, or its folder cannot be written.
     """
     if settings.tracker == "none":
         return Untracked()
@@ -65,6 +65,14 @@ def tracked(settings: Settings, run: str, wall_s: Callable[[], float] = time.tim
         ) from None
     except OSError as error:
         raise TrackerError(f"tracker_dir: {folder} cannot be written: {error.strerror or error}") from None
+    except (
+        Exception
+    ) as error:  # of whichever library: a damaged file, one of another version, one that is locked
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise TrackerError(
+            f"tracker = {settings.tracker} cannot be opened in {folder}: {what}; move its files away, "
+            "or set tracker to none"
+        ) from None
 
 
 def tracked_or_not(settings: Settings, run: str) -> Tracker:

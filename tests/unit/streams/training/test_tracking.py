@@ -112,6 +112,33 @@ def test_a_missing_library_is_one_line_with_the_command(
     assert [line["event"] for line in lines] == ["curves are not kept"]
 
 
+def test_a_file_that_mlflow_cannot_open_costs_a_line(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow", reason="needs: pip install 'nextclick[mlflow]'")
+    settings = Settings(data_dir=tmp_path, tracker="mlflow")
+    (tmp_path / "tracked").mkdir()
+    (tmp_path / "tracked" / "mlflow-20300101-000000.sqlite").write_bytes(b"no database " * 1000)
+    with pytest.raises(TrackerError, match=r"mlflow cannot be opened .*file is not a database") as caught:
+        tracked(settings, "train")
+    assert "\n" not in str(caught.value)
+    with capture_logs() as lines:
+        track_judged(settings, "train", {"answers": 400})
+    assert [line["event"] for line in lines] == ["curves are not kept"]
+
+
+@pytest.mark.parametrize("error", [ImportError("half of it"), TypeError("of another version")])
+def test_a_library_that_fails_costs_a_line(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("streams.training.trackers.MLflow", fail)
+    settings = Settings(data_dir=tmp_path, tracker="mlflow")
+    with capture_logs() as lines:
+        assert isinstance(tracked_or_not(settings, "train"), Untracked)
+    assert str(error) in lines[0]["error"]
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     settings = Settings(tracker="tensorboard", tracker_dir=tmp_path / "file" / "in")

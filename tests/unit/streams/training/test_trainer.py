@@ -299,6 +299,21 @@ def test_full_training_comes_in_time_however_often_the_ranker_is_refreshed(
     assert kinds == ["ranker", "ranker", "full"] * 2
 
 
+def test_the_gate_s_word_waits_for_no_tracker(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"canary_share": 0.0, "tracker": "tensorboard"}
+    bench = Bench(settings.model_copy(update=changes), tmp_path, live={"popularity_4": 1.0})
+    seen: list[str] = []
+    monkeypatch.setattr(
+        "streams.training.gate.track_judged", lambda *_: seen.append(bench.wire.records[-1].decision)
+    )
+    bench.wire.clicks = 2000
+    bench.steps()
+    assert len(seen) == 1
+    assert seen[0] in ("promoted", "refused")
+
+
 @pytest.mark.learner
 def test_a_training_that_is_due_by_time_tries_an_adapted_encoder(settings: Settings, tmp_path: Path) -> None:
     pytest.importorskip("peft")
