@@ -70,7 +70,11 @@ def adapt(
         pace = Pace(options, *size, clock, begun=begun - state.spent_s, step=state.step, share=state.share)
         course.run(pace, folder, tensors)
     done = files.Done(
-        made_of=made_of, base=base.model, figures=state.figures, base_identity=found.card.identity
+        made_of=made_of,
+        base=base.model,
+        figures=state.figures,
+        base_identity=found.card.identity,
+        last_ms=int(clicks.time_ms.max(initial=0)),
     )
     files.write(folder, *network.merged(), found, done)
     return Adapted(folder, state.figures)

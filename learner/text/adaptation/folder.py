@@ -46,12 +46,13 @@ class State(msgspec.Struct, kw_only=True):
 
 
 class Done(msgspec.Struct, kw_only=True):
-    """What adapted.json holds."""
+    """What adapted.json holds. last_ms: of the newest click that was given to it."""
 
     made_of: str
     base: str
     figures: dict[str, float]
     base_identity: str = ""
+    last_ms: int = 0
     format: int = FORMAT
 
 
