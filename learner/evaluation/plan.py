@@ -21,6 +21,8 @@ from learner.data.times import DAY_MS
 from learner.evaluation.system import FirstPart, Ints, Stream
 
 TAIL_FROM = 0.2  # the tail is what lies outside this top share of items by clicks so far
+FEW_ITEM_CLICKS = 5  # so many clicks, or fewer but one at least, are few for an item,
+FEW_USER_CLICKS = 4  # and so many or fewer for a user
 
 # strict: at `published_at` where the file has it, else after the first click, which nobody can then hit.
 # first_click: as strict, with `published_at` ignored. start: all at the beginning (diagnostic: it tells
@@ -138,7 +140,9 @@ def plan(
         slices={
             "cold_users": earlier == 0,
             "one_click": earlier == 1,
+            "few_clicks_users": earlier <= FEW_USER_CLICKS,
             "cold_items": clicks == 0,
+            "few_clicks_items": (clicks > 0) & (clicks <= FEW_ITEM_CLICKS),
             "tail": tail,
         },
         entry=entry,

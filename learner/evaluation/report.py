@@ -17,6 +17,7 @@ from learner.data.times import DAY_MS
 from learner.evaluation.baselines import SINGLE_BASELINES
 from learner.evaluation.plan import Plan
 from learner.evaluation.replay import Outcome
+from learner.evaluation.system import DEPTH
 from learner.judging.metrics import (
     RESAMPLES,
     WIDE,
@@ -28,10 +29,12 @@ from learner.judging.metrics import (
     resampled,
 )
 
-SLICES = ("cold_users", "one_click", "cold_items", "tail")
+SLICES = ("cold_users", "one_click", "few_clicks_users", "cold_items", "few_clicks_items", "tail")
 MAIN = "nextclick"
 BLEND = "blend"
+SIGNALS, NO_CONTENT = "nextclick_signals", "nextclick_no_content"  # what content is worth is told by these
 CURVE_POINTS = 200
+_SLICE_METRICS = {"ndcg@10": "ndcg", "hr@10": "hr", "hr@50": "hr@50"}
 CONTENT_FIELDS = (
     "title",
     "description",
@@ -119,6 +122,7 @@ def report(
             "lift": _lift(columns, main, best, names),
             "lift_over_blend": _lift(columns, main, BLEND, names),
             "lift_by_slice": _slice_lifts(systems, columns, main, names),
+            "over_no_content": _over_no_content(columns, names),
             "candidates": _candidates([row[names.index(main)] for row in outcomes] if main in names else []),
             "learn": _learn(learning, columns, names),
             "curve": _curve(plans[0], outcomes[0]),
@@ -143,6 +147,7 @@ def _columns(plans: Sequence[Plan], outcomes: Sequence[Sequence[Outcome]], names
         for name, mask in slices.items():
             columns.add(f"{system} ndcg {name}", gain * mask)
             columns.add(f"{system} hr {name}", found * mask)
+            columns.add(f"{system} hr@50 {name}", hit(position, DEPTH) * mask)
     return columns
 
 
@@ -174,6 +179,7 @@ def _system(
             "n": count,
             "ndcg@10": _mean(gain[mask]),
             "hr@10": _mean(hit(position[mask])),
+            "hr@50": _mean(hit(position[mask], DEPTH)),
             "ci95": _slice_intervals(name, part, columns) if count else None,
         }
     described = [outcome.description for outcome in outcomes]
@@ -188,8 +194,8 @@ def _system(
 def _slice_intervals(name: str, part: str, columns: _Columns) -> dict[str, Any]:
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
-            f"{metric}@10": interval(columns.totals[f"{name} {metric} {part}"] / columns.totals[f"n {part}"])
-            for metric in ("ndcg", "hr")
+            told: interval(columns.totals[f"{name} {metric} {part}"] / columns.totals[f"n {part}"])
+            for told, metric in _SLICE_METRICS.items()
         }
 
 
@@ -217,6 +223,19 @@ def _slice_lifts(
                 "ndcg@10": columns.ratio(f"{main} ndcg {part}", f"{BLEND} ndcg {part}")
             }
     return lifts
+
+
+def _over_no_content(columns: _Columns, names: Sequence[str]) -> dict[str, Any] | None:
+    """What content is worth: over the same system without it, neither of which trains on after the split."""
+    if NO_CONTENT not in names or SIGNALS not in names:
+        return None
+    told: dict[str, Any] = {"ndcg@10": columns.ratio(f"{SIGNALS} ndcg", f"{NO_CONTENT} ndcg")}
+    for part in SLICES:
+        told[part] = {
+            told_as: columns.ratio(f"{SIGNALS} {metric} {part}", f"{NO_CONTENT} {metric} {part}")
+            for told_as, metric in _SLICE_METRICS.items()
+        }
+    return told
 
 
 def _candidates(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.floating[Any]]
 
 # Rankings must be exact down to here; an answer further down may count as not found.
-DEPTH = 20
+DEPTH = 50
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,10 @@ class ItemTable(nn.Module):
         items, width = content.text.shape
         has_category = content.categories >= 0
         self.id_dropout = id_dropout
-        self.has_content = width > 0 or bool(has_category.any())
+        reads = bool(content.text.any())  # columns alone say nothing
+        self.has_content = reads or bool(has_category.any())
         self.id_part = nn.Parameter(torch.randn(items, dim) * (0.005 if self.has_content else 0.02))
-        self.projection = nn.Parameter(torch.randn(width, dim) * 0.08 if width else torch.zeros(0, dim))
+        self.projection = nn.Parameter(torch.randn(width, dim) * (0.08 if reads else 0.0))
         self.category_part = nn.Parameter(torch.randn(content.category_count, dim) * 0.02)
         self.bias = nn.Parameter(torch.zeros(items))
         self.register_buffer("text", torch.from_numpy(content.text.astype(np.float32)))

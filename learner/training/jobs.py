@@ -22,6 +22,7 @@ from learner.data.catalogue import Catalogue
 from learner.models.calibration import Calibration
 from learner.models.cold_start import fit_cold_start
 from learner.models.distill import ensemble_scores, teacher_targets, train_teachers
+from learner.models.newcomers import fit_newcomers
 from learner.models.next_item_loss import SoftTargets
 from learner.models.ranker import Ranker
 from learner.models.ranker_training import train_ranker
@@ -170,11 +171,12 @@ def release_job(shared: Shared, tell: Telling, _clock: Clock, out: Path, made: M
     """Packs the models into a release in the folder `out`; returns its id."""
     student, ease = _read(made.final)
     rankers = [_read(file) for file in made.rankers]
-    parts = [] if made.lists is None else lists_in(made.lists).parts(made.sizes)
+    lists = _no_lists() if made.lists is None else lists_in(made.lists)
+    parts, newcomers = lists.parts(made.sizes), fit_newcomers(lists)
     offsets = calibration_of(parts, rankers, len(shared.material.records))
     release = release_id(int(time.time() * 1000))
     bundle = pack(
-        release, shared.material, Trained(student, ease, rankers, offsets), seed=shared.seed,
+        release, shared.material, Trained(student, ease, rankers, offsets, newcomers), seed=shared.seed,
         metrics=made.metrics, distil=shared.settings.distil,
     )  # fmt: skip
     encoder = shared.material.encoder

@@ -29,13 +29,15 @@ from learner.training.material import Material
 class Trained:
     """Models that a training has made. Between its stages there are no `rankers`.
 
-    `calibration` (items,) float32 is what is added to the rankers' scores, 0 by default.
+    `calibration` (items,) float32 is what is added to the rankers' scores, 0 by default; `newcomers` (2, 4)
+    how new items stand among their like.
     """
 
     student: Student
     ease: EaseRows
     rankers: Sequence[Ranker] | None = None
     calibration: NDArray[np.float32] | None = None
+    newcomers: NDArray[np.float64] | None = None
 
 
 def pack(
@@ -75,6 +77,7 @@ def pack(
         prior_weight=student.config.prior_weight,
         popular_now=material.tuning.popular_now,
         popular=material.tuning.popular,
+        newcomers=[] if trained.newcomers is None else trained.newcomers.tolist(),
         metrics=dict(metrics or {}),
         training={
             "seed": seed,

@@ -20,7 +20,7 @@ from learner.evaluation.leave_one_out import leave_one_out, leave_one_out_report
 from learner.evaluation.plan import Plan, plan, stream_from
 from learner.evaluation.reading import WIDE_TABLE, leave_one_out_table, plot, table
 from learner.evaluation.replay import Outcome, replay
-from learner.evaluation.report import MAIN, Learning, Report, report
+from learner.evaluation.report import MAIN, NO_CONTENT, SIGNALS, Learning, Report, report
 from learner.evaluation.system import System
 from streams.hot_path.policy import Policy
 from streams.replay.parts import PARTS, SAME, SCENARIO, WITHOUT, part
@@ -48,12 +48,12 @@ def run(settings: Settings, wishes: Wishes) -> None:
     plans = _plans(wishes, _REPEATS[settings.repeat_consumption])
     policy = Policy(k=settings.k, exploration=0.0, diversity=settings.diversity)
     with tempfile.TemporaryDirectory(prefix="nextclick-replay-") as scratch, bars(console, _NAMES) as tell:
-        trained, distilled = _releases(wishes, Path(scratch), tell)
+        trained, distilled, blind = _releases(wishes, Path(scratch), tell)
         with _through(settings, wishes, trained, Path(scratch)) as kafka:
             makers = [
                 kafka
                 if kafka is not None and name == MAIN
-                else part(name, trained, policy, wishes.learn, wishes.time_budget, distilled, rules)
+                else part(name, trained, policy, wishes.learn, wishes.time_budget, distilled, rules, blind)
                 if name in PARTS
                 else baseline(name)
                 for name in _apart(names, wishes)
@@ -131,6 +131,8 @@ def _names(wishes: Wishes) -> list[str]:
         names = list(dict.fromkeys([*names, SCENARIO]))
     elif SCENARIO in names:
         raise ReplayCommandError(f"--systems {SCENARIO}: name the rules with --scenario FILE")
+    if NO_CONTENT in names:
+        names = list(dict.fromkeys([*names, SIGNALS]))
     if wishes.learn != "none" and MAIN in names:
         names = list(dict.fromkeys([*names, WITHOUT[wishes.learn]]))  # what the report's ratio is over
     unknown = [name for name in names if name not in known]
@@ -157,20 +159,33 @@ def _plans(wishes: Wishes, repeats: bool | None) -> list[Plan]:
     ]  # fmt: skip
 
 
-def _releases(wishes: Wishes, scratch: Path, tell: Tell) -> tuple[Releases, Releases]:
-    """Where Nextclick's release comes from, and where the one that had teachers."""
+def _releases(wishes: Wishes, scratch: Path, tell: Tell) -> tuple[Releases, Releases, Releases]:
+    """Where Nextclick's release comes from, where the one that had teachers, and the one without content.
+
+    The two others are kept beside the first, or trained once more for each replay.
+    """
     release, minutes, seeds = wishes.release, wishes.time_budget, wishes.seeds
+
+    def folder(kind: str) -> Path:
+        return (
+            scratch / kind
+            if release is None
+            else release.resolve().with_name(f"{release.resolve().name}-{kind}")
+        )
+
     trained = Releases(
         release or scratch / "release", minutes, seeds,
         lambda step, share, text: tell(f"train: {step}", share, text),
     )  # fmt: skip
-    # Kept beside the other, or trained once more for each replay.
-    kept = release and release.resolve().with_name(f"{release.resolve().name}-distilled")
     distilled = Releases(
-        kept or scratch / "distilled", minutes, seeds,
+        folder("distilled"), minutes, seeds,
         lambda step, share, text: tell(f"distil: {step}", share, text), distil=True,
     )  # fmt: skip
-    return trained, distilled
+    blind = Releases(
+        folder("no-content"), minutes, seeds,
+        lambda step, share, text: tell(f"without: {step}", share, text),
+    )  # fmt: skip
+    return trained, distilled, blind
 
 
 def _through(

@@ -1,8 +1,11 @@
-"""Controls of a replay: what fills Nextclick's slots for never-clicked items in place of what it chose.
+"""Controls of a replay: Nextclick without content, and other fillings of its slots for never-clicked items.
 
-Owns the two fillings, by chance and by the same models without content. What these leave over is what
-content is worth to items that nobody has clicked yet.
+Owns the system that trains and serves knowing of no item what it is about, and the two fillings, by chance
+and by the same models without content. What these leave over is what content is worth: to all lists, to items
+with few clicks, and to items that nobody has clicked yet.
 """
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +109,27 @@ class _Blind(HotPath):
 
     def _encoder(self, live: Live) -> ContentEncoder | None:  # noqa: ARG002
         return None
+
+
+class NoContent(HotPath):
+    """Control: the same system, trained and serving with nothing known of what any item is about.
+
+    Dates stay: they say when an item comes, not what it is.
+    """
+
+    name = "nextclick_no_content"
+
+    def fit(self, first: FirstPart) -> None:
+        """As Nextclick, on records without texts and categories."""
+        records = [
+            record and _faceless(item_id, record)
+            for item_id, record in zip(first.item_ids, first.records, strict=True)
+        ]
+        super().fit(replace(first, records=records))
+
+    def announce(self, item: int, record: Item | None, time_ms: int) -> None:
+        """An item enters without its text and categories."""
+        super().announce(item, record and _faceless(self._first.item_ids[item], record), time_ms)
 
 
 def _faceless(item_id: str, record: Item | None) -> Item:

@@ -14,7 +14,7 @@ from learner.data.times import DAY_MS
 from learner.evaluation.plan import ReplayError, cut_sessions, plan
 from learner.evaluation.reading import plot, table
 from learner.evaluation.replay import play
-from learner.evaluation.report import Learning, report
+from learner.evaluation.report import SLICES, Learning, report
 from learner.evaluation.system import Ranking, Stream
 
 MINUTE_MS = 60_000
@@ -147,8 +147,18 @@ def test_slices_by_hand():
     assert flags["cold_users"] == [1, 0, 0, 0]
     assert flags["one_click"] == [0, 1, 0, 0]
     assert flags["cold_items"] == [0, 0, 1, 0]
+    assert flags["few_clicks_items"] == [1, 1, 0, 1]
+    assert flags["few_clicks_users"] == [1, 1, 1, 1]
     # Before v's first click b leads a by 2 to 1, so one of two items, over a fifth, stands above a.
     assert flags["tail"] == [1, 0, 1, 1]
+
+
+def test_few_clicks_are_one_to_five_of_an_item_and_below_five_of_a_user():
+    clicks = [(f"u{n}", "a") for n in range(8)] + [("v", f"i{n}") for n in range(7)]
+    made = plan(stream_of(*clicks), split=0.1)
+    assert made.slices["few_clicks_items"][:8].tolist() == [False, *[True] * 5, False, False]
+    assert made.slices["few_clicks_users"][8:].tolist() == [*[True] * 5, False, False]
+    assert not made.slices["few_clicks_items"][8:].any()  # each of these is the item's first
 
 
 def test_the_last_list_is_the_one_the_users_previous_click_triggered():
@@ -265,12 +275,12 @@ def test_the_report_has_every_promised_field(told):
     for figures in told["systems"].values():
         assert set(figures) >= {
             "ndcg@10", "hr@10", "mrr@10", "recall@20", "coverage@10", "novelty@10", "hr@10_last_list",
-            "cold_users", "one_click", "cold_items", "tail", "ms_per_click", "ci95",
+            *SLICES, "ms_per_click", "ci95",
         }  # fmt: skip
         low, high = figures["ci95"]["ndcg@10"]
         assert low <= figures["ndcg@10"] <= high
-        for part in ("cold_users", "one_click", "cold_items", "tail"):
-            assert set(figures[part]) == {"n", "ndcg@10", "hr@10", "ci95"}
+        for part in SLICES:
+            assert set(figures[part]) == {"n", "ndcg@10", "hr@10", "hr@50", "ci95"}
     json.dumps(told, allow_nan=False)
 
 
@@ -283,7 +293,7 @@ def test_equal_systems_have_a_ratio_of_one_with_no_width(told):
 
 def test_an_empty_slice_has_nulls(told):
     cold = told["systems"]["nextclick"]["cold_users"]
-    assert cold == {"n": 0, "ndcg@10": None, "hr@10": None, "ci95": None}
+    assert cold == {"n": 0, "ndcg@10": None, "hr@10": None, "hr@50": None, "ci95": None}
 
 
 def test_the_table_and_the_plot_show_every_system(told, tmp_path):

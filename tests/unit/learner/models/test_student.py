@@ -201,6 +201,19 @@ def test_content_carries_items_never_clicked() -> None:
     assert scores[1, 21] > scores[1, 10]
 
 
+def test_columns_without_a_text_are_no_content() -> None:
+    log = cycles(20, 12, 20)
+    nothing = ItemContent(np.zeros((12, 8), np.float32), np.full((12, 6), -1, np.int32))
+    found, without = (
+        train_student(log, len(log.user), content, {}, replace(SMALL, epochs=2))[0]
+        for content in (nothing, ItemContent.empty(12))
+    )
+    assert not found.has_content
+    assert not found.projection.any()  # a text that comes later is not read at random
+    spread, plain = (float(model.id_part.detach().std()) for model in (found, without))
+    assert spread == pytest.approx(plain, rel=0.2)
+
+
 def test_unmet_kind_is_read_as_the_average_event() -> None:
     student, _ = train_student(cycles(20, 10, 8), 160, ItemContent.empty(10), {}, replace(SMALL, epochs=2))
     torch.testing.assert_close(student.kind_part[Kind.PURCHASE], student.kind_part[Kind.CLICK])

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from learner.data.dataset import load_interactions, load_items
 from learner.data.events import Kind
 from learner.evaluation.plan import plan, stream_from
+from learner.evaluation.report import SLICES
 from streams.cli import app
 from tests.worlds.replay_world import stream, untrained_release
 
@@ -19,7 +20,7 @@ TOP = {
 }  # fmt: skip
 EACH = {
     "ndcg@10", "hr@10", "mrr@10", "recall@20", "coverage@10", "novelty@10", "hr@10_last_list", "cold_users",
-    "one_click", "cold_items", "tail", "ms_per_click", "ci95",
+    "one_click", "few_clicks_users", "cold_items", "few_clicks_items", "tail", "ms_per_click", "ci95",
 }  # fmt: skip
 
 
@@ -64,10 +65,10 @@ def test_the_report_is_written_to_the_letter(files):
     for name, figures in told["systems"].items():
         assert set(figures) >= EACH, name
         assert set(figures["ci95"]) == {"ndcg@10"}
-        for part in ("cold_users", "one_click", "cold_items", "tail"):
-            assert set(figures[part]) == {"n", "ndcg@10", "hr@10", "ci95"}
+        for part in SLICES:
+            assert set(figures[part]) == {"n", "ndcg@10", "hr@10", "hr@50", "ci95"}
             empty = figures[part]["n"] == 0
-            assert all((figures[part][key] is None) == empty for key in ("ndcg@10", "hr@10", "ci95"))
+            assert all((figures[part][key] is None) == empty for key in ("ndcg@10", "hr@10", "hr@50", "ci95"))
     assert told["best_baseline"] in ("popularity", "item_knn")
     assert set(told["lift"]["ndcg@10"]) == set(told["lift_over_blend"]["ndcg@10"]) == {"ratio", "ci95"}
     assert set(told["candidates"]) >= {"ann", "rules", "union"}

@@ -84,7 +84,7 @@ def test_no_part_sees_the_future(name, announce, trained):
     made = plan(stream(), split=0.7, announce=announce, repeats=False)
     asked = made.asked
     for number in (asked[0], asked[len(asked) // 2])[: 1 if name == "teacher" else 2]:
-        made_part = part(name, trained, POLICY, distilled=trained, rules=RULES)
+        made_part = part(name, trained, POLICY, distilled=trained, rules=RULES, blind=trained)
         assert leak(made_part, made, int(number)) is None
 
 
@@ -374,3 +374,22 @@ def test_what_is_trained_from_time_to_time_knows_no_later_click(trained, monkeyp
     }
     assert current == {live.release.id}
     assert np.isfinite(outcome.position).any()
+
+
+def test_without_content_neither_training_nor_lists_know_what_items_are_about(trained):
+    made = plan(stream(), split=0.7, repeats=False)
+    seen = []
+
+    def train(first):
+        seen.append([record for record in first.records if record is not None])
+        return trained(first)
+
+    system = walked(part("nextclick_no_content", trained, POLICY, blind=train)(), made, made.stream.size)
+    assert seen[0]
+    assert not any(record.title or record.categories or record.tags for record in seen[0])
+    world = system.offline.world
+    assert world.catalogue.records
+    assert not any(record.title for record in world.catalogue.records.values())
+    assert not world.live.release.model.content.any()
+    told = walked(part("nextclick_signals", trained, POLICY)(), made, made.stream.size)
+    assert told.offline.world.live.release.model.content.any()
