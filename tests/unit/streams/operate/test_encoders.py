@@ -131,7 +131,7 @@ def test_an_encoder_learns_from_clicks_and_is_one_as_any_other(
         )
     )
     files = ("--interactions", "clicks.csv", "--items", "items.csv")
-    options = ("--out", "mine", "--layers", "0,1", "--passes", "12,1", "--tasks", "next=1,category=0.1")
+    options = ("--out", "mine", "--layers", "0,1", "--passes", "60,1", "--tasks", "next=1,category=0.1")
     told = CliRunner().invoke(app, ["encoder", "adapt", *files, *options, "--to", "0.8"])
     assert told.exit_code == 0, told.output
     assert "first 6 of 101" in told.output
