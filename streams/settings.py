@@ -294,11 +294,11 @@ class Settings(BaseSettings):
     )
     adapt_every_days: Annotated[float, Field(ge=0)] = Field(
         0.0,
-        description="days from one adaptation of the encoder to the catalogue's texts and clicks to the next, "
-        "before a full training; 0: none",
+        description="days from one adaptation of the encoder to the catalogue's texts and clicks to the "
+        "next, before a full training; 0: none",
     )
     adapt_minutes: Annotated[float, Field(gt=0)] = Field(
-        30.0, description="processor time that such an adaptation may take"
+        30.0, description="processor time that such an adaptation may take; four times that in all"
     )
     tracker: Literal["none", "tensorboard", "mlflow"] = Field(
         "none", description="where the curves of trainings are kept, in local files: nowhere, or a library's"

@@ -29,7 +29,8 @@ from learner.text.pretrained import ADAPTED, find
 from streams.settings import Settings
 from streams.training.encoders import base_of
 from streams.training.figures import Measured
-from streams.training.stage_inputs import in_common, keep_inputs, kept_inputs, sketch_of
+from streams.training.stage_inputs import before_lists, in_common, keep_inputs, kept_inputs, sketch_of
+from streams.training.stage_state import State, either_clock, read, write
 from streams.training.tracking import name_of_run, tracked_or_not
 
 if TYPE_CHECKING:
@@ -41,34 +42,19 @@ ATTEMPTS = 3  # that may be cut short without a checkpoint, and trainings that o
 LEAST_IN_COMMON = (
     1 / 3
 )  # of all texts, those of the last adaptation and those of now: else it is another catalogue
-
-
-class State(msgspec.Struct, kw_only=True):
-    """What outlives the process.
-
-    ended_ms, base, sketch: of the last adaptation, good or bad: when it ended, from what, with which texts
-    began_ms: of the one under way, 0 where there is none
-    attempts: at it since its last checkpoint, which was written at `saved_ns`
-    pending: the finished encoder that waits for a release; handed: trainings that have begun with it
-    """
-
-    ended_ms: int = 0
-    base: str = ""
-    sketch: list[int] = []
-    began_ms: int = 0
-    attempts: int = 0
-    saved_ns: int = 0
-    pending: str = ""
-    handed: int = 0
+CUT_SHORT_DAYS = 3  # that one which was cut short may be gone on with: its inputs are clicks, which are to go
 
 
 class EncoderStage:
     """`folder` is the trainer's; it may be killed at any moment."""
 
     def __init__(
-        self, settings: Settings, folder: Path, wall_ms: Callable[[], int], measured: Measured | None = None
-    ) -> None:
+        self, settings: Settings, folder: Path, wall_ms: Callable[[], int], measured: Measured | None = None,
+        *, processor_s: Callable[[], float] = time.process_time,
+        passed_s: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self._settings, self._wall_ms = settings, wall_ms
+        self._processor_s, self._passed_s = processor_s, passed_s
         self._measured = measured or Measured()
         self._place, self._adapted = folder.resolve() / "encoder", folder.resolve() / "adapted"
         self._file = self._place / "state.json"
@@ -76,20 +62,22 @@ class EncoderStage:
     def encoder(self, data: Interactions, items: Sequence[Item], live: EncoderCard) -> Path | None:
         """The folder of the encoder that this training is to try; None: it goes on with the one it has.
 
-        Adapts one first where that is due, within `adapt_minutes` of processor time.
+        Adapts one first where that is due, within `adapt_minutes` of processor time, four times that in all.
+        Of `data`, in order of time, it knows what comes before the training's first lists.
         """
         base: EncoderChoice | None = None
         try:
             base = base_of(self._settings, live) if self._settings.adapt_every_days else None
             if base is None:
                 return None
-            state = self._read()
+            self._forget()
+            state = read(self._file)
             if (waiting := self._waiting(state, base)) is not None:
                 return waiting
             sketch = sketch_of(items)
             if not (reason := self._reason(state, base, sketch)):
                 return None
-            return self._made(state, base, reason, items, data, sketch)
+            return self._made(state, base, reason, items, before_lists(data), sketch)
         except Exception as error:  # no peft, no memory, a full disk: none is a reason not to train
             what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             log.warning("no encoder was adapted; the training goes on with the one it has", error=what)
@@ -99,19 +87,34 @@ class EncoderStage:
 
     def tried(self) -> None:
         """The training that was given an encoder has come to its end, with a release."""
-        self._let_go(self._read())
+        self._let_go(read(self._file))
 
     def tidy(self, used: Callable[[], Set[str]]) -> None:
-        """Removes adapted encoders that are not `used`, names of models, and that wait for no training."""
+        """Removes adapted encoders that are not `used`, names of models, and that wait for no training.
+
+        The inputs of an adaptation that was cut short go too, where that is long ago.
+        """
         if not self._settings.adapt_every_days:
             shutil.rmtree(self._place, ignore_errors=True)
+        self._forget()
         if not self._adapted.is_dir() or not any(self._adapted.iterdir()):
             return
-        kept = {Path(model).name for model in used()} | {self._read().pending}
+        kept = {Path(model).name for model in used()} | {read(self._file).pending}
         for folder in self._adapted.iterdir():
             if folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
                 log.info("an adapted encoder that no release has is removed", encoder=folder.name)
+
+    def _forget(self) -> None:
+        """Gives up an adaptation that was cut short too long ago: clicks must not outlive `history_days`."""
+        state = read(self._file)
+        days = min(CUT_SHORT_DAYS, self._settings.history_days)
+        if state.began_ms and abs(self._wall_ms() - state.began_ms) > days * DAY_MS:  # a clock may go back
+            for folder in (self._place / "inputs", self._place / "work"):
+                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # then it is tried again
+                write(self._file, State(ended_ms=state.ended_ms))
+            log.info("an adaptation that was cut short is given up", days=days)
 
     def _waiting(self, state: State, base: EncoderChoice) -> Path | None:
         folder = self._adapted / state.pending
@@ -120,13 +123,13 @@ class EncoderStage:
         if state.base != base.model or state.handed >= ATTEMPTS or not folder.is_dir():
             self._let_go(state)
             return None
-        self._write(msgspec.structs.replace(state, handed=state.handed + 1))
+        write(self._file, msgspec.structs.replace(state, handed=state.handed + 1))
         return folder
 
     def _let_go(self, state: State) -> None:
         if state.pending:
             state.pending, state.handed = "", 0
-            self._write(state)
+            write(self._file, state)
 
     def _reason(self, state: State, base: EncoderChoice, sketch: Sequence[int]) -> str:
         """Why an adaptation is due; "" where it is not."""
@@ -134,6 +137,8 @@ class EncoderStage:
             return "it was cut short"
         if not state.ended_ms:
             return "there was none yet"
+        if not state.base:
+            return "the one that was cut short was given up"
         if state.base != base.model:
             return f"the encoder is {base.model} now"
         days = (self._wall_ms() - state.ended_ms) / DAY_MS
@@ -159,7 +164,7 @@ class EncoderStage:
         state.saved_ns = saved_ns
         if state.attempts > ATTEMPTS:
             raise RuntimeError(f"cut short {ATTEMPTS} times before it came to a checkpoint; is there memory?")
-        self._write(state)
+        write(self._file, state)
         log.info(
             "an encoder is adapted", base=base.model, reason=reason, items=len(kept[0]), clicks=len(kept[1])
         )
@@ -167,10 +172,11 @@ class EncoderStage:
             adapted = self._adapt(base, *kept, work, name_of_run("encoder", state.began_ms))
         figures = adapted.figures
         log.info("an encoder was adapted", **{name: round(value, 4) for name, value in figures.items()})
-        if figures.get("first_6_after", 1.0) <= figures.get("first_6_before", 0.0):
-            log.info(
-                "the adapted encoder tells next items no better; the training goes on with the one it has"
-            )
+        if figures.get("first_6_after", 0.0) <= figures.get("first_6_before", 0.0):
+            what = "tells next items no better"
+            if "first_6_after" not in figures:
+                what = "has too few clicks to be judged by"
+            log.info(f"the adapted encoder {what}; the training goes on with the one it has")
             self._end(base, sketch)
             return None
         stamp = name_of_run("adapted", state.began_ms)
@@ -203,12 +209,10 @@ class EncoderStage:
                 log.info("adapting", step=step, share=round(told, 2))
 
         options = AdaptationOptions(minutes=self._settings.adapt_minutes)
+        clock = either_clock(self._processor_s, self._passed_s)
         try:
             with closing(tracked_or_not(self._settings, run)) as tracker:
-                # At the lowest priority the wall clock says little about what it has had.
-                return adapt(
-                    base, items, clicks, work, options, tell=tell, cache=cache, clock=time.process_time
-                )
+                return adapt(base, items, clicks, work, options, tell=tell, cache=cache, clock=clock)
         finally:
             trim()
 
@@ -222,21 +226,9 @@ class EncoderStage:
             handed=int(bool(pending)),
         )
         with contextlib.suppress(OSError):  # then it is tried again
-            self._write(ended)
+            write(self._file, ended)
         for folder in (self._place / "inputs", self._place / "work"):
             shutil.rmtree(folder, ignore_errors=True)
-
-    def _read(self) -> State:
-        try:
-            return msgspec.json.decode(self._file.read_bytes(), type=State)
-        except (OSError, msgspec.DecodeError):
-            return State()
-
-    def _write(self, state: State) -> None:
-        self._place.mkdir(parents=True, exist_ok=True)
-        partial = self._file.with_suffix(".partial")
-        partial.write_bytes(msgspec.json.encode(state))
-        partial.replace(self._file)
 
 
 def figures_of(folder: Path) -> dict[str, float]:

@@ -19,9 +19,20 @@ from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
 from learner.data.records import Lines
 from learner.text.content import text_of
+from learner.training.time_plan import LIST_STARTS
 
 _ARRAYS, _NAMES, _ITEMS = "clicks.safetensors", "names.json", "items.jsonl.gz"
 _SKETCH = 256  # hashes of texts, the smallest, which stand for all
+
+
+def before_lists(data: Interactions) -> Interactions:
+    """The clicks before the first of those that a training makes lists for.
+
+    An encoder that knew these would make content say more than it does of clicks to come, and the ranker
+    would learn to believe it. `data` is in order of time.
+    """
+    first = int(LIST_STARTS[0] * len(data))
+    return data.at(slice(0, int(data.time_ms.searchsorted(data.time_ms[first])))) if len(data) else data
 
 
 def keep_inputs(folder: Path, items: Sequence[Item], clicks: Interactions) -> None:

@@ -1,5 +1,6 @@
 """When an encoder is adapted before a training, and what a kill, a failure and a change make of it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,18 @@ from learner.text.card import EncoderCard, EncoderChoice
 from learner.text.content import HASHED_CARD
 from learner.text.encoder import open_encoder
 from learner.text.pretrained import find
+from learner.training.time_plan import plan_stages
 from streams.settings import Settings
-from streams.training.encoder_stage import ATTEMPTS, EncoderStage
+from streams.training.encoder_stage import ATTEMPTS, CUT_SHORT_DAYS, EncoderStage
 from streams.training.figures import Measured
-from streams.training.stage_inputs import in_common, keep_inputs, kept_inputs, sketch_of
+from streams.training.stage_inputs import before_lists, in_common, keep_inputs, kept_inputs, sketch_of
+from streams.training.stage_state import WALL, either_clock
 from tests.worlds.tribes import small_bert, tribes
 
 pytestmark = pytest.mark.learner
 DAY_MS = 86_400_000
 BEGAN_MS = 1_700_000_000_000
+CLICKS = 8000  # a quarter teaches, of which a tenth judges
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,8 @@ class Bench:
         self.folder, self.now_ms, self.measured = folder / "trainer", BEGAN_MS, Measured()
         self.adapted: list[tuple[int, int]] = []  # clicks, and the first step
         self.dies_at: int | None = None
-        self.data, self.items = tribes()
+        self.data, self.items = tribes(clicks=CLICKS)
+        self.clocks: dict[str, Callable[[], float]] = {}
         real = adaptation.adapt
 
         def adapt(base: Any, items: Any, clicks: Any, work: Path, options: Any, **more: Any) -> Any:
@@ -67,7 +72,7 @@ class Bench:
         patch.setattr(adaptation, "adapt", adapt)
 
     def begin(self) -> EncoderStage:
-        return EncoderStage(self.settings, self.folder, lambda: self.now_ms, self.measured)
+        return EncoderStage(self.settings, self.folder, lambda: self.now_ms, self.measured, **self.clocks)
 
     def encoder(self, live: EncoderCard = HASHED_CARD, items: list[Item] | None = None) -> Path | None:
         return self.begin().encoder(self.data, self.items if items is None else items, live)
@@ -117,10 +122,10 @@ def test_after_a_kill_it_goes_on_with_what_it_was_begun_with(
     with pytest.raises(SystemExit):
         bench.encoder()
     bench.dies_at = None
-    bench.data, bench.items = tribes(clicks=3500, seed=1)
+    bench.data, bench.items = tribes(clicks=CLICKS + 500, seed=1)
     assert bench.encoder() is not None
     (first, first_step), (second, second_step) = bench.adapted
-    assert first == second == 3000
+    assert first == second == CLICKS // 4
     assert first_step < 5
     assert second_step >= 15
     assert not (tmp_path / "trainer" / "encoder" / "inputs").exists()
@@ -204,6 +209,64 @@ def test_encoders_that_no_release_has_are_removed(
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     stage.tidy(lambda: set())
     assert not list(folder.parent.iterdir())
+
+
+def test_time_that_passes_ends_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bert: Path) -> None:
+    """A machine so busy that this process gets next to nothing: each look at the clock is a minute later."""
+    bench = Bench(tmp_path, bert, monkeypatch)
+    passed = iter(range(0, 10**9, 60))
+    bench.clocks = {"processor_s": lambda: 0.0, "passed_s": lambda: float(next(passed))}
+    with capture_logs() as lines:
+        bench.encoder()
+    (done,) = [line for line in lines if line["event"] == "an encoder was adapted"]
+    assert done["cut"] == 1.0
+    assert done["steps"] < 5
+    now = {"processor": 7.0, "passed": 100.0}
+    clock = either_clock(lambda: now["processor"], lambda: now["passed"])
+    now |= {"processor": 8.0, "passed": 102.0}
+    assert clock() == 1.0
+    now["passed"] = 100.0 + 2 * WALL
+    assert clock() == 2.0
+
+
+def test_what_was_cut_short_long_ago_leaves_no_clicks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bert: Path
+) -> None:
+    bench = Bench(tmp_path, bert, monkeypatch)
+    bench.dies_at = 1
+    with pytest.raises(SystemExit):
+        bench.encoder()
+    inputs = tmp_path / "trainer" / "encoder" / "inputs"
+    bench.now_ms += CUT_SHORT_DAYS * DAY_MS
+    bench.begin().tidy(lambda: set())
+    assert inputs.exists()
+    bench.now_ms += 1
+    bench.begin().tidy(lambda: set())
+    assert not inputs.exists()
+    bench.dies_at = None
+    with capture_logs() as lines:
+        assert bench.encoder() is not None
+    assert "it was cut short" not in [line.get("reason") for line in lines]
+
+
+def test_an_encoder_that_nothing_has_judged_is_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bert: Path
+) -> None:
+    bench = Bench(tmp_path, bert, monkeypatch)
+    bench.data, _ = tribes(clicks=1200)
+    with capture_logs() as lines:
+        assert bench.encoder() is None
+    assert "has too few clicks to be judged by" in lines[-1]["event"]
+    assert len(bench.adapted) == 1
+
+
+def test_it_knows_no_click_that_lists_are_made_of() -> None:
+    data, _ = tribes(clicks=1000)
+    (first,) = {stage.start for stage in plan_stages(1000, 1e6) if stage.name == "A"}
+    assert before_lists(data).time_ms[-1] == data.time_ms[first - 1]
+    data.time_ms[first - 3 : first + 3] = data.time_ms[first]
+    assert len(before_lists(data)) == first - 3
+    assert len(before_lists(data.at(slice(0, 0)))) == 0
 
 
 def test_inputs_come_back_as_they_were(tmp_path: Path) -> None:
