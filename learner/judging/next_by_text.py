@@ -40,12 +40,17 @@ class Pairs:
     others: NDArray[np.int32]
 
 
-def pairs_of(data: Interactions, seed: int, most: int = PAIRS) -> Pairs:
-    """Up to `most` pairs of different consecutive items, drawn by `seed`; the same for every encoder."""
+def pairs_of(data: Interactions, seed: int, most: int = PAIRS, *, after_ms: int | None = None) -> Pairs:
+    """Up to `most` pairs of different consecutive items, drawn by `seed`; the same for every encoder.
+
+    The later click of each comes after `after_ms`, where that is said.
+    """
     ordered = data.in_order(seed)
     by_user = np.argsort(ordered.user, kind="stable")
     user, item = ordered.user[by_user], ordered.item[by_user]
     follows = np.flatnonzero((user[1:] == user[:-1]) & (item[1:] != item[:-1]))
+    if after_ms is not None:
+        follows = follows[ordered.time_ms[by_user][follows + 1] > after_ms]
     rng = np.random.default_rng(seed)
     if len(follows) > most:
         follows = np.sort(rng.choice(follows, most, replace=False))

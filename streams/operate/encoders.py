@@ -3,6 +3,7 @@
 Owns what these commands find out; their words on the screen are `streams.cli.encoder`'s.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,18 +15,20 @@ from numpy.typing import NDArray
 
 from learner.data.dataset import Interactions
 from learner.data.pair import read_pair
-from learner.judging.next_by_text import NextByText, neighbours_in_common, next_by_text, pairs_of
+from learner.judging.next_by_text import NextByText, Pairs, neighbours_in_common, next_by_text, pairs_of
 from learner.text.cache import FILE, TextCache
 from learner.text.card import DEFAULT_MODEL, EncoderCard, EncoderChoice, EncoderError
 from learner.text.content import HASHED, HASHED_CARD, ContentEncoder, text_of
 from learner.text.encoder import Encoder, open_encoder
-from learner.text.pretrained import find
+from learner.text.pretrained import ADAPTED, find
 from learner.text.query_encoder import GRAPH, QueryEncoder, card_in
 from streams.releases.store import ReleaseStore
 from streams.settings import Settings
 from streams.training.encoders import chosen, text_server
 
 _TIMED = 200  # texts that are read one at a time
+_LEAST_PAIRS = 100  # that an adapted encoder has not learned from; fewer say nothing
+_UNKNOWN_MS = 2**62  # how far its clicks reach is not said
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ class Compared:
     """One encoder on one data set.
 
     megabytes: of its weights; ms: of a text, one at a time, the median; seconds: for all texts that were not
-    kept; agreement: share of each item's nearest ten that the first encoder sees too
+    kept; agreement: share of each item's nearest ten that the first encoder sees too; taught: it is judged by
+    clicks that it learned from
     """
 
     name: str
@@ -112,6 +116,7 @@ class Compared:
     seconds: float
     judged: NextByText
     agreement: float
+    taught: bool = False
     spent: str = ""
 
     def shown(self) -> dict[str, Any]:
@@ -126,14 +131,16 @@ def compare(
 ) -> Iterator[Compared]:  # fmt: skip
     """Each of `models`, or the settings' where there are none, by how well texts tell the next item.
 
+    All by the same pairs: of clicks that none of them has learned from, where these are enough.
     Raises EncoderError where one cannot be had.
     """
     events, records = read_pair(interactions, items, columns)
     texts = _texts(events, {item.item_id: text_of(item) for item in records})
-    pairs = pairs_of(events, seed)
     cache = TextCache(settings.cache_dir / "texts")
     first: NDArray[np.float32] | None = None
     names: Sequence[str | None] = models or [None]
+    taught_ms = {name: _taught_ms(settings, name) for name in names}
+    pairs, unseen = _pairs(events, seed, max(taught_ms.values()), told)
     for model in names:
         told(f"{model or 'the settings'}: {len(texts):,} texts")
         reader = None if model == HASHED else opened(settings, model)
@@ -150,8 +157,38 @@ def compare(
         yield Compared(
             model or card.name, card.width, _megabytes(model, card), _one_at_a_time(reader, texts, clock),
             seconds, next_by_text(rows, pairs), neighbours_in_common(first, rows, seed),
-            str(getattr(reader, "spent", "")),
+            taught_ms[model] > 0 and not unseen, str(getattr(reader, "spent", "")),
         )  # fmt: skip
+
+
+def _pairs(
+    events: Interactions, seed: int, taught_ms: int, told: Callable[[str], None]
+) -> tuple[Pairs, bool]:
+    """Pairs to judge by, and whether none of the encoders has learned from them."""
+    if not taught_ms:
+        return pairs_of(events, seed), True
+    pairs = pairs_of(events, seed, after_ms=taught_ms)
+    if len(pairs.last) >= _LEAST_PAIRS:
+        told(f"judged by the {len(pairs.last):,} pairs after the clicks that an encoder here was adapted to")
+        return pairs, True
+    told(
+        f"{len(pairs.last):,} pairs came after the clicks that an encoder here was adapted to, too few: "
+        "its figure is one of its own training; keep newer clicks back, with `encoder adapt --to 0.8`"
+    )
+    return pairs_of(events, seed), False
+
+
+def _taught_ms(settings: Settings, model: str | None) -> int:
+    """When the newest click came that an encoder was adapted to; 0 where it was not adapted."""
+    name = model or (chosen(settings) or EncoderChoice()).model
+    folder = Path(name).expanduser()
+    try:
+        return int(json.loads((folder / ADAPTED).read_bytes()).get("last_ms") or _UNKNOWN_MS)
+    except FileNotFoundError:
+        written = card_in(folder)
+        return _UNKNOWN_MS if written is not None and written.adapted_from else 0
+    except (OSError, ValueError, TypeError, AttributeError):
+        return _UNKNOWN_MS
 
 
 def _texts(events: Interactions, said: dict[str, str]) -> list[str]:

@@ -110,6 +110,29 @@ def test_encoders_are_compared_on_one_data_set(tmp_path: Path) -> None:
     assert "first 6" in said("compare", "hashed-words", *given)
 
 
+def test_an_encoder_judged_by_its_own_training_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    folder = small_bert(tmp_path / "ours")
+    rng = np.random.default_rng(0)
+    clicks = [f"u{rng.integers(20)},i{rng.integers(30)},{1000 * n}" for n in range(600)]
+    (tmp_path / "clicks.csv").write_text("\n".join(("user_id,item_id,timestamp", *clicks)))
+    (tmp_path / "items.csv").write_text(
+        "item_id,title\n" + "".join(f"i{n},a{n % 8} b{n}\n" for n in range(30))
+    )
+    given = ("compare", str(folder), "hashed-words", "--interactions", "clicks.csv", "--items", "items.csv")
+    times = [int(line.rpartition(",")[2]) for line in clicks]
+    for last, expected in ((300, (False, 200)), (590, (True, 500)), (None, (True, 500))):
+        said_of = {"base": "b", **({} if last is None else {"last_ms": 1000 * times[last]})}
+        (folder / "adapted.json").write_text(json.dumps(said_of))
+        done = CliRunner().invoke(app, ["encoder", *given, "--json"])
+        ours, plain = json.loads(done.stdout)
+        assert ours["taught"] is expected[0], done.stderr
+        assert not plain["taught"]
+        assert ours["judged"]["pairs"] == plain["judged"]["pairs"] > expected[1]
+        assert ("one of its own training" in done.stderr) is expected[0]
+    assert not json.loads(said(given[0], "hashed-words", *given[3:], "--json"))[0]["taught"]
+
+
 def test_an_encoder_learns_from_clicks_and_is_one_as_any_other(
     tmp_path: Path, data_folder: Callable[[str], Path]
 ) -> None:
@@ -136,7 +159,15 @@ def test_an_encoder_learns_from_clicks_and_is_one_as_any_other(
     assert told.exit_code == 0, told.output
     assert "first 6 of 101" in told.output
     assert "first_6_after" in json.loads(Path("mine/adapted.json").read_text())["figures"]
-    before, after = json.loads(said("compare", encoders.DEFAULT_MODEL, "mine", *files, "--json"))
+    last_ms = json.loads(Path("mine/adapted.json").read_text())["last_ms"]
+    assert last_ms == events.at(events.item == -1).time_ms.max(initial=last_ms)
+    compared = CliRunner().invoke(
+        app, ["encoder", "compare", encoders.DEFAULT_MODEL, "mine", *files, "--json"]
+    )
+    assert "pairs after the clicks" in compared.stderr
+    before, after = json.loads(compared.stdout)
+    assert before["judged"]["pairs"] == after["judged"]["pairs"] < 0.3 * len(lines)
+    assert not after["taught"]
     assert after["judged"]["first"] > 1.1 * before["judged"]["first"]
     assert len(json.loads(said("encode", "a ghost story", "--encoder", "mine"))["vector"]) == 384
     again = CliRunner().invoke(app, ["encoder", "adapt", *files, *options, "--to", "0.8"])
