@@ -26,9 +26,11 @@ TRAINER = (
 )  # fmt: skip
 UP, STEPS = ("tests/integration/up/test_up.py",), ("tests/e2e/test_first_steps.py",)
 IMAGE, COMPOSE = ("tests/e2e/test_image.py",), ("tests/e2e/test_compose_kafka.py",)
-RIGHTS = ("tests/integration/transport/test_rights.py",)
+RIGHTS, TRACES = ("tests/integration/transport/test_rights.py",), ("tests/integration/worker/test_traces.py",)
 DESCRIBED, CROWD = ("tests/integration/api/test_described.py",), ("tests/integration/api/test_crowd.py",)
-RUNNING = DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + SOAK + TRAINER + UP + STEPS + DESCRIBED + CROWD
+RUNNING = (
+    DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + SOAK + TRACES + TRAINER + UP + STEPS + DESCRIBED + CROWD
+)
 ALL, NONE = RUNNING + IMAGE + COMPOSE + WHEEL + RIGHTS, ()
 # Wants a Debian mirror, root and many minutes: for whoever changes the image, and before a version is tagged.
 BY_HAND = IMAGE
@@ -82,6 +84,8 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/integration/training/test_trainer_process.py": TRAINER[:1],
     "tests/integration/worker/test_scaling.py": GROWING[1:2],
     "tests/integration/worker/test_soak.py": SOAK,
+    "tests/integration/worker/test_traces.py": TRACES,
+    "tests/worlds/collector.py": TRACES,
     "tests/strangers/test_while_it_runs.py": GROWING[2:],
     "tests/worlds/": RUNNING,
     "tests/worlds/aftermath.py": EVERYTHING + AWAY,

@@ -40,6 +40,7 @@ def in_order(spans: dict[str, Seen]) -> None:
     assert whole.told["nextclick.fate"] == "done"
 
 
+@pytest.mark.drill
 def test_a_click_is_followed_from_whoever_sends_it_to_the_list_that_can_be_read(system: Any) -> None:
     user = "somebody-with-a-name"
     click = {"user_id": user, "item_id": "50", "event": "click", "timestamp": START_MS}
