@@ -5,6 +5,8 @@ import json
 import urllib.request
 from typing import Any
 
+import pytest
+
 from tests.worlds.collector import Seen, collecting
 from tests.worlds.over_http import listening
 from tests.worlds.system import START_MS, ready
