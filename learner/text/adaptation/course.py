@@ -15,9 +15,10 @@ from learner.text.adaptation import folder as files
 from learner.text.adaptation.lessons import Lessons
 from learner.text.adaptation.network import Network
 from learner.text.adaptation.options import AdaptationOptions
-from learner.text.adaptation.schedule import Kind, Pace, Stopping
+from learner.text.adaptation.schedule import Pace, Stopping
 from learner.text.adaptation.tasks import Tasks, chance_of_batch
 from learner.text.adaptation.texts_alone import Words, twins_loss
+from learner.text.card import EncoderError
 
 _SAVED_EVERY_S = 60.0
 _LONGEST_GRADIENT = 1.0
@@ -61,8 +62,7 @@ class Course:
             self.judge()
         saved = pace.spent_s
         while pace.advance():
-            stage = pace.stage
-            self.begin(stage.kind, stage.layers, tensors)
+            self.begin(pace, tensors)
             tensors = {}
             figures = self.step(pace)
             state.step, state.since, state.spent_s = pace.step, state.since + 1, pace.spent_s
@@ -101,14 +101,22 @@ class Course:
         for name, each in self.learned.items():
             each.data.copy_(self.best[name])
 
-    def begin(self, kind: Kind, layers: int, tensors: Mapping[str, Tensor]) -> None:
-        """What has to be there for a step of this kind; heads begin anew with each kind."""
+    def begin(self, pace: Pace, tensors: Mapping[str, Tensor]) -> None:
+        """What has to be there for the next step; heads begin anew with each kind of step."""
+        kind, layers = pace.stage.kind, pace.stage.layers
         clicked = np.arange(self.lessons.clicked)
         if self.network.thaw(layers) and kind != "words":
             for share in self.network.read_below():
                 self.tell(self.state.step, {"read": share})
+                if pace.spent_s > pace.seconds:
+                    raise EncoderError(
+                        f"reading the texts took all of {pace.seconds / 60:g} minutes; give the adaptation "
+                        "more of them, or choose a smaller model"
+                    )
         if self.optimizer is not None and kind == self.state.kind:
             return
+        if kind != self.state.kind:  # a checkpoint's head and moments are those of its last step's kind
+            tensors = {}
         if kind == "clicks":
             empty = torch.zeros((len(clicked), self.network.width), device=self.network.device)
             self.head = Tasks(self.lessons, empty if tensors else self.network.table(clicked), self.options)
@@ -144,6 +152,8 @@ class Course:
         batch = min(self.options.batch, len(self.lessons.texts))
         if isinstance(self.head, Tasks):
             able = int((self.chance > 0).sum())
+            if not able:
+                raise EncoderError("nobody has clicked two of these texts: there is nothing to learn from")
             places = rng.choice(len(self.chance), min(batch, able), replace=False, p=self.chance)
             losses = self.head.losses(places, self.network.vectors(places), rng)
             weighted = [self.head.weights[task] * each for task, each in losses.items()]
@@ -163,6 +173,8 @@ class Course:
         used = np.unique(np.concatenate([pairs.last, pairs.next, pairs.others.ravel()])).astype(np.int64)
         rows = np.zeros((len(self.lessons.texts), self.network.width), np.float32)
         rows[used] = self.network.table(used).cpu().numpy()
+        if not np.isfinite(rows).all():  # comparisons with such would make it the best there ever was
+            raise EncoderError("the encoder learned until nothing was left of it; lower the learning rate")
         found = next_by_text(rows, pairs)
         if self.state.step == 0:
             self.state.figures |= {"first_6_before": found.first, "error": found.error}

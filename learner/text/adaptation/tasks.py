@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from learner.text.adaptation.lessons import Lessons, Together
 from learner.text.adaptation.options import AdaptationOptions, Task
 from learner.text.adaptation.ratings import Ratings
+from learner.text.card import EncoderError
 
 _SHOWN = 16  # texts beside the one clicked, of which the click task has to tell it
 _RARE = 0.5  # clicks of an item that has none, in what a popularity's logarithm says
@@ -52,6 +53,9 @@ class Tasks(nn.Module):
         self.weights: dict[Task, float] = {
             task: weight for task, weight in options.tasks.items() if weight > 0 and not impossible.get(task)
         }
+        if not self.weights:
+            told = ", ".join(options.tasks)
+            raise EncoderError(f"no task is left of {told}: clicks have no ratings, or items no categories")
         self.to(memory.device)
 
     def losses(self, places: Places, vectors: Tensor, rng: np.random.Generator) -> dict[Task, Tensor]:

@@ -160,17 +160,21 @@ def test_one_that_was_killed_goes_on_and_comes_to_the_same(
         return tell
 
     losses: dict[int, float] = {}
+    words: list[int] = []
     again: dict[int, float] = {}
 
     def into(kept: dict[int, float]) -> Callable[[int, Mapping[str, float]], None]:
         def tell(step: int, figures: Mapping[str, float]) -> None:
             for name in {"loss/words", "loss/next"} & set(figures):
                 kept[step] = figures[name]
+                if name == "loss/words":
+                    words.append(step)
 
         return tell
 
     whole = adapt(*given, tmp_path / "whole", options, tell=into(losses))
-    for last in (5, 15):  # among hidden words, and among clicks
+    # Among hidden words, at the first click, when what is kept is of words, and among clicks.
+    for last in (5, max(words) + 1, 15):
         with pytest.raises(KeyboardInterrupt):
             adapt(*given, tmp_path / "part", options, tell=kill_at(last))
         assert (tmp_path / "part" / "checkpoint.safetensors").is_file()
@@ -189,6 +193,23 @@ def test_one_that_was_killed_goes_on_and_comes_to_the_same(
     assert not steps  # there already
     adapt(*given, tmp_path / "part", options, seed=1, tell=lambda step, figures: steps.append(step))
     assert min(steps) <= 1  # other inputs: anew
+
+
+def test_what_cannot_be_learned_is_said(
+    models: Path, tribes: tuple[Interactions, list[Item]], tmp_path: Path
+) -> None:
+    from learner.text.adaptation.adapt import adapt
+
+    events, items = tribes
+    given = EncoderChoice(str(models / "bert")), items
+    unrated = replace(events, value=np.full(len(events.value), np.nan, np.float32))
+    with pytest.raises(EncoderError, match="no task is left of rating"):
+        adapt(*given, unrated, tmp_path / "m", replace(QUICK, tasks={"rating": 1.0}))
+    alone = replace(events, item=events.user)  # each user clicks one text, over and over
+    with pytest.raises(EncoderError, match="nobody has clicked two"):
+        adapt(*given, alone, tmp_path / "m", replace(QUICK, held_back=0.0))
+    with pytest.raises(EncoderError, match="lower the learning rate"):
+        adapt(*given, events, tmp_path / "m", replace(QUICK, learning_rate=1e30))
 
 
 def test_a_checkpoint_that_cannot_be_read_is_begun_anew(
