@@ -173,7 +173,7 @@ def _pairs(
         return pairs, True
     told(
         f"{len(pairs.last):,} pairs came after the clicks that an encoder here was adapted to, too few: "
-        "its figure is one of its own training; keep newer clicks back, with `encoder adapt --to 0.8`"
+        "its figure is one of its own training; keep newer clicks back, with `encoder adapt --to 0.25`"
     )
     return pairs_of(events, seed), False
 

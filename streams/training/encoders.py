@@ -63,7 +63,7 @@ def base_of(settings: Settings, live: EncoderCard) -> EncoderChoice | None:
     """What an encoder is adapted from: what the settings name, else what the live release began from.
 
     None where there are no weights: at an address, or by hashed words. Never an adapted one: each adaptation
-    knows all clicks, and begins anew.
+    begins anew.
     """
     if settings.encoder_url is not None:
         return None
