@@ -43,7 +43,7 @@ from tests.worlds.places import ROOT
 from tests.worlds.served import served_bundle
 
 pytestmark = [pytest.mark.broker, pytest.mark.learner, pytest.mark.timeout(900)]
-CLICKS = 5000
+CLICKS = 20_000  # a quarter of them teaches an encoder, and a tenth of these has to judge it
 PARENT = """
 import asyncio, sys, pickle
 from streams.settings import Settings
@@ -189,7 +189,7 @@ def test_an_encoder_is_adapted_through_kill_9_and_reads_what_comes_later(
     start: Callable[..., Parent],
 ) -> None:  # fmt: skip
     _live_and_clicked(settings, topics, clicks, recorded, tmp_path)
-    changes = {"encoder_model": DEFAULT_MODEL, "adapt_every_days": 30.0, "adapt_minutes": 0.5}
+    changes = {"encoder_model": DEFAULT_MODEL, "adapt_every_days": 30.0, "adapt_minutes": 2.0}
     first = start(**changes)
     first.wait_for(lambda: "an encoder is adapted" in first.said())
     time.sleep(3)  # somewhere in it
