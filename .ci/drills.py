@@ -20,6 +20,7 @@ GROWING = (
     "tests/integration/worker/test_growing.py", "tests/integration/worker/test_scaling.py",
     "tests/strangers/test_while_it_runs.py",
 )  # fmt: skip
+BENCH = ("tests/integration/operate/test_bench.py",)
 SOAK = ("tests/integration/worker/test_soak.py",)
 TRAINER = (
     "tests/integration/training/test_trainer_process.py", "tests/integration/releases/test_bad_candidates.py",
@@ -29,8 +30,9 @@ IMAGE, COMPOSE = ("tests/e2e/test_image.py",), ("tests/e2e/test_compose_kafka.py
 RIGHTS, TRACES = ("tests/integration/transport/test_rights.py",), ("tests/integration/worker/test_traces.py",)
 DESCRIBED, CROWD = ("tests/integration/api/test_described.py",), ("tests/integration/api/test_crowd.py",)
 RUNNING = (
-    DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + SOAK + TRACES + TRAINER + UP + STEPS + DESCRIBED + CROWD
-)
+    BENCH + DEMO + EVERYTHING + OUTAGE + AWAY + GROWING + SOAK + TRACES + TRAINER + UP + STEPS + DESCRIBED
+    + CROWD
+)  # fmt: skip
 ALL, NONE = RUNNING + IMAGE + COMPOSE + WHEEL + RIGHTS, ()
 # Wants a Debian mirror, root and many minutes: for whoever changes the image, and before a version is tagged.
 BY_HAND = IMAGE
@@ -55,8 +57,8 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "streams/cli/": DEMO,
     "streams/cli/up.py": UP + STEPS,
     "streams/demo/": DEMO,
-    "streams/operate/": EVERYTHING,
-    "streams/operate/topics_repair.py": EVERYTHING + GROWING[:1],
+    "streams/operate/": BENCH + EVERYTHING,
+    "streams/operate/topics_repair.py": BENCH + EVERYTHING + GROWING[:1],
     "streams/recorded/": DEMO,
     "streams/replay/": NONE,
     "streams/traffic/": DEMO,
@@ -80,6 +82,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "tests/integration/worker/test_everything.py": EVERYTHING,
     "tests/integration/worker/test_growing.py": GROWING[:1],
     "tests/bench/soak.py": SOAK,
+    "tests/integration/operate/test_bench.py": BENCH,
     "tests/integration/releases/test_bad_candidates.py": TRAINER[1:],
     "tests/integration/training/test_trainer_process.py": TRAINER[:1],
     "tests/integration/worker/test_scaling.py": GROWING[1:2],

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.worlds.places import ROOT
 from tests.worlds.system import System
 
@@ -23,6 +25,7 @@ def bench(system: System, kind: str, *flags: str) -> dict[str, object]:
     return json.loads(Path(report).read_text())
 
 
+@pytest.mark.drill
 def test_what_is_measured_from_outside(system: System) -> None:
     system.start("learner", "--learn", "none")
     system.start("worker")
