@@ -66,6 +66,12 @@ def _arguments(settings: Settings) -> dict[str, Any]:
     return arguments
 
 
+class _Letting(set[Any]):
+    """Batches of a producer that is let go of: one that is gone already is no error."""
+
+    remove = set.discard
+
+
 async def abandon(client: Any) -> None:
     """Lets go of an aiokafka client whose `stop` waits for a broker: what it still has is lost."""
     from aiokafka.errors import KafkaTimeoutError as Expired
@@ -75,8 +81,9 @@ async def abandon(client: Any) -> None:
         task.cancel()
     if (waiting := getattr(client, "_message_accumulator", None)) is not None:
         batches = [batch for each in waiting._batches.values() for batch in each]
-        # aiokafka takes each batch out of these when it is done, also one that waits to be sent again.
-        waiting._pending_batches.update(batches)
+        # aiokafka takes each batch out of these when it is done, also one that waits to be sent again, or
+        # that a request which fails in the same moment has taken out before.
+        waiting._pending_batches = _Letting((*waiting._pending_batches, *batches))
         waiting.fail_all(Expired("let go of: no broker answers"))
         for batch in waiting._pending_batches:
             if batch._drain_waiter.done() and not batch._drain_waiter.cancelled():
