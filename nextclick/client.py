@@ -139,8 +139,7 @@ class Client:
 
     def _forked(self) -> None:
         self._own = None  # what comes on those connections is the parent's
-        self._line = Line(self._line.patience, Seen(), self._line.token_of)
-        self._line.patience.rng.seed()  # else all forks of a process would come back together
+        self._line = self._line.forked()
         self.clicks.forked()
 
     def _run(self, talk: Talk[T]) -> T:

@@ -64,6 +64,11 @@ class Line:
     seen: Seen
     token_of: TokenOf | None = None
 
+    def forked(self) -> "Line":
+        """Another one for a forked process, which has seen nothing and draws pauses of its own."""
+        self.patience.rng.seed()  # else all forks of a process would come back together
+        return Line(self.patience, Seen(), self.token_of)
+
     def headers_of(self, user_id: str | None) -> dict[str, str]:
         """What goes with a call that names the user: the user's token, where there are any."""
         if self.token_of is None or user_id is None:

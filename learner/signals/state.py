@@ -195,10 +195,10 @@ class Signals:
             self.born_ms[item] = born_ms
             self.announce(np.array([item]))
 
-    def content_of(self, item: int, space: str) -> NDArray[np.float32] | None:
-        """The content (T,) of an item newer than the release, where it is of that space."""
-        _, content, its = self._vectors.get(item, (_NO_VECTOR, _NO_VECTOR, ""))
-        return content if its == space and len(content) else None
+    def contents_of(self, space: str) -> list[tuple[int, NDArray[np.float32]]]:
+        """Items newer than the release, each with its content (T,), of those that are of that space."""
+        kept = list(self._vectors.items())  # another thread may be adding to them
+        return [(item, content) for item, (_, content, its) in kept if its == space and len(content)]
 
     def forget_vectors(self) -> None:
         """Drops the vectors that records carry: a new release holds them now."""

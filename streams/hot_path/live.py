@@ -4,7 +4,7 @@ Owns the pairing of a loaded release with an item index and keeps both in step w
 Knows no Kafka: `release_follower` decides which release is live.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +133,13 @@ def adopt(release: LiveRelease, other: LiveRelease, catalogue: Catalogue, items:
             give(release, catalogue, number, content)
 
 
-def take_up(release: LiveRelease, catalogue: Catalogue, signals: Signals, items: NDArray[np.int64]) -> None:
+def take_up(
+    release: LiveRelease, catalogue: Catalogue, signals: Signals, among: Collection[int] | None = None
+) -> None:
     """Gives items vectors from the contents that a learner has sent for this release before it was served."""
     release.ensure(catalogue)
-    for number in items[~release.own[items]].tolist():
-        content = signals.content_of(number, release.space)
-        if content is not None:
+    for number, content in signals.contents_of(release.space):
+        if (among is None or number in among) and not release.own[number]:
             give(release, catalogue, number, content)
 
 

@@ -76,7 +76,7 @@ class Loader:
         """Takes up what has changed since the load began; under the lock, before the first list."""
         items = np.array(sorted(self._changed), np.int64)
         adopt(live.release, serving.world.live.release, self._catalogue, items)
-        take_up(live.release, self._catalogue, serving.world.signals, items)
+        take_up(live.release, self._catalogue, serving.world.signals, self._changed)
         live.follow(self._changed)
         self._changed.clear()
 
@@ -113,9 +113,8 @@ class Loader:
         release = LiveRelease(bundle, self._catalogue, numbers=numbers, folder=folder)
         if serving is not None:
             other = serving.world.live.release
-            every = np.arange(len(other.own))
-            adopt(release, other, self._catalogue, every)
-            take_up(release, self._catalogue, serving.world.signals, every)
+            adopt(release, other, self._catalogue, np.arange(len(other.own)))
+            take_up(release, self._catalogue, serving.world.signals)
         settings = self._settings
         return Live(
             release, self._catalogue, repeats=settings.repeats, kind=settings.index,

@@ -6,9 +6,11 @@ import numpy as np
 
 from learner.data.catalogue import Item
 from learner.data.dataset import Interactions
+from tests.worlds.small_models import save_model
 from tests.worlds.toy_training import data_of
 
-WORDS = ["[UNK]", "[PAD]", "[MASK]", *(f"{kind}{n}" for kind in "abcd" for n in range(8))]
+SPECIAL = ["[UNK]", "[PAD]", "[MASK]"]
+WORDS = [*SPECIAL, *(f"{kind}{n}" for kind in "abcd" for n in range(8))]
 
 
 def tribes(clicks: int = 3000, seed: int = 0) -> tuple[Interactions, list[Item]]:
@@ -28,16 +30,10 @@ def small_bert(folder: Path) -> Path:
     """A BERT of 32 numbers in a folder, as transformers saves it."""
     import torch
     import transformers
-    from tokenizers import Tokenizer, models, pre_tokenizers
 
     torch.manual_seed(0)
     config = transformers.BertConfig(
         vocab_size=40, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48,
         max_position_embeddings=20, pad_token_id=1,
     )  # fmt: skip
-    transformers.AutoModel.from_config(config).save_pretrained(folder)
-    words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    words.add_special_tokens(["[UNK]", "[PAD]", "[MASK]"])
-    words.save(str(folder / "tokenizer.json"))
-    return folder
+    return save_model(folder, config, WORDS, SPECIAL)

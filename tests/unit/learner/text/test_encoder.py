@@ -17,6 +17,7 @@ from learner.text.encoder import open_encoder, reader_of, word_table
 from learner.text.export_encoder import export, exported
 from learner.text.pretrained import choice_of, find
 from learner.text.query_encoder import QueryEncoder
+from tests.worlds.small_models import save_model
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -57,15 +58,10 @@ POOLINGS = {"bert": "cls", "roberta": "max", "gpt2": "last"}
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for each architecture, as `save_pretrained` writes it."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
     root = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     for name, config in CONFIGS.items():
-        transformers.AutoModel.from_config(config()).save_pretrained(root / name)
-        words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
-        words.pre_tokenizer = pre_tokenizers.Whitespace()
-        words.save(str(root / name / "tokenizer.json"))
+        save_model(root / name, config(), WORDS)
     return root
 
 

@@ -19,13 +19,14 @@ from learner.text.content import text_of
 from learner.text.encoder import open_encoder
 from learner.text.export_encoder import export
 from learner.text.query_encoder import QueryEncoder
+from tests.worlds.small_models import save_model
+from tests.worlds.tribes import SPECIAL, WORDS
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 pytestmark = pytest.mark.learner
 
-WORDS = ["[UNK]", "[PAD]", "[MASK]", *(f"{kind}{n}" for kind in "abcd" for n in range(8))]
 SIZES: dict[str, Any] = {
     "vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
     "intermediate_size": 48, "max_position_embeddings": 20, "pad_token_id": 1,
@@ -48,17 +49,10 @@ QUICK = AdaptationOptions(
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
     root = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     for name, config in CONFIGS.items():
-        transformers.AutoModel.from_config(config()).save_pretrained(root / name)
-        words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
-        words.pre_tokenizer = pre_tokenizers.Whitespace()
-        if name == "bert":
-            words.add_special_tokens(["[UNK]", "[PAD]", "[MASK]"])
-        words.save(str(root / name / "tokenizer.json"))
+        save_model(root / name, config(), WORDS, SPECIAL if name == "bert" else ())
     return root
 
 
