@@ -1,14 +1,16 @@
 """What content is worth to items and users of whom little is known, and how never-clicked items fare.
 
     PYTHONPATH=. python tests/bench/bench_new_items.py run DATA… --out DIR --label NAME
-        [--seeds 0,1] [--minutes 3] [--systems nextclick_signals] [--announce start]
+        [--seeds 0,1] [--minutes 3] [--systems nextclick_signals] [--announce start] [--encoder PATTERN]
     PYTHONPATH=. python tests/bench/bench_new_items.py table --out DIR --label NAME [--over NAME]
 
 DATA are folders with interactions.csv.gz and items.csv.gz. `run` keeps what each system did of each data
 set and seed in a file, and the releases beside them: what is there already is not done again. `table` sets
 `nextclick_signals` over `nextclick_no_content`, or over itself under another label (another checkout of the
 code), with intervals over users. Releases are trained on one core; minutes are of processor time, so that a
-busy machine gives both sides the same.
+busy machine gives both sides the same. `--encoder` names the folder of the encoder that reads the texts,
+`{data}` and `{seed}` in it stand for what is run. One adapted to the first quarter of what a release learns
+from is made by `nextclick encoder adapt --to 0.2`.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from learner.evaluation.report import SLICES
 from learner.evaluation.system import FirstPart
 from learner.judging.metrics import hit, interval, ndcg, per_group, resampled
 from learner.text.cache import TextCache
+from learner.text.card import EncoderChoice
 from learner.training.options import TrainingOptions
 from learner.training.train import train_release
 from streams.hot_path.policy import Policy
@@ -52,6 +55,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--systems", default=f"{MAIN},{NO_CONTENT}")
+    parser.add_argument("--encoder", help="folder of the encoder that reads texts, as in work/{data}-{seed}")
     parser.add_argument("--announce", choices=("strict", "start"), default="strict")
     wanted = parser.parse_args()
     wanted.out.mkdir(parents=True, exist_ok=True)
@@ -73,6 +77,8 @@ def _run(folder: Path, seed: int, system: str, wanted: argparse.Namespace) -> No
     file = _file(wanted, wanted.label, folder.name, seed, system)
     if file.exists():
         return
+    encoder = wanted.encoder and wanted.encoder.format(data=folder.name, seed=seed)
+    choice = EncoderChoice(encoder) if encoder else None
     begun, cpu = time.perf_counter(), time.process_time()
     data, records = _read(folder)
     made = plan(stream_from(data, records, seed), announce=wanted.announce, seed=seed)
@@ -89,7 +95,7 @@ def _run(folder: Path, seed: int, system: str, wanted: argparse.Namespace) -> No
             clicks, items = recorded(first)
             options = TrainingOptions(
                 budget_minutes=wanted.minutes, seed=seed, repeat_consumption=first.repeats,
-                cache=TextCache(wanted.out / "texts"), clock=time.process_time,
+                cache=TextCache(wanted.out / "texts"), clock=time.process_time, choice=choice,
             )  # fmt: skip
             train_release(clicks, items, out, collect, options, _progress)
         return str(out)
