@@ -9,7 +9,8 @@ from kafka.errors import KafkaTimeoutError
 from structlog.testing import capture_logs
 
 from learner.data.times import DAY_MS
-from streams.operate import doctor, one_partition, topics_repair
+from streams.operate import doctor, machine_checks, one_partition, topic_checks, topics_repair
+from streams.operate.findings import Finding
 from streams.operate.topics_repair import repair
 from streams.releases.topic import roles_now
 from streams.settings import Settings, load_settings
@@ -95,7 +96,7 @@ def test_topics_are_made_without_what_the_brokers_refuse(code: int, monkeypatch:
     assert told == ["segment.ms=default", f"delete.retention.ms={LIMIT_MS}"]
     # What is enough, if not all that was wished, is nobody's worry.
     assert too_low(settings, describe(given, settings)) == []
-    assert [finding.status for finding in doctor._topics(settings, describe(given, settings))] == ["ok"]
+    assert [finding.status for finding in topic_checks.topics(settings, describe(given, settings))] == ["ok"]
     assert list(repair(given, settings)) == ["nothing to repair: 8 partitions each"]
     admin.topics["h.items"]["configs"]["delete.retention.ms"] = str(DAY_MS)
     assert list(repair(given, settings)) == [f"h.items: delete.retention.ms {DAY_MS:,} became {LIMIT_MS:,}"]
@@ -147,7 +148,7 @@ def test_another_cleanup_is_refused_at_the_start_found_by_doctor_and_mended(
             _alter(admin, name, policy)
             with pytest.raises(TopicsError, match=rf"{name} has cleanup.policy={policy}.*topics repair"):
                 check(admin, settings)
-            found = list(doctor._topics(settings, describe(admin, settings)))
+            found = list(topic_checks.topics(settings, describe(admin, settings)))
             assert [finding.status for finding in found] == ["fail"]
             assert name in found[0].detail
             planned = {each.name: each.configs["cleanup.policy"] for each in plan(settings)}[name]
@@ -176,12 +177,12 @@ def test_lists_go_by_key_whatever_their_topic_is_like(
         assert json.loads(record.value)["user_id"] == record.key.decode()
     assert system.stop("worker") == 0
     with clients.admin(settings) as admin:
-        found = [finding.status for finding in doctor._topics(settings, describe(admin, settings))]
+        found = [finding.status for finding in topic_checks.topics(settings, describe(admin, settings))]
         assert found == (["warn", "ok"] if partitions < 8 else ["ok"])
         said = list(repair(admin, settings))  # also right after the worker has gone
         if partitions < 8:
             assert f"{names.recommendations}: {partitions} partitions became 8" in said
-        assert [f.status for f in doctor._topics(settings, describe(admin, settings))] == ["ok"]
+        assert [f.status for f in topic_checks.topics(settings, describe(admin, settings))] == ["ok"]
 
 
 def _released(settings: Settings, *records: tuple[str, str, int]) -> None:
@@ -193,9 +194,9 @@ def _released(settings: Settings, *records: tuple[str, str, int]) -> None:
             ).get(10)
 
 
-def _findings(settings: Settings) -> dict[str, list[doctor.Finding]]:
+def _findings(settings: Settings) -> dict[str, list[Finding]]:
     with clients.admin(settings) as admin:
-        found = list(doctor._topics(settings, describe(admin, settings)))
+        found = list(topic_checks.topics(settings, describe(admin, settings)))
     return {status: [each for each in found if each.status == status] for status in ("ok", "warn", "fail")}
 
 
@@ -235,20 +236,20 @@ def _killed(*_: object) -> list[str]:
 
 
 def test_the_doctor_finds_signals_of_clicks_that_were_made_anew(settings: Settings, topics: Names) -> None:
-    assert doctor._signals(settings).status == "ok"
+    assert topic_checks.signals(settings).status == "ok"
     with clients.producer(settings) as sender:
         frontier = {"v": 1, "offsets": {"2": 41}}
         sender.send(topics.signals, key=b"", value=json.dumps(frontier).encode()).get(10)
-    found = doctor._signals(settings)
+    found = topic_checks.signals(settings)
     assert found.status == "fail"
     assert "up to offset 41 of partition 2, but" in found.detail
     assert "nextclick reset" in found.remedy
 
 
 def test_the_doctor_says_where_nothing_can_be_written(tmp_path: Path) -> None:
-    assert list(doctor._writable(tmp_path / "made" / "later")) == []
+    assert list(machine_checks.writable(tmp_path / "made" / "later")) == []
     assert list(tmp_path.iterdir()) == []
-    (found,) = doctor._writable(Path("/proc/nextclick"))  # nobody can, not even root
+    (found,) = machine_checks.writable(Path("/proc/nextclick"))  # nobody can, not even root
     assert found.status == "fail"
     assert "/proc, where the data folder would be made" in found.detail
     assert "--data-dir" in found.remedy

@@ -10,7 +10,7 @@ from faust.types import TP
 from kafka import TopicPartition
 from structlog.testing import capture_logs
 
-from streams.operate import doctor
+from streams.operate import topic_checks
 from streams.operate.topics_repair import repair
 from streams.settings import Settings, load_settings
 from streams.transport import clients
@@ -170,7 +170,7 @@ def test_partitions_added_while_it_runs_are_said_repaired_and_nothing_is_lost_or
     system.wait_for(lambda: "partitions were added" in system.said("worker"), "the worker says it")
     with clients.admin(settings) as admin:
         found = [
-            each for each in doctor._topics(settings, describe(admin, settings)) if each.status == "fail"
+            each for each in topic_checks.topics(settings, describe(admin, settings)) if each.status == "fail"
         ]
         assert "clicks has 13" in found[0].detail
         with pytest.raises(TopicsError, match="equally many"):

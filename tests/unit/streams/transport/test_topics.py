@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from learner.data.times import DAY_MS
-from streams.operate import doctor, topics_repair
+from streams.operate import topic_checks, topics_repair
 from streams.settings import load_settings
 from streams.transport import clients
 from streams.transport.topics import (
@@ -142,7 +142,7 @@ def test_low_limits_are_found_and_raised(monkeypatch: pytest.MonkeyPatch) -> Non
     admin.configs[NAMES.items]["delete.retention.ms"] = str(DAY_MS)  # by an earlier version
     admin.configs[NAMES.signals]["max.message.bytes"] = str(2**20)
     admin.configs[NAMES.dead_letters]["max.message.bytes"] = str(2**30)  # more is well
-    found = list(doctor._limits(SETTINGS, describe(admin, SETTINGS)))
+    found = list(topic_checks.limits(SETTINGS, describe(admin, SETTINGS)))
     assert [finding.subject for finding in found] == ["limits", "withdrawals"]
     assert "p.items forgets after 24 hours" in found[1].detail
     said = list(topics_repair.repair(admin, SETTINGS))
