@@ -1,7 +1,10 @@
 """Training from end to end on toy data: who sees what, and that every kind of data leads to a release."""
 
 import time
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,17 +15,22 @@ pytest.importorskip("torch")
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
+from learner.models.settings import RankerConfig
+from learner.models.teacher import TeacherConfig
 from learner.ranking.columns import FEATURES
 from learner.release.files import read_release
-from learner.release.live import load_release
+from learner.release.live import LiveRelease, load_release
 from learner.signals.settings import SignalSettings
 from learner.training import jobs
 from learner.training.options import TrainingOptions
 from learner.training.settings import TrainingSettings
 from learner.training.time_plan import LIST_S
-from learner.training.train import train_release
+from learner.training.train import MIN_TRIAL_EVENTS, train_release
 
 pytestmark = pytest.mark.learner
+# Where it does not matter what a ranker has learned.
+HASTY = TrainingSettings(ranker=RankerConfig(epochs=1))
+EVENTS = MIN_TRIAL_EVENTS - 100  # as many as are trained on without trials: enough for a ranker to learn from
 
 
 def train(data, tmp_path, items=(), collect=None, progress=None, **options):
@@ -36,16 +44,39 @@ def train(data, tmp_path, items=(), collect=None, progress=None, **options):
     return live
 
 
+@dataclass
+class Plain:
+    """A training of random clicks as it is by default, and what it told; several tests look at it."""
+
+    release: LiveRelease
+    folder: Path
+    told: list[tuple[str, float, str]] = field(default_factory=list)
+    points: list[tuple[str, float, int]] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Plain:
+    folder, told, points = tmp_path_factory.mktemp("plain"), [], []
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in ("student", "ranker"):
+            patch.setattr(f"learner.models.{kind}_training.TOLD", 1)  # each step
+        release = train(
+            random_data(EVENTS), folder, progress=lambda *at: told.append(at),
+            noted=lambda *at: points.append(at),
+        )  # fmt: skip
+    return Plain(release, folder / "release", told, points)
+
+
 def test_lists_may_take_what_the_budget_leaves_them(tmp_path) -> None:
     """No ask is passed over on a busy machine while there is time for all."""
     collect, ticks = FakePipeline(), count()
-    train(random_data(2500), tmp_path, collect=collect, clock=lambda: next(ticks) / 1000)
-    planned = LIST_S * 0.3 * 2500  # of the largest stage; half more is what a stage had before
+    train(random_data(EVENTS), tmp_path, collect=collect, clock=lambda: next(ticks) / 1000, settings=HASTY)
+    planned = LIST_S * 0.3 * EVENTS  # of the largest stage; half more is what a stage had before
     assert min(collect.budgets[-3:]) > 3 * planned
 
 
-def test_makes_a_release_that_answers(tmp_path) -> None:
-    live = train(random_data(), tmp_path)
+def test_makes_a_release_that_answers(plain: Plain) -> None:
+    live = plain.release
     assert live.manifest.items == 30
     _, vector = live.step(
         live.model.vectors[:2], np.array([1, 1]), np.zeros(2, np.float32), np.zeros(2, np.float32),
@@ -57,8 +88,8 @@ def test_makes_a_release_that_answers(tmp_path) -> None:
     assert live.manifest.metrics["ranker"]["lists"] > 0
 
 
-def test_the_ranker_learns_from_the_lists(tmp_path) -> None:
-    live = train(random_data(3000), tmp_path)
+def test_the_ranker_learns_from_the_lists(plain: Plain) -> None:
+    live = plain.release
     x = np.random.default_rng(9).normal(size=(50, 8, len(FEATURES))).astype(np.float32)
     best = x[..., FEATURES.index("student")].argmax(1)
     assert (live.rank(x).argmax(1) == best).mean() > 0.7
@@ -67,7 +98,8 @@ def test_the_ranker_learns_from_the_lists(tmp_path) -> None:
 def test_calibration_begins_with_the_newest_lists(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(jobs, "CALIBRATED", 800)  # of what comes after 70 % of the clicks
     taken = {750: 3, 1350: 3, 2100: 7}
-    live = train(random_data(3000), tmp_path, collect=FakePipeline(lambda start: taken.get(start, 0)))
+    collect = FakePipeline(lambda start: taken.get(start, 0))
+    live = train(random_data(3000), tmp_path, collect=collect, settings=HASTY)
     offsets = live.model.calibration[:30]
     assert offsets[7] > 0.02 > 0 >= np.delete(offsets, 7).max()
     assert abs(offsets.sum()) < 1e-3  # a chance that one gains others lose
@@ -145,12 +177,8 @@ def test_only_aversion_teaches_nothing_and_breaks_nothing(tmp_path) -> None:
     assert live.manifest.items == 2
 
 
-def test_progress_rises_to_the_end_and_curves_are_told(tmp_path, monkeypatch) -> None:
-    for kind in ("student", "ranker"):
-        monkeypatch.setattr(f"learner.models.{kind}_training.TOLD", 1)  # each step
-    told: list[tuple[str, float, str]] = []
-    points: list[tuple[str, float, int]] = []
-    train(random_data(), tmp_path, progress=lambda *at: told.append(at), noted=lambda *at: points.append(at))
+def test_progress_rises_to_the_end_and_curves_are_told(plain: Plain) -> None:
+    told, points = plain.told, plain.points
     assert told[-1][:2] == ("release", 1.0)
     assert all(0 <= share <= 1 for _, share, _ in told)
     steps = list(dict.fromkeys(step for step, _, _ in told))
@@ -162,28 +190,27 @@ def test_progress_rises_to_the_end_and_curves_are_told(tmp_path, monkeypatch) ->
     assert all(steps == sorted(set(steps)) for steps in curves.values())
 
 
-def test_manifest_says_what_it_was_made_from(tmp_path) -> None:
-    data = random_data()
-    train(data, tmp_path)
-    manifest = read_release(tmp_path / "release").manifest
-    assert (manifest.data.events, manifest.data.users) == (300, 20)
-    assert manifest.data.last_ms == int(data.time_ms[-1])
+def test_manifest_says_what_it_was_made_from(plain: Plain) -> None:
+    manifest = read_release(plain.folder).manifest
+    assert (manifest.data.events, manifest.data.users) == (EVENTS, 20)
+    assert manifest.data.last_ms == int(random_data(EVENTS).time_ms[-1])
     assert manifest.training["seed"] == 0
     assert set(manifest.metrics) == {"prior", "lists", "student", "ranker"}
 
 
-def test_student_and_rankers_can_learn_from_teachers_too(tmp_path) -> None:
+def test_student_and_rankers_can_learn_from_teachers_too(plain: Plain, tmp_path, monkeypatch) -> None:
     """Same seed, same clicks: what differs is what the teacher and the ensemble said."""
-    data, steps = random_data(2000), []
-    plain = train(data, tmp_path / "plain")
+    monkeypatch.setattr("learner.training.train.ENSEMBLE", 2)
+    monkeypatch.setattr("learner.models.distill.TeacherConfig", partial(TeacherConfig, epochs=4))
+    steps = []
     taught = train(
-        data, tmp_path / "taught", settings=TrainingSettings(distil=True),
+        random_data(EVENTS), tmp_path, settings=TrainingSettings(distil=True),
         progress=lambda step, _share, _text: steps.append(step),
     )  # fmt: skip
     assert "teacher" in steps
-    assert not np.array_equal(plain.model.vectors, taught.model.vectors)
+    assert not np.array_equal(plain.release.model.vectors, taught.model.vectors)
     x = np.random.default_rng(9).normal(size=(50, 8, len(FEATURES))).astype(np.float32)
-    assert not np.array_equal(plain.rank(x), taught.rank(x))
+    assert not np.array_equal(plain.release.rank(x), taught.rank(x))
     best = x[..., FEATURES.index("student")].argmax(1)
     assert (taught.rank(x).argmax(1) == best).mean() > 0.7
 
@@ -212,14 +239,15 @@ def test_weights_of_events_reach_the_lists_the_models_and_the_manifest(tmp_path)
     data = data_of(
         [k % 20 for k in range(600)], [k % 27 for k in range(600)], kind=[Kind.VIEW, Kind.PURCHASE] * 300
     )
-    alike = train(data, tmp_path / "alike")
+    alike = train(data, tmp_path / "alike", settings=HASTY)
     assert "event_weights" not in alike.manifest.signals
-    weighed = train(data, tmp_path / "weighed", collect=pipeline, event_weights=weights)
+    weighed = train(data, tmp_path / "weighed", collect=pipeline, event_weights=weights, settings=HASTY)
     assert weighed.manifest.signals["event_weights"] == weights
     assert all(live.manifest.signals["event_weights"] == weights for live, *_ in pipeline.asked)
     assert not np.array_equal(alike.model.vectors, weighed.model.vectors)
+    few = data.at(slice(0, 60))
     running = SignalSettings(event_weights={"like": 2.0})
-    kept = train(data, tmp_path / "kept", signals=running)  # as what runs already says, unless told otherwise
+    kept = train(few, tmp_path / "kept", signals=running)  # as what runs already says, unless told otherwise
     assert kept.manifest.signals["event_weights"] == {"like": 2.0}
-    told = train(data, tmp_path / "told", signals=running, event_weights={})
+    told = train(few, tmp_path / "told", signals=running, event_weights={})
     assert "event_weights" not in told.manifest.signals

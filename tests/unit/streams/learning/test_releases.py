@@ -40,7 +40,7 @@ async def taken_up(releases: ReleaseInUse, count: int = 1) -> list[str]:
             enough.set()
 
     following = asyncio.create_task(releases.follow(taken))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         await enough.wait()
     following.cancel()
     return names
@@ -161,7 +161,7 @@ def test_while_a_start_waits_for_the_store_another_release_may_go_live(
         loading = asyncio.create_task(known.load())
         await asyncio.sleep(0.05)
         known.apply(announced(folder, "r-2"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             await loading
 
     asyncio.run(start())

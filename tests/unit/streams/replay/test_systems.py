@@ -91,7 +91,7 @@ def test_no_part_sees_the_future(name, announce, trained):
 @pytest.mark.parametrize("name", ["nextclick", "student"])
 def test_on_recorded_clicks_no_part_sees_the_future(name, data_folder, trained):
     folder = data_folder("movietweetings-100k")
-    clicks = load_interactions(folder / "interactions.csv.gz").in_order(0).at(slice(0, 2000))
+    clicks = load_interactions(folder / "interactions.csv.gz").in_order(0).at(slice(0, 1000))
     made = plan(stream_from(clicks, load_items(folder / "items.csv.gz")), split=0.9)
     known = next(n for n in made.asked.tolist() if not made.slices["cold_users"][n])
     for number in (known, int(made.asked[-1])):

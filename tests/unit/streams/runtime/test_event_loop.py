@@ -18,28 +18,22 @@ class Node:
 
 def test_what_lives_at_the_end_of_a_start_is_left_out_of_collections() -> None:
     kept = [[number] for number in range(1000)]
-    try:
-        freeze_heap()
-        later = [[number] for number in range(1000)]
-        looked_at = {id(each) for each in gc.get_objects()}
-        assert not looked_at & {id(each) for each in kept}
-        assert {id(each) for each in later} <= looked_at
-    finally:
-        gc.unfreeze()
+    freeze_heap()
+    later = [[number] for number in range(1000)]
+    looked_at = {id(each) for each in gc.get_objects()}
+    assert not looked_at & {id(each) for each in kept}
+    assert {id(each) for each in later} <= looked_at
 
 
 def test_what_was_left_out_and_is_garbage_goes_at_the_next_start() -> None:
     early, late = Node(), Node()
     gone = weakref.ref(early), weakref.ref(late)
-    try:
-        freeze_heap()
-        late.other = Node(late)
-        early.other = Node(early)
-        del early, late
-        freeze_heap()
-        assert [each() for each in gone] == [None, None]
-    finally:
-        gc.unfreeze()
+    freeze_heap()
+    late.other = Node(late)
+    early.other = Node(early)
+    del early, late
+    freeze_heap()
+    assert [each() for each in gone] == [None, None]
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system tells no mappings")

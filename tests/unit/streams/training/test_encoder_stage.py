@@ -41,10 +41,11 @@ class Bench:
     """A stage that can be begun anew, in a trainer's folder; notes how each adaptation began."""
 
     def __init__(
-        self, folder: Path, model: Path | str, patch: pytest.MonkeyPatch, days: float = 30.0
-    ) -> None:
+        self, folder: Path, model: Path | str, patch: pytest.MonkeyPatch, days: float = 30.0,
+        minutes: float = 5.0,
+    ) -> None:  # fmt: skip
         self.settings = Settings(
-            data_dir=folder, encoder_model=str(model), adapt_every_days=days, adapt_minutes=0.1
+            data_dir=folder, encoder_model=str(model), adapt_every_days=days, adapt_minutes=minutes
         )
         self.folder, self.now_ms, self.measured = folder / "trainer", BEGAN_MS, Measured()
         self.adapted: list[tuple[int, int]] = []  # clicks, and the first step
@@ -213,7 +214,7 @@ def test_encoders_that_no_release_has_are_removed(
 
 def test_time_that_passes_ends_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bert: Path) -> None:
     """A machine so busy that this process gets next to nothing: each look at the clock is a minute later."""
-    bench = Bench(tmp_path, bert, monkeypatch)
+    bench = Bench(tmp_path, bert, monkeypatch, minutes=0.1)
     passed = iter(range(0, 10**9, 60))
     bench.clocks = {"processor_s": lambda: 0.0, "passed_s": lambda: float(next(passed))}
     with capture_logs() as lines:

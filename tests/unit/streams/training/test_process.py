@@ -27,7 +27,7 @@ def test_it_is_started_where_there_is_something_to_do(reason: str, monkeypatch: 
     roles = Roles([candidate] if reason == "a candidate" else [])
     quiet = 0.01 if reason == "clicks are to be kept" else 3600.0
     with pytest.raises(Started):
-        asyncio.run(asyncio.wait_for(process.keep_trainer(settings, roles, quiet_seconds=quiet), timeout=5))
+        asyncio.run(asyncio.wait_for(process.keep_trainer(settings, roles, quiet_seconds=quiet), timeout=90))
 
 
 def test_without_anything_to_do_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -322,7 +322,7 @@ def test_a_training_that_is_due_by_time_tries_an_adapted_encoder(settings: Setti
         "canary_share": 0.0,
         "encoder_model": str(bert),
         "adapt_every_days": 30.0,
-        "adapt_minutes": 0.2,
+        "adapt_minutes": 5.0,
     }
     bench = Bench(settings.model_copy(update=changes), tmp_path, live={"popularity_4": 1.0})
     for n in range(ITEMS):

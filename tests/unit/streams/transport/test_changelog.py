@@ -263,7 +263,7 @@ def test_a_zombie_that_wrote_after_a_partition_was_kept_is_passed_over() -> None
 def test_states_wait_for_others_to_travel_with() -> None:
     async def test() -> None:
         producer = Producer()
-        log = Changelog("user-states", producer, lambda: None, linger_s=0.2)  # type: ignore[arg-type, return-value]
+        log = Changelog("user-states", producer, lambda: None, linger_s=1.0)  # type: ignore[arg-type, return-value]
         log.epochs = {0: 7}
         first = log.commit(0, [], {b"u": b"1"})
         await settle()

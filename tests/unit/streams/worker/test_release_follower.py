@@ -84,7 +84,7 @@ class Bench:
 
         async def both() -> None:
             following = asyncio.create_task(self.follower.run(self.serving))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(90):
                 await test()
             following.cancel()
 
@@ -246,7 +246,10 @@ def test_at_a_start_with_a_pinned_release_that_one_is_waited_for(monkeypatch: py
     assert asyncio.run(bench.follower.first()).release.id == "r-2"
 
 
-def test_roles_that_change_while_a_store_is_waited_for_are_taken_up_at_once() -> None:
+def test_roles_that_change_while_a_store_is_waited_for_are_taken_up_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(release_follower, "RETRY_SECONDS", 1000.0)
     bench = Bench()
     bench.loads.failures["r-1"] = [StoreUnreachable("does not answer")] * 3
 
@@ -254,7 +257,7 @@ def test_roles_that_change_while_a_store_is_waited_for_are_taken_up_at_once() ->
         beginning = asyncio.create_task(bench.follower.first())
         await bench.until(lambda: bench.loads.asked)
         bench.follower.apply(record("r-2", "live", "promoted"))
-        async with asyncio.timeout(2):  # and not after the five seconds
+        async with asyncio.timeout(90):
             assert (await beginning).release.id == "r-2"
 
     asyncio.run(test())
