@@ -1,8 +1,9 @@
 """Student and teacher as the published protocol asks for them (`learner.evaluation.leave_one_out`).
 
 Owns how the two are trained there: from items, their order and their content alone, as in the papers;
-full ranking, the best of several checks on the validation items. The teacher is a student and a transformer,
-which err differently, and recall, which forgets nothing. Knows nothing of how it is scored.
+full ranking, the best of several checks on the validation items. A student learns from an elder one and from
+what is recalled, beside the answers. The teacher is a student and a transformer, which err differently, and
+recall, which forgets nothing. Knows nothing of how it is scored.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,11 +17,14 @@ from numpy.typing import NDArray
 
 from learner.data.catalogue import Catalogue, Item
 from learner.data.events import Kind
+from learner.data.inputs import EventLog
 from learner.evaluation.leave_one_out import LeaveOneOut
-from learner.evaluation.recall import ALIKE, FOLLOWED, Recall
+from learner.evaluation.recall import ALIKE, FOLLOWED, Places, Recall, Voice
 from learner.evaluation.system import Ints
 from learner.models.item_content import ItemContent
+from learner.models.next_item_loss import SoftTargets
 from learner.models.run import Run
+from learner.models.sequences import encode_histories
 from learner.models.settings import StudentConfig
 from learner.models.student import START, SequenceModel, Student
 from learner.models.student_training import Check, train_model
@@ -28,11 +32,13 @@ from learner.models.teacher import Teacher, TeacherConfig
 from learner.text.content import ContentEncoder
 
 OTHER_SEED = 101  # added to the seed for each further model
-CHECKS = 10  # of the validation items in one training; the best stands
+ELDER_SEED = 1009  # added to it for the student that teaches the others
+TAUGHT = 0.5  # share of a student's loss that is about what its elder and recall say
+CHECKS = 6  # of the validation items in one training; the best stands
 
 # The settings that docs/log.md has the figures of
 STUDENT = StudentConfig(
-    layers=1, dropout=0.3, learning_rate=1e-3, weight_decay=0.01, epochs=30, window=50, context=50,
+    layers=1, dropout=0.3, learning_rate=2e-3, weight_decay=0.01, epochs=12, window=50, context=50,
     full_softmax_below=0, negatives=1024, patience=3,
 )  # fmt: skip
 TEACHER = TeacherConfig(
@@ -43,7 +49,8 @@ TEACHER = TeacherConfig(
 class SequenceScorer:
     """A sequence model under the protocol, or the mean of several's scores, and what `recall` adds to it.
 
-    `taught` is the share of a student's loss that is about what recall says instead of about the answer.
+    `taught`: the share of a student's loss that is about what an elder one, trained before it without such
+    lessons, and recall say together, instead of about the answer.
     """
 
     def __init__(
@@ -68,24 +75,39 @@ class SequenceScorer:
         )  # fmt: skip
         content = content_of(task, self._encoder)
         recall = Recall.of(task.train, content.text) if self.recall or self.taught else None
+        soft = self._taught(task, log, content, recall) if recall is not None and self.taught else None
         trained = []
         for number, config in enumerate(self.configs):
             seed = self.seed + number * OTHER_SEED
             torch.manual_seed(seed)
             self.models = [build(content, config)]  # alone, while it is checked
-            run = Run(seed, progress=self._told(number), name=self.name)
-            taught = self.taught and not isinstance(config, TeacherConfig)
-            soft = recall.taught(task.train, self.taught) if recall is not None and taught else None
+            run = Run(seed, progress=self._told(number + bool(self.taught)), name=self.name)
+            lessons = None if isinstance(config, TeacherConfig) else soft
             check = Check(validate, CHECKS)
-            report = train_model(self.models[0], log, len(log), {}, run, soft=soft, check=check)
+            report = train_model(self.models[0], log, len(log), {}, run, soft=lessons, check=check)
             self.validation.append(report.validation)
             trained += self.models
         self.models = trained
         self.recalled = recall if self.recall else None
 
+    def _taught(
+        self, task: LeaveOneOut, log: EventLog, content: ItemContent, recall: Recall
+    ) -> SoftTargets | None:
+        """What an elder student and recall say of each event; None where no student is to learn it."""
+        config = next((one for one in self.configs if not isinstance(one, TeacherConfig)), None)
+        if config is None:
+            return None
+        seed = self.seed + ELDER_SEED
+        torch.manual_seed(seed)
+        elder = build(content, config)
+        train_model(
+            elder, log, len(log.item), {}, Run(seed, progress=self._told(0), name=f"{self.name}/elder")
+        )
+        return recall.taught(task.train, self.taught, beside=_voice(elder, log))
+
     def _told(self, number: int) -> Callable[[float, str], None] | None:
-        """Progress of one model after the other."""
-        tell, models = self._progress, len(self.configs)
+        """Progress of one model after the other, an elder first."""
+        tell, models = self._progress, len(self.configs) + bool(self.taught)
         return None if tell is None else lambda share, text: tell((number + share) / models, text)
 
     def scores(self, histories: Sequence[Ints]) -> NDArray[np.floating[Any]]:
@@ -120,6 +142,19 @@ def _scores(model: SequenceModel, histories: Sequence[Ints]) -> NDArray[np.float
     last = torch.where(torch.from_numpy(length == 0)[:, None], model.initial, last)
     found: NDArray[np.float32] = (last @ table.T + model.bias).numpy()
     return found
+
+
+@torch.no_grad()
+def _voice(model: SequenceModel, log: EventLog) -> Voice:
+    """What a trained model says of the events of a log, from what came before each."""
+    users, table = torch.from_numpy(encode_histories(model, log, {})), model.table()
+
+    @torch.no_grad()
+    def said(at: Places) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = (users[at] @ table.T + model.bias).numpy()
+        return scores
+
+    return said
 
 
 def build(content: ItemContent, config: StudentConfig) -> SequenceModel:

@@ -2,10 +2,10 @@
 
 Owns the counting, its scores under the leave-one-out protocol and what it teaches a student. Nothing is
 trained: a model of 64 numbers an item forgets what a pair of rarely clicked items has to say, and these
-counts do not (docs/log.md; the idea is TGH's, arXiv 2605.07125). Knows no sequence model.
+counts do not (docs/log.md; the idea is TGH's, arXiv 2605.07125). Knows no sequence model, only its scores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +19,16 @@ from learner.models.next_item_loss import SoftTargets
 
 WITHIN = 3  # places from an item to what followed it; one d places on counts 1 / d
 FOLLOWED, ALIKE = 2.0, 3.0  # weights beside a model's scores, by the validation items
-POPULAR = 0.5  # weight of log(1 + clicks) beside these two, in what is taught
-TOP = 30  # items taught to an event
+POPULAR = 0.5  # weight of log(1 + clicks) beside these two, in what is taught without a model
+TOP = 40  # items taught to an event
 LAST = 5  # items of a history that are asked; the one d places back counts 1 / d
 
 _AT_ONCE = 256  # events: with 12,000 items 12 MB of scores
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
+Voice = Callable[[Places], NDArray[np.float32]]
+"""Called with events (n,): a model's scores (n, V) of what came before each."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,17 @@ class Recall:
         alike = np.asarray(asked @ self.text / total, np.float32) @ self.text.T
         return np.log1p((asked @ self.followed).toarray()), alike
 
-    def taught(self, train: Histories, share: float) -> SoftTargets:
+    def taught(self, train: Histories, share: float, beside: Voice | None = None) -> SoftTargets:
         """Of each event with a past the likeliest items, by all users but its own; rows are `train`'s.
 
-        Items that the user had before are none of them, but for the answer.
+        `beside`: what a model says, added to what is recalled; without one the popular are likelier. Items
+        that nobody clicked are none of them, nor those that the user had before, but for the answer.
         """
         item, begin = train.events.item, np.repeat(train.bounds[:-1], np.diff(train.bounds))
         end = np.repeat(train.bounds[1:], np.diff(train.bounds))
         clicks = np.bincount(item, minlength=len(self.text))
         popular = np.where(clicks > 0, POPULAR * np.log1p(clicks), -np.inf).astype(np.float32)
+        clicked = np.where(clicks > 0, 0.0, -np.inf).astype(np.float32)
         asked = np.flatnonzero(np.arange(len(item)) > begin)
         top = min(TOP, int((clicks > 0).sum()))
         items = torch.empty((len(asked), top), dtype=torch.int64)
@@ -79,7 +83,8 @@ class Recall:
             at = asked[first : first + _AT_ONCE]
             followed, alike = self.heard([item[max(begin[k], k - LAST) : k] for k in at.tolist()])
             followed = np.log1p(np.maximum(np.expm1(followed) - self._own(item, begin, end, at), 0.0))
-            scores = FOLLOWED * followed + ALIKE * alike + popular
+            scores = FOLLOWED * followed + ALIKE * alike
+            scores += popular if beside is None else clicked + beside(at)
             for row, k in enumerate(at.tolist()):
                 had = item[begin[k] : k]
                 scores[row, had[had != item[k]]] = -np.inf

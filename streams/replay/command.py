@@ -90,7 +90,12 @@ def run(settings: Settings, wishes: Wishes) -> None:
 
 def run_leave_one_out(wishes: Wishes) -> None:
     """Trains and tests student and teacher as papers do, prints the table and writes the report."""
-    from learner.evaluation.leave_one_out_models import STUDENT, TEACHER, SequenceScorer  # needs torch
+    from learner.evaluation.leave_one_out_models import (  # needs torch
+        STUDENT,
+        TAUGHT,
+        TEACHER,
+        SequenceScorer,
+    )
 
     console = Console(stderr=True)
     configs = {"student": (STUDENT,), "teacher": (STUDENT, TEACHER)}  # as `learner.models.distill` has it
@@ -108,7 +113,7 @@ def run_leave_one_out(wishes: Wishes) -> None:
         def scorer(name: str) -> SequenceScorer:
             tell(name, 0.0, "")
             return SequenceScorer(
-                name, *configs[name], recall=name == "teacher", seed=wishes.seed,
+                name, *configs[name], recall=name == "teacher", taught=TAUGHT, seed=wishes.seed,
                 progress=lambda share, text: tell(name, share, text),
             )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Leave one out by parts: student, transformer, their mean, and what recall adds; the file's order or lots.
 
-    PYTHONPATH=. python tests/bench/bench_recipe.py --data DIR --keep FOLDER [--seeds 3] [--shuffle-days]
-        [--student dropout=0.5,epochs=40] [--teacher full_softmax_below=20000] [--taught 0.4]
+    PYTHONPATH=. python tests/bench/bench_recipe.py --data DIR --keep FOLDER [--seeds 0 1 2] [--shuffle-days]
+        [--student dropout=0.5,epochs=40] [--teacher full_softmax_below=20000] [--taught 0] [--student-alone]
 
 Each training is kept in FOLDER by its settings, seed and order, and not made again: a run that was stopped
 goes on with the next one. Settings are to be chosen by the column of validation alone.
@@ -20,6 +20,7 @@ from learner.evaluation.leave_one_out import LeaveOneOut, leave_one_out, positio
 from learner.evaluation.leave_one_out_models import (
     OTHER_SEED,
     STUDENT,
+    TAUGHT,
     TEACHER,
     SequenceScorer,
     build,
@@ -44,26 +45,36 @@ def main() -> None:
     events, records = loaded(files[0], files[1] if files[1].exists() else None)
     student, teacher = _changed(STUDENT, asked.student), _changed(TEACHER, asked.teacher)
     encoder = ContentEncoder.fit(_known(events.item_ids, records), cache=TextCache(asked.keep / "texts"))
-    print("| seed | part | validation, NDCG@10 | test, NDCG@10 | test, HR@10 |\n|---|---|---|---|---|")
-    for seed in range(asked.seeds):
+    print(
+        "| seed | part | validation, NDCG@10 | test, NDCG@10 | test, HR@10 |\n|---|---|---|---|---|",
+        flush=True,
+    )
+    for seed in asked.seeds:
         lot = np.random.default_rng(seed) if asked.shuffle_days else None
         task = leave_one_out(events, records, shuffle_days=lot)
         content = content_of(task, encoder)
         order = "lot" if asked.shuffle_days else "file"
+        recall = Recall.of(task.train, content.text)
         first = _trained(task, content, encoder, student, seed, asked, order)
+        _tell(task, seed, "student", [first])
+        _tell(task, seed, "student and recall", [first], recall)
+        if asked.student_alone:
+            continue
         second = _trained(task, content, encoder, teacher, seed + OTHER_SEED, asked, order)
-        for name, models, recall in (
-            ("student", [first], False), ("transformer", [second], False), ("both", [first, second], False),
-            ("student and recall", [first], True), ("teacher", [first, second], True),
-        ):  # fmt: skip
-            scorer = SequenceScorer(name, seed=seed)
-            scorer.models = models
-            scorer.recalled = Recall.of(task.train, content.text) if recall else None
-            validation, test = positions(scorer, task, 2), positions(scorer, task, 1)
-            figures = ndcg(validation).mean(), ndcg(test).mean(), hit(test).mean()
-            print(
-                f"| {seed} | {name} | " + " | ".join(f"{figure:.4f}" for figure in figures) + " |", flush=True
-            )
+        _tell(task, seed, "transformer", [second])
+        _tell(task, seed, "both", [first, second])
+        _tell(task, seed, "teacher", [first, second], recall)
+
+
+def _tell(
+    task: LeaveOneOut, seed: int, part: str, models: list[SequenceModel], recall: Recall | None = None
+) -> None:
+    """One line of the table."""
+    scorer = SequenceScorer(part, seed=seed)
+    scorer.models, scorer.recalled = models, recall
+    validation, test = positions(scorer, task, 2), positions(scorer, task, 1)
+    figures = ndcg(validation).mean(), ndcg(test).mean(), hit(test).mean()
+    print(f"| {seed} | {part} | " + " | ".join(f"{figure:.4f}" for figure in figures) + " |", flush=True)
 
 
 def _trained(
@@ -104,11 +115,12 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--keep", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--shuffle-days", action="store_true")
     parser.add_argument("--student", default="")
     parser.add_argument("--teacher", default="")
-    parser.add_argument("--taught", type=float, default=0.0)
+    parser.add_argument("--taught", type=float, default=TAUGHT)
+    parser.add_argument("--student-alone", action="store_true")
     return parser.parse_args()
 
 

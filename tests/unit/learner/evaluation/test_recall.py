@@ -67,6 +67,19 @@ def test_what_is_taught_stems_from_others(train):
     assert chance[1] > chance[2] > chance[3] == 0.0  # item 1 was had: no chance
 
 
+def test_a_model_speaks_beside_what_is_recalled_and_popularity_does_not(train):
+    def said(at):
+        """Of event 1 item 3 is likelier by log 5 than what is recalled says, of all others nothing."""
+        return np.where((at == 1)[:, None], np.array([0, 0, 0, np.log(5), 9], np.float32), 0)
+
+    soft = Recall.of(train, np.zeros_like(TEXT)).taught(train, 0.4, beside=said)
+    # By all others item 1 followed item 0 once, item 3 half a time; 0 was had before, 4 never clicked.
+    scores = np.array([2 * np.log(1.5) + np.log(5), 2 * np.log(2), 0])
+    assert soft.items[0, :3].tolist() == [3, 1, 2]
+    np.testing.assert_allclose(soft.chance[0, :3], np.exp(scores) / np.exp(scores).sum(), rtol=1e-4)
+    assert soft.share == 0.4
+
+
 def test_a_certain_next_item_is_recalled():
     task = leave_one_out(cycles(users=80, items=20, length=8))
     recall = Recall.of(task.train, np.zeros((20, 2), np.float32))
