@@ -7,6 +7,9 @@ import ast
 import io
 import math
 import tokenize
+from contextlib import suppress
+from datetime import date, time
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -15,7 +18,15 @@ _YES = frozenset(
     {"true", "yes", "t", "y", "on", "instock", "available", "limitedavailability", "preorder", "backorder"}
 )
 _NO = frozenset({"false", "no", "f", "n", "off", "outofstock", "soldout", "unavailable", "discontinued"})
-_NOTHING = object()
+NOTHING = frozenset(
+    {"null", "(null)", "nan", "none", "nil", "na", "n/a", "#n/a", "<na>", "nat", "\\n", "-", "--",
+     "0000-00-00", "0000-00-00 00:00:00"}
+)  # fmt: skip
+"""What programs write into columns of numbers and times where they have nothing, in small letters."""
+_UNREAD = object()
+_DEEPEST = 64
+_EMPTY_LISTS = ("null", "None", "nan", "NaN")  # as JSON and Python print nothing; NA may well be a category
+_CONSTANTS = {"nan": None, "NaN": None, "inf": None, "null": None, "true": True, "false": False}
 
 
 def parts(cell: Any) -> list[str]:
@@ -27,14 +38,17 @@ def parts(cell: Any) -> list[str]:
         text = cell.strip()
         if text.startswith(("[", "(", "{")) and text.endswith(("]", ")", "}")):
             read = _literal(text)
-            if isinstance(read, list | tuple | set | dict):
-                return parts(read)
+            with suppress(RecursionError):  # of brackets in brackets without end, which are taken as text
+                if isinstance(read, list | tuple | set | dict):
+                    return parts(read)
             if text.startswith("[") and "|" not in text and "," in text:
                 text = text[1:-1].replace(",", "|")
+        if text in _EMPTY_LISTS:
+            return []
         return [part for part in map(str.strip, text.split("|")) if part]
     if isinstance(cell, dict):
-        named = next((cell[name] for name in ("name", "title", "value", "id") if cell.get(name)), _NOTHING)
-        return [str(named).strip()] if named is not _NOTHING else [f"{k}: {v}" for k, v in cell.items()]
+        named = next((cell[name] for name in ("name", "title", "value", "id") if cell.get(name)), _UNREAD)
+        return [str(named).strip()] if named is not _UNREAD else [f"{k}: {v}" for k, v in cell.items()]
     if isinstance(cell, set):
         cell = sorted(cell, key=str)
     if isinstance(cell, list | tuple):
@@ -49,9 +63,34 @@ def attributes(cell: str) -> dict[str, Any]:
     if text.startswith("{") and text.endswith("}"):
         read = _literal(text)
         if isinstance(read, dict):
-            return {str(name): value for name, value in read.items() if value is not None}
+            return entries(read)
     values = parts(cell)
     return {"values": values} if values else {}
+
+
+def entries(read: dict[Any, Any]) -> dict[str, Any]:
+    """Attributes as JSON has them: text for names, nothing that is None; dates and bytes as text."""
+    return {str(name): _of_json(value) for name, value in read.items() if value is not None}
+
+
+def _of_json(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, dict | list | tuple) and depth == _DEEPEST:
+        return "…"  # workers refuse what is nested much less deep; here it may not end the reading
+    if isinstance(value, dict):
+        return {str(name): _of_json(inner, depth + 1) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_of_json(inner, depth + 1) for inner in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if value is None or isinstance(value, int):
+        return value
+    return value.isoformat() if isinstance(value, date | time) else str(value)
 
 
 def yes_or_no(word: str) -> bool | None:
@@ -60,7 +99,7 @@ def yes_or_no(word: str) -> bool | None:
     if spelt in _YES or spelt in _NO:
         return spelt in _YES
     try:
-        number = float(spelt)
+        number = float(word)
     except ValueError:
         return None
     return bool(number) if number in (0.0, 1.0) else None
@@ -74,16 +113,23 @@ def _part(value: Any) -> list[str]:
 
 
 def _literal(text: str) -> Any:
-    """The value that JSON or else Python reads in the text; `_NOTHING` where neither does."""
+    """The value that JSON or else Python reads in the text; `_UNREAD` where neither does."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         pass
     try:
         words = _neighbouring(text)
-        return words if words else ast.literal_eval(text)
+        return words if words else ast.literal_eval(_Named().visit(ast.parse(text, mode="eval")))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, tokenize.TokenError):
-        return _NOTHING
+        return _UNREAD
+
+
+class _Named(ast.NodeTransformer):
+    """Names that JSON and printed lists have for values: nan, null, true."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(_CONSTANTS[node.id]) if node.id in _CONSTANTS else node
 
 
 def _neighbouring(text: str) -> list[Any]:

@@ -6,6 +6,7 @@ numbers are others than the ones here.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -17,8 +18,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from learner.data import cells
+from learner.data.arrow_columns import is_list
 from learner.data.catalogue import Item
 from learner.data.events import KIND_OF_WORD, Kind
+from learner.data.faulty import shown
 from learner.data.inputs import value_scale
 from learner.data.naming import CLICK_NAMES, ITEM_NAMES
 from learner.data.repeats import data_repeats
@@ -31,6 +34,7 @@ T = TypeVar("T")
 
 _WORDS = {**KIND_OF_WORD, "": Kind.CLICK, "review": Kind.RATING}
 _CLICK_COLUMNS = ("user_id", "item_id", "timestamp"), ("event", "value", "rating", "scenario")
+_NAMED = 5  # of the unknown words for events
 _ITEM_COLUMNS = (
     "title", "description", "categories", "tags", "attributes", "keywords", "price", "image",
     "published_at", "available",
@@ -184,11 +188,18 @@ def _kinds(table: Table) -> NDArray[np.uint8]:
         return np.full(table.rows, Kind.CLICK, np.uint8)
     codes, words = table.words("event")
     words = [word.lower() for word in words]
-    if unknown := [word for word in words if word not in _WORDS]:
-        known = ", ".join(KIND_OF_WORD)
+    words = ["" if word in cells.NOTHING else word for word in words]
+    unknown: Counter[str] = Counter()
+    for word, count in zip(words, np.bincount(codes, minlength=len(words)).tolist(), strict=True):
+        if word not in _WORDS:
+            unknown[word] += count
+    if unknown:
+        said = ", ".join(f"{shown(word)} ({count:,})" for word, count in unknown.most_common(_NAMED))
+        others = f" and {len(unknown) - _NAMED:,} others" if len(unknown) > _NAMED else ""
         log.warning(
-            "%s: unknown events %s are read as click (known: %s)", table.path, sorted(set(unknown)), known
-        )
+            "%s: unknown events are read as click: %s%s; write %s for what they mean, or leave the rows out",
+            table.path, said, others, ", ".join(KIND_OF_WORD),
+        )  # fmt: skip
     return np.array([_WORDS.get(word, Kind.CLICK) for word in words], np.uint8)[codes]
 
 
@@ -198,6 +209,9 @@ def _values(table: Table) -> NDArray[np.float32]:
     for name in ("value", "rating"):
         if name in table:
             column = table.numbers(name, "write a number or leave it empty")
+            if (large := np.abs(column) > np.finfo(np.float32).max).any():
+                row = int(np.argmax(large))
+                table.fail(name, row, "a number below 3e38", column[row], "write a number or leave it empty")
             values = np.where(np.isnan(values), column, values)
     return values.astype(np.float32)
 
@@ -238,9 +252,28 @@ def _lists(table: Table, name: str) -> list[list[str]]:
     """Lists of a column: text as `cells.parts` reads it; of Parquet also true lists."""
     if name not in table:
         return [[] for _ in range(table.rows)]
-    if _is_list(table.columns[name].type):
+    if is_list(table.columns[name].type):
         return [cells.parts(row or []) for row in table.columns[name].to_pylist()]
-    return [cells.parts(text) for text in table.text(name).to_pylist()]
+    lists = [cells.parts(text) for text in table.text(name).to_pylist()]
+    _tell_of_other_marks(table, name, lists)
+    return lists
+
+
+def _tell_of_other_marks(table: Table, name: str, lists: list[list[str]]) -> None:
+    """Where no list has two parts, and many parts look like lists with another mark: that is said."""
+    filled = [parts[0] for parts in lists if parts]
+    if len(filled) < 2 or any(len(parts) > 1 for parts in lists):
+        return
+    for mark in (";", ",", " > "):
+        marked = [part for part in filled if mark in part]
+        if 2 * len(marked) >= len(filled):
+            log.warning(
+                "%s: %d of %d cells in column %s hold %r, such as %s, and none holds |: each is one; "
+                "if they are lists, write a|b",
+                table.path, len(marked), table.rows, table.own.get(name, name), mark.strip(),
+                shown(marked[0]),
+            )  # fmt: skip
+            return
 
 
 def _attributes(table: Table) -> list[dict[str, Any]]:
@@ -249,9 +282,8 @@ def _attributes(table: Table) -> list[dict[str, Any]]:
         return [{} for _ in range(table.rows)]
     column = table.columns["attributes"]
     if pa.types.is_struct(column.type) or pa.types.is_map(column.type):
-        rows = [dict(row or {}) for row in column.to_pylist()]
-        return [{name: value for name, value in row.items() if value is not None} for row in rows]
-    if _is_list(column.type):
+        return [cells.entries(dict(row or {})) for row in column.to_pylist()]
+    if is_list(column.type):
         return [{"values": values} if values else {} for values in _lists(table, "attributes")]
     return [cells.attributes(text) for text in table.text("attributes").to_pylist()]
 
@@ -278,12 +310,9 @@ def _available(table: Table) -> list[bool]:
     codes, words = table.words("available")
     verdicts = []
     for code, word in enumerate(words):
-        verdict = cells.yes_or_no(word) if word else True
+        verdict = cells.yes_or_no(word) if word and word.lower() not in cells.NOTHING else True
         if verdict is None:
-            table.fail("available", int(np.argmax(codes == code)), "true or false", word, "or leave it empty")
+            mend = "write one of them, or leave it empty"
+            table.fail("available", int(np.argmax(codes == code)), "true or false", word, mend)
         verdicts.append(verdict)
     return [verdicts[code] for code in codes.tolist()]
-
-
-def _is_list(kind: Any) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))

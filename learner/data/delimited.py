@@ -7,17 +7,20 @@ of what columns are called or mean.
 import csv
 import logging
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import IO, Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from learner.data.faulty import DataError, shown
-from learner.data.text_file import TextFile, unpacked
+from learner.data.text_file import TextFile, packed, unpacked
 
 log = logging.getLogger(__name__)
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
+_OTHERS = ("::", "^", "\x01", "~", ":", " ")  # what other programs divide values by
+_LOOKED_AT = 20  # lines in which a header is looked for
 _BLOCK = 1 << 20  # bytes that Arrow reads at a time, and the longest row it takes so
 _LONGEST_ROW = (1 << 31) - 1  # bytes: Arrow counts them in 32 bits
 
@@ -36,6 +39,7 @@ class Delimited:
         chosen = next((mark for mark in DELIMITERS if complete(headers[mark][1])), None)
         self.delimiter = chosen or max(DELIMITERS, key=lambda mark: len(headers[mark][1]))
         self._blank, self.header, self.header_line = headers[self.delimiter]
+        self._complete = complete
 
     def columns(self, places: list[int]) -> tuple[list[Any], int]:
         """The columns at `places` of the header as Arrow strings, never null; and how many rows there are.
@@ -63,6 +67,36 @@ class Delimited:
                 if number == row:
                     break
         return line
+
+    def advice(self) -> str:
+        """What to do where the header lacks columns: it stands further down, has other marks, or is none.
+
+        "" where nothing looks like it.
+        """
+        packing = "zcat" if packed(self.path) else "cat"
+        with self._text.opened() as file:
+            lines = list(zip(range(1, _LOOKED_AT + 1), file, strict=False))
+        for number, line in lines:
+            if number > self.header_line and any(
+                self._complete(line.rstrip("\r\n").split(mark)) for mark in DELIMITERS
+            ):
+                return (
+                    f"the columns' names seem to stand on line {number}: take out what is above it: "
+                    f"{packing} {self.path} | tail -n +{number} > NEW"
+                )
+        first = lines[self.header_line - 1][1].strip() if len(lines) >= self.header_line else ""
+        if first.startswith("{"):
+            return "these are JSON Lines: give the file a name that ends in .jsonl"
+        if len(self.header) == 1:
+            for mark in _OTHERS:
+                if first.count(mark) >= 2:
+                    return (
+                        f"values seem to be divided by {mark!r}, which is not read: write tabs in its place, "
+                        "with a line of the columns' names above"
+                    )
+        if any(_is_data(cell) for cell in self.header):
+            return "the first line seems to be data: put a line with the columns' names above it"
+        return ""
 
     def _read_header(self, delimiter: str) -> tuple[int, list[str], int]:
         """How many lines before it are blank, its fields, and the line it stands on."""
@@ -95,10 +129,18 @@ class Delimited:
             with unpacked(self.path) as file:
                 return arrow_csv.read_csv(file, **options)
         except (pa.ArrowInvalid, OSError) as error:
+            if self._holds_no_rows():
+                return pa.table({name: pa.array([], pa.string()) for name in wanted})
             whole = min(self._text.size + 1, _LONGEST_ROW)
             if "straddling" in str(error) and block < whole:
                 return self._read(names, wanted, whole)
             self._explain(error)
+
+    def _holds_no_rows(self) -> bool:
+        """Whether nothing but blank lines comes after the header."""
+        with self._text.opened() as file:
+            filled = (fields for _, fields in self._with_first_line(file) if fields)
+            return next(filled, None) is None or next(filled, None) is None
 
     def _check_quotes(self) -> None:
         """Refuses quotes that swallow rows, and tells of values that span lines."""
@@ -182,3 +224,15 @@ class Delimited:
         for fields in reader:
             yield line, fields
             line = reader.line_num + 1
+
+
+def _is_data(cell: str) -> bool:
+    """Whether a cell is a number or a time, which no column is called."""
+    text = cell.strip()
+    if text.replace(".", "", 1).isdigit():
+        return True
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

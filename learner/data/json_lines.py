@@ -3,6 +3,7 @@
 Owns the way from JSON's values to text. Knows nothing of what columns mean.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,10 +17,14 @@ _LOOKED_AT = 1000  # objects whose names make the header
 
 
 class JsonLines:
-    """A file of objects: `header` has the names of the first thousand and those that are always asked for."""
+    """A file of objects: `header` has the names of the first thousand and those that are always asked for.
+
+    unfit: by place in the header the first row whose value is a list, an object or a number that is not whole
+    """
 
     def __init__(self, text: TextFile, always: Iterable[str]) -> None:
         self.path, self._text = text.path, text
+        self.unfit: dict[int, int] = {}
         self.header: list[str] = []
         known: dict[str, None] = {}
         for number, (_, record) in enumerate(self._objects()):
@@ -36,9 +41,12 @@ class JsonLines:
         columns: list[list[str]] = [[] for _ in names]
         rows = 0
         for _, record in self._objects():
+            for place, name, column in zip(places, names, columns, strict=True):
+                value = record.get(name)
+                column.append(_as_text(value))
+                if isinstance(value, dict | list | float) and not _is_whole(value):
+                    self.unfit.setdefault(place, rows)
             rows += 1
-            for name, column in zip(names, columns, strict=True):
-                column.append(_as_text(record.get(name)))
         return [pa.array(column, pa.string()) for column in columns], rows
 
     def line_of(self, row: int) -> int:
@@ -69,15 +77,29 @@ class JsonLines:
                     continue
                 try:
                     yield line, decode(content)
-                except (msgspec.DecodeError, UnicodeEncodeError):
-                    mend = "write one whole object a line"
-                    if content.lstrip().startswith("["):
-                        mend += f": jq -c '.[]' {self.path} > NEW.jsonl"
-                    elif content.strip() == "{":
-                        mend += f": jq -c . {self.path} > NEW.jsonl"
+                except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as wrong:
                     raise DataError(
-                        f"{self.path}, line {line}: expected a JSON object, got {shown(content)}; {mend}"
+                        f"{self.path}, line {line}: expected a JSON object, got {shown(content)}; "
+                        f"{self._mend(content.strip(), str(wrong))}"
                     ) from None
+
+    def _mend(self, content: str, wrong: str) -> str:
+        """What to do about a line that is no object."""
+        whole = "write one whole object a line"
+        if content.startswith("["):
+            return f"{whole}: jq -c '.[]' {self.path} > NEW.jsonl"
+        if content == "{":
+            return f"{whole}: jq -c . {self.path} > NEW.jsonl"
+        if content.startswith(("{'", "{u'")):
+            return "this is how Python prints a dict: write json.dumps(dict)"
+        if re.search(r":\s*-?(NaN|Infinity)\b", content):
+            return "JSON has neither NaN nor Infinity: write null"
+        return f"{whole} ({wrong})" if content.startswith("{") else whole
+
+
+def _is_whole(value: object) -> bool:
+    """Whether a value is a float that stands for one whole number; larger ones have lost digits."""
+    return isinstance(value, float) and value.is_integer() and abs(value) < 2**53
 
 
 def _as_text(value: Any) -> str:
@@ -87,7 +109,7 @@ def _as_text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+    if isinstance(value, float) and _is_whole(value):
         return str(int(value))
     if isinstance(value, int | float):
         return repr(value)

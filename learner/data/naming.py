@@ -70,13 +70,14 @@ def chosen(
     sources = {name: source for name, source in said.items() if name not in absent}
     sources |= {name: name for name in wanted if name in header and name not in sources}
     used = set(sources.values())
-    spelt = [_spelt(name) for name in header]
+    spelt: dict[str, list[str]] = {}
+    for source in header:
+        spelt.setdefault(_spelt(source), []).append(source)
     for name in wanted:
         if name in sources:
             continue
         for other in (_spelt(name), *others.get(name, ())):
-            found = [header[k] for k, spelling in enumerate(spelt) if spelling == other]
-            found = [source for source in found if source not in used]
+            found = [source for source in spelt.get(other, ()) if source not in used]
             if found and other:
                 sources[name] = found[0]
                 used.add(found[0])

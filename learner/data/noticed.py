@@ -5,6 +5,7 @@ what they are: nothing here changes them.
 """
 
 import logging
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,8 @@ _NOBODY = frozenset(
     {"null", "nan", "none", "nil", "na", "n/a", "<na>", "undefined", "unknown", "-", "-1", "0", "\\n",
      "anonymous", "guest", "(not set)", "(null)", "nat", "#n/a"}
 )  # fmt: skip
+_FORMAT = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"  # characters that are not seen
+_ROUNDED = re.compile(r"\d\.\d+[eE]\+\d+")
 _MUCH = 1 / 3  # of all events: no person, but a machine, a shop's own account or a missing id
 _FEW_MATCH = 0.9  # less of the clicked items in the catalogue is said
 _YOUNG_MS = 3 * 365 * 86_400_000  # all times in the first three years of Unix time are other counts
@@ -71,30 +74,52 @@ def _missing_values(what: str, ids: list[str], counts: np.ndarray, file: Path) -
 def _alike(what: str, ids: Iterable[str], file: Path) -> None:
     """Ids with white space around them, and ids of one file that differ in spelling alone."""
     first: dict[str, str] = {}
-    pairs, pair, spaced = 0, ("", ""), []
+    pairs, pair = 0, ("", "")
+    spaced: list[str] = []
+    rounded: list[str] = []
     for identifier in dict.fromkeys(ids):
-        if identifier != identifier.strip():
+        if identifier != identifier.strip() or identifier != identifier.strip(_FORMAT):
             spaced.append(identifier)
+        if _ROUNDED.fullmatch(identifier):
+            rounded.append(identifier)
         other = first.setdefault(_spaceless(identifier), identifier)
         if other != identifier:
             pairs, pair = pairs + 1, pair if pairs else (other, identifier)
     if spaced:
         log.warning(
-            "%s: %d %s ids have white space around them, such as %r: they are kept as they are",
+            "%s: %d %s ids have white space or invisible characters around them, such as %r: they are kept "
+            "as they are",
             file, len(spaced), what, spaced[0],
+        )  # fmt: skip
+    if rounded:
+        log.warning(
+            "%s: %d %s ids look as if a spreadsheet had rounded them, such as %r: different ids may have "
+            "become one; export them as text",
+            file, len(rounded), what, rounded[0],
         )  # fmt: skip
     if pairs:
         log.warning(
-            "%s: %d %s ids differ from another one in white space or .0 alone, such as %r and %r: they "
-                "count as two",
-            file, pairs, what, *pair,
+            "%s: %d %s ids differ from another one in white space, .0 or how letters are encoded alone, such "
+            "as %s and %s: they count as two",
+            file, pairs, what, *_told_apart(*pair),
         )  # fmt: skip
 
 
 def _spaceless(identifier: str) -> str:
-    """Only `.0` and white space go: case and zeros may well tell ids of one file apart."""
-    text = identifier.strip()
+    """Only `.0` and what cannot be seen go: case and zeros may well tell ids of one file apart."""
+    if identifier.isascii():
+        text = identifier.strip()
+    else:
+        composed = unicodedata.normalize("NFC", identifier)
+        text = "".join(each for each in composed if each not in _FORMAT).strip()
     return text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
+
+
+def _told_apart(one: str, other: str) -> tuple[str, str]:
+    """Two ids as messages show them: by their characters' numbers where they would look the same."""
+    if unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other):
+        return ascii(one), ascii(other)
+    return repr(one), repr(other)
 
 
 def _busiest(events: Interactions, file: Path) -> None:

@@ -1,6 +1,7 @@
 """Parquet files, packed or not: their header and columns of any type. Knows nothing of what these mean."""
 
 import io
+import zlib
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,8 +18,10 @@ class ParquetFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = parquet.ParquetFile(io.BytesIO(unpacked(path).read()) if packed(path) else path)
-        except (pa.ArrowException, OSError, EOFError) as error:
+            content = io.BytesIO(unpacked(path).read()) if packed(path) else path
+            # Nanoseconds, the usual reading of INT96, end in 2262: later times would come round again.
+            self._file = parquet.ParquetFile(content, coerce_int96_timestamp_unit="us")
+        except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
             self._broken(error)
         self.header: list[str] = list(self._file.schema_arrow.names)
 

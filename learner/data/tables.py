@@ -5,6 +5,8 @@ with a row. Which column is meant is `learner.data.naming`'s, what columns mean 
 """
 
 import logging
+import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from learner.data import moments
+from learner.data import cells, moments
+from learner.data.arrow_columns import filled, first_that_fails, is_text, milliseconds, plain, whole
 from learner.data.delimited import Delimited
 from learner.data.faulty import DataError, shown
 from learner.data.json_lines import JsonLines
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 _ROWS = (".csv", ".tsv", ".psv", ".txt", ".dat", ".inter", ".item")
 _OBJECTS = (".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet", ".pq")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 Source = Delimited | JsonLines | ParquetFile
@@ -40,6 +44,7 @@ class Table:
     """Columns of a file by name; of text files all text, of Parquet as the file has them.
 
     own: the file's own name of each column that is not called as we call it
+    unfit: of columns with lists, objects or broken numbers, which text alone would hide, the first such row
     """
 
     path: Path
@@ -47,39 +52,46 @@ class Table:
     rows: int
     source: Source
     own: dict[str, str] = field(default_factory=dict)
+    unfit: dict[str, int] = field(default_factory=dict)
 
     def __contains__(self, name: str) -> bool:
         return name in self.columns
 
     def text(self, name: str) -> Any:
         """The column as a pyarrow string array, with "" where there is nothing."""
-        column = _plain(self.columns[name])
-        if pa.types.is_floating(column.type):
-            column = self._whole(name, column)
-        elif pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-            try:
-                column = column.cast(pa.string())
-            except pa.ArrowInvalid:
-                self.fail(name, 0, "text in UTF-8", "other bytes", "store the column as text")
-        elif not _is_text(column.type):
+        column = plain(self.columns[name])
+        kind = column.type
+        if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            column = whole(column)
+            if isinstance(column, int):
+                value = self.columns[name][column].as_py()
+                mend = f"store the column as text (the value is {value})"
+                self.fail(name, column, "text or whole numbers", str(kind), mend)
+        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            if (bad := first_that_fails(column, pa.string())) is not None:
+                self.fail(name, bad, "text in UTF-8", "other bytes", "store the column as text")
+            column = column.cast(pa.string())
+        elif not is_text(kind):
             if not (
-                pa.types.is_integer(column.type)
-                or pa.types.is_boolean(column.type)
-                or column.null_count == len(column)
+                pa.types.is_integer(kind) or pa.types.is_boolean(kind) or column.null_count == len(column)
             ):
-                self.fail(name, 0, "text or whole numbers", str(column.type), "store the column as text")
+                self.fail(name, 0, "text or whole numbers", str(kind), "store the column as text")
             column = column.cast(pa.string())
         return pc.fill_null(column, "")
 
     def ids(self, name: str) -> tuple[NDArray[np.int32], list[str]]:
         """Numbers (n,) int32 in order of first appearance, and the id of each number."""
+        if name in self.unfit:
+            row = self.unfit[name]
+            self.fail(name, row, "text or a whole number", self._cell(name, row), "give each id as text")
         encoded = self.text(name).dictionary_encode()
         values = encoded.dictionary.to_pylist()
         numbers: NDArray[np.int32] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
         for number, value in enumerate(values):
             if not 1 <= len(value) <= 256 or len(value.encode()) > 256:
                 row = int(np.argmax(numbers == number))
-                self.fail(name, row, "an id of 1 to 256 bytes", value, "give every row an id")
+                mend = "shorten it" if value else "give every row an id"
+                self.fail(name, row, "an id of 1 to 256 bytes", value, mend)
             if "\0" in value:
                 row = int(np.argmax(numbers == number))
                 self.fail(name, row, "an id without NUL bytes", value.replace("\0", "\\0"), "take them out")
@@ -92,14 +104,15 @@ class Table:
 
     def numbers(self, name: str, mend: str) -> NDArray[np.float64]:
         """The column as (n,) float64, nan where there is nothing."""
-        column = _plain(self.columns[name])
-        if pa.types.is_temporal(column.type):
-            column = column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
-        if _is_text(column.type):
-            column = pc.utf8_trim_whitespace(column)
-            column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
-        if (bad := _first_that_fails(column)) is not None:
-            self.fail(name, bad, "a number", column[bad].as_py(), mend)
+        column = plain(self.columns[name])
+        if is_text(column.type):
+            column = filled(column, lambda count, word: self._emptied(name, count, word))
+        if (bad := first_that_fails(column, pa.float64())) is not None:
+            value = column[bad].as_py()
+            comma = isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value)
+            self.fail(
+                name, bad, "a number", value, f"{mend}{', with a point for the comma' if comma else ''}"
+            )
         values: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         values = values.astype(np.float64)
         if (infinite := np.isinf(values)).any():
@@ -111,28 +124,26 @@ class Table:
         """Times (n,) float64 in whole Unix milliseconds, nan where there is nothing.
 
         Text may be numbers or ISO 8601, as its first value is; of numbers the median decides whether they are
-        seconds or milliseconds. `strict` (for events) refuses times before 1970, from 2100 on, and of another
-        unit than most; else those out of that range are left out, with a warning.
+        seconds or milliseconds. `strict` (for events) refuses times before 1970, from 2100 on, of another
+        unit than most, and before 1973 where most are of 1980 or later; else those out of range are left out,
+        and single years are taken. What is odd is said in a warning.
         """
-        kind = _plain(self.columns[name]).type
+        kind = plain(self.columns[name]).type
         try:
             if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-                values = self.numbers(name, moments.ADVICE)
-            elif _is_text(kind) and (texts := self._iso_texts(name)) is not None:
-                values = moments.of_texts(*texts)
+                values = milliseconds(plain(self.columns[name]))
+            elif is_text(kind) and (texts := self._iso_texts(name, strict=strict)) is not None:
+                values = moments.of_texts(*texts, strict=strict)
             else:
-                values = moments.of_numbers(self.numbers(name, moments.ADVICE), strict=strict)
+                numbers = self.numbers(name, moments.ADVICE)
+                values = moments.of_numbers(numbers, strict=strict)
+                if odd := moments.oddities(numbers, values, kind):
+                    log.warning("%s: column %s: %s", self.path, self._own(name), odd)
+            outside = moments.outside(values, strict=strict)
         except moments.Wrong as wrong:
             self.fail(name, wrong.row, wrong.expected, self._cell(name, wrong.row), wrong.mend)
-        outside = (values < 0) | (values >= moments.END_MS)
         if outside.any():
             row = int(np.argmax(outside))
-            early = bool(values[row] < 0)
-            expected = "a time from 1970 on" if early else "a time before the year 2100"
-            if strict:
-                self.fail(
-                    name, row, expected, self._cell(name, row), "leave the row out, or give it its time"
-                )
             log.warning(
                 "%s: %d of %d times in column %s are before 1970 or after 2099 and are left out "
                 "(the first: %s, %s)",
@@ -146,30 +157,25 @@ class Table:
         place = f"{self.path}, {self._place(row)}, column {self._own(column)}"
         raise DataError(f"{place}: expected {expected}, got {shown(got)}; {mend}")
 
-    def _whole(self, name: str, column: Any) -> Any:
-        """Floats that are whole, as pandas stores whole numbers beside missing ones; nan is nothing."""
-        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        odd = ~np.isnan(values) & ((values != np.rint(values)) | (np.abs(values) >= 2**53))
-        if odd.any():
-            row = int(np.argmax(odd))
-            mend = f"store the column as text (the value is {values[row]:g})"
-            self.fail(name, row, "text or whole numbers", str(column.type), mend)
-        whole = pa.array(np.where(np.isnan(values), 0, values).astype(np.int64)).cast(pa.string())
-        return pc.if_else(pa.array(np.isnan(values)), "", whole)
-
-    def _iso_texts(self, name: str) -> tuple[NDArray[np.int32], list[str]] | None:
-        """The column as `words`, None where its first value is a number."""
+    def _iso_texts(self, name: str, *, strict: bool) -> tuple[NDArray[np.int32], list[str]] | None:
+        """The column as `words`, None where it holds numbers: if `strict` its first value tells."""
         codes, texts = self.words(name)
-        first = next((text for text in texts if text), "0")
-        try:
-            float(first)
-        except ValueError:
-            return codes, texts
-        return None
+        said = [text for text in texts if text and text.lower() not in cells.NOTHING]
+        return None if all(map(_is_number, said[:1] if strict else said)) else (codes, texts)
 
     def _cell(self, name: str, row: int) -> str:
-        value = _plain(self.columns[name])[row].as_py()
+        column = plain(self.columns[name])
+        if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+            moment = np.datetime64(int(milliseconds(column[row : row + 1])[0]), "ms")
+            return str(moment).replace("T", " ").removesuffix(".000")  # whatever year: datetime ends in 9999
+        value = column[row].as_py()
         return f"{value:.0f}" if isinstance(value, float) else str(value)
+
+    def _emptied(self, name: str, count: int, word: str) -> None:
+        log.warning(
+            "%s: %d of %d cells in column %s hold words for nothing, such as %s: they are taken as empty",
+            self.path, count, self.rows, self._own(name), shown(word),
+        )  # fmt: skip
 
     def _own(self, name: str) -> str:
         return self.own.get(name, name)
@@ -197,6 +203,7 @@ def read_table(
     def found_in(header: list[str]) -> Chosen:
         return chosen(stripped(header), required, optional, others or {}, given or {})
 
+    before = _stamp(path)
     source = _source(path, found_in, [*required, *optional])
     found, header = found_in(source.header), stripped(source.header)
     where = f"{path}, line {source.header_line}" if isinstance(source, Delimited) else f"{path}"
@@ -204,6 +211,10 @@ def read_table(
         raise DataError(
             f"{where}: expected the column {found.absent[unknown[0]]} as --columns says, got "
             f"{shown(', '.join(header))}; write --columns {unknown[0]}=NAME with one of these"
+        )
+    if not source.header:
+        raise DataError(
+            f"{path}: expected a line of columns' names, the file is empty; check how it was written"
         )
     if found.missing:
         raise DataError(
@@ -216,14 +227,34 @@ def read_table(
         )
     _tell(path, found)
     arrays, rows = source.columns(list(found.places.values()))
-    return Table(path, dict(zip(found.places, arrays, strict=True)), rows, source, found.taken)
+    if _stamp(path) != before:
+        raise DataError(
+            f"{path}: expected a file at rest, it changed while it was read; load it when it is whole"
+        )
+    unfit = source.unfit if isinstance(source, JsonLines) else {}
+    odd = {name: unfit[place] for name, place in found.places.items() if place in unfit}
+    return Table(path, dict(zip(found.places, arrays, strict=True)), rows, source, found.taken, odd)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """What changes where the file does. Raises DataError where there is none that can be read twice."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        why = (
+            "" if isinstance(error, FileNotFoundError) else f" ({getattr(error, 'strerror', None) or error})"
+        )
+        raise DataError(f"{path}: expected a file, found none{why}; check the path") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise DataError(f"{path}: expected a file, found a folder; check the path")
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(
+            f"{path}: expected a file, found a pipe or a device, which is read but once; write it to a file"
+        )
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _source(path: Path, found_in: Any, always: Sequence[str]) -> Source:
-    if not path.is_file():
-        raise DataError(
-            f"{path}: expected a file, found {'a folder' if path.is_dir() else 'none'}; check the path"
-        )
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(_PARQUET):
         return ParquetFile(path)
@@ -239,7 +270,7 @@ def _source(path: Path, found_in: Any, always: Sequence[str]) -> Source:
 
 def _tell(path: Path, found: Chosen) -> None:
     if found.taken:
-        said = ", ".join(f"{own} as {name}" for name, own in found.taken.items())
+        said = ", ".join(f"{_on_a_line(own)} as {name}" for name, own in found.taken.items())
         log.warning("%s: took the columns %s (--columns NAME=COLUMN says otherwise)", path, said)
     for name, source in found.absent.items():  # of two files one may call its items otherwise
         log.warning(
@@ -247,43 +278,21 @@ def _tell(path: Path, found: Chosen) -> None:
         )
 
 
+def _on_a_line(name: str) -> str:
+    return name if name.isprintable() else shown(name)
+
+
 def _advice(source: Source, missing: list[str], header: list[str]) -> str:
-    if isinstance(source, Delimited) and any(name.replace(".", "", 1).isdigit() for name in header):
-        return "; the first line seems to be data: put a line with the columns' names above it"
+    if isinstance(source, Delimited) and (advice := source.advice()):
+        return f"; {advice}"
     if header and header != [""]:
         return f", or say which are meant: --columns {','.join(f'{name}=COLUMN' for name in missing)}"
     return ""
 
 
-def _plain(column: Any) -> Any:
-    """The column without dictionaries and views, and decimals as floats."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_decimal(column.type):
-        column = column.cast(pa.float64())
-    if pa.types.is_string_view(column.type):
-        column = column.cast(pa.string())
-    return column
-
-
-def _is_text(kind: Any) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _first_that_fails(column: Any) -> int | None:
-    """Index of the first value that is no number, None where all are, found by halving."""
-
-    def casts(part: Any) -> bool:
-        try:
-            part.cast(pa.float64(), safe=False)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            return False
-        return True
-
-    if casts(column):
-        return None
-    low, high = 0, len(column)  # the first failure lies in [low, high)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if not casts(column[low:middle]) else (middle, high)
-    return low
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

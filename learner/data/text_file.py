@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from learner.data.faulty import DataError, shown
+from learner.data.not_text import is_gzip, probably
 
 _CHUNK = 1 << 20  # bytes
+_HEAD = 4096  # bytes that encodings are told by
 # Longer marks first: that of UTF-32 begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -25,11 +27,9 @@ _MARKS = (
 
 
 def packed(path: Path) -> bool:
-    """Whether the file is gzip, by its name or its first bytes."""
-    if path.name.lower().endswith(".gz"):
-        return True
+    """Whether the file is gzip. Its first bytes say so: names are wrong both ways."""
     with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+        return is_gzip(file.read(2))
 
 
 def unpacked(path: Path) -> IO[bytes]:
@@ -53,6 +53,8 @@ class TextFile:
         decoder = None
         for chunk in _chunks(path):
             if decoder is None:
+                if found := probably(chunk, path):
+                    raise DataError(f"{path}: expected text or gzip of text, got {found[0]}; {found[1]}")
                 encoding = _encoding(chunk)
                 decoder = codecs.getincrementaldecoder(encoding)()
             size += len(chunk)
@@ -80,15 +82,23 @@ class TextFile:
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    read = 0
+    """The file's bytes, in pieces that are at least a head long, but for the last one."""
+    read, piece = 0, b""
     try:
         with unpacked(path) as file:
-            while chunk := file.read(_CHUNK):
+            while chunk := file.read1(_CHUNK):  # type: ignore[attr-defined]  # gives what comes before a fault
                 read += chunk.count(b"\n")
-                yield chunk
+                piece += chunk
+                if len(piece) >= _HEAD:
+                    yield piece
+                    piece = b""
+            if piece:
+                yield piece
     except (EOFError, OSError, zlib.error) as wrong:
+        behind = isinstance(wrong, gzip.BadGzipFile) and "Not a gzipped" in str(wrong)
+        got = "'bytes behind the packed ones that are no gzip'" if behind else shown(wrong)
         raise DataError(
-            f"{path}, after line {read}: expected a whole file, got {shown(wrong)}; copy or pack it again"
+            f"{path}, after line {read}: expected a whole file, got {got}; copy or pack it again"
         ) from None
 
 
@@ -97,7 +107,7 @@ def _encoding(first: bytes) -> str:
         if first.startswith(mark):
             return name
     # UTF-16 without a mark: of text that is mostly ASCII nearly every second byte is NUL.
-    head = first[:4096]
+    head = first[:_HEAD]
     for offset, name in ((1, "utf-16-le"), (0, "utf-16-be")):
         if len(head) >= 8 and head[offset::2].count(0) > 0.4 * len(head[offset::2]):
             return name
