@@ -1,4 +1,4 @@
-"""One system behind an api for all tests that speak HTTP alone; it starts once in each process of a run."""
+"""One system behind an api for all tests of a file that speak HTTP alone."""
 
 import shutil
 import time
@@ -25,7 +25,7 @@ class OverHttp:
     live: str
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def over_http(
     broker: EmbeddedBroker, release: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OverHttp]:

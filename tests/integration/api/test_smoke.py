@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,35 +20,45 @@ from tests.worlds.system import ready
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the script needs curl")
 
 
-def smoke(*arguments: str) -> tuple[int, str, str]:
+Said = tuple[int, str, str]
+
+
+def smoke(*arguments: str) -> Said:
     """Exit code, output and errors of a run."""
     command = ["sh", str(ROOT / "deploy" / "smoke.sh"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
+def smoked(system: Any, address: str, holds: Callable[[Said], bool], why: str) -> Said:
+    """Runs it until what it says is what is waited for; returns that."""
+
+    def said() -> Said | None:
+        return found if holds(found := smoke(address)) else None
+
+    found: Said = system.wait_for(said, why)
+    return found
+
+
 def test_a_click_goes_through_or_it_is_said_where_it_ends(system: Any) -> None:
     system.start("api", "--port", "0")
     plain = lambda: re.sub(r"\x1b\[[0-9;]*m", "", system.said("api"))  # noqa: E731
     address = system.wait_for(lambda: re.search(r"address=(\S+)", plain()), "the api listens").group(1)
-    system.wait_for(lambda: "is not ready" not in smoke(address)[2], "the api is ready")
-    code, _, why = smoke(address)
+    code, _, why = smoked(system, address, lambda said: "is not ready" not in said[2], "the api is ready")
     assert code == 1
     assert why.startswith("FAILED: no list came (503): is a worker running")
 
     system.start("worker")
     ready(system)
-    system.wait_for(lambda: smoke(address)[0] == 0, "all is well")
-    code, told, _ = smoke(address)
-    assert code == 0
+    _, told, _ = smoked(system, address, lambda said: said[0] == 0, "all is well")
     assert re.match(
         r"OK: a click of smoke-\S+ on \d+ was taken as \d+-\d+ and answered by a list of 5 items", told
     )
     assert f"release {'r-'}" in told
 
     key = add(system.settings, "smoke", "write", [], None, int(time.time() * 1000)).key
-    system.wait_for(lambda: smoke(address)[0] == 1, "the key is known")
-    assert smoke(address)[2].startswith("FAILED: 401: give a key with the scope write")
+    _, _, why = smoked(system, address, lambda said: said[0] == 1, "the key is known")
+    assert why.startswith("FAILED: 401: give a key with the scope write")
     code, told, why = smoke(address, key)
     assert (code, told[:3]) == (0, "OK:"), why
     assert key not in told + why

@@ -11,6 +11,7 @@ import sys
 import termios
 import time
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,8 +82,11 @@ def top(system: System, *flags: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def watched(system: System, *keys: str) -> str:
-    """What `nextclick top` has drawn in a terminal while these keys are pressed; the last must end it."""
+def watched(system: System, *keys: tuple[str, str]) -> str:
+    """What `nextclick top` has drawn in a terminal at last; the last key must end it.
+
+    Each key is pressed once some words are shown.
+    """
     screen = pyte.Screen(200, 50)
     drawn, stream = "", pyte.ByteStream(screen)
     pid, terminal = pty.fork()
@@ -91,7 +95,7 @@ def watched(system: System, *keys: str) -> str:
         os.chdir(ROOT)
         os.execv(sys.executable, [sys.executable, "-m", "streams", "top", *flags])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
-    pressed = iter(keys)
+    pressed = deque(keys)
     end = time.monotonic() + 90
     try:
         while time.monotonic() < end:
@@ -101,10 +105,10 @@ def watched(system: System, *keys: str) -> str:
                 stream.feed(os.read(terminal, 65536))
             except OSError:  # it has ended
                 break
-            if any("in all" in line for line in screen.display):
-                drawn = "\n".join(screen.display)
-                if (key := next(pressed, None)) is not None:
-                    os.write(terminal, key.encode())
+            shown = "\n".join(screen.display)
+            if pressed and pressed[0][1] in shown:
+                drawn = shown
+                os.write(terminal, pressed.popleft()[0].encode())
         _, status = os.waitpid(pid, 0)
         assert os.waitstatus_to_exitcode(status) == 0
     finally:
@@ -167,7 +171,7 @@ def test_everybody_says_what_was_sent(running: System) -> None:
     assert event[2:3] == ["event: status\n"]
     assert json.loads(event[3].removeprefix("data: "))["counters"]["clicks"] == CLICKS
 
-    screen = watched(system, "l", "q")
+    screen = watched(system, ("l", "in all"), ("q", "sorted by lag"))
     assert "sorted by lag" in screen
     assert "in all" in screen
 

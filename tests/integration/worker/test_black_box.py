@@ -8,6 +8,7 @@ import gzip
 import json
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -94,7 +95,7 @@ def test_two_thousand_real_clicks(system, recorded: Path) -> None:
     states_hold_every_click(system, live, {name: sent.get(10) for name, sent in places.items()})
     signals_count_every_click(system, live)
     one_release_is_live(system, {answer["release"] for answer, _ in answers.values()}, began_ms)
-    letter = newest(system, "dead-letters", 1)[b"u"]
+    letter = newest(system, "dead-letters", bool)[b"u"]
     assert letter.value == b"{broken"
     headers = {name: value.decode() for name, value in letter.headers}
     assert headers.pop("error")
@@ -102,20 +103,21 @@ def test_two_thousand_real_clicks(system, recorded: Path) -> None:
     assert headers == {"topic": bad.topic, "partition": str(bad.partition), "offset": str(bad.offset)}
 
 
-def newest(system, topic: str, keys: int) -> dict[bytes, object]:
-    """The newest record of each key, once there are as many keys."""
+def newest(system, topic: str, enough: Callable[[dict], bool]) -> dict[bytes, object]:
+    """The newest record of each key, once they are what is waited for, or when a minute has passed."""
     consumer = KafkaConsumer(bootstrap_servers=system.bootstrap, auto_offset_reset="earliest")
     name = system.prefix + topic
-    consumer.assign([TopicPartition(name, number) for number in consumer.partitions_for_topic(name)])
+    places = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name)]
+    consumer.assign(places)
     found: dict[bytes, object] = {}
     end = time.monotonic() + 60
-    quiet = 0
-    while (len(found) < keys or quiet < 3) and time.monotonic() < end:
-        records = [record for some in consumer.poll(500).values() for record in some]
-        quiet = 0 if records else quiet + 1
-        found.update((record.key, record) for record in records)
+    while time.monotonic() < end:
+        for some in consumer.poll(100).values():
+            found.update((record.key, record) for record in some)
+        ends = consumer.end_offsets(places)
+        if all(consumer.position(place) >= ends[place] for place in places) and enough(found):
+            break
     consumer.close()
-    assert len(found) >= keys, (topic, len(found))
     return found
 
 
@@ -125,7 +127,13 @@ def states_hold_every_click(system, live: list[dict], places: dict) -> None:
     for n, row in enumerate(live):
         clicked[row["user_id"].encode()].append(row)
         last[row["user_id"].encode()] = places[f"e{n}"]
-    records = newest(system, "user-states", len(clicked))
+
+    def all_there(found: dict) -> bool:
+        return found.keys() >= last.keys() and all(
+            json.loads(found[user].value)["applied"] >= place.offset for user, place in last.items()
+        )
+
+    records = newest(system, "user-states", all_there)
     assert records.keys() == clicked.keys()
     for user, record in records.items():
         state, mine = json.loads(record.value), clicked[user]
@@ -140,18 +148,16 @@ def states_hold_every_click(system, live: list[dict], places: dict) -> None:
 
 def signals_count_every_click(system, live: list[dict]) -> None:
     counted = Counter(row["item_id"] for row in live)
-    end = time.monotonic() + 60
-    while True:
-        records = newest(system, "signals", len(counted))
-        signals = [json.loads(record.value) for key, record in records.items() if key and record.value]
-        counts = {signal["item_id"]: signal["count"] for signal in signals if "count" in signal}
-        if counts == counted or time.monotonic() > end:
-            break
-    assert counts == counted
+
+    def counts(found: dict) -> dict[str, float]:
+        signals = [json.loads(record.value) for key, record in found.items() if key and record.value]
+        return {signal["item_id"]: signal["count"] for signal in signals if "count" in signal}
+
+    assert counts(newest(system, "signals", lambda found: counts(found) == counted)) == counted
 
 
 def one_release_is_live(system, answered: set[str], began_ms: float) -> None:
-    (record,) = newest(system, "releases", 1).values()
+    (record,) = newest(system, "releases", bool).values()
     decision = json.loads(record.value)
     assert {decision["release"]} == {record.key.decode()} == answered
     assert decision["role"] == "live"
