@@ -99,24 +99,25 @@ def rank(
 
 def search(
     q: str, *, user_id: str | None = None, k: int | None = None, filter: Filter | None = None,
-    fields: Iterable[str] = (), scenario: str | None = None, timeout_ms: int | None = None,
+    fields: Iterable[str] = (), scenario: str | None = None, next: str | None = None,
+    timeout_ms: int | None = None,
 ) -> Call[Recommendations]:  # fmt: skip
     """Items by plain words, in the user's order where there is a user."""
     asked: dict[str, Any] = {
         "q": q, "user_id": user_id, "k": k, "filter": _written(filter), "fields": list(fields),
-        "scenario": scenario, "timeout_ms": timeout_ms,
+        "scenario": scenario, "next": next, "timeout_ms": timeout_ms,
     }  # fmt: skip
     return Call("GET", "/v1/search", Recommendations, asked, user_id=user_id, timeout_s=_patience(timeout_ms))
 
 
 def popular(
     *, k: int | None = None, filter: Filter | None = None, scenario: str | None = None,
-    fields: Iterable[str] = (), timeout_ms: int | None = None,
+    fields: Iterable[str] = (), next: str | None = None, timeout_ms: int | None = None,
 ) -> Call[Recommendations]:  # fmt: skip
     """What strangers get."""
     asked: dict[str, Any] = {
         "k": k, "filter": _written(filter), "scenario": scenario, "fields": list(fields),
-        "timeout_ms": timeout_ms,
+        "next": next, "timeout_ms": timeout_ms,
     }  # fmt: skip
     return Call("GET", "/v1/popular", Recommendations, asked, timeout_s=_patience(timeout_ms))
 

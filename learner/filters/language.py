@@ -6,7 +6,7 @@ Owns the JSON form and its limits. Knows neither items nor the catalogue. In sho
     {"field": "price", "gte": 5, "lt": 20}
 
 A leaf may have several operators, all of which must hold, each by itself: of an item with several sizes one
-may be at least 5 and another below 20. Each counts as a leaf towards the limit, and so does an empty group.
+may be at least 5 and another below 20. An empty group counts as a leaf towards the limit.
 An empty `all` lets everything through, an empty `any` nothing.
 """
 
@@ -144,10 +144,10 @@ class _Reader:
     def node(self, given: object, where: str, level: int) -> Node:
         if not isinstance(given, dict):
             raise FilterError(f"{where}: expected an object, got {shown(given)}")
-        if level > MOST_LEVELS:
-            raise FilterError(f"{where}: nested more than {MOST_LEVELS} deep")
         if "field" in given:
             return self._leaf(given, where)
+        if level > MOST_LEVELS:
+            raise FilterError(f"{where}: nested more than {MOST_LEVELS} deep")
         kinds = [name for name in ("all", "any", "not") if name in given]
         if not kinds:
             other = next(iter(given), None)
@@ -162,7 +162,7 @@ class _Reader:
         if not isinstance(parts, list):
             raise FilterError(f"{where}.{kind}: expected a list, got {shown(parts)}")
         if not parts:
-            self._count(0)
+            self._count()
         return Group(
             kind, tuple(self.node(part, f"{where}.{kind}[{k}]", level + 1) for k, part in enumerate(parts))
         )
@@ -173,6 +173,7 @@ class _Reader:
             raise FilterError(f"{where}.field: expected the name of a field, got {shown(name)}")
         if len(name.encode()) > MOST_NAME_BYTES:
             raise FilterError(f"{where}.field: longer than {MOST_NAME_BYTES} bytes: {shown(name)}")
+        self._count()
         tests = []
         for operator, value in given.items():
             if operator == "field":
@@ -190,15 +191,15 @@ class _Reader:
         if operator == "exists":
             if not isinstance(value, bool):
                 raise FilterError(f"{where}: expected true or false, got {shown(value)}")
-            self._count(0)
             return Test(operator, (Truth(value),))
         if operator in ("in", "nin"):
             if not isinstance(value, list):
                 raise FilterError(f"{where}: expected a list, got {shown(value)}")
-            self._count(len(value))
+            self._values += len(value)
+            if self._values > MOST_VALUES:
+                raise FilterError(f"{self._where}: more than {MOST_VALUES} values")
             values = (_value(name, each, f"{where}[{k}]") for k, each in enumerate(value))
             return Test(operator, tuple(dict.fromkeys(values)))
-        self._count(1)
         if operator not in ORDERED:
             return Test(operator, (_value(name, value, where),))
         if name in TEXTS:
@@ -208,13 +209,10 @@ class _Reader:
             raise FilterError(f"{where}: expected a number, got {shown(value)}")
         return Test(operator, (limit,))
 
-    def _count(self, values: int) -> None:
+    def _count(self) -> None:
         self._leaves += 1
-        self._values += values
         if self._leaves > MOST_LEAVES:
-            raise FilterError(f"{self._where}: more than {MOST_LEAVES} comparisons")
-        if self._values > MOST_VALUES:
-            raise FilterError(f"{self._where}: more than {MOST_VALUES} values")
+            raise FilterError(f"{self._where}: more than {MOST_LEAVES} leaves")
 
 
 def _value(name: str, given: object, where: str) -> Value:

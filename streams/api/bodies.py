@@ -56,9 +56,11 @@ async def read_body(request: Request[Any, Any, Any], kind: type[T]) -> T:
 def decoded(body: bytes, kind: type[T]) -> T:
     """JSON as `kind`. Raises Malformed for what is no JSON, OffSchema for the rest."""
     try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:
-        raise OffSchema(error) from error
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.ValidationError as error:
+            msgspec.json.decode(body)  # what stands behind the fault may be no JSON
+            raise OffSchema(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"the body is no JSON: {error}") from error
 

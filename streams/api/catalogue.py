@@ -44,15 +44,16 @@ INSERT INTO reached VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET offset = max(o
 
 _ONE = "SELECT item_id, offset, value FROM items WHERE item_id = ?"
 _ONE_RELEASED = "SELECT item_id, -1, value FROM released WHERE item_id = ?"
-_FITS = "item_id > :after AND (:words = '' OR item_id = :words OR title LIKE :like ESCAPE '\\')"
-_PAGE = f"""
-SELECT * FROM (SELECT item_id, offset, value FROM items WHERE {_FITS} AND value IS NOT NULL
+_FITS = "item_id > :after AND (item_id = :words OR ({titled}))"
+_PAGE = """
+SELECT * FROM (SELECT item_id, offset, value FROM items WHERE {fits} AND value IS NOT NULL
     ORDER BY item_id LIMIT :limit)
 UNION ALL
-SELECT * FROM (SELECT item_id, -1, value FROM released WHERE {_FITS}
+SELECT * FROM (SELECT item_id, -1, value FROM released WHERE {fits}
     AND NOT EXISTS (SELECT 1 FROM items WHERE items.item_id = released.item_id) ORDER BY item_id LIMIT :limit)
 ORDER BY item_id LIMIT :limit
-"""  # noqa: S608 (no word of it comes from outside)
+"""
+_MOST_WORDS = 32  # that are looked for; the others are passed over
 
 
 @dataclass(frozen=True)
@@ -164,14 +165,15 @@ class Catalogue:
             yield item_id
 
     def page(self, after: str, limit: int, words: str = "") -> list[Entry]:
-        """Items in the order of their ids; `words`: those that have them in the title or as the id.
+        """Items in the order of their ids; `words`: those that have all of them in the title, or are the id.
 
         On a connection of its own: it may look through all of it, in a thread.
         """
         with contextlib.closing(sqlite3.connect(f"file:{self._file}?mode=ro", uri=True)) as base:
-            like = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-            asked = {"after": after, "words": words, "like": like, "limit": limit}
-            rows = base.execute(_PAGE, asked)
+            likes = {f"like{n}": _like(word) for n, word in enumerate(words.split()[:_MOST_WORDS])}
+            titled = " AND ".join(f"title LIKE :{name} ESCAPE '\\'" for name in likes) or "TRUE"
+            asked = {"after": after, "words": words, "limit": limit, **likes}
+            rows = base.execute(_PAGE.format(fits=_FITS.format(titled=titled)), asked)
             return [_entry(*row) for row in rows]
 
     def _opened(self) -> sqlite3.Connection:
@@ -222,3 +224,8 @@ def field_of(item: Item, name: str) -> Any:
         if found not in (None, []):
             return found
     return item.attributes.get(plain)
+
+
+def _like(word: str) -> str:
+    """What SQL takes for "has this word in it"."""
+    return "%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"

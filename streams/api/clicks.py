@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from learner.data.catalogue import Timestamp
+from learner.filters.language import milliseconds
 from streams.api.bodies import LINE_TYPES
 from streams.api.problems import Fault, Malformed, Problem, fault_of
 from streams.settings import Settings
@@ -92,14 +93,16 @@ class Intake:
             return Fault("", f"expected an object, got {str(found)[:40]}")
         record = dict(found)
         timed = record.get("timestamp") is not None
-        if not timed:
+        if timed:
+            record["timestamp"] = _milliseconds(record["timestamp"])
+        else:
             record["timestamp"] = self._clock.now_ms(wall_ms)
         if record.get("event_id") is None:
             record["event_id"] = _event_id(record, index, key, timed)
         try:
             click = decode_click(msgspec.json.encode(record), self._names)
         except UNREADABLE as error:
-            return fault_of(str(error))
+            return fault_of(error)
         wrong = self._clock.refuses(click.timestamp, wall_ms)
         return click if wrong is None else Fault("/timestamp", wrong)
 
@@ -139,6 +142,16 @@ def _bounded(clicks: list[Any]) -> list[Any]:
         detail = f"{len(clicks)} clicks; expected 1 to {MOST_CLICKS:,}"
         raise Problem(422, detail, [Fault("/clicks", detail)])
     return clicks
+
+
+def _milliseconds(told: Any) -> Any:
+    """A time in ISO 8601 as Unix ms, so that ids are the same; in UTC without a zone, as in filters."""
+    if not isinstance(told, str) or told.strip().isdigit():
+        return told
+    try:
+        return int(milliseconds(told.strip()))
+    except (ValueError, OverflowError):
+        return told  # the schema says what is wrong
 
 
 def _event_id(record: dict[str, Any], index: int, key: str | None, timed: bool) -> str:

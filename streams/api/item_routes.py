@@ -56,6 +56,12 @@ class ItemsIn(msgspec.Struct, frozen=True):
     items: Annotated[list[Item], Meta(min_length=1, max_length=MOST_ITEMS)]
 
 
+class _Raws(msgspec.Struct, frozen=True):
+    """The same, each to be read by itself."""
+
+    items: list[msgspec.Raw]
+
+
 class ItemsAccepted(msgspec.Struct):
     """How many items the broker has."""
 
@@ -139,16 +145,17 @@ async def post_items(request: Asking) -> Response[bytes]:
     if kind in LINE_TYPES:
         raws = [line for line in body.split(b"\n") if line.strip()]
     else:
-        raws = [bytes(raw) for raw in decoded(body, dict[str, list[msgspec.Raw]]).get("items", [])]
+        raws = [bytes(raw) for raw in decoded(body, _Raws).items]
     if not 0 < len(raws) <= MOST_ITEMS:
-        raise OffSchema(f"items: {len(raws)} of them; expected 1 to {MOST_ITEMS:,}")
+        detail = f"{len(raws)} items; expected 1 to {MOST_ITEMS:,}"
+        raise Problem(422, detail, [Fault("/items", detail)])
     errors: list[NotTaken] = []
     sending: list[tuple[int, Item]] = []
     for index, raw in enumerate(raws):
         try:
             sending.append((index, decode_item(raw)))
         except UNREADABLE as error:
-            fault = fault_of(str(error))
+            fault = fault_of(error)
             errors.append(NotTaken(index, fault.detail, fault.pointer))
     records = [(each.item_id.encode(), encode(each)) for _, each in sending]
     placed = await parts.brokers.send_many(parts.names.items, records)
@@ -188,7 +195,7 @@ async def _write(parts: Parts, request: Asking, item_id: str, told: dict[str, An
     try:
         item = decode_item(msgspec.json.encode(told))
     except UNREADABLE as error:
-        raise OffSchema(str(error)) from error
+        raise OffSchema(error) from error
     known = _matched(parts, request, item_id)
     offset = await _sent(parts, item_id, encode(item))
     await parts.has_read(parts.names.items, 0, offset)

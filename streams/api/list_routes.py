@@ -93,6 +93,7 @@ class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
     filter: Query | None = None
     fields: Fields = []
     scenario: Name | None = None
+    next: str | None = None
     timeout_ms: Timeout | None = None
     user_token: str | None = None
 
@@ -104,6 +105,7 @@ class PopularQuery(msgspec.Struct, frozen=True, kw_only=True):
     filter: Query | None = None
     scenario: Name | None = None
     fields: Fields = []
+    next: str | None = None
     timeout_ms: Timeout | None = None
 
 
@@ -132,8 +134,8 @@ class Batch(msgspec.Struct):
     lists: list[ListOut]
 
 
-class UserOut(msgspec.Struct):
-    """What is known of a user."""
+class UserOut(Profile, frozen=True, kw_only=True):
+    """What is known of a user: the fields of the profile, and the same as `profile`, as lists have it."""
 
     user_id: str
     profile: Profile
@@ -168,16 +170,22 @@ async def _list(
 ) -> ListOut:
     """The list that a request of these fields gets, with the settings' patience where none is given.
 
-    `filter`, `fields` and `user_id` may stand as they came in.
+    `filter`, `fields`, `user_id` and `next` may stand as they came in; what a cursor brings goes first.
     """
-    settings = parts.settings
+    settings, following = parts.settings, asked.pop("next", None)
+    cursor = None if following is None else read_cursor(following)
     asked["user_id"] = _known_id(asked.get("user_id"))
     asked["filter"] = filter_of(asked.get("filter"))
     asked["fields"] = list(asked.get("fields", ()))
     request = Request(request_id="-", **asked)
+    if cursor is not None:
+        request = msgspec.structs.replace(
+            request, scenario=cursor.scenario, filter=cursor.filter, query=cursor.query,
+            exclude_hashes=list(cursor.hashes),
+        )  # fmt: skip
     caller.check(request, token)
     wanted = Wanted(
-        request=request,
+        request=request, cursor=cursor,
         max_age_ms=settings.max_age_ms, timeout_ms=timeout_ms or settings.timeout_ms,
     )  # fmt: skip
     return await parts.lists.get(wanted)
@@ -280,6 +288,7 @@ async def search(request: Asking) -> Response[bytes]:
     out = await _list(
         parts, caller_of(request), asked.timeout_ms, asked.user_token, user_id=asked.user_id,
         query=asked.q, k=asked.k, scenario=asked.scenario, filter=asked.filter, fields=asked.fields,
+        next=asked.next,
     )  # fmt: skip
     return answer(parts.impressions.shown(out))
 
@@ -290,7 +299,7 @@ async def popular(request: Asking) -> Response[bytes]:
     parts, asked = here(request), read_query(request, PopularQuery)
     out = await _list(
         parts, caller_of(request), asked.timeout_ms, k=asked.k, scenario=asked.scenario, filter=asked.filter,
-        fields=asked.fields,
+        fields=asked.fields, next=asked.next,
     )  # fmt: skip
     return answer(out)
 
@@ -311,8 +320,11 @@ async def batch(request: Asking) -> Response[bytes]:
     asked = await read_body(request, BatchBody)
     wanted, above = [], 0
     for n, row in enumerate(asked.requests):
-        known = _known_id(row.user_id, f"/requests/{n}")
-        one = wanted_of(parts, caller_of(request), row, known, asked.user_token)
+        try:
+            one = wanted_of(parts, caller_of(request), row, _known_id(row.user_id), asked.user_token)
+        except Problem as problem:
+            problem.errors = [Fault(f"/requests/{n}{each.pointer}", each.detail) for each in problem.errors]
+            raise
         k = parts.lists.k_of(one.request)
         more = min(_LONGEST, k + above) if asked.distinct else k
         wanted.append((k, msgspec.structs.replace(one, request=msgspec.structs.replace(one.request, k=more))))
@@ -335,10 +347,11 @@ async def user(request: Asking) -> Response[bytes]:
     parts, known = here(request), path_id(request, "user_id")
     out = await _list(parts, caller_of(request), user_id=known, k=1, profile=True)
     assert isinstance(out.profile, Profile)
-    return answer(UserOut(known, out.profile))
+    told = {name: getattr(out.profile, name) for name in out.profile.__struct_fields__}
+    return answer(UserOut(user_id=known, profile=out.profile, **told))
 
 
-def _known_id(given: str | None, pointer: str = "") -> str | None:
+def _known_id(given: str | None) -> str | None:
     """An id in a body or query string, whose length the schema counts in characters."""
     if given is None:
         return None
@@ -346,7 +359,7 @@ def _known_id(given: str | None, pointer: str = "") -> str | None:
         return checked_id(given, "id")
     except Problem as problem:
         if problem.status == 422:
-            problem.errors = [Fault(pointer, problem.detail)]
+            problem.errors = [Fault("/user_id", problem.detail)]
         raise
 
 

@@ -13,12 +13,16 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from msgspec import UNSET, UnsetType
 
+from streams.wire.second_reading import Misread
+
 log = structlog.get_logger()
 
 TYPE = "application/problem+json"
 _PLACES = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-_NAMED = re.compile(r"^([A-Za-z_][\w.\[\]]*)(?::|,| )")
+_MEMBER = re.compile(r"^Object (?:missing required|contains unknown) field `([^`]*)`")
+# What messages of ours say first is a place where one of these follows; else it is a word as any other.
+_NAMED = re.compile(r"^([a-z_][\w.\[\]]*)(?::|,| (?:is|are|has|holds?|lies|orders|and)\b)")
 _TITLES = {
     400: "malformed", 401: "no key", 403: "not allowed", 404: "not found", 405: "method not allowed",
     408: "too slow", 409: "conflict", 412: "changed meanwhile", 413: "too large", 414: "address too long",
@@ -79,8 +83,7 @@ class OffSchema(Problem):
     """422: JSON that breaks the schema; `where` is the place in the body that the error is relative to."""
 
     def __init__(self, error: Exception | str, where: str = "") -> None:
-        fault = fault_of(str(error), where)
-        super().__init__(422, str(error), [fault])
+        super().__init__(422, str(error), [fault_of(error, where)])
 
 
 class Away(Problem):
@@ -90,11 +93,16 @@ class Away(Problem):
         super().__init__(503, detail, retry_s=retry_s)
 
 
-def fault_of(message: str, where: str = "") -> Fault:
+def fault_of(error: Exception | str, where: str = "") -> Fault:
     """The place that an error of msgspec or of the contract names, as a pointer below `where`."""
+    message = str(error)
+    if isinstance(error, Misread) and error.field:
+        return Fault(where + _pointer("." + error.field), message)
     found = _PLACES.search(message)
-    if found:
-        return Fault(where + _pointer(found.group(1)), message[: found.start()])
+    place, message = (_pointer(found.group(1)), message[: found.start()]) if found else ("", message)
+    member = _MEMBER.match(message)
+    if found or member:
+        return Fault(where + place + (_pointer("." + member.group(1)) if member else ""), message)
     named = _NAMED.match(message)
     return Fault(where + (_pointer("." + named.group(1)) if named else ""), message)
 

@@ -76,10 +76,14 @@ def compose(
         scenario=message.scenario,
         created_at=made_ms,
         rules=want.rules.offset,
-        unknown=list(want.unknown) or UNSET,
+        unknown=list(want.unknown) if want.unknown or _ranks(want) else UNSET,
         profile=want.profile or UNSET,
         understood=UNSET if want.reading is None else _understood(want.reading),
     )
+
+
+def _ranks(want: Wanted) -> bool:
+    return want.request is not None and want.request.rank is not None
 
 
 def _understood(reading: Reading) -> Understood:

@@ -12,6 +12,7 @@ from tests.worlds.places import ROOT
 
 ALL = "eq, ne, in, nin, lt, lte, gt, gte, exists"
 ONES = {"field": "x", "in": [1] * 999}
+ONE = {"field": "x", "nin": [2]}
 NO_ORDER = "holds texts, which have no order; use eq, ne, in or nin"
 DATE = "expected Unix ms or a date in ISO 8601"
 
@@ -22,7 +23,7 @@ def eq(value: Any, name: str = "brand") -> dict[str, Any]:
 
 def nested(levels: int) -> dict[str, Any]:
     form = eq(1)
-    for _ in range(levels - 1):
+    for _ in range(levels):
         form = {"not": form}
     return form
 
@@ -84,10 +85,10 @@ def test_numbers_beyond_all_bounds_are_faults() -> None:
     [
         ({"all": [eq(n) for n in range(64)]}, {"all": [eq(n) for n in range(65)]}),
         ({"any": [{"all": []} for _ in range(64)]}, {"any": [{"all": []} for _ in range(65)]}),
-        ({"any": [{"field": "x", "gt": 1, "lt": 2}] * 32}, {"any": [{"field": "x", "gt": 1, "lt": 2}] * 33}),
+        ({"any": [{"field": "x", "gt": 1, "lt": 2}] * 64}, {"any": [{"field": "x", "gt": 1, "lt": 2}] * 65}),
         ({"field": "x", "in": list(range(1000))}, {"field": "x", "in": list(range(1001))}),
-        ({"all": [ONES, eq(2)]}, {"all": [ONES, eq(2), eq(2)]}),
-        (nested(8), nested(9)),
+        ({"all": [ONES, ONE, eq(2)]}, {"all": [ONES, ONE, ONE]}),
+        (nested(8), nested(9)),  # around a leaf
     ],
 )  # fmt: skip
 def test_limits(form: Any, beyond: Any) -> None:

@@ -108,6 +108,35 @@ def test_what_a_worker_would_refuse_is_refused_with_its_place(api: Any) -> None:
     assert len(api.sent) == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"event": "dance"}, "/event"), ({"item_id": None}, "/item_id"), ({"user_id": {}}, "/user_id"),
+        ({"timestamp": 1_763_856_000_000_000}, "/timestamp"), ({"timestamp": "soon"}, "/timestamp"),
+        ({"items": ["a"]}, "/items"), ({"event": "impression", "undo": True}, "/undo"),
+        ({"user_id": "ä" * 200}, "/user_id"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_by_its_field(api: Any, change: dict[str, Any], pointer: str) -> None:
+    answer = api.post(CLICK | change)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
+    bare = {name: value for name, value in (CLICK | change).items() if "/" + name != pointer}
+    if pointer in ("/event", "/user_id"):
+        assert api.post(bare).json()["errors"][0]["pointer"] == pointer
+
+
+def test_a_time_as_text_makes_the_same_id_as_in_milliseconds(api: Any) -> None:
+    for time_of_day in (
+        1_735_689_600_000,
+        "2025-01-01T00:00:00Z",
+        "2025-01-01T01:00:00+01:00",
+        "2025-01-01T00:00",
+    ):
+        assert api.post(CLICK | {"timestamp": time_of_day}).status_code == 202
+    assert {each["timestamp"] for each in api.sent} == {1_735_689_600_000}
+    assert len({each["event_id"] for each in api.sent}) == 1
+
+
 def test_slips_are_mended_as_a_worker_does(api: Any) -> None:
     api.post(CLICK | {"user_id": 7, "event": "add_to_cart", "timestamp": "2025-01-01T00:00:00Z"})
     assert (api.sent[0]["user_id"], api.sent[0]["event"]) == ("7", "like")

@@ -84,6 +84,12 @@ def test_what_is_no_item_is_named_and_an_absent_broker_said(api: Any) -> None:
     assert api.client.put("/v1/items/i1", json={"item_id": "i2"}).status_code == 422
     many = api.client.post("/v1/items", json={"items": [{"item_id": "a"}, {"title": "x"}, {"item_id": "b"}]})
     assert (many.status_code, many.json()["accepted"], many.json()["errors"][0]["index"]) == (202, 2, 1)
+    assert many.json()["errors"][0]["pointer"] == "/item_id"
+    noted = api.client.post("/v1/items", json={"items": [{"item_id": "a"}], "note": "x"})
+    assert noted.status_code == 202  # a field that nobody knows is passed over, as in each item
+    assert api.client.post("/v1/items", json={"items": []}).json()["errors"][0]["pointer"] == "/items"
+    dated = api.client.put("/v1/items/i1", json={"published_at": "2025-01-01"})
+    assert dated.json()["published_at"] == 1_735_689_600_000
     api.loop.is_away = True
     for answer in (
         api.client.put("/v1/items/i1", json={}),
@@ -110,6 +116,8 @@ def test_pages_hold_everything_once(api: Any) -> None:
         "Pot 1",
         "Pot 10",
     ]
+    assert [each["title"] for each in api.client.get("/v1/items?q=24 pot").json()["items"]] == ["Pot 24"]
+    assert [each["item_id"] for each in api.client.get("/v1/items?q=i09").json()["items"]] == ["i09"]
     assert api.client.get("/v1/items?q=100%25").json()["items"] == []
     assert api.client.get("/v1/items?cursor=x").status_code == 400
 

@@ -308,7 +308,7 @@ def test_rank_search_and_profile_ask_for_what_they_are(world: World) -> None:
     ranked = world.client.post("/v1/rank", json={"user_id": "u1", "items": [f"i{n}" for n in range(20)]})
     assert (len(ranked.json()["items"]), ranked.json()["next"]) == (20, None)
     assert world.client.get("/v1/search", params={"q": "tea pot"}).status_code == 200
-    assert world.client.get("/v1/users/u1").json() == {"user_id": "u1", "profile": profile}
+    assert world.client.get("/v1/users/u1").json() == {"user_id": "u1", **profile, "profile": profile}
     asked = world.brokers.requests()
     assert (asked[1]["query"], asked[2]["profile"]) == ("tea pot", True)
     assert world.client.get("/v1/search").status_code == 422
@@ -322,6 +322,41 @@ def test_the_rows_of_a_page_hold_no_item_twice(world: World) -> None:
     assert [ids(each) for each in found] == [list(items[:3]), list(items[3:7]), list(items[7:9])]
     again = world.client.post("/v1/batch", json={"requests": rows, "distinct": False}).json()["lists"]
     assert [ids(each) for each in again] == [list(items[:3]), list(items[:4]), list(items[:2])]
+
+
+def test_what_is_wrong_with_a_row_is_named_with_its_place(world: World) -> None:
+    for row, pointer in (({"filter": "price<"}, "/filter"), ({"user_id": "ä" * 200}, "/user_id")):
+        wrong = world.client.post("/v1/batch", json={"requests": [{"k": 1}, row]})
+        assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, f"/requests/1{pointer}")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "pointer"),
+    [
+        (b"[1", 400, None), (b'{"k": "x", ', 400, None), (b"[1]", 422, ""), (b'{"k": "x"}', 422, "/k"),
+        (b'{"colour": 1}', 422, "/colour"),
+        (b'{"rules": {"pin": [{"position": 1}]}}', 422, "/rules/pin/0/item_id"),
+    ],
+)  # fmt: skip
+def test_what_is_no_json_is_malformed_and_the_rest_off_the_schema(
+    world: World, body: bytes, status: int, pointer: str | None
+) -> None:
+    answer = world.client.post("/v1/recommendations", content=body)
+    told = answer.json()
+    assert (answer.status_code, told.get("errors", [{}])[0].get("pointer")) == (status, pointer)
+
+
+def test_search_and_popular_lists_go_on_by_their_cursors(world: World) -> None:
+    world.brokers.answer = lambda asked: {"items": ("a", "b", "c")}
+    for path, asked in (
+        ("/v1/search", {"q": "tea"}),
+        ("/v1/popular", {"filter": "price<9", "scenario": "home"}),
+    ):
+        first = world.client.get(path, params=asked).json()
+        world.client.get(path, params={"q": "tea", "next": first["next"]})
+        before, after = world.brokers.requests()[-2:]
+        assert [int(each) for each in after["exclude_hashes"]] == [event_hash(each) for each in "abc"]
+        assert all(after.get(name) == before.get(name) for name in ("query", "filter", "scenario"))
 
 
 @pytest.mark.parametrize(

@@ -267,16 +267,17 @@ def test_named_items_are_ordered_for_the_user_whatever_she_has_met() -> None:
     recommend([_click(1, "i3"), _click(2, "i5", "hide")], states, world, NOW, rng=None)
     world.live.follow([world.catalogue.withdraw("i9")])
     named = [f"i{number}" for number in range(12)]
-    made, whole = _asked(
+    made, whole, known = _asked(
         world, states,
         Request(request_id="a", user_id="u", rank=[*named, "nobody", "i0"]),
         Request(request_id="b", user_id="u", k=60),
+        Request(request_id="c", user_id="u", rank=["i1"]),
     )  # fmt: skip
     assert sorted(_ids(made)) == sorted(set(named) - {"i9"})
     assert made.unknown == ["i9", "nobody"]
     scores = [listed.score for listed in made.items]
     assert scores == sorted(scores, reverse=True)
-    assert whole.unknown is not made.unknown
+    assert (whole.unknown, known.unknown) == (msgspec.UNSET, [])
 
 
 def test_items_like_one_never_hold_it_and_an_unknown_one_is_named() -> None:
