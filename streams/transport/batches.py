@@ -10,6 +10,7 @@ Overrides private methods of Faust 0.15.3, whose version is pinned; tests/integr
 
 import asyncio
 import functools
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -36,6 +37,7 @@ SLICE = 1024  # records; slices of 512 capped the agent at 40 k/s
 FETCH_WAIT_MS = 20  # that the broker keeps a fetch which finds nothing, and that misses what comes meanwhile
 MORE_WAIT_S = 10.0  # a word from the agent that got lost costs this, and not the worker
 QUEUED_SLICES = 64  # waiting for the agent; Faust stops fetching from a partition above 80 % of it
+SOON_S = 2.0  # between two looks at what was met
 LOOK_S = 20.0  # between two looks at where partitions begin: what is lost is said within a minute
 AGAIN_S = 1.0  # until an assignment begins again for which the broker was away
 NOTHING_S = 0.05  # until the next look at partitions that may not be read yet
@@ -214,9 +216,13 @@ class BatchSource:
         return Progress(self.reached.of(tp), end, None)
 
     async def watch_losses(self) -> None:
-        """Says what was deleted before it was read; until cancelled."""
+        """Says what was deleted before it was read, soon where a gap was met; until cancelled."""
+        due = time.monotonic() + LOOK_S
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(SOON_S)
+            if not self.lost.suspects and time.monotonic() < due:
+                continue
+            due = time.monotonic() + LOOK_S
             try:
                 if self.partitions:
                     self.lost.look(await self.app.consumer.earliest_offsets(*self.partitions))

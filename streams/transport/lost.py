@@ -41,6 +41,11 @@ class Lost:
             self._gaps.append(_Gap(tp, expected, first))
         self._next[tp] = last + 1
 
+    @property
+    def suspects(self) -> bool:
+        """Whether gaps have been met since the last look."""
+        return bool(self._gaps)
+
     def look(self, beginnings: Mapping[TP, int]) -> None:
         """`beginnings`: of the partitions that are read, the first offset there is now."""
         gaps, self._gaps = self._gaps, []

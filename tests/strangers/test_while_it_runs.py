@@ -35,9 +35,12 @@ def _told(look: Any) -> list[dict[str, Any]]:
 def test_a_gap_behind_which_nothing_is_left_is_a_loss() -> None:
     lost = Lost()
     lost.begin({ONE: 100})
-    lost.fetched(ONE, 500, 509)
     lost.fetched(TWO, 7, 9)  # from wherever it begins
+    assert not lost.suspects
+    lost.fetched(ONE, 500, 509)
+    assert lost.suspects
     (line,) = _told(lambda: lost.look({ONE: 500, TWO: 7}))
+    assert not lost.suspects
     assert (line["lost"], line["partition"], line["offset"]) == (400, 1, 100)
     assert not _told(lambda: lost.look({ONE: 505, TWO: 7}))  # deleted after it was read
     assert lost.records == 400

@@ -66,7 +66,7 @@ def test_a_bad_canary_is_taken_back_also_across_a_restart(settings: Settings, to
 
         async def run(watching: CanaryWatch, until: int) -> None:
             task = asyncio.create_task(watching.run())
-            for _ in range(300):
+            for _ in range(900):
                 await asyncio.sleep(0.1)
                 if sent or watching.decider.answers >= until or task.done():
                     break

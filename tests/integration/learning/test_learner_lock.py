@@ -112,11 +112,11 @@ def test_a_learner_paused_past_its_session_is_fenced(
     first.send_signal(signal.SIGCONT)
     assert first.stdout is not None
     assert first.stdout.readline() == "fenced\n"
-    time.sleep(2)
+    first.wait(90)
+    settled(settings)
     assert second.poll() is None
-    for process in (first, second):
-        process.kill()
-        process.wait()
+    second.kill()
+    second.wait()
 
 
 def test_what_is_to_be_written_waits_while_nobody_knows_and_fails_once_the_place_is_lost() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaProducer
 
 from learner.data.catalogue import Catalogue, Item
 from learner.release.files import bundle_sha256, write_release
@@ -29,6 +29,7 @@ from streams.transport.topics import Names
 from streams.wire.partitioner import partition_of
 from tests.worlds.places import ROOT
 from tests.worlds.served import served_bundle
+from tests.worlds.system import Topic
 
 START_MS = 1_700_000_000_000
 
@@ -58,7 +59,7 @@ class Process:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(90)
 
 
 @pytest.fixture
@@ -73,19 +74,19 @@ def start(settings: Settings, topics: Names, tmp_path: Path) -> Iterator[Callabl
     for each in processes:
         if each.process.poll() is None:
             each.kill()
+    for reader in READERS.values():
+        reader.close()
+    READERS.clear()
+
+
+READERS: dict[str, Topic] = {}  # of a test's topics
 
 
 def read(settings: Settings, topic: str) -> list[Any]:
-    with clients.consumer(settings, auto_offset_reset="earliest") as consumer:
-        place = TopicPartition(topic, 0)
-        consumer.assign([place])
-        end = consumer.end_offsets([place])[place]
-        consumer.seek_to_beginning(place)
-        records: list[Any] = []
-        while consumer.position(place) < end:
-            for fetched in consumer.poll(500).values():
-                records += fetched
-        return records
+    """All records of a topic to its present end; what was read before is not read again."""
+    if topic not in READERS:
+        READERS[topic] = Topic(settings.bootstrap_servers, topic)
+    return READERS[topic].read()
 
 
 def signals(settings: Settings, topics: Names) -> dict[str, dict[str, Any]]:
@@ -100,7 +101,7 @@ def frontier(settings: Settings, topics: Names) -> int:
     return sum(offset + 1 for offset in record["offsets"].values())
 
 
-def wait_for(condition: Callable[[], bool], process: Process, seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], process: Process, seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not reached in time:\n{process.said()[-3000:]}"
@@ -125,30 +126,33 @@ def producer(settings: Settings) -> Iterator[KafkaProducer]:
 def test_each_click_counts_once_through_kill_9(
     settings: Settings, topics: Names, start: Callable[..., Process], producer: KafkaProducer
 ) -> None:
-    clicks = 6_000
+    part, parts = 1_500, 3  # each part has its own learner, and all but the last are killed in its middle
 
-    def load() -> None:
-        for n in range(clicks):
+    def load(first: int) -> None:
+        for n in range(first, first + part):
             send(producer, topics, n)
             time.sleep(0.002)
         producer.flush()
 
-    learner = start()
-    wait_for(lambda: "learner ready" in learner.said(), learner)
-    loading = threading.Thread(target=load)
-    loading.start()
-    for part in (0.1, 0.6):  # of the clicks: there are always some whose records are not sent yet
-        wait_for(lambda part=part: frontier(settings, topics) > part * clicks, learner)  # type: ignore[misc]
-        learner.kill()
-        learner = start()
-    loading.join()
+    clicks, learner = part * parts, start()
+    for number in range(parts):
+        wait_for(lambda n=number, now=learner: now.said().count("learner ready") > n, learner)  # type: ignore[misc]
+        loading = threading.Thread(target=load, args=(number * part,))
+        loading.start()
+        if number < parts - 1:
+            # In the middle: there are always some clicks whose records are not sent yet.
+            some = number * part + part // 5
+            wait_for(lambda some=some: frontier(settings, topics) > some, learner)  # type: ignore[misc]
+            learner.kill()
+            learner = start()
+        loading.join()
     wait_for(lambda: frontier(settings, topics) == clicks, learner)
     found = signals(settings, topics)
     found.pop(FRONTIER)
     assert {name: record["count"] for name, record in found.items()} == Counter(
         f"i{n % 101}" for n in range(clicks)
     )
-    wait_for(lambda: learner.said().count("learner ready") == 3, learner)
+    assert learner.said().count("learner ready") == parts
     assert learner.stop() == 0
 
 

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from kafka import TopicPartition
 
 from streams.settings import Settings
 from streams.transport import clients
 from streams.transport.topics import Names
 from tests.worlds.places import ROOT
+from tests.worlds.system import Topic
 
 SCRIPT = ROOT / "tests" / "worlds" / "counting_worker.py"
 USERS = 40
@@ -53,7 +53,7 @@ class CountingWorker:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(90)
 
 
 @pytest.fixture
@@ -68,6 +68,9 @@ def start(settings: Settings, topics: Names) -> Iterator[Callable[..., CountingW
     for worker in workers:
         if worker.process.poll() is None:
             worker.kill()
+    for reader in READERS.values():
+        reader.close()
+    READERS.clear()
 
 
 def produce(settings: Settings, topic: str, numbers: range, per_second: int = 0) -> None:
@@ -79,17 +82,14 @@ def produce(settings: Settings, topic: str, numbers: range, per_second: int = 0)
         producer.flush()
 
 
+READERS: dict[str, Topic] = {}  # of a test's topics
+
+
 def read(settings: Settings, topic: str) -> list[Any]:
-    with clients.consumer(settings, auto_offset_reset="earliest") as consumer:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
-        consumer.assign(partitions)
-        ends = consumer.end_offsets(partitions)
-        consumer.seek_to_beginning(*partitions)
-        records: list[Any] = []
-        while any(consumer.position(tp) < end for tp, end in ends.items()):
-            for fetched in consumer.poll(500).values():
-                records += fetched
-        return records
+    """All records of a topic to its present end; what was read before is not read again."""
+    if topic not in READERS:
+        READERS[topic] = Topic(settings.bootstrap_servers, topic)
+    return READERS[topic].read()
 
 
 def counts(settings: Settings, topics: Names) -> dict[str, int]:
@@ -97,7 +97,14 @@ def counts(settings: Settings, topics: Names) -> dict[str, int]:
     return {record.key.decode(): int(record.value.split()[1]) for record in states}
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def shared(settings: Settings, *workers: CountingWorker) -> bool:
+    """Whether each has some of the partitions, and all of them together each once."""
+    shares = [worker.assigned()[-1]["partitions"] for worker in workers if worker.assigned()]
+    whole = sorted(partition for share in shares for partition in share) == list(range(settings.partitions))
+    return len(shares) == len(workers) and all(shares) and whole
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 90.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "not reached in time"
@@ -151,9 +158,7 @@ def test_a_second_worker_takes_its_share_and_gives_it_back(
     loading.start()
     time.sleep(0.5)
     second = start("1")
-    wait_for(lambda: bool(second.assigned()) and len(first.assigned()) == 2)
-    shares = first.assigned()[-1]["partitions"] + second.assigned()[-1]["partitions"]
-    assert sorted(shares) == list(range(settings.partitions))
+    wait_for(lambda: shared(settings, first, second))
     time.sleep(1)
     second.kill()  # its session of 6 s ends, then the first gets everything
     loading.join()
@@ -167,7 +172,7 @@ def test_partitions_of_a_worker_that_died_before_its_first_commit_are_read_from_
     first = start("0", late=2.0)
     wait_for(lambda: bool(first.assigned()))
     second = start("1")
-    wait_for(lambda: bool(second.assigned()) and len(first.assigned()) == 2)
+    wait_for(lambda: shared(settings, first, second))
     second.kill()
     produce(settings, topics.clicks, range(clicks))
     check(settings, topics, clicks)

@@ -1,11 +1,13 @@
 """What states stand on, as a broker says it."""
 
+import time
+
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from streams.hot_path.state_record import MAX_STATE_BYTES
 from streams.settings import Settings
 from streams.transport import clients
-from streams.transport.topics import Names, create_missing
+from streams.transport.topics import Names, create_missing, partition_counts
 from streams.worker.ground import ground
 
 
@@ -19,6 +21,8 @@ def test_a_topic_made_anew_is_another_one(settings: Settings, topics: Names) -> 
     assert ground(settings, [0, 2]) == before
     with clients.admin(settings) as admin:
         admin.delete_topics([topics.clicks])
+        while partition_counts(admin, [topics.clicks])[topics.clicks]:
+            time.sleep(0.05)
         create_missing(admin, settings)
     after = ground(settings, [0])
     assert after.clicks.id not in ("", before.clicks.id)
