@@ -3,17 +3,20 @@
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from streams.broker.node import EmbeddedBroker
+from streams.settings import load_settings
 from streams.transport import clients
 from streams.transport.topics import Names
 from streams.wire.partitioner import partition_of
 from streams.worker.first_use import BUILT_IN_A_ROUND, MOST_IN_LINE
-from tests.worlds.system import START_MS, Topic, ready, told, wait_answered
+from tests.worlds.system import START_MS, System, Topic, ready, told, wait_answered
 
 PARTITIONS = 8
 
@@ -24,6 +27,25 @@ def worked(system: Any) -> Any:
     system.start("worker")
     ready(system)
     return system
+
+
+@pytest.fixture(scope="module")
+def everybodys(
+    broker: EmbeddedBroker, release: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """One worker for all tests that do not stop it, and leave nothing but users of their own."""
+    folder = tmp_path_factory.mktemp("everybodys")
+    settings = load_settings(
+        bootstrap_servers=broker.bootstrap_servers, prefix=f"requests{time.time_ns()}.", clock="stream",
+        data_dir=folder,
+    )  # fmt: skip
+    system = System(settings, folder, release)
+    try:
+        system.start("worker")
+        ready(system)
+        yield system
+    finally:
+        system.close()
 
 
 def ask(system: Any, user: str | None = None, **more: Any) -> str:
@@ -93,9 +115,9 @@ def test_a_stranger_gets_a_list_and_leaves_nothing(worked: Any) -> None:
     assert told(worked, "worker")["forwarded_records"] == "1"
 
 
-def test_a_stranger_gets_what_a_new_user_gets(worked: Any) -> None:
-    stranger = worked.answer(ask(worked, timestamp=START_MS))
-    assert listed(stranger) == listed(worked.request("nobody-knows", timestamp=START_MS))
+def test_a_stranger_gets_what_a_new_user_gets(everybodys: System) -> None:
+    stranger = everybodys.answer(ask(everybodys, timestamp=START_MS))
+    assert listed(stranger) == listed(everybodys.request("nobody-knows", timestamp=START_MS))
 
 
 def test_an_answer_knows_the_click_that_it_must_know_under_load(worked: Any) -> None:
@@ -133,27 +155,29 @@ def by_place(system: Any) -> list[Any]:
         topic.close()
 
 
-def test_a_request_that_comes_first_waits_for_its_click_and_holds_nobody_up(worked: Any) -> None:
-    token = next_click(worked, "u")
-    early = ask(worked, "u", at_least=token, k=100)
-    behind = ask(worked, "u")  # in the same partition, and of the same user
-    worked.answer(behind)
-    assert early not in worked.lists()
-    event_id, at = click(worked, "u", "50")
+def test_a_request_that_comes_first_waits_for_its_click_and_holds_nobody_up(everybodys: System) -> None:
+    system, user = everybodys, "early"
+    token = next_click(system, user)
+    early = ask(system, user, at_least=token, k=100)
+    behind = ask(system, user)  # in the same partition, and of the same user
+    system.answer(behind)
+    assert early not in system.lists()
+    event_id, at = click(system, user, "50")
     assert at == token
-    wait_answered(worked, [early, event_id])
-    assert "50" not in listed(worked.lists()[early])
-    order = [json.loads(record.value)["trigger"]["id"] for record in by_place(worked)]
+    wait_answered(system, [early, event_id])
+    assert "50" not in listed(system.lists()[early])
+    order = [json.loads(record.value)["trigger"]["id"] for record in by_place(system)]
     assert order.index(behind) < order.index(event_id) < order.index(early)
 
 
 @pytest.mark.parametrize("more", [{"event": "dislike"}, {"event": "hide"}, {"history": True}])
-def test_clicks_without_a_list_are_waited_for_too(worked: Any, more: dict[str, Any]) -> None:
-    best = listed(worked.request("u"))[0]
-    early = ask(worked, "u", at_least=next_click(worked, "u"))
-    _, token = click(worked, "u", best, **more)
-    late = ask(worked, "u", at_least=token)
-    answers = wait_answered(worked, [early, late])
+def test_clicks_without_a_list_are_waited_for_too(everybodys: System, more: dict[str, Any]) -> None:
+    system, user = everybodys, f"silent-{more}"
+    best = listed(system.request(user))[0]
+    early = ask(system, user, at_least=next_click(system, user))
+    _, token = click(system, user, best, **more)
+    late = ask(system, user, at_least=token)
+    answers = wait_answered(system, [early, late])
     assert best not in listed(answers[early])
     assert best not in listed(answers[late])
 
@@ -209,7 +233,8 @@ def test_a_request_that_has_expired_is_dropped_and_its_offset_is_done(worked: An
     assert {place: marked[TopicPartition(*place)].offset for place in ends} == ends
 
 
-def test_requests_that_cannot_be_answered_are_dead_letters_that_say_why(worked: Any) -> None:
+def test_requests_that_cannot_be_answered_are_dead_letters_that_say_why(everybodys: System) -> None:
+    worked = everybodys
     home = partition_of(b"u", PARTITIONS)
     other = (home + 1) % PARTITIONS
     where = ask(worked, "u", at_least={"partition": other, "offset": 0})

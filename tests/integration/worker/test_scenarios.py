@@ -123,7 +123,9 @@ def test_each_list_obeys_the_rules_whose_offset_it_names(shop: Any) -> None:
             put(shop, name, None)
         else:
             rules = random_rules(rng, name, number)
-            by_offset[put(shop, name, rules)] = rules
+            by_offset[offset := put(shop, name, rules)] = rules
+            if len(by_offset) % 8 == 0:  # whichever way the two topics are read, some do come into force
+                until_named(shop, name, offset)
         item = rng.choice(ITEMS[300:])
         gone ^= {item}
         shop.send("items", item, None if item in gone else announced(item))
@@ -139,12 +141,13 @@ def test_each_list_obeys_the_rules_whose_offset_it_names(shop: Any) -> None:
             else:
                 shop.click(user, rng.choice(ITEMS[:300]), START_MS + number, event_id, scenario=name)
     answers = wait_answered(shop, list(scenario_of))
-    for trigger, answer in answers.items():
-        assert answer["scenario"] == scenario_of[trigger]
+    for trigger, scenario in scenario_of.items():
+        answer = answers[trigger]
+        assert answer["scenario"] == scenario
         if answer["rules"] is None:
             assert (answer["policy"], len(listed(answer))) == ("default", 10)
         else:
-            assert by_offset[answer["rules"]]["scenario"] == scenario_of[trigger]
+            assert by_offset[answer["rules"]]["scenario"] == scenario
             obeys(answer, by_offset[answer["rules"]])
     assert len({answer["rules"] for answer in answers.values()}) > 5  # they did change meanwhile
     # What has come into force stays so: of two lists of one user the later names no older rules.
