@@ -37,6 +37,8 @@ class Clock:
         """Why an event with this time is bad input, or None."""
         if timestamp_ms < 0:
             return f"timestamp lies before 1970; expected Unix milliseconds: {timestamp_ms}"
+        if timestamp_ms == 0 and self.kind == "wall":
+            return "timestamp is 0, which is what an unset field holds; send Unix milliseconds: 0"
         unit = unit_of(timestamp_ms)
         # Recorded times may begin at 0, so those of a stream are not taken for seconds.
         if unit is not None and (self.kind == "wall" or unit != "seconds"):
