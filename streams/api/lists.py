@@ -362,9 +362,10 @@ class Lists:
         """How many items the list is to have at most."""
         if asked.rank is not None:
             return _LONGEST
-        standing = self.steering.of(asked.scenario)
-        ruled = None if standing is None or standing.rules is None else standing.rules.k
-        return asked.k or ruled or self._settings.k
+        rules = asked.rules
+        if rules is None and (standing := self.steering.of(asked.scenario)) is not None:
+            rules = standing.rules
+        return asked.k or (None if rules is None else rules.k) or self._settings.k
 
     def _listable(self, items: Iterable[ItemOut], scenario: str | None) -> list[ItemOut]:
         withdrawn, standing = self.steering.withdrawn, self.steering.of(scenario)

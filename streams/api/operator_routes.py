@@ -16,7 +16,7 @@ from litestar.datastructures import State
 from msgspec import Meta
 
 from learner.release.bundle import ReleaseError
-from streams.api.bodies import JSON_TYPES, answer, body_of, decoded, read_body, read_query
+from streams.api.bodies import JSON_TYPES, answer, body_of, decoded, read_query
 from streams.api.cursors import page_after, read_page
 from streams.api.ids import path_id
 from streams.api.openapi import Doc
@@ -188,7 +188,8 @@ async def dead_letters(request: Asking) -> Response[bytes]:
 async def retry(request: Asking) -> Response[bytes]:
     """Send records again, unchanged, to the topics they came from."""
     parts = here(request)
-    asked = await read_body(request, RetryBody)
+    raw, _ = await body_of(request, *JSON_TYPES)
+    asked = decoded(raw, RetryBody) if raw.strip() else RetryBody()
 
     def again() -> int:
         known = letters.Retried(parts.settings)

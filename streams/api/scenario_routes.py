@@ -7,7 +7,7 @@ from litestar import Request as HttpRequest
 from litestar import Response, delete, get, put
 from litestar.datastructures import State
 
-from streams.api.bodies import answer, read_body, read_query
+from streams.api.bodies import JSON_TYPES, answer, body_of, decoded, read_query
 from streams.api.brokers import NotAcknowledged
 from streams.api.ids import path_id
 from streams.api.list_routes import K, Timeout
@@ -21,16 +21,19 @@ from streams.wire.contract import UNREADABLE, Id, Request, Rules, decode_rules, 
 from streams.wire.steering import DEFAULT
 
 Asking = HttpRequest[Any, Any, State]
+_READ = {"rules", "offset", "said_at", "broken"}  # what a read tells beside the rules
 
 
-class ScenarioOut(msgspec.Struct):
-    """A scenario. offset: of its record, null without rules; broken: what is wrong with a newer one."""
+class ScenarioOut(Rules, frozen=True, kw_only=True):
+    """A scenario: its rules, and the same as `rules`.
 
-    scenario: str
+    offset: of their record, null without rules; broken: what is wrong with a newer one
+    """
+
     rules: Rules
-    offset: int | None = None
-    said_at: int | None = None
-    broken: str = ""
+    offset: int | None
+    said_at: int | None
+    broken: str
 
 
 class ScenariosOut(msgspec.Struct):
@@ -73,7 +76,11 @@ async def scenario(request: Asking) -> Response[bytes]:
 async def put_scenario(request: Asking) -> Response[bytes]:
     """Give a scenario rules, or see what a list would be under them (dry_run=true)."""
     parts, name, asked = here(request), path_id(request, "name"), read_query(request, PutQuery)
-    rules = await read_body(request, Rules)
+    body, _ = await body_of(request, *JSON_TYPES)
+    told = decoded(body, dict[str, msgspec.Raw])
+    if told.keys() >= _READ:  # as a read gives it
+        told = {key: value for key, value in told.items() if key not in _READ}
+    rules = decoded(msgspec.json.encode(told), Rules)
     if rules.scenario not in (None, name):
         raise Problem(422, "scenario is not the path's", [Fault("/scenario", f"expected {name!r}")])
     rules = msgspec.structs.replace(rules, scenario=name)
@@ -82,7 +89,7 @@ async def put_scenario(request: Asking) -> Response[bytes]:
     except UNREADABLE as error:
         raise OffSchema(str(error)) from error
     if asked.dry_run == "true":
-        return answer(await _tried(parts, asked, rules))
+        return answer(await _tried(parts, asked, name, rules))
     async with in_turn(parts, request, parts.names.scenarios, name):
         standing = parts.steering.standings.found.get(name)
         matched(request, None if standing is None else standing.offset)
@@ -107,8 +114,8 @@ async def delete_scenario(request: Asking) -> Response[bytes]:
     return Response(b"", status_code=204)
 
 
-async def _tried(parts: Parts, asked: PutQuery, rules: Rules) -> ListOut:
-    request = Request(request_id="-", user_id=asked.user_id, k=asked.k or rules.k, rules=rules)
+async def _tried(parts: Parts, asked: PutQuery, name: str, rules: Rules) -> ListOut:
+    request = Request(request_id="-", user_id=asked.user_id, scenario=name, k=asked.k or rules.k, rules=rules)
     settings = parts.settings
     wanted = Wanted(
         request=request, max_age_ms=settings.max_age_ms, timeout_ms=asked.timeout_ms or settings.timeout_ms
@@ -132,7 +139,9 @@ def _known(parts: Parts, name: str) -> ScenarioOut:
 
 def _told(parts: Parts, name: str) -> ScenarioOut:
     found = parts.steering.standings.found.get(name) or Standing(name, None)
-    return ScenarioOut(name, found.rules or Rules(), found.offset, found.at_ms, found.broken)
+    rules = found.rules or Rules()
+    said = {each: getattr(rules, each) for each in rules.__struct_fields__} | {"scenario": name}
+    return ScenarioOut(rules=rules, offset=found.offset, said_at=found.at_ms, broken=found.broken, **said)
 
 
 ROUTES = [scenarios, scenario, put_scenario, delete_scenario]

@@ -24,6 +24,7 @@ from streams.api.lists import Wanted
 from streams.api.openapi import LISTS, Doc
 from streams.api.parts import Parts, here
 from streams.api.problems import Away, Problem
+from streams.wire.contract import Request
 from streams.wire.steering import DEFAULT
 
 COMMENT_SECONDS = 15.0  # shorter than what proxies take for silence
@@ -91,21 +92,28 @@ async def events(
                 yield first[1]
         elif newest.id != last:
             slot.put(scenario, newest)
-        said = time.monotonic()
+        due = time.monotonic() + COMMENT_SECONDS
         while not parts.closing.is_set():
-            held = await slot.take(said + COMMENT_SECONDS - time.monotonic())
+            held = await slot.take(due - time.monotonic())
             if not may():
                 return  # its key is gone: whoever comes back with it hears so
-            if held is None:
-                if not parts.closing.is_set():
-                    yield b": still here\n\n"
-            elif held.id != last:
-                last = held.id
-                yield _event(last, parts, wanted, held.value, fields)
-            said = time.monotonic()
+            if held is not None and held.id != last:
+                longer = await _computed(parts, wanted, fields) if _is_longer(parts, wanted) else None
+                last, event = longer or (held.id, _event(held.id, parts, wanted, held.value, fields))
+                yield event
+            if time.monotonic() >= due and not parts.closing.is_set():
+                due = time.monotonic() + COMMENT_SECONDS
+                yield b": still here\n\n"
     finally:
         parts.slots.discard(slot)
         parts.lists.held.unwatch(user_id, slot.put)
+
+
+def _is_longer(parts: Parts, wanted: Wanted) -> bool:
+    """Whether more items are asked for than the scenario's lists have, so that each is to be made."""
+    asked = wanted.request
+    usual = Request(request_id="-", user_id=asked.user_id, scenario=asked.scenario)
+    return parts.lists.k_of(asked) > parts.lists.k_of(usual)
 
 
 class Slot:
@@ -141,7 +149,7 @@ class Slot:
 
 
 async def _computed(parts: Parts, wanted: Wanted, fields: list[str]) -> tuple[str, bytes] | None:
-    """The first list where none is held; None where none is made now: the next click brings one."""
+    """A list where none is held that fits; None where none is made now: the next click brings one."""
     try:
         out = await parts.lists.get(wanted)
     except Problem:

@@ -178,7 +178,12 @@ def test_rules_are_told_tried_and_taken_away(api: Any) -> None:
     assert client.get("/v1/scenarios/cart").status_code == 404
     put = client.put("/v1/scenarios/cart", json={"k": 6, "block": ["i4"]})
     assert (put.status_code, put.headers["etag"]) == (200, '"0"')
-    assert client.get("/v1/scenarios/cart").json()["rules"] == {"scenario": "cart", "k": 6, "block": ["i4"]}
+    rules = {"scenario": "cart", "k": 6, "block": ["i4"]}
+    found = client.get("/v1/scenarios/cart").json()
+    assert found["rules"] == rules
+    assert {name: found[name] for name in rules} == rules
+    assert client.put("/v1/scenarios/cart", json=found | {"k": 5}).json()["rules"] == rules | {"k": 5}
+    assert client.put("/v1/scenarios/cart", json={"rules": rules}).status_code == 422
     assert client.put("/v1/scenarios/cart", json={"k": 7}, headers={"if-match": '"9"'}).status_code == 412
     wrong = client.put(
         "/v1/scenarios/cart", json={"boost": [{"filter": {"field": "a", "eq": 1}, "factor": 0.5}]}

@@ -324,6 +324,20 @@ def test_the_rows_of_a_page_hold_no_item_twice(world: World) -> None:
     assert [ids(each) for each in again] == [list(items[:3]), list(items[:4]), list(items[:2])]
 
 
+def test_rules_of_a_request_s_own_say_how_long_its_list_is(world: World) -> None:
+    world.rule("cart", 1, {"scenario": "cart", "k": 2})
+    world.brokers.answer = lambda asked: {"items": tuple(f"i{n}" for n in range(20))}
+    asked = {"user_id": "u1", "scenario": "cart"}
+    for rules, length in (({"k": 5}, 5), ({}, 3), (None, 2)):
+        found = world.client.post("/v1/recommendations", json=asked | {"rules": rules}).json()
+        assert (len(found["items"]), found["next"] is not None) == (length, True)
+    tried = world.client.put("/v1/scenarios/cart?dry_run=true", json={"block": ["a"]}).json()
+    assert len(tried["items"]) == 3
+    assert [world.brokers.requests()[-1][name] for name in ("scenario", "rules")] == [
+        "cart", {"scenario": "cart", "block": ["a"]},
+    ]  # fmt: skip
+
+
 def test_what_is_wrong_with_a_row_is_named_with_its_place(world: World) -> None:
     for row, pointer in (({"filter": "price<"}, "/filter"), ({"user_id": "ä" * 200}, "/user_id")):
         wrong = world.client.post("/v1/batch", json={"requests": [{"k": 1}, row]})

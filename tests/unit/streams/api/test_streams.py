@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from streams.api import stream_routes
-from streams.api.lists import Wanted
+from streams.api.lists import ListOut, Wanted, decode_out
 from streams.api.parts import Parts
 from streams.api.stream_routes import events
 from streams.settings import load_settings
@@ -62,6 +62,49 @@ def test_the_newest_at_once_and_then_each_of_its_scenario(parts: Parts) -> None:
         assert await waits == "c-0-7"
         await stream.aclose()
         assert parts.slots == set()
+
+    asyncio.run(run())
+
+
+def test_who_asks_for_more_items_than_lists_have_gets_lists_made_for_it(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        asked: list[int] = []
+
+        async def get(wanted: Wanted) -> ListOut:
+            asked.append(wanted.request.k or 0)
+            newest = parts.lists.newest("u1", None)
+            assert newest is not None
+            return msgspec.structs.replace(decode_out(newest.value), recommendation_id=f"r-0-{len(asked)}")
+
+        monkeypatch.setattr(parts.lists, "get", get)
+        listed(parts, 3)
+        more = parts.settings.k + 1
+        request = Request(request_id="-", user_id="u1", k=more)
+        stream = events(parts, Wanted(request=request, max_age_ms=60_000, timeout_ms=20), "", [])
+        assert "retry" in await following(stream)
+        assert await following(stream) == "r-0-1"
+        listed(parts, 4)
+        assert (await following(stream), asked) == ("r-0-2", [more, more])
+        await stream.aclose()
+
+    asyncio.run(run())
+
+
+def test_comments_come_while_lists_do(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        monkeypatch.setattr(stream_routes, "COMMENT_SECONDS", 0.1)
+        listed(parts, 0)
+        stream = opened(parts)
+        found = []
+        for offset in range(1, 50):
+            found.append(await following(stream))
+            listed(parts, offset)
+            await asyncio.sleep(0.01)
+        assert any("still here" in each for each in found)
+        assert sum(each.startswith("c-0-") for each in found) > 5
+        await stream.aclose()
 
     asyncio.run(run())
 
