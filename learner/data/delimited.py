@@ -194,7 +194,7 @@ class Delimited:
     def _holds_rows(self, fields: list[str]) -> bool:
         """Whether each line of a row that spans lines would be a row by itself."""
         lines = self.delimiter.join(fields).splitlines()
-        return len(self.header) > 1 and all(
+        return len(self.header) > 1 < len(lines) and all(
             line.count(self.delimiter) + 1 == len(self.header) for line in lines
         )
 

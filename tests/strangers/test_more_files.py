@@ -322,3 +322,8 @@ def test_unknown_events_are_counted_and_not_all_named(file: Any, caplog: pytest.
 def test_a_long_id_is_to_be_shortened(file: Any) -> None:
     assert refused(file(f"{HEADER}u,{'é' * 129},{AT}\n")).endswith("shorten it")
     assert json.dumps(load_interactions(file(f"{HEADER}u,{'é' * 128},{AT}\n")).item_ids)
+
+
+def test_a_value_of_a_line_end_alone_holds_no_rows(file: Any, caplog: pytest.LogCaptureFixture) -> None:
+    load_items(file('item_id,title\na,"\n"\nb,"x\ny"\n', "i.csv"))
+    assert "2 rows have values that span lines; the first begins on line 2" in caplog.text
