@@ -434,22 +434,18 @@ def test_a_burst_of_one_user_does_not_hold_up_the_others(system: Any, recorded: 
     during = [name for n in range(len(others)) if asked[name := f"o{n}"] < end]
     assert len(during) >= 5
     # Waiting is counted in work, not in milliseconds of whatever machine this is: lists of the burst's user
-    # that are made between another's click and list, while it is sent, fetched and has its turn.
-    waited = sorted(
-        sum(asked[name] < served[event].timestamp < served[name].timestamp for event in burst)
-        for name in during
-    )
-    assert waited[len(waited) // 2] <= 40, waited  # 8 on a quiet machine; 91 where 32 of a burst make a round
-    assert waited[-1] <= 8 * ROUND, waited
+    # that are made between another's click and list, while it is sent, fetched and has its turn. How many
+    # there are (8 on a quiet machine) is the machine's too; behind the burst it would be all that are left.
+    made = np.array([served[event].timestamp for event in burst])
+    left = np.array([(made > asked[name]).sum() for name in during])
+    waited = np.array([((made > asked[name]) & (made < served[name].timestamp)).sum() for name in during])
+    assert np.median(waited / left) <= 1 / 4, (waited, left)
+    assert (waited[left > 8 * ROUND] <= left[left > 8 * ROUND] / 2).all(), (waited, left)
 
 
+@pytest.mark.usefixtures("topics")
 def test_lists_that_come_together_are_drawn_from_fewer_candidates(system: Any) -> None:
     """A round of many users: each has its whole list, and the worker counts which were hurried."""
-    system.start("worker")
-    ready(system)
-    alone = [system.click(f"alone{n}", "50", START_MS + n) for n in range(3)]
-    for trigger in alone:
-        system.answer(trigger)
     crowd = []
     for n in range(300):
         click = {"event_id": f"c{n}", "user_id": f"crowd{n}", "item_id": str(n % 50 + 1), "event": "click"}
@@ -457,7 +453,10 @@ def test_lists_that_come_together_are_drawn_from_fewer_candidates(system: Any) -
         system.producer.send(system.topic("clicks"), key=click["user_id"].encode(), value=value)
         crowd.append(click["event_id"])
     system.producer.flush()
-    lists = wait_answered(system, alone + crowd)
+    system.start("worker")  # which finds them all there
+    wait_answered(system, crowd)
+    alone = [system.click(f"alone{n}", "50", START_MS + n) for n in range(3)]
+    lists = wait_answered(system, alone)
     for trigger in alone + crowd:
         assert len({entry["item_id"] for entry in lists[trigger]["items"]}) == 10
     assert system.stop("worker") == 0
