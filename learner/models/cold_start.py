@@ -51,12 +51,11 @@ def fit_cold_start(
             some = lists.features[rows[k : k + AT_ONCE]].astype(np.float32)
             inputs[k : k + AT_ONCE] = standardise(torch.from_numpy(some))
             let_go(lists.features)
-        weights = linear_order(inputs, torch.from_numpy(lists.mask[rows]), weights, PULL)
+        weights = _fitted(inputs, torch.from_numpy(lists.mask[rows]), weights)
     return ColdStart(known, weights.numpy())
 
 
-def linear_order(inputs: Tensor, mask: Tensor, begin: Tensor, pull: float) -> Tensor:
-    """Weights (F,) of candidates' inputs (n, C, F), answers in place 0; `pull` holds them to `begin`."""
+def _fitted(inputs: Tensor, mask: Tensor, begin: Tensor) -> Tensor:
     weights = begin.clone().requires_grad_(True)
     optimiser = torch.optim.LBFGS([weights], max_iter=STEPS, line_search_fn="strong_wolfe")
     answers = torch.zeros(len(inputs), dtype=torch.int64)
@@ -64,7 +63,7 @@ def linear_order(inputs: Tensor, mask: Tensor, begin: Tensor, pull: float) -> Te
     def loss() -> Tensor:
         optimiser.zero_grad()
         scores = (inputs @ weights).masked_fill(~mask, -1e9)
-        total = F.cross_entropy(scores, answers) + pull / len(inputs) * ((weights - begin) ** 2).sum()
+        total = F.cross_entropy(scores, answers) + PULL / len(inputs) * ((weights - begin) ** 2).sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total
 

@@ -22,8 +22,6 @@ Floats = NDArray[np.float32]
 _NO_ITEMS = np.full((0, 1), -1, np.int32)
 _NO_WEIGHTS = np.zeros((0, 1), np.float32)
 _NOTHING = np.zeros(0, np.float32)
-# Before a training has learned better: by content, and what came lately before what came long ago.
-BY_CONTENT = np.array([[0.0, 1.0, -0.15, 0.0]] * 2)
 
 
 class Asks(NamedTuple):
@@ -79,9 +77,6 @@ class ModelArrays(NamedTuple):
     ease_item: Items = _NO_ITEMS  # (rows, Ke)
     ease_weight: Floats = _NO_WEIGHTS  # (rows, Ke)
     calibration: Floats = _NOTHING  # (cap,) added to the ranker's scores
-    # How items that nobody has clicked (row 0), and those with a few clicks, stand among their like: weights
-    # of the student's score, the match of content, log(1 + weeks since they came) and log(1 + clicks).
-    newcomers: Doubles = BY_CONTENT  # (2, 4)
 
 
 class CatalogueArrays(NamedTuple):

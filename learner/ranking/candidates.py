@@ -157,10 +157,9 @@ def _draw(
     model: ModelArrays,
 ) -> _Drawn:
     """What each source has to say, heaps not yet in order."""
-    new = near.shape[0] + signals.newest.shape[0]
-    n = 1 + max(neighbours.items.shape[0], new, history.shape[0])
+    n = 1 + max(neighbours.items.shape[0], near.shape[0], signals.newest.shape[0], history.shape[0])
     keys, items = np.empty((FEW + 1, n), np.float32), np.empty((FEW + 1, n), np.int32)
-    count = np.zeros(FEW + 1, np.int64)
+    count, now = np.zeros(FEW + 1, np.int64), asks.now_ms[row]
     count[ANN] = sources.nearest(keys[ANN], items[ANN], asks, row, near, signals, catalogue, model)
     for s, h in ((POPULAR_NOW, model.popular_now), (POPULAR, model.popular)):
         count[s] = sources.in_order(items[s], signals.top[h], signals.top_count[h])
@@ -172,7 +171,7 @@ def _draw(
     count[KNN] = sources.scored(keys[KNN], items[KNN], of, neighbours.knn, slow)
     count[TOGETHER] = sources.scored(keys[TOGETHER], items[TOGETHER], of, neighbours.together, slow)
     for s, few in ((FRESH, False), (FEW, True)):
-        count[s] = sources.fresh(keys[s], items[s], few, asks, row, near, history, signals, catalogue, model)
+        count[s] = sources.fresh(keys[s], items[s], few, history, now, signals, catalogue, model)
     count[OWN] = sources.own(keys[OWN], items[OWN], history, signals.marks[1], catalogue.available)
     return _Drawn(keys, items, count)
 
@@ -201,18 +200,14 @@ def _clear(row: int, out: Candidates) -> None:
 def _unite(
     row: int, drawn: _Drawn, barred: Items, available: NDArray[np.bool_], tie: Ties, out: Candidates
 ) -> int:
-    """Fills a list: each source in turn names its next item, the fresh ones one of each kind.
-
-    Returns how long the list is.
-    """
+    """Fills a list: each source in turn names its next item. Returns how long the list is."""
     keys, drawn_items, left = drawn
     items, source, _, ranks, _ = out
     cursor = np.zeros(len(SOURCES), np.int64)
     wanted, taken, rank, busy = items.shape[1], 0, 0, True
     while taken < wanted and busy:
         busy = False
-        for heap in range(FEW + 1):
-            s = FRESH if heap == FEW else heap
+        for s in range(len(SOURCES)):
             j = -1
             if s in IN_ORDER:
                 while j < 0 and cursor[s] < left[s]:
@@ -220,9 +215,13 @@ def _unite(
                     cursor[s] += 1
                     if barred[j] == -2 or not available[j]:
                         j = -1
-            elif left[heap] > 0:
-                j = pop(keys[heap], drawn_items[heap], left[heap], tie)
-                left[heap] -= 1
+            else:
+                heap = s
+                if s == FRESH and (left[s] == 0 or (rank % 2 == 1 and left[FEW] > 0)):
+                    heap = FEW
+                if left[heap] > 0:
+                    j = pop(keys[heap], drawn_items[heap], left[heap], tie)
+                    left[heap] -= 1
             if j < 0:
                 continue
             busy = True

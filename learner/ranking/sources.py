@@ -23,15 +23,14 @@ from learner.ranking.arrays import (
 )
 from learner.ranking.asker import LAST, TASTE
 from learner.ranking.feature_math import EPSILON, content_profile, decayed_by, dot
-from learner.ranking.heaps import shorten
 from learner.signals.heads import HEAD
 from learner.signals.kernels import Doubles, Items
 from learner.signals.toplists import NEWEST
 
 # Nearest by the student, with the popularity prior; popular by a short and by a long half-life, and by the
 # short one among users of the same depth (`signals.settings.DEPTHS`); what follows the last 10 items; what
-# goes together with them; the same for the last item alone and decayed; an item nobody has clicked and one
-# with at most `FEW_CLICKS`, by `ModelArrays.newcomers`; what the user had, often and lately first, where it
+# goes together with them; the same for the last item alone and decayed; in turn an item nobody has clicked
+# and one with at most `FEW_CLICKS`, by content and age; what the user had, often and lately first, where it
 # may be had again.
 SOURCES = (
     "ann", "popular_now", "popular", "popular_by_depth", "rules", "knn", "together", "fresh", "own",
@@ -39,8 +38,8 @@ SOURCES = (
 ANN, POPULAR_NOW, POPULAR, BY_DEPTH, RULES, KNN, TOGETHER, FRESH, OWN = range(len(SOURCES))
 FEW = len(SOURCES)  # a second heap of the fresh ones: those that were clicked a few times
 FEW_CLICKS = 3
-LIKELY = 64  # new items of a kind that the student is asked about, by all else: a product each
 IN_ORDER = (POPULAR_NOW, POPULAR, BY_DEPTH)  # these sources' items are no heap, but come in their order
+AGEING = np.float32(0.15)  # what a fresh item loses against a better match of content, times log(1 + weeks)
 _WEEK_MS = 7 * DAY_MS
 
 
@@ -150,53 +149,30 @@ def fresh(
     keys: Floats,
     items: Items,
     few: bool,
-    asks: Asks,
-    row: int,
-    near: Items,
     history: Items,
+    now: int,
     signals: SignalArrays,
     catalogue: CatalogueArrays,
     model: ModelArrays,
 ) -> int:
-    """Items nobody has clicked, or those with a `few` clicks, by what `model.newcomers` makes of them.
-
-    They are the newest ones, and of older ones those among `near` (A,) int32, -1 padded.
-    """
+    """Items nobody has clicked, or those with a `few` clicks, by content and age."""
     barred, available, published = signals.marks[1], catalogue.available, catalogue.published
-    clicks, first_ms, newest, listed = signals.clicks, signals.first_ms, signals.newest, signals.places
+    clicks, first_ms, newest, content = signals.clicks, signals.first_ms, signals.newest, model.content
     begin, most, came_ms = (NEWEST, FEW_CLICKS, first_ms) if few else (0, 0, signals.born_ms)
-    count, now = signals.newest_count[int(few)], asks.now_ms[row]
-    by_student, by_content, ageing, by_clicks = model.newcomers[int(few)]
-    profile = np.empty((1, model.content.shape[1]), np.float32)
-    if by_content != 0.0:
-        content_profile(history[:TASTE], model.content, profile)
+    profile = np.empty((1, content.shape[1]), np.float32)
+    content_profile(history[:TASTE], content, profile)
     n = 0
-    for k in range(near.shape[0] + count):
-        j = near[k] if k < near.shape[0] else newest[begin + k - near.shape[0]]
-        if j < 0 or clicks[j] > most or (few and clicks[j] == 0) or listed[j] >= 0:
+    for k in range(begin, begin + signals.newest_count[int(few)]):
+        j = newest[k]
+        if clicks[j] > most or barred[j] != -1 or not available[j]:
             continue
-        if barred[j] != -1 or not available[j]:
-            continue
-        if k < near.shape[0]:
-            listed[j] = 0
         since = float(came_ms[j])
         if not math.isnan(published[j]):
             since = max((published[j] - 1970.0) * YEAR_MS, float(first_ms[j]))
-        key = ageing * math.log1p(max(now - since, 0.0) / _WEEK_MS)
-        if by_content != 0.0:
-            key += by_content * dot(profile, 0, model.content, j)
-        if few:
-            key += by_clicks * math.log1p(clicks[j])
-        keys[n], items[n] = key, j
+        weeks = max(now - since, 0.0) / _WEEK_MS
+        keys[n] = dot(profile, 0, content, j) - AGEING * math.log1p(weeks)
+        items[n] = j
         n += 1
-    for j in near:
-        if j >= 0:
-            listed[j] = -1
-    if by_student != 0.0:
-        n = shorten(keys, items, n, LIKELY)
-        for k in range(n):
-            taste = dot(asks.user_vector, row, model.vectors, items[k]) + model.bias[items[k]]
-            keys[k] += np.float32(by_student * taste)
     return n
 
 

@@ -84,8 +84,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     prior_weight: float = 0.0  # of log popularity in the student's score
     popular_now: int = 2  # the half-lives, as places in signals.half_lives_ms, of
     popular: int = 4  # what is popular now and in the long run
+    unclicked: float = 0.0  # beside the ranker's scores of items that nobody has clicked yet
     parents: list[str] = []
-    newcomers: list[list[float]] = []  # `ranking.arrays.ModelArrays.newcomers`; none: by content and age
     metrics: dict[str, Any] = {}
     training: dict[str, Any] = {}  # seed, settings, seconds, versions of libraries
     files: dict[str, FileEntry] = {}

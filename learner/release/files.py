@@ -250,8 +250,6 @@ def _check(bundle: Bundle, folder: Path) -> None:
         _refuse(folder / VECTORS, f"text_items rising from 0 to {count - 1}", "others")
     if len(manifest.features) != dims.features:
         _refuse(folder / MANIFEST, f"{dims.features} names of features", f"{len(manifest.features)}")
-    if manifest.newcomers and [len(row) for row in manifest.newcomers] != [4, 4]:
-        _refuse(folder / MANIFEST, "newcomers: two rows of four numbers", f"{manifest.newcomers}"[:80])
     if not all(np.isfinite(getattr(arrays, name)).all() for name in (*_NEEDED, *_CALIBRATION)):
         _refuse(folder / VECTORS, "finite numbers", "nan or infinity", "train again: training has diverged")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from learner.data.arrays import grown
 from learner.data.catalogue import Catalogue
 from learner.data.inputs import normalise_by_code, normalise_value, scale_by_code
-from learner.ranking.arrays import BY_CONTENT, ModelArrays
+from learner.ranking.arrays import ModelArrays
 from learner.ranking.columns import FEATURES
 from learner.ranking.features import Features
 from learner.release.bundle import (
@@ -179,7 +179,6 @@ class LiveRelease:
             ease_item=ease_item,
             ease_weight=ease_weight,
             calibration=np.zeros(capacity, np.float32),
-            newcomers=np.array(self.manifest.newcomers or BY_CONTENT),
         )
         self.texts = TextVectors(arrays.text_items, arrays.texts, arrays.text_scales).placed(numbers)
         if arrays.calibration.size:

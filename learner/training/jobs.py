@@ -22,7 +22,6 @@ from learner.data.catalogue import Catalogue
 from learner.models.calibration import Calibration
 from learner.models.cold_start import fit_cold_start
 from learner.models.distill import ensemble_scores, teacher_targets, train_teachers
-from learner.models.newcomers import fit_newcomers
 from learner.models.next_item_loss import SoftTargets
 from learner.models.ranker import Ranker
 from learner.models.ranker_training import train_ranker
@@ -32,6 +31,7 @@ from learner.models.sequences import encode_histories
 from learner.models.settings import StudentConfig
 from learner.models.student import Student
 from learner.models.student_training import TrainingReport, train_student
+from learner.models.unclicked import Unclicked
 from learner.ranking.columns import FEATURES, LAYOUT
 from learner.ranking.lists import Lists, Wanted, let_go
 from learner.release.bundle import release_id
@@ -171,12 +171,11 @@ def release_job(shared: Shared, tell: Telling, _clock: Clock, out: Path, made: M
     """Packs the models into a release in the folder `out`; returns its id."""
     student, ease = _read(made.final)
     rankers = [_read(file) for file in made.rankers]
-    lists = _no_lists() if made.lists is None else lists_in(made.lists)
-    parts, newcomers = lists.parts(made.sizes), fit_newcomers(lists)
-    offsets = calibration_of(parts, rankers, len(shared.material.records))
+    parts = [] if made.lists is None else lists_in(made.lists).parts(made.sizes)
+    offsets, unclicked = calibration_of(parts, rankers, len(shared.material.records))
     release = release_id(int(time.time() * 1000))
     bundle = pack(
-        release, shared.material, Trained(student, ease, rankers, offsets, newcomers), seed=shared.seed,
+        release, shared.material, Trained(student, ease, rankers, offsets, unclicked), seed=shared.seed,
         metrics=made.metrics, distil=shared.settings.distil,
     )  # fmt: skip
     encoder = shared.material.encoder
@@ -200,22 +199,26 @@ def _read(file: Path) -> Any:
     return pickle.loads(file.read_bytes())  # noqa: S301 (our own)
 
 
-def calibration_of(parts: Sequence[Lists], rankers: Sequence[Ranker], items: int) -> NDArray[np.float32]:
-    """What the newest lists, `parts` in order of time, say of each item (items,) beyond the rankers' scores.
+def calibration_of(
+    parts: Sequence[Lists], rankers: Sequence[Ranker], items: int
+) -> tuple[NDArray[np.float32], float]:
+    """What the newest lists, `parts` in order of time, say of each item (items,) beyond the rankers' scores,
+    and of those that nobody has clicked yet.
 
     They are lists that the rankers have learned from, so they say less than new ones would.
     """
-    calibration, newest, left = Calibration(), list[Lists](), CALIBRATED
+    calibration, unclicked, newest, left = Calibration(), Unclicked(), list[Lists](), CALIBRATED
     for lists in reversed(parts):
         newest.insert(0, lists.part(slice(max(len(lists) - left, 0), None)))
         left -= len(newest[0])
         if not left:
             break
     for part in newest:
-        scores = np.mean([ranker.scores(part.features) for ranker in rankers], axis=0)
-        calibration.learn(part, scores.astype(np.float32))
+        scores = np.mean([ranker.scores(part.features) for ranker in rankers], axis=0).astype(np.float32)
+        calibration.learn(part, scores)
+        unclicked.learn(part, scores)
         let_go(part.features)
-    return calibration.offsets(items)
+    return calibration.offsets(items), unclicked.offset()
 
 
 def _student(

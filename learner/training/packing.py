@@ -29,15 +29,15 @@ from learner.training.material import Material
 class Trained:
     """Models that a training has made. Between its stages there are no `rankers`.
 
-    `calibration` (items,) float32 is what is added to the rankers' scores, 0 by default; `newcomers` (2, 4)
-    how new items stand among their like.
+    `calibration` (items,) float32 is what is added to the rankers' scores, 0 by default; `unclicked` is added
+    to those of items that nobody has clicked yet.
     """
 
     student: Student
     ease: EaseRows
     rankers: Sequence[Ranker] | None = None
     calibration: NDArray[np.float32] | None = None
-    newcomers: NDArray[np.float64] | None = None
+    unclicked: float = 0.0
 
 
 def pack(
@@ -77,7 +77,7 @@ def pack(
         prior_weight=student.config.prior_weight,
         popular_now=material.tuning.popular_now,
         popular=material.tuning.popular,
-        newcomers=[] if trained.newcomers is None else trained.newcomers.tolist(),
+        unclicked=trained.unclicked,
         metrics=dict(metrics or {}),
         training={
             "seed": seed,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from learner.ranking.arrays import Asks, Candidates
 from learner.ranking.candidates import Allowed, propose
-from learner.ranking.columns import KNOWN
+from learner.ranking.columns import ITEM_CLICKS, KNOWN
 from learner.ranking.features import Features, features
 from streams.hot_path.allowed import nearest_allowed
 from streams.hot_path.fallen import Bar
@@ -135,7 +135,9 @@ def scores_of(candidates: Candidates, columns: Features, world: World) -> NDArra
     """
     release = world.live.release
     scores = release.rank(columns)
-    scores += release.model.calibration[candidates.items] * (columns.alone[:, :1, KNOWN] > 0)
+    offsets = release.model.calibration[candidates.items]
+    offsets[columns.alone[..., ITEM_CLICKS] == 0] += release.manifest.unclicked
+    scores += offsets * (columns.alone[:, :1, KNOWN] > 0)
     np.copyto(scores, -np.inf, where=candidates.items < 0)
     return scores
 

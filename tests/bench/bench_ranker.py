@@ -208,7 +208,7 @@ def main() -> None:
             flush=True,
         )
     mean = total / len(rankers)
-    left = calibration_of(parts, rankers, len(nothing))
+    left, _ = calibration_of(parts, rankers, len(nothing))
     for begin, text in ((nothing, "from nothing on"), (left, "from the training's lists on")):
         found = ndcg(calibrated(mean, test, begin), test).mean()
         print(f"the mean calibrated by item, {text}: {found:.4f}", flush=True)

@@ -15,7 +15,7 @@ from learner.data.events import AVERSION, INTEREST, Kind
 from learner.data.times import DAY_MS
 from learner.ranking.arrays import Asks, ModelArrays
 from learner.ranking.columns import CENTRED, FOLLOWED, OWN_ITEM_COLUMNS, OWN_ITEMS, RAW
-from learner.ranking.sources import FEW_CLICKS, SOURCES
+from learner.ranking.sources import SOURCES
 from learner.signals.settings import DEPTH_HALF_LIVES, DEPTHS, SignalSettings
 from learner.signals.state import Signals
 
@@ -423,28 +423,26 @@ def plain_candidates(asks: Asks, row: int, ann, plain: PlainSignals, model: Mode
                 scores[source][j] = float(score * slow)
         if j in whole:
             scores["own"][j] = float(sum(f32(1 / (d + 1)) for d, q in enumerate(whole) if q == j))
-        if count[j] <= FEW_CLICKS:
+        if count[j] <= 3:
             since = (catalogue.published[j] - 1970) * YEAR_MS
             since = 0.0 if math.isnan(since) else since
             if count[j]:
                 since = max(since, plain.of(j)[0].time_ms)
             weeks = max(now - since, 0) / (7 * DAY_MS)
             match = float(profile_of(recent, model) @ model.content[j])
-            taste = float(asks.user_vector[row] @ model.vectors[j] + model.bias[j])
-            known = np.array([taste, match, math.log1p(weeks), math.log1p(count[j])])
-            scores["few" if count[j] else "new"][j] = float(model.newcomers[int(count[j] > 0)] @ known)
+            scores["few" if count[j] else "new"][j] = match - 0.15 * math.log1p(weeks)
     orders = {
         source: sorted(found, key=lambda j: (-found[j], tie(catalogue, j)))
         for source, found in scores.items()
     }
+    few, new = orders["few"], orders["new"]
+    for rank in range(len(few) + len(new)):
+        orders["fresh"].append((few if not new or (rank % 2 and few) else new).pop(0))
     listed: dict[int, str] = {}
     for rank in range(catalogue.size):
-        for name, source in (
-            *(("new" if name == "fresh" else name, name) for name in SOURCES),
-            ("few", "fresh"),
-        ):
-            if rank < len(orders[name]) and len(listed) < size:
-                listed.setdefault(orders[name][rank], source)
+        for source in SOURCES:
+            if rank < len(orders[source]) and len(listed) < size:
+                listed.setdefault(orders[source][rank], source)
     for j in sorted(eligible, key=lambda j: (-popularity(j, model.popular), tie(catalogue, j))):
         if len(listed) < size:
             listed.setdefault(j, "popular")

@@ -34,8 +34,6 @@ def test_kernel_agrees_with_scoring_the_whole_catalogue(seed, weights):
     histories = [*fold(events, signals, plain).values(), []]
     histories += [history[: 2**n] for n, history in enumerate(histories)]  # of every depth
     model = model._replace(popular_now=(1, 4, 7, 3)[seed])
-    if seed % 2:
-        model = model._replace(newcomers=np.array([[0.7, 0.5, -0.3, 0.0], [0.4, 0.0, 0.2, 0.6]]))
     for item in (3, 20, 40):
         catalogue.withdraw(f"i{item}")
     rng = np.random.default_rng(seed)
@@ -116,27 +114,3 @@ def test_fresh_items_have_their_slots_and_match_the_profile():
     fresh = got.items[0, got.source[0] == FRESH].tolist()
     assert fresh[0] == new[4]
     assert len(set(fresh) & set(new)) >= 3
-
-
-def test_what_a_full_list_of_new_items_leaves_out_is_found_where_it_is_near():
-    catalogue, events, model = a_world(2)
-    signals = Signals(SETTINGS, catalogue)
-    fold(events, signals)
-    now = events[-1].time_ms
-    new = [catalogue.announce(Item(item_id=f"new{k}", published_at=now - 1000)) for k in range(6)]
-    grown = type(model)(
-        np.vstack([model.vectors, np.ones((6, 8), np.float32)]),
-        np.append(model.bias, np.zeros(6, np.float32)),
-        np.vstack([model.content, np.zeros((6, 5), np.float32)]),
-    )  # fmt: skip
-    signals.follow()
-    signals.newest_count[0] = 2  # as if more could not be kept
-    asks = asks_of([[Event("x", 5, now - 10, Kind.CLICK, 0.0)]], now, np.random.default_rng(0))
-    kept = signals.newest[:2].tolist()
-    others = [item for item in new if item not in kept]
-    for near in ([], others):
-        got = propose(asks, catalogue, signals, grown, np.array([[*near, -1]], np.int32), 20)
-        listed = got.items[0, got.ranks[0, :, FRESH] >= 0].tolist()
-        assert set(listed) >= {*kept, *near}
-        assert not set(listed) & (set(new) - {*kept, *near})
-        assert (signals.places == -1).all()

@@ -97,12 +97,14 @@ def test_the_ranker_learns_from_the_lists(plain: Plain) -> None:
 
 def test_calibration_begins_with_the_newest_lists(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(jobs, "CALIBRATED", 800)  # of what comes after 70 % of the clicks
+    monkeypatch.setattr(jobs.Unclicked, "offset", lambda _: 0.75)
     taken = {750: 3, 1350: 3, 2100: 7}
     collect = FakePipeline(lambda start: taken.get(start, 0))
     live = train(random_data(3000), tmp_path, collect=collect, settings=HASTY)
     offsets = live.model.calibration[:30]
     assert offsets[7] > 0.02 > 0 >= np.delete(offsets, 7).max()
     assert abs(offsets.sum()) < 1e-3  # a chance that one gains others lose
+    assert live.manifest.unclicked == 0.75
 
 
 def test_lists_are_made_with_models_from_before_them(tmp_path) -> None:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -116,6 +117,31 @@ def test_calibration_moves_items_in_the_lists_of_users_with_a_past_alone() -> No
     assert known == ["more-7", *[other for other in before[0] if other != "more-7"]][:5]
     assert unknown == before[1]
     assert unknown[0] != "more-7"
+
+
+def test_what_nobody_has_clicked_rises_in_the_lists_of_users_with_a_past_alone() -> None:
+    here, states = world()
+    release, number = here.live.release, here.catalogue.index
+    clicked = {f"more-{n}" for n in range(6)}
+    for item_id in sorted(clicked):
+        here.signals.learn(number[item_id], NOW, Kind.CLICK, 0.0, np.zeros(0, np.int32))
+    click = Click(event_id="e", user_id="u0", item_id="more-1", event="click", timestamp=NOW)
+    recommend([Arrival(click, 0, 0)], states, here, NOW, rng=None)
+
+    def lists() -> list[list[str]]:
+        """Of a user with a past and of one without."""
+        asking = [Arrival(Request(request_id=f"r{n}", user_id=f"u{n}", k=40), 0, 99) for n in range(2)]
+        outcomes = recommend(asking, states, here, NOW, rng=None)
+        return [[listed.item_id for listed in o.recommendation.items] for o in outcomes if o.recommendation]
+
+    (known, unknown), plain = lists(), release.manifest
+    release.manifest = msgspec.structs.replace(plain, unclicked=100.0)
+    risen, same = lists()
+    assert same == unknown
+    new = [item_id for item_id in known if item_id not in clicked]
+    assert 0 < len(new) < len(known)
+    assert risen == [*new, *[item_id for item_id in known if item_id in clicked]]
+    assert risen != known
 
 
 def test_what_newcomers_click_is_listed_as_popular() -> None:

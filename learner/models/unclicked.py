@@ -1,0 +1,53 @@
+"""What items that nobody has clicked yet have beside the ranker's scores, learned from answered lists.
+
+A ranker learns from the first places, where such items hardly ever stand, and what it says of them further
+down is too low: at the end of a long list one of them is as likely to be clicked as what stands there. How
+far they may rise is counted on lists as the hot path draws them: as far as all answers together lose nothing
+by it, neither within the first places nor further down. Such answers are few, so that it is one number for
+all these items, beside what the ranker makes of content and age. Knows no releases. Free of torch.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.judging.metrics import ndcg
+from learner.ranking.columns import ITEM_CLICKS, KNOWN
+from learner.ranking.lists import Lists
+
+OFFSETS = np.arange(0.0, 4.01, 0.125)  # that are tried
+# Answers count for what lies further down, as shares of the candidates: all of those before the one, and
+# ever less of those up to the other. Of 150 candidates that is around place 50.
+FURTHER = (1 / 4, 5 / 12)
+CANDIDATES = 150  # of a list that is served, by which places in thinned ones are told
+LEAST = 10  # answers that nobody had clicked before: fewer say nothing
+
+
+class Unclicked:
+    """Counts how answers fare under each of the offsets."""
+
+    def __init__(self) -> None:
+        self._first, self._further = np.zeros(len(OFFSETS)), np.zeros(len(OFFSETS))
+        self._answers = 0
+
+    def learn(self, lists: Lists, scores: NDArray[np.float32]) -> None:
+        """Learns from lists with answers in place 0; `scores` (n, C) float32 are the ranker's alone.
+
+        Lists of users without a past teach nothing, since they have an order of their own.
+        """
+        known = lists.features[:, 0, KNOWN] > 0
+        mask = lists.mask[known]
+        scores = np.where(mask, scores[known], -np.inf)
+        unclicked = lists.features[:, :, ITEM_CLICKS][known] == 0
+        self._answers += int(unclicked[:, :1].sum())
+        for n, offset in enumerate(OFFSETS):
+            moved = scores + offset.astype(np.float32) * unclicked
+            before = (moved > moved[:, :1]).sum(1) / np.maximum(mask.sum(1) - 1, 1)  # as a share
+            self._first[n] += ndcg(1.0 + before * (CANDIDATES - 1)).sum()
+            self._further[n] += np.clip((FURTHER[1] - before) / (FURTHER[1] - FURTHER[0]), 0.0, 1.0).sum()
+
+    def offset(self) -> float:
+        """The largest one with which answers fare no worse than without; 0 with too little to go by."""
+        if self._answers < LEAST:
+            return 0.0
+        free = (self._first >= self._first[0] - 1e-6) & (self._further >= self._further[0] - 1e-6)
+        return float(OFFSETS[np.flatnonzero(free)[-1]])
