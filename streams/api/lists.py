@@ -5,6 +5,7 @@ Knows no HTTP.
 """
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections import OrderedDict
@@ -40,6 +41,8 @@ MOST_ASKED = 5_000  # requests that wait for their answers; more are refused, an
 # A click's own list is mostly there before this; only then is it asked for as well.
 _COMING_SECONDS = 0.06
 _LONGEST = 1_000  # items
+# Of a list by a worker that has not read what this process has: how often another is asked for, and when.
+_TRIES, _LAG_SECONDS = 3, 0.05
 
 Served = Literal["held", "computed", "stale"]
 Made = TypeVar("Made")
@@ -101,7 +104,19 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         )  # fmt: skip
 
 
+class _Named(msgspec.Struct):
+    item_id: str
+
+
+class _Glance(msgspec.Struct):
+    """What of an answer tells what its worker had read."""
+
+    items: list[_Named]
+    rules: int | None = None
+
+
 decode_out = msgspec.json.Decoder(ListOut).decode
+_glance = msgspec.json.Decoder(_Glance).decode
 
 
 class Lists:
@@ -156,6 +171,8 @@ class Lists:
         k = self.k_of(asked)
         if served != "computed":
             out.items = self._listable(out.items, asked.scenario)
+        elif self.steering.withdrawn:
+            out.items = [each for each in out.items if each.item_id not in self.steering.withdrawn]
         out.served = served
         self.count(served)
         if behind:
@@ -285,7 +302,33 @@ class Lists:
             self.held.unwatch(user_id, came)
 
     async def _made(self, wanted: Wanted, need: int, seconds: float) -> bytes:
-        """By a request of its own. Raises Away, OffSchema."""
+        """By a request of its own, asked again where the worker has not read what this process knows.
+
+        Topics overtake each other: who has withdrawn an item or changed rules sees it in the next list.
+        Raises as `_asked_for`.
+        """
+        until = time.monotonic() + seconds
+        value = await self._asked_for(wanted, need, seconds)
+        for _ in range(_TRIES):
+            if not self._is_late(value, wanted.request):
+                break
+            await asyncio.sleep(_LAG_SECONDS)
+            with contextlib.suppress(Away, TimeoutError, NotAcknowledged):
+                value = await self._asked_for(wanted, need, until - time.monotonic())
+        return value
+
+    def _is_late(self, value: bytes, asked: Request) -> bool:
+        """Whether a list goes by rules that hold no longer, or has an item that is withdrawn."""
+        glance = _glance(value)
+        if any(each.item_id in self.steering.withdrawn for each in glance.items):
+            return True
+        if asked.rules is not None:
+            return False
+        standing = self.steering.of(asked.scenario)
+        return glance.rules != (None if standing is None else standing.offset)
+
+    async def _asked_for(self, wanted: Wanted, need: int, seconds: float) -> bytes:
+        """By one request. Raises Away, OffSchema; of a plain one TimeoutError and NotAcknowledged, too."""
         asked = wanted.request
         at_least = None
         if need >= 0 and asked.user_id is not None and (partition := self._partition(asked.user_id)) >= 0:

@@ -324,6 +324,23 @@ def test_the_rows_of_a_page_hold_no_item_twice(world: World) -> None:
     assert [ids(each) for each in again] == [list(items[:3]), list(items[:4]), list(items[:2])]
 
 
+def test_a_worker_that_has_not_read_what_this_process_has_is_asked_again(world: World) -> None:
+    withdraw = SimpleNamespace(key=b"a", value=None, offset=1, timestamp=1, partition=0, headers=())
+    world.parts.steering.on_item(withdraw)
+    world.rule("cart", 4, {"scenario": "cart", "k": 2})
+    late = [{"items": ("a", "b"), "rules": 4}, {"items": ("b", "c"), "rules": 3}]
+    answers = iter([*late, {"items": ("c", "d"), "rules": 4}])
+    world.brokers.answer = lambda asked: next(answers)
+    found = world.get(scenario="cart", max_age_ms=0)
+    assert (ids(found), len(world.brokers.requests())) == (["c", "d"], 3)
+    world.brokers.answer = lambda asked: {"items": ("a", "b", "c"), "rules": None}
+    never = world.client.post(
+        "/v1/recommendations", json={"user_id": "u1", "filter": "price<9", "k": 3}
+    ).json()
+    assert ids(never) == ["b", "c"]  # whoever never reads it is not waited for
+    assert world.client.get("/v1/popular").status_code == 200
+
+
 def test_rules_of_a_request_s_own_say_how_long_its_list_is(world: World) -> None:
     world.rule("cart", 1, {"scenario": "cart", "k": 2})
     world.brokers.answer = lambda asked: {"items": tuple(f"i{n}" for n in range(20))}
