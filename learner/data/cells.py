@@ -93,6 +93,13 @@ def _of_json(value: Any, depth: int = 0) -> Any:
     return value.isoformat() if isinstance(value, date | time) else str(value)
 
 
+def has_huge_number(value: Any) -> bool:
+    """Whether attributes, as `entries` gives them, hold an integer of more than 64 bits."""
+    if isinstance(value, dict | list):
+        return any(map(has_huge_number, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and not -(2**63) <= value < 2**64
+
+
 def yes_or_no(word: str) -> bool | None:
     """What a word such as true, 1.0, no or "out of stock" says; None for one that is not known."""
     spelt = word.casefold().rpartition("/")[2].replace(" ", "").replace("_", "").replace("-", "")

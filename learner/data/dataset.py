@@ -277,6 +277,17 @@ def _tell_of_other_marks(table: Table, name: str, lists: list[list[str]]) -> Non
 
 
 def _attributes(table: Table) -> list[dict[str, Any]]:
+    """Of each row what `_read_attributes` finds. Refuses numbers that nothing here can keep."""
+    rows = _read_attributes(table)
+    if (
+        bad := next((row for row, entries in enumerate(rows) if cells.has_huge_number(entries)), None)
+    ) is not None:
+        got = str(rows[bad])
+        table.fail("attributes", bad, "whole numbers of at most 64 bits", got, "write longer ones as text")
+    return rows
+
+
+def _read_attributes(table: Table) -> list[dict[str, Any]]:
     """A list becomes {"values": [...]}; structs and maps of Parquet, and objects in text, stay so."""
     if "attributes" not in table:
         return [{} for _ in range(table.rows)]

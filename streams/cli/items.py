@@ -42,7 +42,7 @@ def list_items(
         return
     for entry in shown:
         title = entry.item.title if entry.item else None
-        typer.echo(f"{entry.item_id}\t{title or ''}")
+        typer.echo(f"{entry.item_id}\t{' '.join((title or '').split())}")  # a line each, whatever it holds
     gone = sum(not entry.available for entry in known.values())
     more = f" ({len(found) - len(shown):,} more: --limit 0)" if len(shown) < len(found) else ""
     typer.echo(f"{len(known) - gone:,} items may be recommended, {gone:,} are withdrawn{more}")

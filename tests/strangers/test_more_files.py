@@ -327,3 +327,10 @@ def test_a_long_id_is_to_be_shortened(file: Any) -> None:
 def test_a_value_of_a_line_end_alone_holds_no_rows(file: Any, caplog: pytest.LogCaptureFixture) -> None:
     load_items(file('item_id,title\na,"\n"\nb,"x\ny"\n', "i.csv"))
     assert "2 rows have values that span lines; the first begins on line 2" in caplog.text
+
+
+@pytest.mark.parametrize("cell", ['{"n": 123456789012345678901}', '{"n": [{"m": -9999999999999999999999}]}'])
+def test_numbers_that_cannot_be_kept_are_refused_with_their_line(file: Any, cell: str) -> None:
+    quoted = cell.replace('"', '""')
+    said = refused(file(f'item_id,attributes\na,"{{}}"\nb,"{quoted}"\n', "i.csv"), load_items)
+    assert said.startswith(", line 3, column attributes: expected whole numbers of at most 64 bits")
