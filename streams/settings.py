@@ -8,6 +8,7 @@ The file is `nextclick.toml` in the working directory, or the one that `--config
 the names below; a table is a prefix, so `[broker] port = 9092` is `broker_port`.
 """
 
+import contextlib
 import difflib
 import json
 import math
@@ -56,11 +57,13 @@ EventWord = Literal["view", "click", "purchase", "rating", "like", "dislike", "h
 
 
 def _table(given: Any, form: str) -> Any:
-    """A table that may be written as JSON, or as NAME=VALUE with commas between; `form` says how."""
+    """A table, which may be written as JSON, in TOML, or as NAME=VALUE with commas; `form` says how."""
     if not isinstance(given, str):
         return given
-    try:
+    with contextlib.suppress(ValueError):
         return json.loads(given)
+    try:
+        return tomllib.loads(f"table = {given}")["table"]
     except ValueError:
         pairs = [each.split("=") for each in given.split(",") if each.strip()]
         if any(len(pair) != 2 for pair in pairs):

@@ -143,7 +143,8 @@ def test_weights_of_events_come_from_everywhere_and_are_shown(
     in_file = load_settings(file).event_weights
     file.write_text("[event_weights]\npurchase = 5\nview = 0.2")
     assert in_file == load_settings(file).event_weights == {"purchase": 5.0, "view": 0.2}
-    assert load_settings(event_weights="purchase=5, view=.2").event_weights == in_file
+    for written in ("purchase=5, view=.2", "{purchase = 5, view = 0.2}"):
+        assert load_settings(event_weights=written).event_weights == in_file
     monkeypatch.setenv("NEXTCLICK_EVENT_WEIGHTS", '{"purchase": 5, "view": 0.2}')
     assert load_settings().event_weights == in_file
     assert load_settings().shown()["event_weights"] == "purchase=5,view=0.2"
