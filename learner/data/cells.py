@@ -100,6 +100,15 @@ def has_huge_number(value: Any) -> bool:
     return isinstance(value, int) and not -(2**63) <= value < 2**64
 
 
+def is_number(text: str) -> bool:
+    """Whether Python reads the text as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def yes_or_no(word: str) -> bool | None:
     """What a word such as true, 1.0, no or "out of stock" says; None for one that is not known."""
     spelt = word.casefold().rpartition("/")[2].replace(" ", "").replace("_", "").replace("-", "")

@@ -7,22 +7,21 @@ numbers are others than the ones here.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from learner.data import cells
-from learner.data.arrow_columns import is_list
 from learner.data.catalogue import Item
 from learner.data.events import KIND_OF_WORD, Kind
 from learner.data.faulty import shown
 from learner.data.inputs import value_scale
+from learner.data.item_columns import attributes, available, dates, lists, prices, texts
 from learner.data.naming import CLICK_NAMES, ITEM_NAMES
 from learner.data.repeats import data_repeats
 from learner.data.tables import DataError, Table, read_table
@@ -30,7 +29,6 @@ from learner.data.tables import DataError, Table, read_table
 __all__ = ["DataError", "Interactions", "load_interactions", "load_items"]
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 _WORDS = {**KIND_OF_WORD, "": Kind.CLICK, "review": Kind.RATING}
 _CLICK_COLUMNS = ("user_id", "item_id", "timestamp"), ("event", "value", "rating", "scenario")
@@ -164,11 +162,11 @@ def load_items(path: Path | str, columns: Mapping[str, str] | None = None) -> li
     numbers, ids = table.ids("item_id")
     tags = [
         first + [tag for tag in more if tag not in first]
-        for first, more in zip(_lists(table, "tags"), _lists(table, "keywords"), strict=True)
+        for first, more in zip(lists(table, "tags"), lists(table, "keywords"), strict=True)
     ]
     rows = zip(
-        numbers.tolist(), _texts(table, "title"), _texts(table, "description"), _lists(table, "categories"),
-        tags, _attributes(table), _texts(table, "image"), _prices(table), _dates(table), _available(table),
+        numbers.tolist(), texts(table, "title"), texts(table, "description"), lists(table, "categories"),
+        tags, attributes(table), texts(table, "image"), prices(table), dates(table), available(table),
         strict=True,
     )  # fmt: skip
     found = {
@@ -242,88 +240,3 @@ def _occurrences(*columns: NDArray[Any]) -> NDArray[np.int32]:
     occurrence = np.empty(len(key), np.int32)
     occurrence[order] = run
     return occurrence
-
-
-def _texts(table: Table, name: str) -> list[str | None]:
-    return [text or None for text in table.text(name).to_pylist()] if name in table else [None] * table.rows
-
-
-def _lists(table: Table, name: str) -> list[list[str]]:
-    """Lists of a column: text as `cells.parts` reads it; of Parquet also true lists."""
-    if name not in table:
-        return [[] for _ in range(table.rows)]
-    if is_list(table.columns[name].type):
-        return [cells.parts(row or []) for row in table.columns[name].to_pylist()]
-    lists = [cells.parts(text) for text in table.text(name).to_pylist()]
-    _tell_of_other_marks(table, name, lists)
-    return lists
-
-
-def _tell_of_other_marks(table: Table, name: str, lists: list[list[str]]) -> None:
-    """Where no list has two parts, and many parts look like lists with another mark: that is said."""
-    filled = [parts[0] for parts in lists if parts]
-    if len(filled) < 2 or any(len(parts) > 1 for parts in lists):
-        return
-    for mark in (";", ",", " > "):
-        marked = [part for part in filled if mark in part]
-        if 2 * len(marked) >= len(filled):
-            log.warning(
-                "%s: %d of %d cells in column %s hold %r, such as %s, and none holds |: each is one; "
-                "if they are lists, write a|b",
-                table.path, len(marked), table.rows, table.own.get(name, name), mark.strip(),
-                shown(marked[0]),
-            )  # fmt: skip
-            return
-
-
-def _attributes(table: Table) -> list[dict[str, Any]]:
-    """Of each row what `_read_attributes` finds. Refuses numbers that nothing here can keep."""
-    rows = _read_attributes(table)
-    if (
-        bad := next((row for row, entries in enumerate(rows) if cells.has_huge_number(entries)), None)
-    ) is not None:
-        got = str(rows[bad])
-        table.fail("attributes", bad, "whole numbers of at most 64 bits", got, "write longer ones as text")
-    return rows
-
-
-def _read_attributes(table: Table) -> list[dict[str, Any]]:
-    """A list becomes {"values": [...]}; structs and maps of Parquet, and objects in text, stay so."""
-    if "attributes" not in table:
-        return [{} for _ in range(table.rows)]
-    column = table.columns["attributes"]
-    if pa.types.is_struct(column.type) or pa.types.is_map(column.type):
-        return [cells.entries(dict(row or {})) for row in column.to_pylist()]
-    if is_list(column.type):
-        return [{"values": values} if values else {} for values in _lists(table, "attributes")]
-    return [cells.attributes(text) for text in table.text("attributes").to_pylist()]
-
-
-def _prices(table: Table) -> list[float | None]:
-    if "price" not in table:
-        return [None] * table.rows
-    return _or_none(table.numbers("price", "write a number without currency, or leave it empty"), float)
-
-
-def _dates(table: Table) -> list[int | None]:
-    if "published_at" not in table:
-        return [None] * table.rows
-    return _or_none(table.times_ms("published_at", strict=False), int)
-
-
-def _or_none(values: NDArray[np.float64], convert: Callable[[float], T]) -> list[T | None]:
-    return [None if value != value else convert(value) for value in values.tolist()]
-
-
-def _available(table: Table) -> list[bool]:
-    if "available" not in table:
-        return [True] * table.rows
-    codes, words = table.words("available")
-    verdicts = []
-    for code, word in enumerate(words):
-        verdict = cells.yes_or_no(word) if word and word.lower() not in cells.NOTHING else True
-        if verdict is None:
-            mend = "write one of them, or leave it empty"
-            table.fail("available", int(np.argmax(codes == code)), "true or false", word, mend)
-        verdicts.append(verdict)
-    return [verdicts[code] for code in codes.tolist()]

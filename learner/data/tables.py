@@ -6,7 +6,6 @@ with a row. Which column is meant is `learner.data.naming`'s, what columns mean 
 
 import logging
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,19 +23,13 @@ from learner.data.faulty import DataError, shown
 from learner.data.json_lines import JsonLines
 from learner.data.naming import Chosen, chosen, stripped
 from learner.data.parquet_file import ParquetFile
-from learner.data.text_file import TextFile
+from learner.data.sources import Source, source_of, stamp
 
 __all__ = ["DataError", "Table", "read_table"]
 
 log = logging.getLogger(__name__)
 
-_ROWS = (".csv", ".tsv", ".psv", ".txt", ".dat", ".inter", ".item")
-_OBJECTS = (".jsonl", ".ndjson", ".json")
-_PARQUET = (".parquet", ".pq")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-
-
-Source = Delimited | JsonLines | ParquetFile
 
 
 @dataclass(frozen=True)
@@ -161,7 +154,7 @@ class Table:
         """The column as `words`, None where it holds numbers: if `strict` its first value tells."""
         codes, texts = self.words(name)
         said = [text for text in texts if text and text.lower() not in cells.NOTHING]
-        return None if all(map(_is_number, said[:1] if strict else said)) else (codes, texts)
+        return None if all(map(cells.is_number, said[:1] if strict else said)) else (codes, texts)
 
     def _cell(self, name: str, row: int) -> str:
         column = plain(self.columns[name])
@@ -203,8 +196,8 @@ def read_table(
     def found_in(header: list[str]) -> Chosen:
         return chosen(stripped(header), required, optional, others or {}, given or {})
 
-    before = _stamp(path)
-    source = _source(path, found_in, [*required, *optional])
+    before = stamp(path)
+    source = source_of(path, found_in, [*required, *optional])
     found, header = found_in(source.header), stripped(source.header)
     where = f"{path}, line {source.header_line}" if isinstance(source, Delimited) else f"{path}"
     if unknown := [name for name in found.absent if name != "item_id"]:
@@ -227,45 +220,13 @@ def read_table(
         )
     _tell(path, found)
     arrays, rows = source.columns(list(found.places.values()))
-    if _stamp(path) != before:
+    if stamp(path) != before:
         raise DataError(
             f"{path}: expected a file at rest, it changed while it was read; load it when it is whole"
         )
     unfit = source.unfit if isinstance(source, JsonLines) else {}
     odd = {name: unfit[place] for name, place in found.places.items() if place in unfit}
     return Table(path, dict(zip(found.places, arrays, strict=True)), rows, source, found.taken, odd)
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    """What changes where the file does. Raises DataError where there is none that can be read twice."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError) as error:
-        why = (
-            "" if isinstance(error, FileNotFoundError) else f" ({getattr(error, 'strerror', None) or error})"
-        )
-        raise DataError(f"{path}: expected a file, found none{why}; check the path") from None
-    if stat.S_ISDIR(found.st_mode):
-        raise DataError(f"{path}: expected a file, found a folder; check the path")
-    if not stat.S_ISREG(found.st_mode):
-        raise DataError(
-            f"{path}: expected a file, found a pipe or a device, which is read but once; write it to a file"
-        )
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _source(path: Path, found_in: Any, always: Sequence[str]) -> Source:
-    name = path.name.lower().removesuffix(".gz")
-    if name.endswith(_PARQUET):
-        return ParquetFile(path)
-    if not name.endswith(_ROWS + _OBJECTS):
-        raise DataError(
-            f"{path}: expected a name that ends in .csv, .csv.gz or .parquet (or .tsv, .txt, .jsonl, .gz); "
-            "rename or convert the file"
-        )
-    if name.endswith(_OBJECTS):
-        return JsonLines(TextFile.of(path), always)
-    return Delimited(TextFile.of(path), lambda header: not found_in(header).missing)
 
 
 def _tell(path: Path, found: Chosen) -> None:
@@ -288,11 +249,3 @@ def _advice(source: Source, missing: list[str], header: list[str]) -> str:
     if header and header != [""]:
         return f", or say which are meant: --columns {','.join(f'{name}=COLUMN' for name in missing)}"
     return ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
