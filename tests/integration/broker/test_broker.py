@@ -93,7 +93,7 @@ def test_a_signal_stops_it_in_order_and_a_second_one_changes_nothing(
 def test_it_dies_with_the_command_and_starts_again(command: Command, tmp_path: Path) -> None:
     command.process.kill()
     command.end()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 90
     while answers(command.port) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not answers(command.port), "the Java process outlived the command"

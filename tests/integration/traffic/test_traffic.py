@@ -196,7 +196,7 @@ def answering(settings: Settings, topics: Names) -> Iterator[None]:
 
     thread = threading.Thread(target=answer)
     thread.start()
-    started.wait(10)
+    started.wait(90)
     yield
     stop.set()
     thread.join(10)

@@ -18,7 +18,7 @@ def test_a_forgotten_users_state_is_gone_and_stays_gone(system: Any) -> None:
 
     system.start("worker")
     wait_answered(system, [click("gone", 1), click("gone", 2), click("stays", 3)])
-    assert forget(system.settings, "gone", 20)
+    assert forget(system.settings, "gone", 90)
     assert system.stop("worker") == 0
     assert system.states().keys() == {"stays"}
     system.start("worker", name="again")

@@ -42,9 +42,7 @@ def test_states_of_idle_users_are_spilled_and_not_lost(system: System) -> None:
     frontier = {"item_id": "", "offsets": {}, "now_ms": later, "reference": [0] * (HALF_LIVES + 1)}
     system.send("signals", b"", frontier)
     system.answer(system.click("here", "i5", later))
-    system.wait_for(
-        lambda: on_disk(system.folder) == {"away", "gone"}, "states of idle users on the disk", 20
-    )
+    system.wait_for(lambda: on_disk(system.folder) == {"away", "gone"}, "states of idle users on the disk")
     made = system.answer(system.click("away", "i3", later + 1))
     assert not {"i0", "i2", "i3"} & {item["item_id"] for item in made["items"]}
     assert system.stop("worker") == 0

@@ -57,8 +57,8 @@ def test_a_minute_off_is_served_as_any_other(system: System, tmp_path: Path) -> 
         assert len(made["items"]) == 10
         assert np.isfinite([item["score"] for item in made["items"]]).all()
     # What is popular now is so to all: nobody takes a click of this minute for one of the far past or future.
-    system.wait_for(lambda: {"i0", "i1", "i2"} <= _popular(system, "nobody"), "popular items", 20)
-    system.wait_for(lambda: {"i0", "i1", "i2"} <= _popular(system, "somebody-else"), "popular items", 20)
+    system.wait_for(lambda: {"i0", "i1", "i2"} <= _popular(system, "nobody"), "popular items")
+    system.wait_for(lambda: {"i0", "i1", "i2"} <= _popular(system, "somebody-else"), "popular items")
     assert not system.read("dead-letters")
     # A clock that is a minute behind leaves a producer four minutes of five.
     ahead = [
