@@ -106,16 +106,21 @@ def wanted(message: Click | Request | Wish, steering: Steering, policy: Policy) 
     if message.rank is not None:
         _name(made, message, steering)
     elif message.exclude_hashes:
-        made.hashes = frozenset(
-            int(each, 16) if isinstance(each, str) else each for each in message.exclude_hashes
-        )
-        made.reach += len(made.hashes)
+        made.hashes = frozenset(number for each in message.exclude_hashes for number in _numbers(each))
+        made.reach += len(message.exclude_hashes)
     if made.hashes or made.exact:
         made.plain = False
     if message.query is not None:
         made.given = made.filter
         made.read_as(steering.reading(message.query))
     return made
+
+
+def _numbers(told: int | str) -> tuple[int, ...]:
+    """A hash as a number; as text it is the digest's 16 digits, or those of the number."""
+    if isinstance(told, int):
+        return (told,)
+    return int.from_bytes(bytes.fromhex(told), "little"), int(told, 16)
 
 
 def _name(made: Wanted, message: Request, steering: Steering) -> None:

@@ -116,7 +116,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A list asked for without a click: topic `requests`, key `user_id`, or `request_id` without a user.
 
     interests: words or item ids, in the place of clicks where there are few or none
-    exclude_hashes: `event_hash` of item ids, as numbers or 16 hexadecimal digits
+    exclude_hashes: `event_hash` of item ids, as numbers or as the digest's 16 hexadecimal digits
     """
 
     request_id: Id

@@ -1,6 +1,7 @@
 """Lists under rules: each is judged by a slow evaluator that was written from the specification alone."""
 
 import math
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -278,6 +279,19 @@ def test_named_items_are_ordered_for_the_user_whatever_she_has_met() -> None:
     scores = [listed.score for listed in made.items]
     assert scores == sorted(scores, reverse=True)
     assert (whole.unknown, known.unknown) == (msgspec.UNSET, [])
+
+
+def test_items_are_left_out_by_hashes_of_their_ids_however_these_are_written() -> None:
+    world, states = _world(60, 7)
+    (whole,) = _asked(world, states, Request(request_id="a", user_id="u", k=3))
+    digests = [blake2b(each.encode(), digest_size=8) for each in _ids(whole)]
+    numbers = [int.from_bytes(each.digest(), "little") for each in digests]
+    assert numbers == [event_hash(each) for each in _ids(whole)]
+    for told in ([each.hexdigest() for each in digests], numbers, [f"{each:016x}" for each in numbers]):
+        request = decode_request(encode({"request_id": "b", "user_id": "u", "k": 60, "exclude_hashes": told}))
+        (rest,) = _asked(world, states, request)
+        assert set(_ids(rest)).isdisjoint(_ids(whole))
+        assert len(rest.items) > 3
 
 
 def test_items_like_one_never_hold_it_and_an_unknown_one_is_named() -> None:
