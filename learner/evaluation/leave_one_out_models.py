@@ -38,9 +38,10 @@ CHECKS = 6  # of the validation items in one training; the best stands
 
 # The settings that docs/log.md has the figures of
 STUDENT = StudentConfig(
-    layers=1, dropout=0.3, learning_rate=2e-3, weight_decay=0.01, epochs=12, window=50, context=50,
+    dim=128, layers=1, dropout=0.3, learning_rate=2e-3, weight_decay=0.01, epochs=8, window=50, context=50,
     full_softmax_below=0, negatives=1024, patience=3,
 )  # fmt: skip
+ELDER = replace(STUDENT, dim=64, epochs=12)
 TEACHER = TeacherConfig(
     layers=1, epochs=30, full_softmax_below=0, negatives=1024, patience=3, kind_share=0.0, value_share=0.0
 )
@@ -82,7 +83,7 @@ class SequenceScorer:
             torch.manual_seed(seed)
             self.models = [build(content, config)]  # alone, while it is checked
             run = Run(seed, progress=self._told(number + bool(self.taught)), name=self.name)
-            lessons = None if isinstance(config, TeacherConfig) else soft
+            lessons = None if isinstance(config, TeacherConfig) else soft  # taught alike they err alike
             check = Check(validate, CHECKS)
             report = train_model(self.models[0], log, len(log), {}, run, soft=lessons, check=check)
             self.validation.append(report.validation)
@@ -94,12 +95,11 @@ class SequenceScorer:
         self, task: LeaveOneOut, log: EventLog, content: ItemContent, recall: Recall
     ) -> SoftTargets | None:
         """What an elder student and recall say of each event; None where no student is to learn it."""
-        config = next((one for one in self.configs if not isinstance(one, TeacherConfig)), None)
-        if config is None:
+        if all(isinstance(config, TeacherConfig) for config in self.configs):
             return None
         seed = self.seed + ELDER_SEED
         torch.manual_seed(seed)
-        elder = build(content, config)
+        elder = build(content, ELDER)
         train_model(
             elder, log, len(log.item), {}, Run(seed, progress=self._told(0), name=f"{self.name}/elder")
         )
