@@ -3,8 +3,10 @@
 import json
 import re
 import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,10 @@ from tests.worlds.system import START_MS, System, ready
 
 
 class Http:
-    """A plain client of one api."""
+    """A plain client of one api, and the name of its process."""
 
-    def __init__(self, base: str) -> None:
-        self.base = base
+    def __init__(self, base: str, name: str) -> None:
+        self.base, self.name = base, name
 
     def ask(
         self, method: str, path: str, body: Any = None, **headers: str
@@ -31,7 +33,7 @@ class Http:
         if data is not None and "content-type" not in headers:
             request.add_header("content-type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=90) as answer:
                 return answer.status, dict(answer.headers), json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             return error.code, dict(error.headers), json.loads(error.read())
@@ -55,7 +57,7 @@ def started(system: Any, name: str = "api") -> Http:
     system.start("api", "--port", "0", name=name)
     plain = lambda: re.sub(r"\x1b\[[0-9;]*m", "", system.said(name))  # noqa: E731
     said = system.wait_for(lambda: re.search(r"address=(\S+)", plain()), f"{name} listens")
-    http = Http(said.group(1))
+    http = Http(said.group(1), name)
     system.wait_for(lambda: http.ask("GET", "/readyz")[0] == 200, f"{name} is ready")
     return http
 
@@ -68,26 +70,55 @@ def served(system: Any) -> tuple[Any, Http]:
     return system, started(system)
 
 
+@pytest.fixture(scope="module")
+def working(
+    broker: EmbeddedBroker, release: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """A worker for all tests that leave nothing behind but users of their own."""
+    folder = tmp_path_factory.mktemp("working")
+    settings = load_settings(
+        bootstrap_servers=broker.bootstrap_servers, prefix=f"api{time.time_ns()}.", clock="stream",
+        data_dir=folder,
+    )  # fmt: skip
+    system = System(settings, folder, release)
+    try:
+        system.start("worker")
+        ready(system)
+        yield system
+    finally:
+        system.close()
+
+
+@pytest.fixture
+def beside(working: System) -> Iterator[tuple[System, Http]]:
+    """That worker, and an api of the test's own."""
+    http = started(working, f"api-{time.time_ns()}")
+    yield working, http
+    if http.name in working.fleet.children:
+        working.stop(http.name)
+
+
 def ids(answer: dict[str, Any]) -> list[str]:
     return [item["item_id"] for item in answer["items"]]
 
 
-def test_a_click_and_what_follows_it(served: tuple[Any, Http]) -> None:
-    system, http = served
-    seen = http.click("u1", "50")["seen"]
-    first = http.get("/v1/users/u1/recommendations?timeout_ms=20000")
+def test_a_click_and_what_follows_it(beside: tuple[System, Http]) -> None:
+    system, http = beside
+    seen = http.click("annabel", "50")["seen"]
+    first = http.get("/v1/users/annabel/recommendations?timeout_ms=20000")
     assert "behind" not in first
     assert first["trigger"]["kind"] == "click" or first["served"] == "computed"
     assert "50" not in ids(first)
     system.wait_for(
-        lambda: http.get(f"/v1/users/u1/recommendations?seen={seen}")["served"] == "held", "the list is held"
+        lambda: http.get(f"/v1/users/annabel/recommendations?seen={seen}")["served"] == "held",
+        "the list is held",
     )
-    second = http.get(f"/v1/users/u1/recommendations?next={first['next']}&timeout_ms=20000")
+    second = http.get(f"/v1/users/annabel/recommendations?next={first['next']}&timeout_ms=20000")
     assert not set(ids(first)) & set(ids(second))
     hidden = ids(first)[0]
-    http.click("u1", hidden, event="hide")
-    assert hidden not in ids(http.get("/v1/users/u1/recommendations?timeout_ms=20000"))
-    assert http.get("/v1/users/u1")["profile"]["events"] == 2
+    http.click("annabel", hidden, event="hide")
+    assert hidden not in ids(http.get("/v1/users/annabel/recommendations?timeout_ms=20000"))
+    assert http.get("/v1/users/annabel")["profile"]["events"] == 2
 
     strangers = [http.get("/v1/popular?k=4&timeout_ms=20000") for _ in range(2)]
     assert [each["served"] for each in strangers] == ["computed", "held"]
@@ -95,24 +126,24 @@ def test_a_click_and_what_follows_it(served: tuple[Any, Http]) -> None:
     assert len(http.get("/v1/search?q=comedy&k=3&timeout_ms=20000")["items"]) == 3
     assert len(http.get("/v1/items/50/similar?k=3&timeout_ms=20000")["items"]) == 3
     assert http.ask("GET", "/v1/items/nothing/similar?timeout_ms=20000")[0] == 404
-    ranked = http.ask("POST", "/v1/rank", {"user_id": "u1", "items": ["1", "2", "no"]})[2]
+    ranked = http.ask("POST", "/v1/rank", {"user_id": "annabel", "items": ["1", "2", "no"]})[2]
     assert (sorted(ids(ranked)), ranked["unknown"]) == (["1", "2"], ["no"])
-    rows = {"requests": [{"user_id": "u1", "k": 3}, {"user_id": "u1", "k": 3, "query": "war"}]}
+    rows = {"requests": [{"user_id": "annabel", "k": 3}, {"user_id": "annabel", "k": 3, "query": "war"}]}
     lists = http.ask("POST", "/v1/batch", rows)[2]["lists"]
     assert not set(ids(lists[0])) & set(ids(lists[1]))
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    told = {"user_id": "u2", "item_id": "50", "event": "click", "timestamp": START_MS}
+    told = {"user_id": "bea", "item_id": "50", "event": "click", "timestamp": START_MS}
     http.ask("POST", "/v1/clicks", told, traceparent=trace)
-    http.ask("GET", "/v1/search?q=war&user_id=u2&timeout_ms=20000", traceparent=trace)
+    http.ask("GET", "/v1/search?q=war&user_id=bea&timeout_ms=20000", traceparent=trace)
     for topic in ("clicks", "requests"):
         assert any(("traceparent", trace.encode()) in record.headers for record in system.read(topic))
-    assert "u1" not in system.said("api")
-    assert system.stop("api", 10) == 0
+    assert "annabel" not in system.said(http.name)
+    assert system.stop(http.name, 30) == 0
 
 
-def test_what_one_api_was_told_another_one_reads(served: tuple[Any, Http]) -> None:
-    system, one = served
-    other = started(system, "other")
+def test_what_one_api_was_told_another_one_reads(beside: tuple[System, Http]) -> None:
+    system, one = beside
+    other = started(system, f"{one.name}-other")
     stale = []
     for n in range(40):
         user, item = f"u{n % 7}", str(50 + n)
@@ -122,15 +153,18 @@ def test_what_one_api_was_told_another_one_reads(served: tuple[Any, Http]) -> No
             stale.append((n, found))
     assert stale == []
     assert not other.get(f"/v1/users/u1/recommendations?seen={seen}&timeout_ms=20000").get("behind")
+    system.stop(other.name)
 
 
-def test_a_stream_says_each_list_as_it_is_made(served: tuple[Any, Http]) -> None:
-    system, http = served
-    http.click("u1", "50")
+def test_a_stream_says_each_list_as_it_is_made(beside: tuple[System, Http]) -> None:
+    system, http = beside
+    http.click("streamed", "50")
     events: list[tuple[str, dict[str, Any]]] = []
 
     def follow() -> None:
-        with urllib.request.urlopen(http.base + "/v1/users/u1/recommendations/stream?fields=title") as stream:
+        with urllib.request.urlopen(
+            http.base + "/v1/users/streamed/recommendations/stream?fields=title"
+        ) as stream:
             name = ""
             for line in stream:
                 if line.startswith(b"id: "):
@@ -141,23 +175,23 @@ def test_a_stream_says_each_list_as_it_is_made(served: tuple[Any, Http]) -> None
     follower = threading.Thread(target=follow, daemon=True)
     follower.start()
     system.wait_for(lambda: events, "the newest list")
-    http.click("u1", "172")
+    http.click("streamed", "172")
     system.wait_for(lambda: "172" not in ids(events[-1][1]) and len(events) > 1, "the next list")
     assert all(name == told["recommendation_id"] for name, told in events)
-    assert system.stop("api", 10) == 0
-    follower.join(10)
+    assert system.stop(http.name, 30) == 0
+    follower.join(90)
     assert not follower.is_alive()
 
 
-def test_a_click_that_was_answered_by_202_outlives_kill_9(served: tuple[Any, Http]) -> None:
-    system, http = served
+def test_a_click_that_was_answered_by_202_outlives_kill_9(beside: tuple[System, Http]) -> None:
+    system, http = beside
     acknowledged: list[str] = []
 
     def send() -> None:
         for n in range(100_000):
             name = f"e{n}"
             try:
-                http.click(f"u{n % 5}", str(1 + n % 300), event_id=name, event="view")
+                http.click(f"sure{n % 5}", str(1 + n % 300), event_id=name, event="view")
             except (OSError, ValueError):
                 return
             acknowledged.append(name)
@@ -165,8 +199,8 @@ def test_a_click_that_was_answered_by_202_outlives_kill_9(served: tuple[Any, Htt
     sender = threading.Thread(target=send)
     sender.start()
     system.wait_for(lambda: len(acknowledged) > 100, "some clicks")
-    system.kill("api")
-    sender.join(30)
+    system.kill(http.name)
+    sender.join(90)
     there = {json.loads(record.value)["event_id"] for record in system.read("clicks")}
     assert set(acknowledged) <= there
 

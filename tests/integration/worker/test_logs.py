@@ -1,6 +1,7 @@
 """What an operator reads at the level `info`: a dozen lines at the start, then events and a line a minute."""
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -16,8 +17,19 @@ def lines(system: Any, name: str) -> list[str]:
     return [line for line in plain.splitlines() if line.strip()]
 
 
+class Allowed:
+    """How many lines there may be: so many, and two more for each minute that passes from here on."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, most: int) -> int:
+        return most + 2 * int((time.monotonic() - self._began) / 60 + 0.5)
+
+
 @pytest.mark.usefixtures("topics")
 def test_a_system_says_little_and_a_flood_of_bad_records_little_more(system: Any) -> None:
+    allowed = Allowed()
     system.start("learner", "--learn", "none")
     system.start("worker")
     ready(system)
@@ -25,7 +37,7 @@ def test_a_system_says_little_and_a_flood_of_bad_records_little_more(system: Any
     clicks = [system.click(f"u{n}", "1", START_MS + n) for n in range(20)]
     wait_answered(system, clicks)
     for name in ("worker", "learner"):
-        assert len(lines(system, name)) <= MOST_AT_START
+        assert len(lines(system, name)) <= allowed(MOST_AT_START)
     before = len(lines(system, "worker"))
     for n in range(BAD):
         key = f"u{n}".encode()
@@ -33,7 +45,7 @@ def test_a_system_says_little_and_a_flood_of_bad_records_little_more(system: Any
     system.producer.flush()
     wait_answered(system, [system.click("u1", "2", START_MS + 1_000)])
     system.wait_for(lambda: len(system.read("dead-letters")) >= BAD, "all bad records of all partitions")
-    assert len(lines(system, "worker")) <= before + 3
+    assert len(lines(system, "worker")) <= allowed(before + 3)
     for name in ("worker", "learner"):
         assert system.stop(name) == 0
         assert not [
@@ -42,4 +54,4 @@ def test_a_system_says_little_and_a_flood_of_bad_records_little_more(system: Any
             if re.search(r"\[error *\]", line, re.I) or "Traceback" in line
         ]
     assert int(told(system, "worker")["bad_records"]) == BAD
-    assert len(lines(system, "worker")) <= before + 6
+    assert len(lines(system, "worker")) <= allowed(before + 6)
