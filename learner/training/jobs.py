@@ -228,7 +228,8 @@ def _student(
     student, report = train_student(
         material.data, stop, material.content, material.scale, config, run, soft=soft
     )
-    run.tell(1.0, f"loss {report.loss:.3f} after {report.epochs:.1f} epochs")
+    learned = f"loss {report.loss:.3f} after {report.epochs:.1f} epochs"
+    run.tell(1.0, learned if report.steps else "no time was left to learn in, or nothing to learn from")
     return student, report
 
 
