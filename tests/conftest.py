@@ -138,7 +138,7 @@ def release(recorded: Path, shared: Path) -> Path:
                     sys.executable, "-m", "streams", "train",
                     "--interactions", str(recorded / "interactions.csv.gz"),
                     "--items", str(recorded / "items.csv.gz"), "--to", str(TRAINED), "--out", str(out),
-                    "--time-budget", "0.3",
+                    "--time-budget", "0.2",
                 ],
                 check=True, cwd=ROOT, timeout=280,
             )  # fmt: skip

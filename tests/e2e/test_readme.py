@@ -60,7 +60,7 @@ class Shell:
 
     def run(self, line: str) -> None:
         """A line that ends by itself, with success; a training takes less time than is good for quality."""
-        process = self.start(line.replace("--time-budget 1", "--time-budget 0.2"))
+        process = self.start(line.replace("--time-budget 1", "--time-budget 0.1"))
         assert process.wait(240) == 0, f"{line}\n{self.said(shlex.split(line)[1])}"
 
     def python(self, text: str) -> str:
