@@ -50,10 +50,12 @@ def check(settings: Settings, clicks: RecordedClicks, part: range) -> None:
             (click,) = clicks.clicks(range(part.start + place, part.start + place + 1), history=True)
             ahead = int(np.count_nonzero(times > wall_ms + clock.max_future_ms))
             many = f" ({ahead:,} clicks are ahead)" if ahead else ""
+            mend = "Correct the column of times, or leave such clicks out with --from and --to"
+            if times[place] == 0:
+                mend = "Add to times that count from 0 the time they began, or set clock to stream"
             raise Inadmissible(
                 f"{clicks.file}: workers would refuse the click of user {click.user_id!r} on item "
-                f"{click.item_id!r}: {why}{many}; nothing was sent. Correct the column of times, or leave "
-                "such clicks out with --from and --to"
+                f"{click.item_id!r}: {why}{many}; nothing was sent. {mend}"
             )
 
 

@@ -292,11 +292,12 @@ def _decoder(
     have, though its type does not ask for it.
     """
     decode = msgspec.json.Decoder(kind).decode
-    required = [field.name for field in msgspec.structs.fields(kind) if field.required] if theirs else []
+    fields = {field.name: field.required for field in msgspec.structs.fields(kind)}
+    required = [name for name, needed in fields.items() if needed]
 
     def second(value: bytes, names: Mapping[str, str], *missing: str) -> T:
         needed = [*required, *missing]
-        return msgspec.convert(reread(value, required=needed, words=words, names=names), kind)
+        return msgspec.convert(reread(value, fields=fields, required=needed, words=words, names=names), kind)
 
     def checked(value: bytes | None, names: Mapping[str, str] = NO_WORDS, /) -> T:
         if value is None:

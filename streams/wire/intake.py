@@ -12,6 +12,7 @@ import msgspec
 from streams.wire.contract import (
     UNREADABLE,
     Click,
+    Forget,
     Request,
     Wish,
     decode_click,
@@ -101,7 +102,9 @@ def admit(
     if message.timestamp is not None:
         refusal = refuses(message.timestamp)
         if refusal is not None:
-            return Refused(refusal)
+            if message.timestamp or not isinstance(message, Request | Forget):
+                return Refused(refusal)
+            message = msgspec.structs.replace(message, timestamp=None)  # a 0 is none, and these need none
     key = (message.key if isinstance(message, Request) else message.user_id).encode()
     home = partition if partitions is None else partition_of(key, partitions)
     if home != partition:

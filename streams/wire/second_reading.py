@@ -7,7 +7,7 @@ are made of them. Good records never come here.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,11 +24,6 @@ _BOM = b"\xef\xbb\xbf"
 _REGISTRY_BYTES = 5  # a 0 and the schema's number, which serializers write before each value
 _GLUE, _GLUE_BYTES = b"\x03\0", 18  # AWS's registry writes a version, a codec and a UUID of 16 bytes
 _DIGITS = re.compile(r"[0-9]{1,19}(\.0+)?")
-# Fields in which null says the same as leaving them out, and what text stands for yes and no in some.
-_MAY_LACK = frozenset(
-    {"undo", "history", "items", "available", "categories", "tags", "attributes", "exclude"}
-)
-_YES_OR_NO = frozenset({"undo", "history", "available", "profile"})
 _TRUTH: dict[Any, bool] = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 
@@ -42,13 +37,19 @@ class Misread(msgspec.ValidationError):
 
 
 def reread(
-    value: bytes, *, required: Collection[str], words: Collection[str], names: Mapping[str, str]
+    value: bytes,
+    *,
+    fields: Collection[str],
+    required: Collection[str],
+    words: Collection[str],
+    names: Mapping[str, str],
 ) -> dict[str, Any]:
     """The record's fields with what is unmistakable put right. The schema has yet to judge them.
 
-    `required`: fields that every record has; `words`: the events there are ((): no events are told); `names`:
-    other words for events, in small letters, and what they mean. Raises msgspec.ValidationError with what the
-    record probably is.
+    `fields`: those of the schema; others are ignored, whatever they hold. `required`: fields that every
+    record has; in others null says the same as leaving them out. `words`: the events there are ((): no
+    events are told); `names`: other words for events, in small letters, and what they mean. Raises
+    msgspec.ValidationError with what the record probably is.
     """
     found = _parsed(value)
     if not isinstance(found, dict):
@@ -57,24 +58,19 @@ def reread(
     for name in required:
         if name not in record:
             raise _complaint(f"no {name}", looks_like(name, record), name)
+    nothing = False
     for name, content in record.items():
-        if name in ("user_id", "item_id", "event_id", "request_id"):
-            record[name] = _id(name, content)
-        elif name in ("timestamp", "published_at", "expires_at") and content is not None:
-            record[name] = _time(name, content)
-        elif name in ("exclude", "items") and isinstance(content, list):
-            record[name] = [_id(name, each) for each in content]
+        if name not in fields:
+            continue
+        if content is None and name not in required:
+            nothing = True
+        elif (mend := _MENDS.get(name)) is not None:
+            record[name] = mend(name, content)
         elif name == "event" and words and isinstance(content, str):
             record[name] = _event(content, words, names)
-        elif name in ("position", "k", "v", "value", "price") and isinstance(content, float | str):
-            record[name] = _number(name, content)
-        elif name in _YES_OR_NO and isinstance(content, int | str):
-            record[name] = _TRUTH.get(
-                content.strip().lower() if isinstance(content, str) else content, content
-            )
-        elif name == "recommendation_id" and isinstance(content, int):
-            record[name] = _id(name, content)
-    return {name: content for name, content in record.items() if content is not None or name not in _MAY_LACK}
+    if not nothing:
+        return record
+    return {name: content for name, content in record.items() if content is not None or name in required}
 
 
 def unit_of(timestamp: int) -> str | None:
@@ -111,12 +107,24 @@ def _parsed(value: bytes) -> Any:
         raise _complaint(no_json(text), str(error)) from None
 
 
-def _number(name: str, content: float | str) -> Any:
+def _number(name: str, content: Any) -> Any:
     """Text that is a plain number as one, and floats without a fraction where whole numbers are asked for."""
+    if not isinstance(content, float | str):
+        return content
     if isinstance(content, str) and (name == "v" or not _NUMBER.fullmatch(content.strip())):
         return content
     number = float(content)
     return int(number) if name in ("position", "k", "v") and number.is_integer() else number
+
+
+def _yes_or_no(_: str, content: Any) -> Any:
+    if not isinstance(content, int | str):
+        return content
+    return _TRUTH.get(content.strip().lower() if isinstance(content, str) else content, content)
+
+
+def _ids(name: str, content: Any) -> Any:
+    return [_id(name, each) for each in content] if isinstance(content, list) else content
 
 
 def _id(name: str, content: Any) -> Any:
@@ -179,3 +187,14 @@ def _event(content: str, words: Collection[str], names: Mapping[str, str]) -> st
         f'event_names = {{{msgspec.json.encode(word[:60]).decode()} = "{meant_by(word, words)}"}}',
         "event",
     )
+
+
+_MENDS: Mapping[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("user_id", "item_id", "event_id", "request_id"), _id),
+    **dict.fromkeys(("recommendation_id", "similar_to"), _id),
+    **dict.fromkeys(("items", "exclude", "interests", "rank", "if_clicked"), _ids),
+    **dict.fromkeys(("timestamp", "published_at", "expires_at"), _time),
+    **dict.fromkeys(("position", "k", "v", "value", "price"), _number),
+    **dict.fromkeys(("undo", "history", "available", "profile"), _yes_or_no),
+}
+"""By field, what puts right what it holds."""

@@ -38,6 +38,9 @@ def taken_in(value: bytes | None) -> Any:
         (said(history=1), "history", True),
         (said(undo=None, history=None, items=None), "undo", False),
         (said(recommendation_id=7), "recommendation_id", "7"),
+        (said(user_id=77, expires_at="never", published_at="?", price="x", k=None), "user_id", "77"),
+        (said(item_id=None, event="impression", items=[4, "b"]), "items", ("4", "b")),
+        (said(value=None, v=None), "v", 1),
         (b"\x03\0" + b"u" * 16 + said(), "user_id", "77"),
         (said(item_id="\u0001\u2028", extra=["\ud83d\ude00"]), "item_id", "\u0001\u2028"),
         (said()[:-1] + b', "n": ' + b"9" * 60_000 + b"}", "user_id", "77"),
@@ -130,6 +133,32 @@ def test_items_and_requests_with_text_for_numbers() -> None:
     assert decode_request(b'{"request_id": "a", "k": "5"}').k == 5
     with pytest.raises(UNREADABLE, match="there is 'id'; rename it to item_id"):
         decode_item(b'{"id": "a"}')
+
+
+def test_requests_with_null_for_nothing_and_numbers_for_ids() -> None:
+    nothing = dict.fromkeys(
+        ("interests", "exclude_hashes", "fields", "if_clicked", "profile", "v", "user_id", "k")
+    )
+    numbers = {"rank": [7, "b"], "interests": [8], "if_clicked": [9]}
+    assert decode_request(json.dumps({"request_id": 1, **nothing}).encode()).interests == []
+    asked = decode_request(json.dumps({"request_id": "r", **numbers}).encode())
+    assert (asked.rank, asked.interests, asked.if_clicked) == (["7", "b"], ["8"], ["9"])
+    assert decode_request(b'{"request_id": "r", "similar_to": 7}').similar_to == "7"
+    with pytest.raises(UNREADABLE, match="request_id is null"):
+        decode_request(b'{"request_id": null, "k": null}')
+
+
+def test_a_time_of_0_is_none_where_none_is_needed() -> None:
+    def asked(requests: bool, **fields: Any) -> Any:
+        clock, value = Clock("wall"), json.dumps({"timestamp": 0, **fields}).encode()
+        return admit(
+            value, 0, 0, requests=requests, partitions=1,
+            refuses=lambda at: clock.refuses(at, NOW_MS), forgets=not requests,
+        )  # fmt: skip
+
+    assert asked(True, request_id="r").message.timestamp is None
+    assert asked(False, user_id="u", event="forget").message.timestamp is None
+    assert "timestamp is 0" in asked(False, user_id="u", event="merge", into="v").error
 
 
 def test_a_worker_among_records_of_other_tools_loses_nobody(system: Any) -> None:
