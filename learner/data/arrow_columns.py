@@ -4,6 +4,7 @@ Owns what of a type can be read as what. Knows neither files nor what columns me
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,27 @@ _EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
 
 
 def plain(column: Any) -> Any:
-    """The column without dictionaries and views."""
+    """The column without dictionaries and views; bytes that are text in UTF-8 as such (Spark writes them)."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_string_view(column.type):
         return column.cast(pa.string())
-    return column.cast(pa.binary()) if pa.types.is_binary_view(column.type) else column
+    if pa.types.is_binary_view(column.type):
+        column = column.cast(pa.binary())
+    if is_binary(column.type):
+        with suppress(pa.ArrowInvalid):
+            return column.cast(pa.string() if pa.types.is_binary(column.type) else pa.large_string())
+    return column
 
 
 def is_text(kind: Any) -> bool:
     """Whether a type is one of text."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def is_binary(kind: Any) -> bool:
+    """Whether a type is one of bytes."""
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def is_list(kind: Any) -> bool:
@@ -60,15 +71,12 @@ def first_that_fails(column: Any, kind: Any) -> int | None:
 
 
 def filled(column: Any, notice: Callable[[int, str], None]) -> Any:
-    """A column of text, trimmed, null where it is blank.
+    """A column of text, trimmed, null where it is blank or holds a word for nothing, such as NULL.
 
-    Where something is no number, words such as NULL are made null too: `notice` is told how many cells say
-    so, and what the first one says.
+    `notice` is told how many cells hold such words, and what the first one says.
     """
     column = pc.utf8_trim_whitespace(column)
     column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
-    if first_that_fails(column, pa.float64()) is None:
-        return column
     nothing = pc.fill_null(pc.is_in(pc.utf8_lower(column), pa.array(sorted(NOTHING), column.type)), False)
     if count := int(pc.sum(nothing).as_py() or 0):
         notice(count, column[int(np.argmax(nothing.to_numpy(zero_copy_only=False)))].as_py())

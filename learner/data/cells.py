@@ -25,7 +25,6 @@ NOTHING = frozenset(
 """What programs write into columns of numbers and times where they have nothing, in small letters."""
 _UNREAD = object()
 _DEEPEST = 64
-_EMPTY_LISTS = ("null", "None", "nan", "NaN")  # as JSON and Python print nothing; NA may well be a category
 _CONSTANTS = {"nan": None, "NaN": None, "inf": None, "null": None, "true": True, "false": False}
 
 
@@ -43,14 +42,14 @@ def parts(cell: Any) -> list[str]:
                     return parts(read)
             if text.startswith("[") and "|" not in text and "," in text:
                 text = text[1:-1].replace(",", "|")
-        if text in _EMPTY_LISTS:
-            return []
         return [part for part in map(str.strip, text.split("|")) if part]
     if isinstance(cell, dict):
         named = next((cell[name] for name in ("name", "title", "value", "id") if cell.get(name)), _UNREAD)
-        return [str(named).strip()] if named is not _UNREAD else [f"{k}: {v}" for k, v in cell.items()]
+        if named is not _UNREAD:
+            return _part(named)
+        return [f"{as_text(name)}: {as_text(value)}" for name, value in cell.items() if _part(value)]
     if isinstance(cell, set):
-        cell = sorted(cell, key=str)
+        cell = sorted(cell, key=as_text)
     if isinstance(cell, list | tuple):
         nested = (list, tuple, dict)
         return [part for each in cell for part in (parts(each) if isinstance(each, nested) else _part(each))]
@@ -70,27 +69,36 @@ def attributes(cell: str) -> dict[str, Any]:
 
 def entries(read: dict[Any, Any]) -> dict[str, Any]:
     """Attributes as JSON has them: text for names, nothing that is None; dates and bytes as text."""
-    return {str(name): _of_json(value) for name, value in read.items() if value is not None}
+    return {as_text(name): _of_json(value) for name, value in read.items() if value is not None}
 
 
 def _of_json(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict | list | tuple) and depth == _DEEPEST:
         return "…"  # workers refuse what is nested much less deep; here it may not end the reading
     if isinstance(value, dict):
-        return {str(name): _of_json(inner, depth + 1) for name, inner in value.items()}
+        return {as_text(name): _of_json(inner, depth + 1) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_of_json(inner, depth + 1) for inner in value]
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
     if isinstance(value, set | frozenset):
-        return sorted(map(str, value))
+        return sorted(map(as_text, value))
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if value is None or isinstance(value, int):
         return value
-    return value.isoformat() if isinstance(value, date | time) else str(value)
+    return value.isoformat() if isinstance(value, date | time) else as_text(value)
+
+
+def as_text(value: Any) -> str:
+    """A value as text that can be encoded, whatever it is."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    try:
+        text = str(value)
+    except ValueError:  # Python writes no numbers of more than 4,300 digits
+        return "…"
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()  # half a surrogate pair
 
 
 def has_huge_number(value: Any) -> bool:
@@ -124,7 +132,7 @@ def yes_or_no(word: str) -> bool | None:
 def _part(value: Any) -> list[str]:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return []
-    text = str(value).strip()
+    text = as_text(value).strip()
     return [text] if text else []
 
 

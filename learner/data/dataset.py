@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.data import cells
 from learner.data.catalogue import Item
 from learner.data.events import KIND_OF_WORD, Kind
 from learner.data.faulty import shown
@@ -184,9 +183,8 @@ def load_items(path: Path | str, columns: Mapping[str, str] | None = None) -> li
 def _kinds(table: Table) -> NDArray[np.uint8]:
     if "event" not in table:
         return np.full(table.rows, Kind.CLICK, np.uint8)
-    codes, words = table.words("event")
+    codes, words = table.said("event")
     words = [word.lower() for word in words]
-    words = ["" if word in cells.NOTHING else word for word in words]
     unknown: Counter[str] = Counter()
     for word, count in zip(words, np.bincount(codes, minlength=len(words)).tolist(), strict=True):
         if word not in _WORDS:

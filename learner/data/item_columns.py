@@ -58,7 +58,7 @@ def attributes(table: Table) -> list[dict[str, Any]]:
     rows = _entries_of(table)
     bad = next((row for row, entries in enumerate(rows) if cells.has_huge_number(entries)), None)
     if bad is not None:
-        got = str(rows[bad])
+        got = cells.as_text(rows[bad])
         table.fail("attributes", bad, "whole numbers of at most 64 bits", got, "write longer ones as text")
     return rows
 
@@ -97,10 +97,10 @@ def available(table: Table) -> list[bool]:
     """Whether each item may be recommended: yes where nothing is said."""
     if "available" not in table:
         return [True] * table.rows
-    codes, words = table.words("available")
+    codes, words = table.said("available")
     verdicts = []
     for code, word in enumerate(words):
-        verdict = cells.yes_or_no(word) if word and word.lower() not in cells.NOTHING else True
+        verdict = cells.yes_or_no(word) if word else True
         if verdict is None:
             mend = "write one of them, or leave it empty"
             table.fail("available", int(np.argmax(codes == code)), "true or false", word, mend)

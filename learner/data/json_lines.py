@@ -19,11 +19,12 @@ _LOOKED_AT = 1000  # objects whose names make the header
 class JsonLines:
     """A file of objects: `header` has the names of the first thousand and those that are always asked for.
 
+    size: in bytes
     unfit: by place in the header the first row whose value is a list, an object or a number that is not whole
     """
 
     def __init__(self, text: TextFile, always: Iterable[str]) -> None:
-        self.path, self._text = text.path, text
+        self.path, self.size, self._text = text.path, text.size, text
         self.unfit: dict[int, int] = {}
         self.header: list[str] = []
         known: dict[str, None] = {}

@@ -10,13 +10,12 @@ from datetime import UTC, date, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.data.cells import NOTHING
-
 # Timestamps below are seconds (the year 5138), above milliseconds (March 1973).
 _SECONDS_BELOW = 1e11
 # Median timestamps from here on are micro- or nanoseconds (milliseconds of the year 5138).
 _FINER_FROM = 1e14
 _1973_MS, _1980_MS = 94_694_400_000.0, 315_532_800_000.0
+_LIFETIME_DAYS = 40 * 365
 _PART_OF_A_DATE = re.compile(r"[12]\d{3}(-\d\d)?")
 END_MS = 4_102_444_800_000.0  # 2100-01-01: what is later is a mistake, or a stand-in for "never"
 ADVICE = "write Unix seconds or milliseconds, for instance 1763856000, or ISO 8601: 2025-11-23T00:00:00Z"
@@ -43,9 +42,10 @@ def of_numbers(values: NDArray[np.float64], *, strict: bool) -> NDArray[np.float
     said = known[(known != 0) & (known != -1)]  # what stands for an unknown year
     if not strict and said.size and _within(said, 1000, 2100, whole=True):
         return np.array([_milliseconds(datetime(int(year), 1, 1)) if year > 0 else np.nan for year in values])
-    if _are_days(known):
+    if _are_days(known, strict=strict):
         row = int(np.argmax(~np.isnan(values)))
-        raise Wrong(row, "Unix seconds or milliseconds", "write days as 2024-05-31")
+        mend = "write days as 2024-05-31; if these are counts from a beginning, add its Unix time to each"
+        raise Wrong(row, "Unix seconds or milliseconds", mend)
     middle = float(np.median(known))
     seconds = middle < _SECONDS_BELOW
     unit, other = ("seconds", "milliseconds") if seconds else ("milliseconds", "seconds")
@@ -61,14 +61,14 @@ def of_numbers(values: NDArray[np.float64], *, strict: bool) -> NDArray[np.float
 
 
 def of_texts(codes: NDArray[np.int32], texts: list[str], *, strict: bool) -> NDArray[np.float64]:
-    """Times (n,) float64 in Unix milliseconds from ISO 8601; nan where the text is empty or says NULL.
+    """Times (n,) float64 in Unix milliseconds from ISO 8601; nan where the text is empty.
 
     `codes` number the distinct `texts`. A time without a zone is UTC. Where not `strict`, years and months
     are taken as their first days. Raises Wrong.
     """
     values = np.full(len(texts) + 1, np.nan)
     for number, text in enumerate(texts):
-        if not text or text.lower() in NOTHING:
+        if not text:
             continue
         if not strict and _PART_OF_A_DATE.fullmatch(text):
             text = f"{text}-01-01"[:10]
@@ -128,10 +128,16 @@ def _within(known: NDArray[np.float64], first: float, last: float, *, whole: boo
     return bool(((known >= first) & (known <= last) & ((known == np.rint(known)) | (not whole))).all())
 
 
-def _are_days(known: NDArray[np.float64]) -> bool:
-    """Whether all numbers are days: 20240531, a spreadsheet's 45443.5 (of 1970 to 2099), or years."""
+def _are_days(known: NDArray[np.float64], *, strict: bool) -> bool:
+    """Whether all numbers are days: 20240531, a spreadsheet's 45443.5 (of 1970 to 2099), or years.
+
+    `strict` (events) takes seconds of a day, and counters, for what they are: of days and years most have a
+    fraction or come again, and they span no lifetime.
+    """
     if _within(known, 25_569, 73_050, whole=False) or _within(known, 1970, 2100, whole=True):
-        return True
+        broken = 2 * int(np.count_nonzero(known != np.rint(known))) >= known.size
+        again = 2 * np.unique(known).size <= known.size
+        return not strict or ((broken or again) and float(np.ptp(known)) < _LIFETIME_DAYS)
     if not _within(known, 19000101, 21001231, whole=True):
         return False
     for number in np.unique(known).astype(np.int64).tolist():

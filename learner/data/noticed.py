@@ -14,16 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from learner.data.catalogue import Item
+from learner.data.cells import NOTHING
 from learner.data.dataset import Interactions
 
 log = logging.getLogger(__name__)
 
-# What programs write where they have nothing.
-_NOBODY = frozenset(
-    {"null", "nan", "none", "nil", "na", "n/a", "<na>", "undefined", "unknown", "-", "-1", "0", "\\n",
-     "anonymous", "guest", "(not set)", "(null)", "nat", "#n/a"}
-)  # fmt: skip
+# What programs write into columns of ids where they have nothing.
+_NOBODY = NOTHING | {"undefined", "unknown", "-1", "0", "anonymous", "guest", "(not set)"}
 _FORMAT = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"  # characters that are not seen
+_UNSEEN = re.compile(f"[{_FORMAT}]")
 _ROUNDED = re.compile(r"\d\.\d+[eE]\+\d+")
 _MUCH = 1 / 3  # of all events: no person, but a machine, a shop's own account or a missing id
 _FEW_MATCH = 0.9  # less of the clicked items in the catalogue is said
@@ -110,8 +109,7 @@ def _spaceless(identifier: str) -> str:
     if identifier.isascii():
         text = identifier.strip()
     else:
-        composed = unicodedata.normalize("NFC", identifier)
-        text = "".join(each for each in composed if each not in _FORMAT).strip()
+        text = _UNSEEN.sub("", unicodedata.normalize("NFC", identifier)).strip()
     return text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
 
 

@@ -17,7 +17,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from learner.data import cells, moments
-from learner.data.arrow_columns import filled, first_that_fails, is_text, milliseconds, plain, whole
+from learner.data.arrow_columns import (
+    filled,
+    first_that_fails,
+    is_binary,
+    is_text,
+    milliseconds,
+    plain,
+    whole,
+)
 from learner.data.delimited import Delimited
 from learner.data.faulty import DataError, shown
 from learner.data.json_lines import JsonLines
@@ -60,10 +68,9 @@ class Table:
                 value = self.columns[name][column].as_py()
                 mend = f"store the column as text (the value is {value})"
                 self.fail(name, column, "text or whole numbers", str(kind), mend)
-        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            if (bad := first_that_fails(column, pa.string())) is not None:
-                self.fail(name, bad, "text in UTF-8", "other bytes", "store the column as text")
-            column = column.cast(pa.string())
+        elif is_binary(kind):
+            bad = first_that_fails(column, pa.string()) or 0
+            self.fail(name, bad, "text in UTF-8", "other bytes", "store the column as text")
         elif not is_text(kind):
             if not (
                 pa.types.is_integer(kind) or pa.types.is_boolean(kind) or column.null_count == len(column)
@@ -94,6 +101,14 @@ class Table:
         """As `ids`, for columns with few distinct values that may be empty; white space is cut off."""
         encoded = pc.utf8_trim_whitespace(self.text(name)).dictionary_encode()
         return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32), encoded.dictionary.to_pylist()
+
+    def said(self, name: str) -> tuple[NDArray[np.int32], list[str]]:
+        """As `words`, with "" for words for nothing, such as NULL; that they are there is told."""
+        codes, texts = self.words(name)
+        nothing = [number for number, text in enumerate(texts) if text.lower() in cells.NOTHING]
+        if nothing:
+            self._emptied(name, int(np.isin(codes, nothing).sum()), texts[nothing[0]])
+        return codes, ["" if text.lower() in cells.NOTHING else text for text in texts]
 
     def numbers(self, name: str, mend: str) -> NDArray[np.float64]:
         """The column as (n,) float64, nan where there is nothing."""
@@ -152,9 +167,8 @@ class Table:
 
     def _iso_texts(self, name: str, *, strict: bool) -> tuple[NDArray[np.int32], list[str]] | None:
         """The column as `words`, None where it holds numbers: if `strict` its first value tells."""
-        codes, texts = self.words(name)
-        said = [text for text in texts if text and text.lower() not in cells.NOTHING]
-        return None if all(map(cells.is_number, said[:1] if strict else said)) else (codes, texts)
+        texts = [text for text in self.words(name)[1] if text and text.lower() not in cells.NOTHING]
+        return None if all(map(cells.is_number, texts[:1] if strict else texts)) else self.said(name)
 
     def _cell(self, name: str, row: int) -> str:
         column = plain(self.columns[name])
@@ -204,6 +218,11 @@ def read_table(
         raise DataError(
             f"{where}: expected the column {found.absent[unknown[0]]} as --columns says, got "
             f"{shown(', '.join(header))}; write --columns {unknown[0]}=NAME with one of these"
+        )
+    if not source.header and isinstance(source, JsonLines) and source.size:
+        raise DataError(
+            f"{path}: expected objects with {', '.join(required)}, got objects without fields; check how it "
+            "was written"
         )
     if not source.header:
         raise DataError(

@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from learner.data.not_text import AVRO, GZIP, LZ4, ZSTD
+
 # What shops call their events, and what is probably meant.
 _MEANT = {
     "purchase": "buy bought order ordered checkout transaction complete_purchase pay purchased",
@@ -34,7 +36,9 @@ _THEIRS = {
 _DEEP, _WIDE = 3, 50  # levels and fields in which one that is missing is looked for
 # Bytes below a blank that no text has; JSON escapes them within its own.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
-_FORM = re.compile(rb"[\w.\-%\[\]]+=[^&\s]*(&[\w.\-%\[\]]+=[^&\s]*)+|%7B.*", re.DOTALL)
+_SNAPPY = b"\xff\x06\0\0"
+_FORM_BYTES = 2048  # that tell a form by its beginning
+_FORM = re.compile(rb"[\w.\-%\[\]]+=[^&\s]*(&[\w.\-%\[\]]+=[^&\s]*)+(&[\w.\-%\[\]]*)?|%7B.*", re.DOTALL)
 
 
 def is_utf_16(text: bytes) -> bool:
@@ -51,9 +55,9 @@ def no_json(text: bytes) -> str:
         return "the value is empty; send a JSON object"
     if is_utf_16(text):
         return "UTF-16 or UTF-32? send UTF-8"
-    if text[:2] == b"\x1f\x8b" or text[:4] in (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"\xff\x06\0\0"):
+    if text.startswith((GZIP, ZSTD, LZ4, _SNAPPY)):
         return "compressed by the producer itself? send JSON and set Kafka's compression.type"
-    if text[:4] == b"Obj\x01" or text[:2] in (b"\x03\0", b"\x03\x05"):
+    if text.startswith((AVRO, b"\x03\0", b"\x03\x05")):
         return "Avro, or another schema's bytes? send plain JSON"
     if int.from_bytes(text[:4], "little") == len(text):
         return "BSON? send JSON"
@@ -81,7 +85,7 @@ def _no_json_but_text(text: bytes, begins: bytes) -> str:
         return "several objects in one record; send a record for each"
     if begins == b"{" and not text.rstrip().endswith(b"}"):
         return "JSON that is cut off, or goes on behind its end; send one object alone"
-    if _FORM.fullmatch(text.strip()):
+    if _FORM.fullmatch(text.strip()[:_FORM_BYTES]):
         return "the fields of a web form? send JSON"
     if _is_base64(text):
         return "base64? send the JSON in it"

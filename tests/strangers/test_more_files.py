@@ -16,6 +16,9 @@ import pytest
 from learner.data import tables
 from learner.data.dataset import DataError, load_interactions, load_items
 from learner.data.pair import read_pair
+from streams.recorded.clicks import RecordedClicks
+from streams.settings import Settings
+from streams.traffic.admissible import Inadmissible, check
 from streams.wire.contract import decode_item, encode
 
 HEADER = "user_id,item_id,timestamp\n"
@@ -48,6 +51,7 @@ def refused(path: Path, load: Any = load_interactions) -> str:
     [
         (gzip.compress(gzip.compress(HEADER.encode())), "got gzip within gzip; unpack it once"),
         (b"PK\x03\x04\x14\0", "got a zip archive or a spreadsheet"),
+        (b"ORC\n\x0b\x11", "got an ORC file"),
         (b"BZh91AY&SY", "got bzip2; unpack it: bunzip2"),
         (b"\xfd7zXZ\0\0", "got xz; unpack it: xzcat"),
         (b"\x28\xb5\x2f\xfd\x04", "got zstd; unpack it: zstdcat"),
@@ -70,6 +74,11 @@ def test_a_packed_file_cut_off_or_with_more_behind_is_refused_behind_its_last_li
     assert refused(file(whole[:-4], "c.csv.gz")).startswith(", after line 2001: expected a whole file")
     assert refused(file(whole + b"more", "c.csv.gz")).startswith(", after line 2001: expected a whole file")
     assert len(load_interactions(file(whole + gzip.compress(f"v,j,{AT}\n".encode()), "c.csv.gz"))) == 2001
+
+
+@pytest.mark.parametrize("name", ["ORCID", "PAR1", "ARROW1", "BZh9", "Rar!"])
+def test_columns_may_be_called_as_binary_files_begin(file: Any, name: str) -> None:
+    assert len(load_interactions(file(f"{name},{HEADER}x,u,i,{AT}\n"))) == 1
 
 
 def test_only_what_can_be_read_twice_is_a_file(tmp_path: Path) -> None:
@@ -136,8 +145,8 @@ def test_words_for_nothing_are_nothing_in_columns_that_are_no_text(
         (None, None, True),
         (2.0, 1_789_948_800_000, False),
     ]
-    if word != "nan":
-        assert "1 of 2 cells in column rating hold words for nothing" in caplog.text
+    for column in ("rating", "event", "price", "published_at", "available"):
+        assert f"1 of 2 cells in column {column} hold words for nothing" in caplog.text
     assert refused(file(f"{HEADER}u,i,{AT}\nu,j,{word}\n")).startswith(
         ", line 3, column timestamp: expected a time"
     )
@@ -150,11 +159,25 @@ def test_words_for_nothing_are_nothing_in_columns_that_are_no_text(
         ([AT * 1000, 5, AT * 1000], "line 3, column timestamp: expected a time like most rows'"),
         (["2026-09-21", "1970-01-01", "2026-09-22"], "line 3, column timestamp: expected a time like most"),
         ([46286.59, 46287], "write days as 2024-05-31"),
-        ([2025, 2026], "write days as 2024-05-31"),
+        ([2025, 2026, 2026, 2026], "write days as 2024-05-31; if these are counts from a beginning, add"),
+        ([46286, 46287, 46286, 46287], "write days as 2024-05-31"),
     ],
 )
 def test_times_that_are_none_or_of_a_spreadsheet_are_refused(file: Any, times: list[Any], says: str) -> None:
     assert says in refused(file(HEADER + "".join(f"u,i,{time}\n" for time in times)))
+
+
+@pytest.mark.parametrize("times", [range(30_000, 59_900), range(2000, 2050), [*range(30_000, 59_900)] * 3])
+def test_seconds_of_a_day_and_counters_are_no_days(file: Any, times: Any) -> None:
+    loaded = load_interactions(file(HEADER + "".join(f"u,i,{time}\n" for time in times)))
+    assert loaded.time_ms[1] == 1000 * times[1]
+
+
+def test_clicks_counted_from_0_are_refused_before_any_is_sent_with_what_to_do(file: Any) -> None:
+    clicks = RecordedClicks(file(HEADER + "".join(f"u{n},i,{n}\n" for n in range(9))))
+    with pytest.raises(Inadmissible, match="Add to times that count from 0 the time they began"):
+        check(Settings(), clicks, range(9))
+    check(Settings(clock="stream"), clicks, range(9))
 
 
 def test_dates_of_items_however_exact(file: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -183,6 +206,7 @@ def test_ids_of_json_lines_are_text_or_whole_numbers(file: Any, value: str) -> N
 @pytest.mark.parametrize(
     ("line", "says"),
     [
+        ("{}\n{}", "expected objects with user_id, item_id, timestamp, got objects without fields"),
         ('{"user_id": "u", "x": ' + "[" * 5000 + "]" * 5000 + "}", "recursion"),
         ('{"user_id": "u", "rating": NaN}', "neither NaN nor Infinity: write null"),
         ("{'user_id': 'u'}", "json.dumps"),
@@ -204,6 +228,11 @@ def test_columns_of_parquet_of_all_types(file: Any, caplog: pytest.LogCaptureFix
     large = [decimal.Decimal("12345678901234567890"), decimal.Decimal("12345678901234567891")]
     assert read(user_id=pa.array(large, pa.decimal128(38, 0))).user_ids == [str(each) for each in large]
     assert read(user_id=pa.array([b"u", b"v"], pa.binary_view())).user_ids == ["u", "v"]
+    digits = [str(AT).encode(), str(AT + 300).encode()]  # as Spark and Impala write text
+    for kind in (pa.binary(), pa.large_binary(), pa.binary_view()):
+        told = read(timestamp=pa.array(digits, kind), rating=pa.array([b"4", b"NULL"], kind))
+        assert (told.time_ms[0], told.value[0]) == (AT * 1000, 4.0)
+    assert read(timestamp=pa.array([b"2026-09-21"] * 2)).time_ms[0] == 1_789_948_800_000
     read(timestamp=pa.array(np.array([AT, AT + 300], np.float32)))
     assert "floats of 32 bits hold times to some two minutes only" in caplog.text
 
@@ -239,7 +268,7 @@ def test_int96_is_read_beyond_the_nanoseconds_of_2262(tmp_path: Path) -> None:
         ("{'size': nan, 'colour': 'red'}", {"colour": "red"}),
         (
             "{'sizes': {1}, 'b': b'x', 'z': 1j, 'e': ...}",
-            {"sizes": ["1"], "b": "b'x'", "z": "1j", "e": "Ellipsis"},
+            {"sizes": ["1"], "b": "x", "z": "1j", "e": "Ellipsis"},
         ),
         ("{'t': '\\ud83d'}", {"t": "?"}),
         ('{"t": {"1": [null, true]}}', {"t": {"1": [None, True]}}),
@@ -264,6 +293,8 @@ def test_attributes_of_parquet_are_what_json_has(file: Any) -> None:
     assert decode_item(encode(item)).attributes == item.attributes == {
         "at": "2026-09-21T14:00:00", "day": "2026-09-21", "n": 1.5, "m": 20, "f": None,
     }  # fmt: skip
+    (item,) = load_items(file({"item_id": ["a"], "attributes": [{"b": b"x", "l": [b"y"]}]}, "i.parquet"))
+    assert item.attributes == {"b": "x", "l": ["y"]}
     numbers = pa.array([[(1, 2)]], pa.map_(pa.int64(), pa.int64()))
     assert load_items(file({"item_id": ["a"], "attributes": numbers}, "i.parquet"))[0].attributes == {"1": 2}
 
@@ -280,7 +311,16 @@ def test_brackets_without_end_end_nothing(file: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "expected"), [("null", []), ("None", []), ("[nan, 'a']", ["a"]), ("NA", ["NA"]), ("[null]", [])]
+    ("cell", "expected"),
+    [
+        ("null", ["null"]),
+        ("None|a", ["None", "a"]),
+        ("[nan, 'a']", ["a"]),
+        ("NA", ["NA"]),
+        ("[null]", []),
+        ("{'name': nan}", []),
+        ("['\\ud83d']", ["?"]),
+    ],
 )
 def test_lists_of_nothing(file: Any, cell: str, expected: list[str]) -> None:
     assert load_items(file(f'item_id,categories\na,"{cell}"\n', "i.csv"))[0].categories == expected
@@ -334,3 +374,18 @@ def test_numbers_that_cannot_be_kept_are_refused_with_their_line(file: Any, cell
     quoted = cell.replace('"', '""')
     said = refused(file(f'item_id,attributes\na,"{{}}"\nb,"{quoted}"\n', "i.csv"), load_items)
     assert said.startswith(", line 3, column attributes: expected whole numbers of at most 64 bits")
+
+
+def test_numbers_beyond_counting_and_half_letters_end_nothing(file: Any) -> None:
+    huge = "0x" + "f" * 4000
+    for column, cell in (
+        ("categories", f"[{huge}, 'a']"),
+        ("categories", f"{{{huge}: 1}}"),
+        ("attributes", f"{{{huge}: {{{huge}}}}}"),
+        ("attributes", "{'\\ud83d': {'\\ud83d': {'\\ud83d'}}}"),
+    ):
+        (item,) = load_items(file(f'item_id,{column}\na,"{cell}"\n', "i.csv"))
+        assert encode(item)
+    assert "whole numbers of at most 64 bits" in refused(
+        file(f"item_id,attributes\na,{{'n': {huge}}}\n", "i.csv"), load_items
+    )

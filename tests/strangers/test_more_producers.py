@@ -79,6 +79,8 @@ def test_what_cannot_be_mistaken_is_taken(value: bytes, field: str, read: Any) -
         (said().decode().encode("utf-16-be"), "UTF-16 or UTF-32?"),
         (base64.b64encode(said()), "base64? send the JSON in it"),
         (b"event_id=e1&user_id=77&item_id=kettle", "the fields of a web form?"),
+        (b"event_id=e1&user_id=" + b"7" * 40 + b"&item=k" * 8000, "the fields of a web form?"),
+        (b"\x04\x22\x4d\x18" + said(), "compressed by the producer itself?"),
         (said()[:50], "JSON that is cut off"),
         (said() + b",", "JSON that is cut off, or goes on behind its end"),
         (said().replace(b"kettle", b"ket\x01tle"), "a control character within a text; escape it"),
