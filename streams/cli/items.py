@@ -41,8 +41,8 @@ def list_items(
             typer.echo(terminal.shown_json(json.dumps(_described(entry), ensure_ascii=False)))
         return
     for entry in shown:
-        title = entry.item.title if entry.item else None
-        typer.echo(f"{entry.item_id}\t{' '.join((title or '').split())}")  # a line each, whatever it holds
+        title = " ".join(((entry.item.title if entry.item else None) or "").split())
+        typer.echo(f"{terminal.on_a_line(entry.item_id)}\t{terminal.on_a_line(title)}")
     gone = sum(not entry.available for entry in known.values())
     more = f" ({len(found) - len(shown):,} more: --limit 0)" if len(shown) < len(found) else ""
     typer.echo(f"{len(known) - gone:,} items may be recommended, {gone:,} are withdrawn{more}")

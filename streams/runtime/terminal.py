@@ -6,12 +6,14 @@ no line of a pipe is broken, so that commands and paths in it can be copied. Imp
 
 import io
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _WIDE = 1000  # columns of a table in a pipe, which nobody folds
 
 
@@ -39,6 +41,11 @@ def shown_json(text: str) -> str:
     except UnicodeEncodeError:
         return json.dumps(json.loads(text))
     return text
+
+
+def on_a_line(text: str) -> str:
+    """Text of others as a part of one line: control characters are spelt, so that none moves the cursor."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def many(count: int, what: str) -> str:

@@ -164,3 +164,7 @@ def test_ids_with_brackets_and_a_leading_minus_are_shown_as_they_are(system: Any
     assert "Night [/b] talk" in shown.output + CliRunner().invoke(
         app, ["user", "-1", "--bootstrap-servers", system.bootstrap, "--prefix", system.prefix]
     ).output  # fmt: skip
+
+
+def test_ids_and_titles_of_others_stay_on_their_line() -> None:
+    assert terminal.on_a_line("a\nb\x1b[31m\u2028\u9b6f\u200d") == "a\\nb\\x1b[31m\\u2028\u9b6f\u200d"
