@@ -221,7 +221,7 @@ def read_table(
         )
     if not source.header and isinstance(source, JsonLines) and source.size:
         raise DataError(
-            f"{path}: expected objects with {', '.join(required)}, got objects without fields; check how it "
+            f"{path}: expected objects with {', '.join(required)}, got none with fields; check how it "
             "was written"
         )
     if not source.header:

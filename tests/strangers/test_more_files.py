@@ -206,7 +206,7 @@ def test_ids_of_json_lines_are_text_or_whole_numbers(file: Any, value: str) -> N
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("{}\n{}", "expected objects with user_id, item_id, timestamp, got objects without fields"),
+        ("{}\n{}", "expected objects with user_id, item_id, timestamp, got none with fields"),
         ('{"user_id": "u", "x": ' + "[" * 5000 + "]" * 5000 + "}", "recursion"),
         ('{"user_id": "u", "rating": NaN}', "neither NaN nor Infinity: write null"),
         ("{'user_id': 'u'}", "json.dumps"),
