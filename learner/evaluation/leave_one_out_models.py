@@ -59,7 +59,9 @@ class SequenceScorer:
         encoder: ContentEncoder | None = None, progress: Callable[[float, str], None] | None = None,
     ) -> None:  # fmt: skip
         self.name, self.configs, self.seed = name, configs, seed
-        self.recall, self.taught = recall, taught
+        # Teachers alone learn from no elder.
+        self.recall = recall
+        self.taught = 0.0 if all(isinstance(each, TeacherConfig) for each in configs) else taught
         self._encoder, self._progress = encoder, progress
         self.models: list[SequenceModel] = []
         self.recalled: Recall | None = None  # once fitted, where it was asked for
@@ -76,7 +78,7 @@ class SequenceScorer:
         )  # fmt: skip
         content = content_of(task, self._encoder)
         recall = Recall.of(task.train, content.text) if self.recall or self.taught else None
-        soft = self._taught(task, log, content, recall) if recall is not None and self.taught else None
+        soft = self._taught(task, log, content, recall) if recall and self.taught else None
         trained = []
         for number, config in enumerate(self.configs):
             seed = self.seed + number * OTHER_SEED
@@ -91,12 +93,8 @@ class SequenceScorer:
         self.models = trained
         self.recalled = recall if self.recall else None
 
-    def _taught(
-        self, task: LeaveOneOut, log: EventLog, content: ItemContent, recall: Recall
-    ) -> SoftTargets | None:
-        """What an elder student and recall say of each event; None where no student is to learn it."""
-        if all(isinstance(config, TeacherConfig) for config in self.configs):
-            return None
+    def _taught(self, task: LeaveOneOut, log: EventLog, content: ItemContent, recall: Recall) -> SoftTargets:
+        """What an elder student and recall say of each event."""
         seed = self.seed + ELDER_SEED
         torch.manual_seed(seed)
         elder = build(content, ELDER)

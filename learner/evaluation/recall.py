@@ -19,7 +19,6 @@ from learner.models.next_item_loss import SoftTargets
 
 WITHIN = 3  # places from an item to what followed it; one d places on counts 1 / d
 FOLLOWED, ALIKE = 2.0, 3.0  # weights beside a model's scores, by the validation items
-POPULAR = 0.5  # weight of log(1 + clicks) beside these two, in what is taught without a model
 TOP = 40  # items taught to an event
 LAST = 5  # items of a history that are asked; the one d places back counts 1 / d
 
@@ -64,16 +63,15 @@ class Recall:
         alike = np.asarray(asked @ self.text / total, np.float32) @ self.text.T
         return np.log1p((asked @ self.followed).toarray()), alike
 
-    def taught(self, train: Histories, share: float, beside: Voice | None = None) -> SoftTargets:
+    def taught(self, train: Histories, share: float, beside: Voice) -> SoftTargets:
         """Of each event with a past the likeliest items, by all users but its own; rows are `train`'s.
 
-        `beside`: what a model says, added to what is recalled; without one the popular are likelier. Items
-        that nobody clicked are none of them, nor those that the user had before, but for the answer.
+        `beside`: what a model says, added to what is recalled. Items that nobody clicked are none of them,
+        nor those that the user had before, but for the answer.
         """
         item, begin = train.events.item, np.repeat(train.bounds[:-1], np.diff(train.bounds))
         end = np.repeat(train.bounds[1:], np.diff(train.bounds))
         clicks = np.bincount(item, minlength=len(self.text))
-        popular = np.where(clicks > 0, POPULAR * np.log1p(clicks), -np.inf).astype(np.float32)
         clicked = np.where(clicks > 0, 0.0, -np.inf).astype(np.float32)
         asked = np.flatnonzero(np.arange(len(item)) > begin)
         top = min(TOP, int((clicks > 0).sum()))
@@ -83,8 +81,7 @@ class Recall:
             at = asked[first : first + _AT_ONCE]
             followed, alike = self.heard([item[max(begin[k], k - LAST) : k] for k in at.tolist()])
             followed = np.log1p(np.maximum(np.expm1(followed) - self._own(item, begin, end, at), 0.0))
-            scores = FOLLOWED * followed + ALIKE * alike
-            scores += popular if beside is None else clicked + beside(at)
+            scores = FOLLOWED * followed + ALIKE * alike + clicked + beside(at)
             for row, k in enumerate(at.tolist()):
                 had = item[begin[k] : k]
                 scores[row, had[had != item[k]]] = -np.inf

@@ -46,8 +46,14 @@ class Unclicked:
             self._further[n] += np.clip((FURTHER[1] - before) / (FURTHER[1] - FURTHER[0]), 0.0, 1.0).sum()
 
     def offset(self) -> float:
-        """The largest one with which answers fare no worse than without; 0 with too little to go by."""
+        """The largest one with which answers fare no worse than without, nor further down with a smaller one.
+
+        Of those with which they fare alike it is the smallest: 0 where it changes nothing, and with too few
+        answers to go by.
+        """
         if self._answers < LEAST:
             return 0.0
-        free = (self._first >= self._first[0] - 1e-6) & (self._further >= self._further[0] - 1e-6)
-        return float(OFFSETS[np.flatnonzero(free)[-1]])
+        gains = np.round([self._first - self._first[0], self._further - self._further[0]], 6)
+        worse = (gains[0] < 0) | np.logical_or.accumulate(gains[1] < 0)
+        largest = np.flatnonzero(~worse)[-1]
+        return float(OFFSETS[(gains == gains[:, largest, None]).all(0).argmax()])

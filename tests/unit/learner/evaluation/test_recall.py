@@ -51,23 +51,27 @@ def test_the_last_item_says_more_than_those_before_it(recall):
 
 
 def test_what_is_taught_stems_from_others(train):
-    soft = Recall.of(train, np.zeros_like(TEXT)).taught(train, 0.4)
+    def said(at):
+        """Item 0 is likelier by log 3 than others."""
+        return np.tile(np.log(np.array([3, 1, 1, 1, 1], np.float32)), (len(at), 1))
+
+    soft = Recall.of(train, np.zeros_like(TEXT)).taught(train, 0.4, said)
     assert soft.row.tolist() == [-1, 0, 1, -1, 2, 3, -1, 4]  # a first event has no past
     # Event 1, item 1 after 0: of user 1 alone 0 was followed by 1 once and, two places on, by 3; not by 2.
-    # Item 0 was had before, 4 never clicked. Clicks: 3, 3, 1, 1, 0.
-    scores = np.array([2 * np.log(2) + 0.5 * np.log(4), 2 * np.log(1.5) + 0.5 * np.log(2), 0.5 * np.log(2)])
+    # Item 0 was had before, 4 never clicked.
+    scores = np.array([2 * np.log(2), 2 * np.log(1.5), 0])
     assert soft.items[0, :3].tolist() == [1, 3, 2]
     np.testing.assert_allclose(soft.chance[0, :3], np.exp(scores) / np.exp(scores).sum(), rtol=1e-4)
     np.testing.assert_allclose(soft.chance.sum(1), 1.0, rtol=1e-5)
-    # Event 7, item 0 after 1: nobody else went that way, so the popular answer stands behind 2 and 3.
-    assert set(soft.items[4, :2].tolist()) == {2, 3}
-    assert soft.items[4, 2] == 0
-    chance = soft.chance[4].tolist()
-    assert chance[0] == pytest.approx(chance[1])
-    assert chance[1] > chance[2] > chance[3] == 0.0  # item 1 was had: no chance
+    # Event 7, item 0 after 1: nobody else went that way, while one each went to 2 and 3 (and two places on).
+    assert set(soft.items[4, :3].tolist()) == {0, 2, 3}
+    chance = dict(zip(soft.items[4, :3].tolist(), soft.chance[4, :3].tolist(), strict=True))
+    assert chance[2] == pytest.approx(chance[3])
+    assert chance[0] == pytest.approx(3 / 4 * chance[2])  # 3 beside exp(2 log 2)
+    assert soft.chance[4, 3] == 0.0  # item 1 was had
 
 
-def test_a_model_speaks_beside_what_is_recalled_and_popularity_does_not(train):
+def test_a_model_speaks_beside_what_is_recalled(train):
     def said(at):
         """Of event 1 item 3 is likelier by log 5 than what is recalled says, of all others nothing."""
         return np.where((at == 1)[:, None], np.array([0, 0, 0, np.log(5), 9], np.float32), 0)

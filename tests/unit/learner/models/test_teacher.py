@@ -85,3 +85,12 @@ def test_both_learn_under_the_published_protocol(settings) -> None:
     assert told["systems"]["model"]["ndcg@10"] > 0.9
     assert len(scorer.validation) == len(configs)
     assert all(max(checks) > 0.9 for checks in scorer.validation)  # each is checked for itself
+
+
+def test_teachers_alone_wait_for_no_elder() -> None:
+    told: list[float] = []
+    scorer = SequenceScorer("teacher", TEACHER, taught=0.4, progress=lambda share, _: told.append(share))
+    tell = scorer._told(int(scorer.taught > 0))
+    assert tell is not None
+    tell(1.0, "")
+    assert told == [1.0]

@@ -69,3 +69,39 @@ def test_where_there_is_nothing_to_go_by_it_is_nothing() -> None:
     few = np.concatenate([np.flatnonzero(~new), np.flatnonzero(new)[: LEAST - 1]])
     assert offset(lists.part(few), scores[few]) == 0.0
     assert offset(*answered(due=-2.0, said=-5.0, known=0.0)) == 0.0  # users without a past
+
+
+@pytest.mark.parametrize("answers", ["far below", "all"])
+def test_what_changes_nothing_moves_nothing(answers: str) -> None:
+    """Candidates that no offset lifts past another, and answers that are as never-clicked as all others."""
+    lists, scores = answered(due=-2.0, said=-5.0)
+    if answers == "all":
+        lists.features[..., ITEM_CLICKS] = 0
+    else:
+        scores -= 30 * (lists.features[..., ITEM_CLICKS] == 0)
+    assert offset(lists, scores) == 0.0
+
+
+def test_where_answers_alone_are_never_clicked_it_ends_with_what_it_brings() -> None:
+    lists, scores = answered(due=-2.0, said=0.0)
+    lists.features[..., ITEM_CLICKS] = np.where(np.arange(48) == 0, 0, 3)
+    scores[:, 0] = scores[:, 1:].max(1) - np.linspace(0.01, 0.99, len(scores))
+    assert offset(lists, scores) == 1.0
+
+
+def test_what_is_equal_again_behind_a_loss_is_not_gone_to() -> None:
+    """Others' answers fall behind at .5; a never-clicked one makes up for it in the end, at 3."""
+    lists, scores = answered(due=-2.0, said=0.0, n=LEAST)
+    new = np.arange(48) < 24
+    lists.features[..., ITEM_CLICKS] = np.where(new, 0, 3)  # LEAST never-clicked answers, ahead of all
+    scores[:] = np.where(new, -90.0, 5.0 - np.arange(48) / 100)
+    scores[:, 0] = 99.0
+    other, gains = lists.part(slice(0, 2)), np.zeros((2, 48), np.float32)
+    other.features[..., ITEM_CLICKS] = np.where(new, 0, 3)
+    other.features[0, 0, ITEM_CLICKS] = 3
+    gains[:, 0], gains[0, 1:], gains[1, 1:] = 0.0, -0.45, 2.95
+    other.features[1, 1:, ITEM_CLICKS] = 3
+    counted = Unclicked()
+    counted.learn(lists, scores)
+    counted.learn(other, gains)
+    assert counted.offset() <= OFFSETS[3]
