@@ -53,14 +53,17 @@ async def read_body(request: Request[Any, Any, Any], kind: type[T]) -> T:
     return decoded(body, kind)
 
 
-def decoded(body: bytes, kind: type[T]) -> T:
-    """JSON as `kind`. Raises Malformed for what is no JSON, OffSchema for the rest."""
+def decoded(body: bytes | msgspec.Raw, kind: type[T], where: str = "") -> T:
+    """JSON as `kind`. Raises Malformed for what is no JSON, OffSchema for the rest.
+
+    where: the body's place in a greater one, as a JSON pointer
+    """
     try:
         try:
             return msgspec.json.decode(body, type=kind)
         except msgspec.ValidationError as error:
             msgspec.json.decode(body)  # what stands behind the fault may be no JSON
-            raise OffSchema(error) from error
+            raise OffSchema(error, where) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"the body is no JSON: {error}") from error
 
@@ -80,7 +83,7 @@ def read_query(request: Request[Any, Any, Any], kind: type[T]) -> T:
 
 
 def filter_of(given: str | dict[str, Any] | None) -> dict[str, Any] | None:
-    """A filter as JSON, or in its short form. Raises OffSchema."""
+    """A filter as JSON, or in its short form. Raises OffSchema, and Malformed where it is nested too deep."""
     if given is None or isinstance(given, dict):
         return given
     text = given.strip()
@@ -93,6 +96,8 @@ def filter_of(given: str | dict[str, Any] | None) -> dict[str, Any] | None:
         return read(text, "filter")
     except (FilterError, msgspec.DecodeError) as error:
         raise OffSchema(str(error) if isinstance(error, FilterError) else f"filter: {error}") from error
+    except RecursionError as error:
+        raise Malformed(f"filter: {error}") from error
 
 
 def answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:

@@ -1,6 +1,8 @@
 """Lists over HTTP: of users and strangers, like an item, named ones in order, by words, several of a page."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import msgspec
@@ -16,7 +18,7 @@ from streams.api.keys import Caller, caller_of
 from streams.api.lists import ListOut, Wanted
 from streams.api.openapi import LISTS, Doc
 from streams.api.parts import Parts, here
-from streams.api.problems import Fault, Problem
+from streams.api.problems import Fault, Problem, fault_of
 from streams.wire.contract import Id, Profile, Request
 from streams.wire.steering import Rules, Share
 
@@ -265,7 +267,7 @@ async def rank(request: Asking) -> Response[bytes]:
     """Up to 500 items in the user's order; unknown and withdrawn ones are named in `unknown`."""
     parts = here(request)
     asked = await read_body(request, RankBody)
-    named = [checked_id(each, "items") for each in asked.items]
+    named = [_checked(each, f"/items/{n}") for n, each in enumerate(asked.items)]
     out = await _list(
         parts, caller_of(request), asked.timeout_ms, asked.user_token, user_id=asked.user_id,
         scenario=asked.scenario, rank=named, fields=asked.fields,
@@ -320,21 +322,19 @@ async def batch(request: Asking) -> Response[bytes]:
     asked = await read_body(request, BatchBody)
     wanted, above = [], 0
     for n, row in enumerate(asked.requests):
-        try:
+        with _of_row(n):
             one = wanted_of(parts, caller_of(request), row, _known_id(row.user_id), asked.user_token)
-        except Problem as problem:
-            problem.errors = [Fault(f"/requests/{n}{each.pointer}", each.detail) for each in problem.errors]
-            raise
         k = parts.lists.k_of(one.request)
         more = min(_LONGEST, k + above) if asked.distinct else k
         wanted.append((k, msgspec.structs.replace(one, request=msgspec.structs.replace(one.request, k=more))))
         above += k
-    found = await asyncio.gather(*(parts.lists.get(one) for _, one in wanted))
+    found = await asyncio.gather(*(_row(parts, n, one) for n, (_, one) in enumerate(wanted)))
     listed: set[str] = set()
     for out, (k, one) in zip(found, wanted, strict=True):
+        is_full = out.next is not None or len(out.items) >= k
         if asked.distinct:
             out.items = [each for each in out.items if each.item_id not in listed]
-        parts.lists.cut(out, k, one)
+        parts.lists.cut(out, k, one, is_full)
         listed.update(each.item_id for each in out.items)
         if not one.request.if_clicked:
             parts.impressions.shown(out)
@@ -351,15 +351,40 @@ async def user(request: Asking) -> Response[bytes]:
     return answer(UserOut(user_id=known, profile=out.profile, **told))
 
 
+async def _row(parts: Parts, number: int, wanted: Wanted) -> ListOut:
+    with _of_row(number):
+        return await parts.lists.get(wanted)
+
+
+@contextmanager
+def _of_row(number: int) -> Iterator[None]:
+    """What is wrong with a row of a page is named with its place."""
+    try:
+        yield
+    except Problem as problem:
+        if problem.status >= 500:
+            raise
+        place = f"/requests/{number}"
+        errors = [Fault(place + each.pointer, each.detail) for each in problem.errors]
+        # A new one: rows that ask for the same may share it.
+        raise Problem(
+            problem.status, problem.detail, errors or [fault_of(problem.detail, place)],
+            headers=problem.headers,
+        ) from problem  # fmt: skip
+
+
 def _known_id(given: str | None) -> str | None:
-    """An id in a body or query string, whose length the schema counts in characters."""
-    if given is None:
-        return None
+    """A user's id in a body or query string."""
+    return None if given is None else _checked(given, "/user_id")
+
+
+def _checked(given: str, pointer: str) -> str:
+    """An id whose length the schema counts in characters."""
     try:
         return checked_id(given, "id")
     except Problem as problem:
         if problem.status == 422:
-            problem.errors = [Fault("/user_id", problem.detail)]
+            problem.errors = [Fault(pointer, problem.detail)]
         raise
 
 

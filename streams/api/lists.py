@@ -5,47 +5,32 @@ Knows no HTTP.
 """
 
 import asyncio
-import contextlib
 import time
-import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from streams.api.brokers import Brokers, NotAcknowledged
+from streams.api.asking import Asking, failed
+from streams.api.brokers import NotAcknowledged
 from streams.api.cursors import Cursor, written
 from streams.api.held import PLAIN, Held, HeldLists
-from streams.api.problems import Away, OffSchema, Problem
+from streams.api.problems import Away, Problem
 from streams.api.steering import Steering
 from streams.settings import Settings
 from streams.transport.topics import Names
-from streams.wire.contract import (
-    UNREADABLE,
-    Profile,
-    Reason,
-    Request,
-    Trigger,
-    Understood,
-    decode_request,
-    encode,
-)  # fmt: skip
-from streams.wire.partitioner import partition_of
-from streams.wire.steering import DEFAULT, Applied
+from streams.wire.contract import Profile, Reason, Request, Trigger, Understood, encode
+from streams.wire.steering import DEFAULT
 
 STRANGERS_SECONDS = 10.0
 _MOST_SHARED = 1_000  # lists of strangers
-MOST_ASKED = 5_000  # requests that wait for their answers; more are refused, and memory stays bounded
 # A click's own list is mostly there before this; only then is it asked for as well.
 _COMING_SECONDS = 0.06
 _LONGEST = 1_000  # items
-# Of a list by a worker that has not read what this process has: how often another is asked for, and when.
-_TRIES, _LAG_SECONDS = 3, 0.05
 
 Served = Literal["held", "computed", "stale"]
-Made = TypeVar("Made")
 
 
 class ItemOut(msgspec.Struct):
@@ -104,36 +89,22 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         )  # fmt: skip
 
 
-class _Named(msgspec.Struct):
-    item_id: str
-
-
-class _Glance(msgspec.Struct):
-    """What of an answer tells what its worker had read."""
-
-    items: list[_Named]
-    rules: int | None = None
-
-
 decode_out = msgspec.json.Decoder(ListOut).decode
-_glance = msgspec.json.Decoder(_Glance).decode
 
 
 class Lists:
-    """`get` answers reads; `held`, `steering` and `brokers` are fed and run elsewhere."""
+    """`get` answers reads; `held`, `steering` and `asking.brokers` are fed and run elsewhere."""
 
     def __init__(
         self, settings: Settings, steering: Steering, observe: Callable[[int, str], None] = lambda *_: None
     ) -> None:
-        self.held = HeldLists(round(settings.api_cache_mb * 1e6), settings.max_age_ms, self._answered)
+        self.asking = Asking(Names(settings.prefix), steering)
+        self.held = HeldLists(round(settings.api_cache_mb * 1e6), settings.max_age_ms, self.asking.answered)
         self.steering = steering
-        self.brokers: Brokers | None = None
         self.newest_ms: int | None = None  # CreateTime of the newest list
         self.count: Callable[[str], None] = lambda _: None  # told of each list's `served`
-        self._settings, self._names, self._observe = settings, Names(settings.prefix), observe
-        self._asked: dict[str, asyncio.Future[bytes]] = {}
+        self._settings, self._observe = settings, observe
         self._shared: OrderedDict[bytes, tuple[float, asyncio.Task[bytes]]] = OrderedDict()
-        self._running: set[asyncio.Task[Any]] = set()
 
     def on_record(self, record: Any) -> None:
         """A record of `recommendations`."""
@@ -149,8 +120,7 @@ class Lists:
             return self.told(value, wanted, served)
         need = self._need(wanted, wanted.request.user_id)
         if not wanted.is_plain:
-            value = await self._made(wanted, need, wanted.timeout_ms / 1000)
-            return self.told(value, wanted, "computed")
+            return self.told(await self._of_its_own(wanted, need), wanted, "computed")
         fit = self._fit(wanted, need)
         return fit if fit is not None else await self._compute(wanted, need)
 
@@ -169,6 +139,7 @@ class Lists:
         out = decode_out(value)
         asked = wanted.request
         k = self.k_of(asked)
+        is_full = len(out.items) >= k
         if served != "computed":
             out.items = self._listable(out.items, asked.scenario)
         elif self.steering.withdrawn:
@@ -177,48 +148,19 @@ class Lists:
         self.count(served)
         if behind:
             out.behind = True
-        self.cut(out, k, wanted)
+        self.cut(out, k, wanted, is_full)
         return out
 
-    def cut(self, out: ListOut, k: int, wanted: Wanted) -> None:
-        """At most k items, and the cursor of what follows them; a list that is shorter is the end."""
+    def cut(self, out: ListOut, k: int, wanted: Wanted, is_full: bool) -> None:
+        """At most k items, and the cursor of what follows them.
+
+        is_full: whether there were k before some were left out; a list that was shorter is the end.
+        """
         del out.items[k:]
         asked, out.next = wanted.request, None
-        if len(out.items) == k and asked.rank is None and asked.similar_to is None:
+        if is_full and out.items and asked.rank is None and asked.similar_to is None:
             before = wanted.cursor or Cursor(b"", asked.scenario, asked.filter, asked.query)
             out.next = written(before.beyond(item.item_id for item in out.items))
-
-    async def ask(self, request: Request, seconds: float) -> bytes:
-        """Sends a request and awaits its answer. Raises TimeoutError, NotAcknowledged, a Problem."""
-        if len(self._asked) >= MOST_ASKED:
-            raise Away("too many lists are asked for at once; try again", 1)
-        try:
-            decode_request(value := encode(request))
-        except (*UNREADABLE, TypeError) as error:
-            raise OffSchema(str(error)) from error
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._asked[request.request_id] = answer
-        self._spawn(self._send(request, value, answer))
-        try:
-            async with asyncio.timeout(seconds):
-                return await answer
-        finally:
-            self._asked.pop(request.request_id, None)
-
-    def _answered(self, request_id: str, value: bytes) -> None:
-        waits = self._asked.get(request_id)
-        if waits is not None and not waits.done():
-            waits.set_result(value)
-
-    async def _send(self, request: Request, value: bytes, answer: "asyncio.Future[bytes]") -> None:
-        try:
-            if self.brokers is None:
-                raise NotAcknowledged("there is no broker")
-            await self.brokers.send(self._names.requests, request.key.encode(), value)
-        except NotAcknowledged as error:
-            if not answer.done():
-                answer.set_exception(error)
-                answer.exception()  # nobody may wait for it any more
 
     def _need(self, wanted: Wanted, user_id: str) -> int:
         """The newest click of the user that is known, its offset; -1 where none is."""
@@ -226,7 +168,7 @@ class Lists:
         if wanted.seen is not None:
             partition, offset = wanted.seen
             # Of another partition it is another user's click, of a batch: nothing to wait for.
-            seen = offset if partition == self._partition(user_id) else -1
+            seen = offset if partition == self.asking.partition(user_id) else -1
         user = self.held.of(user_id, wanted.request.scenario or DEFAULT)
         return seen if user is None else max(seen, user.click)
 
@@ -237,8 +179,7 @@ class Lists:
         found = self.newest(asked.user_id, asked.scenario)
         if found is None or found.knows < need or found.made_ms + wanted.max_age_ms < time.time() * 1000:
             return None
-        standing = self.steering.of(asked.scenario)
-        if found.rules != (None if standing is None else standing.offset):
+        if self.steering.is_past(found.rules, asked.scenario):
             return None
         out = self.told(found.value, wanted, "held")
         return out if len(out.items) >= self.k_of(asked) else None
@@ -250,9 +191,10 @@ class Lists:
         begun, timeout = time.monotonic(), wanted.timeout_ms / 1000
         found = self.newest(asked.user_id, asked.scenario)
         lacks = need > (-1 if found is None else found.knows)
-        making = self._spawn(self._make_or_await(wanted, need, lacks))
+        limit = min(self._settings.wait_ms / 1000, timeout) if lacks else timeout
+        again = begun + (timeout if found is None else limit)
+        making = self.asking.spawn(self._make_or_await(wanted, need, lacks, begun + timeout, again))
         try:
-            limit = min(self._settings.wait_ms / 1000, timeout) if lacks else timeout
             value = await _within(making, limit)
             if value is None and lacks:
                 if (found := self.newest(asked.user_id, asked.scenario)) is not None:
@@ -270,7 +212,9 @@ class Lists:
             )
         return self.told(found.value, wanted, "stale", behind=found.knows < need)
 
-    async def _make_or_await(self, wanted: Wanted, need: int, lacks: bool) -> "bytes | ListOut":
+    async def _make_or_await(
+        self, wanted: Wanted, need: int, lacks: bool, until: float, again_until: float
+    ) -> "bytes | ListOut":
         """A click's own list, where one is on its way and comes soon; else one by request."""
         asked = wanted.request
         assert asked.user_id is not None
@@ -280,7 +224,10 @@ class Lists:
             fit = self._fit(wanted, need)
             if fit is not None:
                 return fit
-        return await self._made(wanted, need, wanted.timeout_ms / 1000)
+        # A list that is shorter than usual is of no use to the next reader.
+        usual = self.k_of(Request(request_id="-", scenario=asked.scenario))
+        prefix = f"{PLAIN}{need}-" if self.k_of(asked) >= usual else "api-"
+        return await self.asking.made(asked, prefix, need, until, again_until)
 
     async def _comes(self, user_id: str, scenario: str, need: int, seconds: float) -> bool:
         there = asyncio.Event()
@@ -301,51 +248,13 @@ class Lists:
         finally:
             self.held.unwatch(user_id, came)
 
-    async def _made(self, wanted: Wanted, need: int, seconds: float) -> bytes:
-        """By a request of its own, asked again where the worker has not read what this process knows.
-
-        Topics overtake each other: who has withdrawn an item or changed rules sees it in the next list.
-        Raises as `_asked_for`.
-        """
-        until = time.monotonic() + seconds
-        value = await self._asked_for(wanted, need, seconds)
-        for _ in range(_TRIES):
-            if not self._is_late(value, wanted.request):
-                break
-            await asyncio.sleep(_LAG_SECONDS)
-            with contextlib.suppress(Away, TimeoutError, NotAcknowledged):
-                value = await self._asked_for(wanted, need, until - time.monotonic())
-        return value
-
-    def _is_late(self, value: bytes, asked: Request) -> bool:
-        """Whether a list goes by rules that hold no longer, or has an item that is withdrawn."""
-        glance = _glance(value)
-        if any(each.item_id in self.steering.withdrawn for each in glance.items):
-            return True
-        if asked.rules is not None:
-            return False
-        standing = self.steering.of(asked.scenario)
-        return glance.rules != (None if standing is None else standing.offset)
-
-    async def _asked_for(self, wanted: Wanted, need: int, seconds: float) -> bytes:
-        """By one request. Raises Away, OffSchema; of a plain one TimeoutError and NotAcknowledged, too."""
-        asked = wanted.request
-        at_least = None
-        if need >= 0 and asked.user_id is not None and (partition := self._partition(asked.user_id)) >= 0:
-            at_least = Applied(partition, need)
-        # A list that is shorter than usual is of no use to the next reader.
-        usual = self.k_of(Request(request_id="-", scenario=asked.scenario))
-        plain = wanted.is_plain and self.k_of(asked) >= usual
-        name = f"{PLAIN}{need}-{uuid.uuid4().hex}" if plain else f"api-{uuid.uuid4().hex}"
-        request = msgspec.structs.replace(
-            asked, request_id=name, at_least=at_least, expires_at=int((time.time() + seconds) * 1000)
-        )
+    async def _of_its_own(self, wanted: Wanted, need: int) -> bytes:
+        """Of a read that no held list answers. Raises a Problem."""
         try:
-            return await self.ask(request, seconds)
+            until = time.monotonic() + wanted.timeout_ms / 1000
+            return await self.asking.made(wanted.request, "api-", need, until)
         except (TimeoutError, NotAcknowledged) as error:
-            if wanted.is_plain:
-                raise
-            raise Away(f"no list was made within {wanted.timeout_ms} ms; is a worker running?") from error
+            raise _none_made(wanted) from error
 
     async def _for_stranger(self, wanted: Wanted) -> tuple[bytes, Served]:
         """All strangers who ask for the same get the same list for ten seconds."""
@@ -355,20 +264,21 @@ class Lists:
             fields=asked.fields,
         )  # fmt: skip
         if not same:
-            return await self._made(wanted, -1, wanted.timeout_ms / 1000), "computed"
+            return await self._of_its_own(wanted, -1), "computed"
         key = encode([asked.scenario or DEFAULT, asked.filter, self.k_of(asked), asked.fields])
-        known = self._shared.get(key)
+        known, now = self._shared.get(key), time.monotonic()
         fresh = min(STRANGERS_SECONDS, wanted.max_age_ms / 1000)
-        if known is not None and known[1].done() and not _failed(known[1]):
-            standing = self.steering.of(asked.scenario)
-            rules = None if standing is None else standing.offset
-            if time.monotonic() - known[0] < fresh and decode_out(known[1].result()).rules == rules:
-                self._shared.move_to_end(key)
-                return known[1].result(), "held"
+        if (
+            known is not None and known[1].done() and not failed(known[1])
+            and now - known[0] < fresh and not self.asking.is_late(known[1].result(), asked)
+        ):  # fmt: skip
+            self._shared.move_to_end(key)
+            return known[1].result(), "held"
         if known is None or known[1].done():
             patience_ms = max(wanted.timeout_ms, self._settings.timeout_ms)  # of all who will wait for it
-            making = self._spawn(self._made(wanted, -1, patience_ms / 1000))
-            self._shared[key] = time.monotonic(), making
+            until, again = (now + each / 1000 for each in (patience_ms, wanted.timeout_ms))
+            making = self.asking.spawn(self.asking.made(asked, "api-", -1, until, again))
+            self._shared[key] = now, making
             while len(self._shared) > _MOST_SHARED:
                 self._shared.popitem(last=False)
         else:
@@ -376,27 +286,14 @@ class Lists:
         try:
             async with asyncio.timeout(wanted.timeout_ms / 1000):
                 return await asyncio.shield(making), "computed"
-        except (Problem, TimeoutError) as error:
-            if known is not None and known[1].done() and not _failed(known[1]):
+        except (Problem, TimeoutError, NotAcknowledged) as error:
+            if known is not None and known[1].done() and not failed(known[1]):
                 if making.done():
                     self._shared[key] = known
                 return known[1].result(), "stale"
             if isinstance(error, Problem):
                 raise
-            raise Away(f"no list was made within {wanted.timeout_ms} ms; is a worker running?") from error
-
-    def _spawn(self, work: Coroutine[Any, Any, Made]) -> "asyncio.Task[Made]":
-        """A task that goes on without whoever began it."""
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        task.add_done_callback(_failed)  # looks at the error, so that nobody else has to
-        return task
-
-    def _partition(self, user_id: str) -> int:
-        """Where the user's clicks stand; -1 as long as nobody knows."""
-        count = self.brokers.partitions if self.brokers is not None else 0
-        return partition_of(user_id.encode(), count) if count else -1
+            raise _none_made(wanted) from error
 
     def _age(self, held: Held, wanted: Wanted) -> Served:
         return "held" if held.made_ms + wanted.max_age_ms >= time.time() * 1000 else "stale"
@@ -427,5 +324,5 @@ async def _within(task: "asyncio.Task[Any]", seconds: float) -> Any:
         return None
 
 
-def _failed(made: "asyncio.Task[Any]") -> bool:
-    return made.cancelled() or made.exception() is not None
+def _none_made(wanted: Wanted) -> Away:
+    return Away(f"no list was made within {wanted.timeout_ms} ms; is a worker running?")

@@ -77,7 +77,7 @@ class Parts:
             on_reached=self._reached,
             on_refused=lambda: self.on_refused(),
         )
-        self.lists.brokers, self.lists.count = self.brokers, self.measured.lists.add
+        self.lists.asking.brokers, self.lists.count = self.brokers, self.measured.lists.add
         self.measured.register(self)
 
     @property

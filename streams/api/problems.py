@@ -102,7 +102,7 @@ def fault_of(error: Exception | str, where: str = "") -> Fault:
     place, message = (_pointer(found.group(1)), message[: found.start()]) if found else ("", message)
     member = _MEMBER.match(message)
     if found or member:
-        return Fault(where + place + (_pointer("." + member.group(1)) if member else ""), message)
+        return Fault(where + place + (_step(member.group(1)) if member else ""), message)
     named = _NAMED.match(message)
     return Fault(where + (_pointer("." + named.group(1)) if named else ""), message)
 
@@ -145,4 +145,8 @@ def _of_frame(error: HTTPException) -> str:
 
 def _pointer(path: str) -> str:
     steps = [name or number for name, number in _STEP.findall(path)]
-    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+    return "".join(map(_step, steps))
+
+
+def _step(name: str) -> str:
+    return "/" + name.replace("~", "~0").replace("/", "~1")

@@ -78,12 +78,20 @@ async def put_scenario(request: Asking) -> Response[bytes]:
     parts, name, asked = here(request), path_id(request, "name"), read_query(request, PutQuery)
     body, _ = await body_of(request, *JSON_TYPES)
     told = decoded(body, dict[str, msgspec.Raw])
-    if told.keys() >= _READ:  # as a read gives it
+    again, is_read = told.get("rules"), told.keys() >= _READ
+    if again is not None:
         told = {key: value for key, value in told.items() if key not in _READ}
     rules = decoded(msgspec.json.encode(told), Rules)
     if rules.scenario not in (None, name):
         raise Problem(422, "scenario is not the path's", [Fault("/scenario", f"expected {name!r}")])
     rules = msgspec.structs.replace(rules, scenario=name)
+    if again is not None:
+        repeated = msgspec.structs.replace(decoded(again, Rules, "/rules"), scenario=name)
+        standing = parts.steering.standings.found.get(name)
+        in_force = msgspec.structs.replace((standing and standing.rules) or Rules(), scenario=name)
+        if repeated != rules and not (is_read and repeated == in_force):
+            wrong = "rules are neither those in force nor what stands beside them; leave them out"
+            raise Problem(422, wrong, [Fault("/rules", wrong)])
     try:
         decode_rules(value := encode(rules))
     except UNREADABLE as error:

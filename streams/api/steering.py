@@ -47,3 +47,13 @@ class Steering:
             if found is not None and found.rules is not None:
                 return found
         return None
+
+    def is_past(self, rules: int | None, scenario: str | None) -> bool:
+        """Whether other rules hold than those of a list. `rules`: the offset of its, None without any.
+
+        Those of a worker that is ahead of this process, of a later offset, are not past.
+        """
+        standing = self.of(scenario)
+        if standing is None or standing.offset is None:
+            return rules is not None
+        return rules is None or rules < standing.offset

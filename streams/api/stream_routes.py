@@ -20,7 +20,7 @@ from streams.api.held import Held
 from streams.api.ids import path_id
 from streams.api.keys import caller_of
 from streams.api.list_routes import Fields, K, ListQuery, Name, wanted_of
-from streams.api.lists import Wanted
+from streams.api.lists import ListOut, Wanted
 from streams.api.openapi import LISTS, Doc
 from streams.api.parts import Parts, here
 from streams.api.problems import Away, Problem
@@ -84,12 +84,15 @@ async def events(
     parts.lists.held.watch(user_id, slot.put)
     try:
         yield f"retry: {_RETRY_MS}\n\n".encode()
+        sent = 0  # items of the last list
         newest = parts.lists.newest(user_id, scenario)
-        if newest is None:
-            first = await _computed(parts, wanted, fields)
-            if first is not None and first[0] != last:
-                last = first[0]
-                yield first[1]
+        if newest is None or (newest.id != last and _is_longer(parts, wanted)):
+            first = await _computed(parts, wanted)
+            if first is not None and first.recommendation_id != last:
+                last, sent = first.recommendation_id, len(first.items)
+                yield _event(first, parts, fields)
+            elif first is None and newest is not None:
+                slot.put(scenario, newest)
         elif newest.id != last:
             slot.put(scenario, newest)
         due = time.monotonic() + COMMENT_SECONDS
@@ -98,9 +101,13 @@ async def events(
             if not may():
                 return  # its key is gone: whoever comes back with it hears so
             if held is not None and held.id != last:
-                longer = await _computed(parts, wanted, fields) if _is_longer(parts, wanted) else None
-                last, event = longer or (held.id, _event(held.id, parts, wanted, held.value, fields))
-                yield event
+                is_longer = _is_longer(parts, wanted)
+                # What a click brought alone: streams that ask for each other's answers would never end.
+                made = await _computed(parts, wanted) if is_longer and held.click >= 0 else None
+                out = made or parts.lists.told(held.value, wanted, "held")
+                if not is_longer or held.click >= 0 or len(out.items) >= sent:
+                    last, sent = out.recommendation_id, len(out.items)
+                    yield _event(out, parts, fields)
             if time.monotonic() >= due and not parts.closing.is_set():
                 due = time.monotonic() + COMMENT_SECONDS
                 yield b": still here\n\n"
@@ -148,26 +155,19 @@ class Slot:
         return held
 
 
-async def _computed(parts: Parts, wanted: Wanted, fields: list[str]) -> tuple[str, bytes] | None:
+async def _computed(parts: Parts, wanted: Wanted) -> ListOut | None:
     """A list where none is held that fits; None where none is made now: the next click brings one."""
     try:
-        out = await parts.lists.get(wanted)
+        return await parts.lists.get(wanted)
     except Problem:
         return None
+
+
+def _event(out: ListOut, parts: Parts, fields: list[str]) -> bytes:
     parts.add_fields(out.items, fields)
     parts.impressions.shown(out)
-    return out.recommendation_id, _framed(out.recommendation_id, msgspec.json.encode(out))
-
-
-def _event(name: str, parts: Parts, wanted: Wanted, value: bytes, fields: list[str]) -> bytes:
-    out = parts.lists.told(value, wanted, "held")
-    parts.add_fields(out.items, fields)
-    parts.impressions.shown(out)
-    return _framed(name, msgspec.json.encode(out))
-
-
-def _framed(name: str, data: bytes) -> bytes:
-    return b"event: recommendation\nid: %b\ndata: %b\n\n" % (name.encode(), data)
+    name, data = out.recommendation_id.encode(), msgspec.json.encode(out)
+    return b"event: recommendation\nid: %b\ndata: %b\n\n" % (name, data)
 
 
 ROUTES = [stream]

@@ -39,7 +39,7 @@ class Sink(NoBroker):
 @pytest.fixture
 def api(tmp_path: Any) -> Iterator[Any]:
     parts = Parts(load_settings(prefix="t.", data_dir=tmp_path, event_names={"add_to_cart": "like"}))
-    sink = parts.brokers = parts.lists.brokers = Sink(parts)
+    sink = parts.brokers = parts.lists.asking.brokers = Sink(parts)
     with TestClient(make_app(parts), raise_server_exceptions=False) as client:
 
         def post(

@@ -43,7 +43,7 @@ class Loop(NoBroker):
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Any]:
     parts = Parts(load_settings(prefix="t.", data_dir=tmp_path, timeout_ms=20))
-    loop = parts.brokers = parts.lists.brokers = Loop(parts)
+    loop = parts.brokers = parts.lists.asking.brokers = Loop(parts)
     with TestClient(make_app(parts), raise_server_exceptions=False) as client:
         yield SimpleNamespace(client=client, loop=loop, parts=parts)
 

@@ -58,7 +58,7 @@ class House:
 
     def __init__(self, folder: Path, needs_key: bool = False, **settings: Any) -> None:
         self.parts = Parts(load_settings(prefix="t.", data_dir=folder, timeout_ms=500, **settings), needs_key)
-        self.broker = self.parts.brokers = self.parts.lists.brokers = Broker(self.parts)
+        self.broker = self.parts.brokers = self.parts.lists.asking.brokers = Broker(self.parts)
         self.offset = 0
         app: Any = with_origins(with_slashes(make_app(self.parts)), self.parts.keys)
         self.client = TestClient(app, base_url="http://127.0.0.1:8080", raise_server_exceptions=False)

@@ -83,7 +83,7 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.parts = Parts(load_settings(prefix="t.", k=3, wait_ms=50, timeout_ms=200, **settings))
         self.brokers = FakeBrokers(self.parts)
-        self.parts.brokers = self.parts.lists.brokers = self.brokers
+        self.parts.brokers = self.parts.lists.asking.brokers = self.brokers
         self.app: Litestar = make_app(self.parts)
         self.client: Any = None
 
@@ -331,7 +331,7 @@ def test_a_worker_that_has_not_read_what_this_process_has_is_asked_again(world: 
     late = [{"items": ("a", "b"), "rules": 4}, {"items": ("b", "c"), "rules": 3}]
     answers = iter([*late, {"items": ("c", "d"), "rules": 4}])
     world.brokers.answer = lambda asked: next(answers)
-    found = world.get(scenario="cart", max_age_ms=0)
+    found = world.get(scenario="cart", max_age_ms=0, timeout_ms=60_000)
     assert (ids(found), len(world.brokers.requests())) == (["c", "d"], 3)
     world.brokers.answer = lambda asked: {"items": ("a", "b", "c"), "rules": None}
     never = world.client.post(
@@ -355,17 +355,54 @@ def test_rules_of_a_request_s_own_say_how_long_its_list_is(world: World) -> None
     ]  # fmt: skip
 
 
-def test_what_is_wrong_with_a_row_is_named_with_its_place(world: World) -> None:
-    for row, pointer in (({"filter": "price<"}, "/filter"), ({"user_id": "ä" * 200}, "/user_id")):
-        wrong = world.client.post("/v1/batch", json={"requests": [{"k": 1}, row]})
-        assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, f"/requests/1{pointer}")
+@pytest.mark.parametrize(
+    ("row", "status", "pointer"),
+    [
+        ({"filter": "price<"}, 422, "/filter"), ({"user_id": "ä" * 200}, 422, "/user_id"),
+        ({"filter": {"and": "x"}}, 422, "/filter"),
+        ({"user_id": "u", "filter": {"and": "x"}}, 422, "/filter"),
+        ({"rules": {"filter": {"and": "x"}}}, 422, "/rules/filter"),
+        ({"next": "x"}, 400, "/next"), ({"user_id": "u", "seen": "x"}, 400, "/seen"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_row_is_named_with_its_place(
+    world: World, row: dict[str, Any], status: int, pointer: str
+) -> None:
+    world.brokers.answer = lambda _: {"items": ("a", "b", "c")}
+    wrong = world.client.post("/v1/batch", json={"requests": [{"k": 1}, row, row]})
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (status, f"/requests/1{pointer}")
+
+
+def test_an_item_s_name_that_is_too_long_is_named_with_its_place(world: World) -> None:
+    wrong = world.client.post("/v1/rank", json={"items": ["a", "ä" * 200]})
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/items/1")
+
+
+@pytest.mark.parametrize("depth", [200, 600, 800, 1500, 2500])
+@pytest.mark.parametrize("end", ["", "]}"])
+def test_a_filter_that_is_nested_too_deep_is_refused(world: World, depth: int, end: str) -> None:
+    deep = '{"all":[' * depth + end * depth
+    for path in ("/v1/users/u1/recommendations", "/v1/popular"):
+        assert world.client.get(path, params={"filter": deep}).status_code in (400, 422)
+
+
+def test_rules_as_a_read_gives_them_are_taken_back_and_no_change_is_lost(world: World) -> None:
+    world.rule("cart", 4, {"scenario": "cart", "k": 6})
+    read = world.client.get("/v1/scenarios/cart").json()
+    again = {"k": 6, "rules": {"k": 6}}
+    for body in (read, again, read | {"k": 9}):
+        world.brokers.answer = lambda _: {"items": ("a",)}
+        assert world.client.put("/v1/scenarios/cart?dry_run=true", json=body).status_code == 200
+    for body in (read | {"rules": read["rules"] | {"k": 9}}, {"rules": {"k": 9}}, {"rules": {"k": 6}}):
+        wrong = world.client.put("/v1/scenarios/cart", json=body)
+        assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/rules")
 
 
 @pytest.mark.parametrize(
     ("body", "status", "pointer"),
     [
         (b"[1", 400, None), (b'{"k": "x", ', 400, None), (b"[1]", 422, ""), (b'{"k": "x"}', 422, "/k"),
-        (b'{"colour": 1}', 422, "/colour"),
+        (b'{"colour": 1}', 422, "/colour"), (b'{"a.b": 1}', 422, "/a.b"),
         (b'{"rules": {"pin": [{"position": 1}]}}', 422, "/rules/pin/0/item_id"),
     ],
 )  # fmt: skip

@@ -17,12 +17,21 @@ from streams.settings import load_settings
 from streams.wire.contract import Request
 
 
-def listed(parts: Parts, offset: int, scenario: str | None = None, user: str = "u1") -> None:
-    """A click of the user has made a list."""
+def listed(
+    parts: Parts,
+    offset: int,
+    scenario: str | None = None,
+    user: str = "u1",
+    request: str = "",
+    length: int = 1,
+) -> None:
+    """A click of the user has made a list, or his request."""
     item = {"item_id": f"i{offset}", "score": 1.0, "source": "ann", "reason": {"kind": "popular"}}
+    trigger = {"kind": "request", "id": request} if request else {"kind": "click", "id": f"e{offset}"}
     value = {
-        "recommendation_id": f"c-0-{offset}", "user_id": user, "items": [item], "release": "r",
-        "trigger": {"kind": "click", "id": f"e{offset}", "timestamp": 1}, "policy": "default",
+        "recommendation_id": f"{'r' if request else 'c'}-0-{offset}", "user_id": user,
+        "items": [item | {"item_id": f"i{offset + n}"} for n in range(length)], "release": "r",
+        "trigger": trigger | {"timestamp": 1}, "policy": "default",
         "scenario": scenario, "created_at": 1, "rules": None,
     }  # fmt: skip
     parts.lists.on_record(
@@ -88,6 +97,56 @@ def test_who_asks_for_more_items_than_lists_have_gets_lists_made_for_it(
         listed(parts, 4)
         assert (await following(stream), asked) == ("r-0-2", [more, more])
         await stream.aclose()
+
+    asyncio.run(run())
+
+
+def test_two_streams_that_ask_for_more_than_there_is_come_to_rest(parts: Parts) -> None:
+    """Each hears the answer to the other, which is shorter than what it asked for, as there is no more."""
+
+    async def run() -> None:
+        asked: list[str] = []
+
+        class Worker:
+            partitions = 1
+
+            async def send(self, topic: str, key: bytes, value: bytes) -> tuple[int, int]:
+                asked.append(name := msgspec.json.decode(value)["request_id"])
+                offset = 10 + len(asked)
+                if len(asked) < 50:
+                    asyncio.get_running_loop().call_later(
+                        0.002, lambda: listed(parts, offset, request=name, length=5)
+                    )
+                return 0, offset
+
+        parts.lists.asking.brokers = Worker()  # type: ignore[assignment]
+        request = Request(request_id="-", user_id="u1", k=parts.settings.k + 1)
+        wanted = Wanted(request=request, max_age_ms=60_000, timeout_ms=5_000)
+        heard: list[list[str]] = [[], []]
+
+        async def hear(names: list[str]) -> None:
+            async for event in events(parts, wanted, "", []):
+                names += [line for line in event.decode().splitlines() if line.startswith("id: ")]
+
+        streams = [asyncio.create_task(hear(names)) for names in heard]
+        async with asyncio.timeout(90):
+            while not all(heard):
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        assert len(asked) == 2  # each when it was opened
+        listed(parts, 70, length=3)
+        async with asyncio.timeout(90):
+            while len(asked) < 4:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        assert len(asked) == 4  # and once for the click
+        before = [len(names) for names in heard]
+        listed(parts, 90, request="api-list-70-short", length=4)
+        await asyncio.sleep(0.05)
+        assert [len(names) for names in heard] == before
+        for each in streams:
+            each.cancel()
+        await asyncio.gather(*streams, return_exceptions=True)
 
     asyncio.run(run())
 

@@ -62,7 +62,7 @@ def record(key: bytes, value: bytes | None, offset: int) -> Any:
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Any]:
     parts = Parts(load_settings(prefix="t.", data_dir=tmp_path, timeout_ms=20, impressions="auto"))
-    broker = parts.brokers = parts.lists.brokers = Broker(parts)
+    broker = parts.brokers = parts.lists.asking.brokers = Broker(parts)
     with TestClient(make_app(parts), raise_server_exceptions=False) as client:
         yield SimpleNamespace(client=client, broker=broker, parts=parts)
 
@@ -173,7 +173,7 @@ def test_of_two_that_change_the_same_version_one_succeeds(api: Any) -> None:
 def test_a_body_that_does_not_come_is_408(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
     parts = Parts(load_settings(prefix="t.", data_dir=tmp_path))
-    parts.brokers = parts.lists.brokers = Broker(parts)
+    parts.brokers = parts.lists.asking.brokers = Broker(parts)
     app, said = make_app(parts), []
 
     async def receive() -> Any:
