@@ -220,7 +220,8 @@ class Lists:
         assert asked.user_id is not None
         user = self.held.of(asked.user_id, asked.scenario or DEFAULT)
         coming = lacks and user is not None and user.coming == (asked.scenario or DEFAULT)
-        if coming and await self._comes(asked.user_id, asked.scenario or DEFAULT, need, _COMING_SECONDS):
+        soon = min(_COMING_SECONDS, (until - time.monotonic()) / 2)  # the rest is for asking
+        if coming and await self._comes(asked.user_id, asked.scenario or DEFAULT, need, soon):
             fit = self._fit(wanted, need)
             if fit is not None:
                 return fit

@@ -193,6 +193,14 @@ def test_a_read_after_a_click_here_knows_it(world: World) -> None:
     assert world.get()["served"] == "held"  # the answer knows it, and so does who reads it
 
 
+def test_a_hasty_read_after_a_click_asks_too(world: World) -> None:
+    """A click's own list is waited for, but not for all of the time that there is."""
+    world.brokers.answer = lambda _: {}
+    click = {"user_id": "u1", "item_id": "a", "event": "click"}
+    assert world.client.post("/v1/clicks", json=click).status_code == 202
+    assert world.get(timeout_ms=50)["served"] == "computed"
+
+
 def test_a_token_of_another_process_is_waited_for_and_then_said_to_be_behind(world: World) -> None:
     world.listed("c-0-7")
     seen = f"{partition_of(b'u1', PARTITIONS)}-9"
