@@ -21,7 +21,7 @@ from streams.broker.node import EmbeddedBroker
 from streams.settings import Settings, load_settings
 from streams.transport.topics import Names, create_missing
 from tests.worlds.places import DATA, ROOT
-from tests.worlds.system import TRAINED, System
+from tests.worlds.system import TRAINED, System, ready
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -143,6 +143,25 @@ def release(recorded: Path, shared: Path) -> Path:
                 check=True, cwd=ROOT, timeout=280,
             )  # fmt: skip
     return out
+
+
+@pytest.fixture(scope="module")
+def working(
+    broker: EmbeddedBroker, release: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """A worker for all tests of a file that do not stop it, and leave nothing but users of their own."""
+    folder = tmp_path_factory.mktemp("working")
+    settings = load_settings(
+        bootstrap_servers=broker.bootstrap_servers, prefix=f"working{uuid.uuid4().hex[:10]}.", clock="stream",
+        data_dir=folder,
+    )  # fmt: skip
+    running = System(settings, folder, release)
+    try:
+        running.start("worker")
+        ready(running)
+        yield running
+    finally:
+        running.close()
 
 
 @pytest.fixture

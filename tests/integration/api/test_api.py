@@ -70,25 +70,6 @@ def served(system: Any) -> tuple[Any, Http]:
     return system, started(system)
 
 
-@pytest.fixture(scope="module")
-def working(
-    broker: EmbeddedBroker, release: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[System]:
-    """A worker for all tests that leave nothing behind but users of their own."""
-    folder = tmp_path_factory.mktemp("working")
-    settings = load_settings(
-        bootstrap_servers=broker.bootstrap_servers, prefix=f"api{time.time_ns()}.", clock="stream",
-        data_dir=folder,
-    )  # fmt: skip
-    system = System(settings, folder, release)
-    try:
-        system.start("worker")
-        ready(system)
-        yield system
-    finally:
-        system.close()
-
-
 @pytest.fixture
 def beside(working: System) -> Iterator[tuple[System, Http]]:
     """That worker, and an api of the test's own."""

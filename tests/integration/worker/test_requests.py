@@ -3,15 +3,12 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from streams.broker.node import EmbeddedBroker
-from streams.settings import load_settings
 from streams.transport import clients
 from streams.transport.topics import Names
 from streams.wire.partitioner import partition_of
@@ -27,25 +24,6 @@ def worked(system: Any) -> Any:
     system.start("worker")
     ready(system)
     return system
-
-
-@pytest.fixture(scope="module")
-def everybodys(
-    broker: EmbeddedBroker, release: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[System]:
-    """One worker for all tests that do not stop it, and leave nothing but users of their own."""
-    folder = tmp_path_factory.mktemp("everybodys")
-    settings = load_settings(
-        bootstrap_servers=broker.bootstrap_servers, prefix=f"requests{time.time_ns()}.", clock="stream",
-        data_dir=folder,
-    )  # fmt: skip
-    system = System(settings, folder, release)
-    try:
-        system.start("worker")
-        ready(system)
-        yield system
-    finally:
-        system.close()
 
 
 def ask(system: Any, user: str | None = None, **more: Any) -> str:
@@ -115,9 +93,9 @@ def test_a_stranger_gets_a_list_and_leaves_nothing(worked: Any) -> None:
     assert told(worked, "worker")["forwarded_records"] == "1"
 
 
-def test_a_stranger_gets_what_a_new_user_gets(everybodys: System) -> None:
-    stranger = everybodys.answer(ask(everybodys, timestamp=START_MS))
-    assert listed(stranger) == listed(everybodys.request("nobody-knows", timestamp=START_MS))
+def test_a_stranger_gets_what_a_new_user_gets(working: System) -> None:
+    stranger = working.answer(ask(working, timestamp=START_MS))
+    assert listed(stranger) == listed(working.request("nobody-knows", timestamp=START_MS))
 
 
 def test_an_answer_knows_the_click_that_it_must_know_under_load(worked: Any) -> None:
@@ -155,8 +133,8 @@ def by_place(system: Any) -> list[Any]:
         topic.close()
 
 
-def test_a_request_that_comes_first_waits_for_its_click_and_holds_nobody_up(everybodys: System) -> None:
-    system, user = everybodys, "early"
+def test_a_request_that_comes_first_waits_for_its_click_and_holds_nobody_up(working: System) -> None:
+    system, user = working, "early"
     token = next_click(system, user)
     early = ask(system, user, at_least=token, k=100)
     behind = ask(system, user)  # in the same partition, and of the same user
@@ -171,8 +149,8 @@ def test_a_request_that_comes_first_waits_for_its_click_and_holds_nobody_up(ever
 
 
 @pytest.mark.parametrize("more", [{"event": "dislike"}, {"event": "hide"}, {"history": True}])
-def test_clicks_without_a_list_are_waited_for_too(everybodys: System, more: dict[str, Any]) -> None:
-    system, user = everybodys, f"silent-{more}"
+def test_clicks_without_a_list_are_waited_for_too(working: System, more: dict[str, Any]) -> None:
+    system, user = working, f"silent-{more}"
     best = listed(system.request(user))[0]
     early = ask(system, user, at_least=next_click(system, user))
     _, token = click(system, user, best, **more)
@@ -233,8 +211,8 @@ def test_a_request_that_has_expired_is_dropped_and_its_offset_is_done(worked: An
     assert {place: marked[TopicPartition(*place)].offset for place in ends} == ends
 
 
-def test_requests_that_cannot_be_answered_are_dead_letters_that_say_why(everybodys: System) -> None:
-    worked = everybodys
+def test_requests_that_cannot_be_answered_are_dead_letters_that_say_why(working: System) -> None:
+    worked = working
     home = partition_of(b"u", PARTITIONS)
     other = (home + 1) % PARTITIONS
     where = ask(worked, "u", at_least={"partition": other, "offset": 0})
