@@ -105,11 +105,19 @@ def _main(
     """Recommendations that already know the last click."""
 
 
+def _last_look() -> None:
+    """Spare the interpreter's last look through all objects for circles of them: half a second and more.
+
+    The system takes back all of it anyway. But where PyTorch has loaded triton, its bindings (nanobind) would
+    take what was left for leaks, and fill the screen with them.
+    """
+    if "triton" not in sys.modules:
+        gc.freeze()
+
+
 def main() -> None:
     """Run the command line; an error that the project itself defines is a message, not a traceback."""
-    # At its end the interpreter would look through all objects for circles of them, half a second and more.
-    # The system takes back all of it anyway.
-    atexit.register(gc.freeze)
+    atexit.register(_last_look)
     terminal.replace_unknown()
     _at_home()
     if any("\udc80" <= character <= "\udcff" for word in sys.argv for character in word):

@@ -126,6 +126,16 @@ def test_help_imports_nothing_heavy() -> None:
     assert "broker" in done.stdout
 
 
+def test_a_command_that_has_loaded_triton_ends_without_its_leaks() -> None:
+    pytest.importorskip("triton")
+    code = "import triton; from streams.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
 def test_a_wrong_setting_is_a_message_not_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "nextclick.toml").write_text("clock = 'sundial'")
     done = _nextclick("settings", cwd=tmp_path)
