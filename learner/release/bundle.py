@@ -125,6 +125,10 @@ class Arrays:
     text_items: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) rows, rising
     texts: NDArray[np.int8] = field(default_factory=lambda: np.zeros((0, 0), np.int8))  # (n, W)
     text_scales: Floats = field(default_factory=lambda: np.zeros(0, np.float32))  # (n,)
+    # And of the words that items say most, of which `word_letters` has the letters in UTF-8, a line each.
+    word_letters: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    words: NDArray[np.int8] = field(default_factory=lambda: np.zeros((0, 0), np.int8))  # (m, W)
+    word_scales: Floats = field(default_factory=lambda: np.zeros(0, np.float32))  # (m,)
 
 
 @dataclass(slots=True, eq=False)

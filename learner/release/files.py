@@ -248,10 +248,21 @@ def _check(bundle: Bundle, folder: Path) -> None:
         _refuse(folder / VECTORS, "texts, text_items and text_scales alike", f"{len(texts)}, {len(said)}")
     if said.size and not (said[0] >= 0 and said[-1] < count and (np.diff(said) > 0).all()):
         _refuse(folder / VECTORS, f"text_items rising from 0 to {count - 1}", "others")
+    if not len(arrays.words) == len(arrays.word_scales) == _lines(arrays):
+        _refuse(folder / VECTORS, "words, word_scales and word_letters alike", f"{len(arrays.words)} words")
     if len(manifest.features) != dims.features:
         _refuse(folder / MANIFEST, f"{dims.features} names of features", f"{len(manifest.features)}")
     if not all(np.isfinite(getattr(arrays, name)).all() for name in (*_NEEDED, *_CALIBRATION)):
         _refuse(folder / VECTORS, "finite numbers", "nan or infinity", "train again: training has diverged")
+
+
+def _lines(arrays: Arrays) -> int:
+    """How many words there are letters for; -1 where they are no text."""
+    try:
+        letters = arrays.word_letters.tobytes().decode("utf-8")
+        return letters.count("\n") + 1 if letters else 0
+    except UnicodeDecodeError:
+        return -1
 
 
 def _tensors(arrays: Arrays) -> dict[str, NDArray[Any]]:

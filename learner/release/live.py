@@ -31,6 +31,7 @@ from learner.release.files import read_release
 from learner.release.sessions import RankerSession, StudentSession
 from learner.release.stand_ins import StandIns
 from learner.release.text_vectors import TextVectors
+from learner.release.word_vectors import WordVectors
 from learner.text.space import space_of, turned
 
 Floats = NDArray[np.float32]
@@ -46,6 +47,7 @@ class LiveRelease:
     space: what the numbers of content vectors mean: two releases of one space make the same of a text
     query_encoder: the folder that has the encoder's files, for `learner.text.query_encoder`, if there is one
     texts: what that encoder made of items' texts, by the catalogue's numbers; none of newer items
+    words: what it made of the words that items say most
     """
 
     def __init__(
@@ -180,6 +182,7 @@ class LiveRelease:
             ease_weight=ease_weight,
             calibration=np.zeros(capacity, np.float32),
         )
+        self.words = WordVectors.unpacked(arrays)
         self.texts = TextVectors(arrays.text_items, arrays.texts, arrays.text_scales).placed(numbers)
         if arrays.calibration.size:
             self.model.calibration[numbers] = arrays.calibration

@@ -52,7 +52,7 @@ class _Known:
     def said(self, item: Item) -> dict[int, float]:
         """An item's words by number, and how often it says them by the weight of fields."""
         counts: Counter[str] = Counter()
-        for text, weight in _fields(item):
+        for text, weight in fields_of(item):
             for stem in self.stems.of(text):
                 counts[stem] += weight  # type: ignore[assignment]
         numbers = self.vocabulary
@@ -135,7 +135,7 @@ class Texts:
         """Reads all items, with a breath between two stretches; stops where it is not to go on."""
         catalogue = self._catalogue
         mark, size = catalogue.changes, catalogue.size  # first: what changes from now on is read again
-        sample = [text for item in self._some(range(min(size, _SAMPLE))) for text, _ in _fields(item)]
+        sample = [text for item in self._some(range(min(size, _SAMPLE))) for text, _ in fields_of(item)]
         known = _Known(Stems(language_of(sample)), mark)
         gathered = Gathered()
         for begin in range(0, size, _AT_ONCE):
@@ -170,6 +170,24 @@ class Texts:
             for place, other in enumerate(self._meant(stem, known)):
                 found.setdefault(known.vocabulary[other], 0.8 / (1 + place))
         return found
+
+    def numbers_beside(self, words: Mapping[str, float], most: int) -> dict[int, float]:
+        """Plain words by number with their weight, as they are spelt: those that items say, the first ones.
+
+        As many as `most` places in items' texts allow for.
+        """
+        with self._lock:
+            known = self._known
+            assert known is not None
+            assert known.postings is not None
+            found: dict[int, float] = {}
+            for word, weight in words.items():
+                number = known.vocabulary.get(known.stems.stem(word))
+                if number is None or not 0 < (saying := known.postings.frequency(number)) <= most:
+                    continue
+                most -= saying
+                found[number] = max(found.get(number, 0.0), weight)
+            return found
 
     def scores(self, words: Mapping[int, float]) -> NDArray[np.float32]:
         """How much each of the catalogue's items (size,) is about the words."""
@@ -211,7 +229,7 @@ class Texts:
     def says_next(self, word: str, following: str) -> bool:
         """Whether an item says one plain word right before another; a few of those that say both are read."""
         for item in self._some(self.saying((word, following))[:_LOOKED_AT].tolist()):
-            for text, _ in _fields(item):
+            for text, _ in fields_of(item):
                 words = words_of(text)
                 if (word, following) in pairwise(words):
                     return True
@@ -263,7 +281,7 @@ class Texts:
         ]
 
 
-def _fields(item: Item) -> Iterable[tuple[str, float]]:
+def fields_of(item: Item) -> Iterable[tuple[str, float]]:
     """The texts of an item and how much they count."""
     if item.title:
         yield item.title, _TITLE

@@ -123,7 +123,7 @@ class ContentEncoder:
             if text:
                 places.setdefault(text, []).append(place)
         different = list(places)
-        in_full = READ_AT_MOST if different and self._can_read() else 0
+        in_full = READ_AT_MOST if different and self.can_read() else 0
         found = self.glance(different[in_full:])
         if some := different[:in_full]:
             found = np.concatenate([self.project(self.rows(some, progress)), found])
@@ -139,7 +139,7 @@ class ContentEncoder:
         """
         texts = [text_of(item) for item in items]
         rows = np.zeros((len(texts), len(self.mean)), np.float32)
-        if self.name == HASHED or not any(texts) or not self._can_read():
+        if self.name == HASHED or not any(texts) or not self.can_read():
             return rows
         different = list(dict.fromkeys(text for text in texts if text))[:READ_AT_MOST]
         found = dict(zip(different, self.rows(different), strict=True))
@@ -195,7 +195,7 @@ class ContentEncoder:
         """To another process goes no network: that one opens its own."""
         return self.__dict__ | {"_reader": None, "_pieces": None}
 
-    def _can_read(self) -> bool:
+    def can_read(self) -> bool:
         """Whether texts are read in full; raises EncoderError where they could not be glanced at either."""
         if self.name == HASHED or self._reader is not None:
             return True

@@ -16,8 +16,12 @@ from learner.data.event_weights import weights_by_kind
 from learner.data.inputs import INTEREST_KINDS
 from learner.models.item_content import ItemContent
 from learner.release.text_vectors import TextVectors
+from learner.release.word_vectors import MOST, WordVectors
+from learner.search.vocabulary import words_most_said
 from learner.signals.settings import SignalSettings
-from learner.text.content import DIMENSIONS, READ_AT_MOST, ContentEncoder, card_for, text_of
+from learner.text.cache import TextCache
+from learner.text.card import ADDRESS
+from learner.text.content import DIMENSIONS, HASHED, READ_AT_MOST, ContentEncoder, card_for, text_of
 from learner.text.reading import within
 from learner.training.options import TrainingOptions
 from learner.training.tuning import Tuning, tune
@@ -34,6 +38,7 @@ class Material:
     records: list[Item]
     content: ItemContent
     texts: TextVectors
+    words: WordVectors
     encoder: ContentEncoder
     scale: dict[str, tuple[float, float]]
     repeats: bool
@@ -81,6 +86,7 @@ def prepare(
     text = np.zeros((size, DIMENSIONS), np.float32)
     text[first] = encoder.encode([known[number] for number in first])
     said = TextVectors.of(first.astype(np.int32), encoder.said([known[number] for number in first]))
+    words = _words([known[number] for number in first], encoder, read, options.cache)
     text[rest] = encoder.glance([text_of(known[number]) for number in rest])
     content = ItemContent(text, catalogue.categories[:size].copy())
     repeats = options.repeat_consumption
@@ -93,7 +99,23 @@ def prepare(
     if signals is None:
         running = replace(running, pair_half_life_ms=min(tuning.pair_half_life_ms, FOREVER_MS))
     scale = ordered.value_scale()
-    return Material(ordered, catalogue, known, content, said, encoder, scale, repeats, running, tuning)
+    return Material(ordered, catalogue, known, content, said, words, encoder, scale, repeats, running, tuning)
+
+
+def _words(
+    items: Sequence[Item], encoder: ContentEncoder, read: int | None, cache: TextCache | None
+) -> WordVectors:
+    """What the encoder makes of the words that items say most, for queries that mean one of these.
+
+    Where `read` texts may be read anew, a quarter as many words: they are short. None where no worker will
+    read a query with this encoder.
+    """
+    if encoder.name == HASHED or encoder.card.source.startswith(ADDRESS) or not encoder.can_read():
+        return WordVectors.of([], np.zeros((0, encoder.card.width), np.float32))
+    words = words_most_said(items, MOST)
+    if read is not None:
+        words = words[: within(encoder.card, words, read // 4, cache)]
+    return WordVectors.of(words, encoder.rows(words))
 
 
 def _most_clicked_first(data: Interactions, items: int) -> NDArray[np.int64]:

@@ -103,6 +103,9 @@ def pack(
         text_items=material.texts.items,
         texts=material.texts.whole,
         text_scales=material.texts.scales,
+        word_letters=material.words.letters(),
+        words=material.words.rows.whole,
+        word_scales=material.words.rows.scales,
     )
     ranker = None if rankers is None else ranker_model(rankers)
     return Bundle(manifest, step_model(student), ranker, arrays, material.records)

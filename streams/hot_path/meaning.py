@@ -7,6 +7,7 @@ stand among the others. Knows no lists.
 """
 
 import threading
+from typing import NamedTuple
 
 import numpy as np
 import structlog
@@ -23,6 +24,13 @@ log = structlog.get_logger()
 
 Floats = NDArray[np.float32]
 _QUERY_LENGTH = 1000  # characters of a query that are read
+
+
+class Meant(NamedTuple):
+    """A query as items' contents are (T,), and as the encoder has it (W,), None where it is not open."""
+
+    content: Floats
+    full: Floats | None
 
 
 class Meaning:
@@ -54,18 +62,29 @@ class Meaning:
                 self._failed = True
                 log.warning("queries are read word by word", release=self._release.id, error=str(error))
 
-    def wish(self, query: str) -> Floats | None:
-        """What a query asks for as items' contents have it (T,); None where the release cannot read."""
-        return self._read(query)[0]
-
-    def search(self, query: str, open_: NDArray[np.bool_], count: int) -> Found | None:
-        """Up to `count` of the open items (V,) that mean what is asked for, the best first.
-
-        None where the release cannot read.
-        """
-        wish, full = self._read(query)
-        if wish is None:
+    def read(self, query: str) -> Meant | None:
+        """What a query asks for; None where the release cannot read."""
+        self.asked = True
+        release = self._release
+        if not release.encoder:
             return None
+        if self._content is None:
+            self._content = ContentEncoder.load(release.manifest.encoder, release.encoder)
+        if self._at_once:
+            self.open()
+        query = query[:_QUERY_LENGTH]
+        if self._encoder is None:
+            return Meant(self._content.wish(query), None)
+        full = self._encoder.encode([query])
+        return Meant(self._content.project(full)[0], full[0])
+
+    def words(self, meant: Meant) -> dict[str, float]:
+        """Words of the catalogue that mean nearly the same, with how nearly, up to 1."""
+        return {} if meant.full is None else self._release.words.near(meant.full)
+
+    def search(self, meant: Meant, open_: NDArray[np.bool_], count: int) -> Found:
+        """Up to `count` of the open items (V,) that mean what is asked for, the best first."""
+        wish, full = meant
         texts = self._release.texts
         if full is None or not len(texts.items) or texts.whole.shape[1] != len(full):
             near = self._by_content.nearest(wish, open_, count)
@@ -92,22 +111,6 @@ class Meaning:
             return every[places]
         found: Floats = (texts.whole[places].astype(np.float32) @ full) * texts.scales[places]
         return found
-
-    def _read(self, query: str) -> tuple[Floats | None, Floats | None]:
-        """A query as contents (T,), and as the encoder has it (W,) where it is open."""
-        self.asked = True
-        release = self._release
-        if not release.encoder:
-            return None, None
-        if self._content is None:
-            self._content = ContentEncoder.load(release.manifest.encoder, release.encoder)
-        if self._at_once:
-            self.open()
-        query = query[:_QUERY_LENGTH]
-        if self._encoder is None:
-            return self._content.wish(query), None
-        full = self._encoder.encode([query])
-        return self._content.project(full)[0], full[0]
 
 
 def _on_scale(values: Floats, here: Floats, there: Floats) -> Floats:

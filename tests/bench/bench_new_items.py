@@ -95,7 +95,7 @@ def _run(folder: Path, seed: int, system: str, wanted: argparse.Namespace) -> No
         if not (out / "manifest.json").exists():
             clicks, items = recorded(first)
             cache = TextCache(wanted.out / "texts")
-            # What was read before costs nothing: read within its time, a training would have less left to learn in
+            # What was read before costs nothing: read within its time, a training would have less to learn in
             ContentEncoder.fit(items, cache=cache, choice=choice)
             options = TrainingOptions(
                 budget_minutes=wanted.minutes, seed=seed, repeat_consumption=first.repeats,

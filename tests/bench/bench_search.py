@@ -32,8 +32,10 @@ import numpy as np
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import load_items
 from learner.release.text_vectors import TextVectors
+from learner.release.word_vectors import MOST, WordVectors
 from learner.search.joining import Found, best_of, joined
 from learner.search.texts import Texts
+from learner.search.vocabulary import words_most_said
 from learner.search.words import words_of
 from learner.text.content import text_of
 from learner.text.query_encoder import QueryEncoder
@@ -66,22 +68,30 @@ def recall(release: Path, data: Path, count: int) -> None:
         assert texts.stems is not None
         vectors = encoder.encode([text_of(item) for item in left])
         meanings = TextVectors.of(np.arange(len(left), dtype=np.int32), vectors)
+        said_words = words_most_said(left, MOST)
+        near_words = WordVectors.of(said_words, encoder.encode(said_words))
         found: dict[str, list[float]] = {}
         for query, relevant in wanted.items():
             words = texts.stems.telling(words_of(query)) or words_of(query)
-            scores = texts.scores(texts.numbers(words))
+            meant, spelt = encoder.encode([query]), texts.numbers(words)
+            scores = texts.scores(spelt)
             said = np.flatnonzero(scores > 0).astype(np.int32)
             by_words = best_of(said, scores)
             whole = best_of(said[texts.saying_all(words)[said]], scores)
             near = np.zeros(len(items), np.float32)
-            near[meanings.items] = meanings.cosines(encoder.encode([query]))[0]
+            near[meanings.items] = meanings.cosines(meant)[0]
             by_meaning = best_of(np.flatnonzero(near > 0).astype(np.int32), near)
             both = [by_words, by_meaning]
+            wide = texts.scores(texts.numbers_beside(near_words.near(meant[0]), len(items)) | spelt)
+            by_more = best_of(np.flatnonzero(wide > 0).astype(np.int32), wide)
+            every = [by_more, by_meaning, best_of(whole.items, wide)]
             answers = {
                 "words": by_words, "meaning": by_meaning,
                 "by ranks": joined([each for each in both if len(each.items)]),
                 "by scores": _by_scores(both),
-                "joined": joined([each for each in (*both, whole) if len(each.items)]),
+                "and near words": by_more,
+                "without near words": joined([each for each in (*both, whole) if len(each.items)]),
+                "joined": joined([each for each in every if len(each.items)]),
             }  # fmt: skip
             for name, each in answers.items():
                 hits = len(relevant & set(each.items[:10].tolist()))

@@ -39,6 +39,17 @@ def test_all_fields_are_read_and_titles_count_most() -> None:
     assert found(texts, "whisky") == []
 
 
+def test_words_beside_a_query_are_looked_for_as_they_are_spelt_while_their_places_last() -> None:
+    texts = Texts(catalogue_of(*FILMS))
+    assert texts.follow()
+    beside = {"teas": 0.9, "cofee": 0.8, "coffee": 0.7, "green": 0.6, "pot": 0.5}
+    found = texts.numbers_beside(beside, 100)
+    assert list(found.values()) == [0.9, 0.7, 0.6, 0.5]
+    assert found == texts.numbers_beside({"tea": 0.9, "coffee": 0.7, "green": 0.6, "pot": 0.5}, 100)
+    few = texts.numbers_beside(beside, 5)  # three of tea, one of coffee; two of green are too many
+    assert list(few.values()) == [0.9, 0.7, 0.5]
+
+
 def test_what_is_announced_changed_or_withdrawn_is_followed() -> None:
     catalogue = catalogue_of(*FILMS)
     texts = Texts(catalogue)

@@ -10,6 +10,9 @@ from learner.data.catalogue import Catalogue, Item
 from learner.release.bundle import Bundle
 from learner.release.live import LiveRelease
 from learner.release.text_vectors import TextVectors
+from learner.release.word_vectors import WordVectors
+from learner.search.joining import Found
+from learner.search.vocabulary import words_most_said
 from learner.text import pretrained
 from learner.text.card import DEFAULT_MODEL, EncoderChoice
 from learner.text.content import ContentEncoder
@@ -54,6 +57,9 @@ def bundle(folder: Path, encoder: ContentEncoder) -> Bundle:
     arrays.content, arrays.encoder = encoder.encode(ITEMS), dict(encoder.arrays())
     texts = TextVectors.of(np.arange(len(ITEMS), dtype=np.int32), encoder.said(ITEMS))
     arrays.text_items, arrays.texts, arrays.text_scales = texts.items, texts.whole, texts.scales
+    words = words_most_said(ITEMS, 100)
+    near = WordVectors.of(words, encoder.rows(words))
+    arrays.word_letters, arrays.words, arrays.word_scales = near.letters(), near.rows.whole, near.rows.scales
     bundle.query_encoder = folder
     return bundle
 
@@ -64,9 +70,14 @@ def made(bundle: Bundle, *, at_once: bool = True) -> Meaning:
     return Meaning(release, ByContent(release, catalogue), at_once=at_once)
 
 
+def search(meaning: Meaning, query: str, open_: "np.ndarray", count: int) -> Found:
+    meant = meaning.read(query)
+    assert meant is not None
+    return meaning.search(meant, open_, count)
+
+
 def first(meaning: Meaning, query: str, open_: "np.ndarray | None" = None) -> int:
-    found = meaning.search(query, np.ones(len(ITEMS), np.bool_) if open_ is None else open_, 3)
-    assert found is not None
+    found = search(meaning, query, np.ones(len(ITEMS), np.bool_) if open_ is None else open_, 3)
     assert (np.diff(found.relevance) <= 0).all()
     return int(found.items[0])
 
@@ -80,6 +91,18 @@ def test_what_is_meant_is_found_without_a_word_in_common(bundle: Bundle, query: 
     assert first(meaning, query) == item
     others = np.arange(len(ITEMS)) != item
     assert first(meaning, query, others) != item
+
+
+def test_a_query_means_words_that_stand_in_it_and_others_of_the_catalogue(bundle: Bundle) -> None:
+    meaning = made(bundle)
+    said = {query: meaning.words(meant) for query in ("puppies", "bread") if (meant := meaning.read(query))}
+    assert next(iter(said["puppies"])) == "dogs"
+    assert next(iter(said["bread"])) == "bread"
+    assert "baking" in said["bread"]
+    late = made(bundle, at_once=False)
+    meant = late.read("puppies")
+    assert meant is not None
+    assert late.words(meant) == {}  # the encoder is not open yet
 
 
 def test_beyond_a_few_items_the_index_finds_what_is_looked_at(
@@ -98,12 +121,10 @@ def test_an_item_newer_than_the_release_stands_among_the_others(
     number = release.catalogue.announce(new)
     content = encoder.encode([new])[0]
     release.set_vector(number, release.embed(content, ()), content)
-    found = meaning.search("zombies", np.ones(number + 1, np.bool_), 5)
-    assert found is not None
+    found = search(meaning, "zombies", np.ones(number + 1, np.bool_), 5)
     assert set(found.items[:2].tolist()) == {1, number}
     closed = np.arange(number + 1) != number
-    without = meaning.search("zombies", closed, 5)
-    assert without is not None
+    without = search(meaning, "zombies", closed, 5)
     assert number not in without.items
 
 
