@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from learner.data.dataset import load_interactions, load_items
+from learner.judging.click_chance import calibration_error
 from learner.judging.next_by_text import Pairs, neighbours_in_common, next_by_text, pairs_of
 from learner.text.adaptation.adapt import adapt
 from learner.text.adaptation.network import Network
@@ -113,6 +114,9 @@ def main() -> None:
                         "key": key, "figures": dict(adapted.figures),
                         **judged(plain, after, pairs, seen),
                     }  # fmt: skip
+                    if "click_slope" in adapted.figures:
+                        ways = (adapted.figures["click_slope"], adapted.figures["click_bias"])
+                        row["click_error"] = calibration_error(*ways, after, pairs)
                     with kept.open("a") as file:
                         file.write(json.dumps(row) + "\n")
                 show(row)
@@ -181,6 +185,8 @@ def show(row: dict[str, Any]) -> None:
         f"{row['figures']['steps']:.0f} |",
         flush=True,
     )
+    if "click_error" in row:
+        print(f"    calibration error of the chance of a click: {row['click_error']:.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ class Adapted:
     """An adapted encoder: a model folder, as `save_pretrained` writes it, and what is known of it.
 
     figures: `seconds`, `steps`, `texts`, and where clicks were held back to judge by `first_6_before`,
-    `first_6_after` and their `error`
+    `first_6_after` and their `error`; with the task `click` also `click_slope`, `click_bias` and
+    `click_error` (`learner.judging.click_chance`)
     """
 
     folder: Path

@@ -4,13 +4,16 @@ Owns the loop and what it remembers. Knows neither where the lessons are from no
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from learner.judging.next_by_text import next_by_text
+from learner.judging.click_chance import click_chance
+from learner.judging.next_by_text import Pairs, next_by_text
 from learner.text.adaptation import folder as files
 from learner.text.adaptation.lessons import Lessons
 from learner.text.adaptation.network import Network
@@ -81,6 +84,9 @@ class Course:
                 self.judge()
             self.take_best()
             state.figures["first_6_after"] = self.stopping.best
+            if self.options.tasks.get("click"):  # learned on pairs it was fitted to, it would say too much
+                chance = click_chance(self._rows(self.lessons.judge), self.lessons.judge)
+                state.figures |= {f"click_{name}": value for name, value in asdict(chance).items()}
         state.figures |= {
             "seconds": round(pace.spent_s, 1), "steps": pace.step, "texts": len(self.lessons.texts),
             "cut": float(pace.cut),
@@ -170,9 +176,7 @@ class Course:
         pairs = self.lessons.judge
         if pairs is None:
             return {}
-        used = np.unique(np.concatenate([pairs.last, pairs.next, pairs.others.ravel()])).astype(np.int64)
-        rows = np.zeros((len(self.lessons.texts), self.network.width), np.float32)
-        rows[used] = self.network.table(used).cpu().numpy()
+        rows = self._rows(pairs)
         if not np.isfinite(rows).all():  # comparisons with such would make it the best there ever was
             raise EncoderError("the encoder learned until nothing was left of it; lower the learning rate")
         found = next_by_text(rows, pairs)
@@ -182,6 +186,13 @@ class Course:
             self.best = {name: each.detach().clone() for name, each in self.learned.items()}
         self.state.best, self.state.judged_since = self.stopping.best, self.stopping.since
         return {"valid/first_6": found.first, "valid/below": found.below}
+
+    def _rows(self, pairs: Pairs) -> NDArray[np.float32]:
+        """Vectors (T, W) of all texts; 0 of those that no pair has."""
+        used = np.unique(np.concatenate([pairs.last, pairs.next, pairs.others.ravel()])).astype(np.int64)
+        rows = np.zeros((len(self.lessons.texts), self.network.width), np.float32)
+        rows[used] = self.network.table(used).cpu().numpy()
+        return rows
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint needs beside the state."""

@@ -154,10 +154,20 @@ def test_an_encoder_learns_from_clicks_and_is_one_as_any_other(
         )
     )
     files = ("--interactions", "clicks.csv", "--items", "items.csv")
-    options = ("--out", "mine", "--layers", "0,1", "--passes", "60,1", "--tasks", "next=1,category=0.1")
+    options = (
+        "--out",
+        "mine",
+        "--layers",
+        "0,1",
+        "--passes",
+        "60,1",
+        "--tasks",
+        "next=1,category=0.1,click=0.1",
+    )
     told = CliRunner().invoke(app, ["encoder", "adapt", *files, *options, "--to", "0.8"])
     assert told.exit_code == 0, told.output
     assert "first 6 of 101" in told.output
+    assert "the chance of a click, one of 17 texts" in told.output
     assert "first_6_after" in json.loads(Path("mine/adapted.json").read_text())["figures"]
     last_ms = json.loads(Path("mine/adapted.json").read_text())["last_ms"]
     assert last_ms == events.at(events.item == -1).time_ms.max(initial=last_ms)

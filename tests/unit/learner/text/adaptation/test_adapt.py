@@ -129,7 +129,9 @@ def test_everything_that_can_teach_does(
         tasks={"next": 1.0, "click": 1.0, "rating": 1.0, "category": 1.0, "keep": 0.1},
     )  # fmt: skip
     events, items = tribes
-    adapt(EncoderChoice(str(models / "bert")), items, events, tmp_path / "m", options, tell=tell)
+    made = adapt(EncoderChoice(str(models / "bert")), items, events, tmp_path / "m", options, tell=tell)
+    assert made.figures["click_slope"] > 0  # what is near is what is clicked
+    assert made.figures["click_error"] < 0.1
     for name in ("words", "twins", "next", "click", "rating", "category"):
         curve = seen[f"loss/{name}"]
         assert np.mean(curve[-10:]) < np.mean(curve[:10]), name
