@@ -2,9 +2,10 @@
 
 A ranker learns from the first places, where such items hardly ever stand, and what it says of them further
 down is too low: at the end of a long list one of them is as likely to be clicked as what stands there. How
-far they may rise is counted on lists as the hot path draws them: as far as all answers together lose nothing
-by it, neither within the first places nor further down. Such answers are few, so that it is one number for
-all these items, beside what the ranker makes of content and age. Knows no releases. Free of torch.
+far they may rise is counted on lists as the hot path draws them: as far as all answers together lose no more
+than a thousandth by it, neither within the first places nor further down. Such answers are few, so that it is
+one number for all these items, beside what the ranker makes of content and age, and what they cost the others
+is counted rather than what they gain: that much is told by every list. Knows no releases. Free of torch.
 """
 
 import numpy as np
@@ -14,12 +15,12 @@ from learner.judging.metrics import ndcg
 from learner.ranking.columns import ITEM_CLICKS, KNOWN
 from learner.ranking.lists import Lists
 
-OFFSETS = np.arange(0.0, 4.01, 0.125)  # that are tried
+OFFSETS = np.arange(0.0, 2.01, 0.125)  # that are tried
+PRICE = 0.001  # of what answers fare without, that they may lose
 # Answers count for what lies further down, as shares of the candidates: all of those before the one, and
 # ever less of those up to the other. Of 150 candidates that is around place 50.
 FURTHER = (1 / 4, 5 / 12)
 CANDIDATES = 150  # of a list that is served, by which places in thinned ones are told
-LEAST = 10  # answers that nobody had clicked before: fewer say nothing
 
 
 class Unclicked:
@@ -46,14 +47,15 @@ class Unclicked:
             self._further[n] += np.clip((FURTHER[1] - before) / (FURTHER[1] - FURTHER[0]), 0.0, 1.0).sum()
 
     def offset(self) -> float:
-        """The largest one with which answers fare no worse than without, nor further down with a smaller one.
+        """The largest one that costs answers no more than the price, nor does a smaller one further down.
 
-        Of those with which they fare alike it is the smallest: 0 where it changes nothing, and with too few
-        answers to go by.
+        Of those with which they fare alike it is the smallest: 0 where it changes nothing, and where no
+        answer was an item that nobody had clicked.
         """
-        if self._answers < LEAST:
+        if not self._answers:
             return 0.0
-        gains = np.round([self._first - self._first[0], self._further - self._further[0]], 6)
-        worse = (gains[0] < 0) | np.logical_or.accumulate(gains[1] < 0)
+        first, further = np.round(self._first, 6), np.round(self._further, 6)
+        worse = first < (1 - PRICE) * first[0]
+        worse |= np.logical_or.accumulate(further < (1 - PRICE) * further[0])
         largest = np.flatnonzero(~worse)[-1]
-        return float(OFFSETS[(gains == gains[:, largest, None]).all(0).argmax()])
+        return float(OFFSETS[((first == first[largest]) & (further == further[largest])).argmax()])

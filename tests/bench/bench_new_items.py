@@ -32,7 +32,7 @@ from learner.evaluation.system import FirstPart
 from learner.judging.metrics import hit, interval, ndcg, per_group, resampled
 from learner.text.cache import TextCache
 from learner.text.card import EncoderChoice
-from learner.text.content import ContentEncoder
+from learner.training.material import prepare
 from learner.training.options import TrainingOptions
 from learner.training.train import train_release
 from streams.hot_path.policy import Policy
@@ -94,13 +94,12 @@ def _run(folder: Path, seed: int, system: str, wanted: argparse.Namespace) -> No
         out = wanted.out / f"release-{wanted.label}-{folder.name}-{seed}-{kind}"
         if not (out / "manifest.json").exists():
             clicks, items = recorded(first)
-            cache = TextCache(wanted.out / "texts")
-            # What was read before costs nothing: read within its time, a training would have less to learn in
-            ContentEncoder.fit(items, cache=cache, choice=choice)
             options = TrainingOptions(
                 budget_minutes=wanted.minutes, seed=seed, repeat_consumption=first.repeats,
-                cache=cache, clock=time.process_time, choice=choice,
+                cache=TextCache(wanted.out / "texts"), clock=time.process_time, choice=choice,
             )  # fmt: skip
+            # What was read before costs nothing: read within its time, a training would have less to learn in
+            prepare(clicks, items, options)
             train_release(clicks, items, out, collect, options, _progress)
         return str(out)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from learner.models.unclicked import LEAST, OFFSETS, Unclicked
+from learner.models.unclicked import OFFSETS, Unclicked
 from learner.ranking.columns import FEATURES, ITEM_CLICKS, KNOWN
 from learner.ranking.lists import Lists
 
@@ -66,7 +66,7 @@ def test_where_there_is_nothing_to_go_by_it_is_nothing() -> None:
     assert Unclicked().offset() == 0.0
     lists, scores = answered(due=-2.0, said=-5.0)
     new = lists.features[:, 0, ITEM_CLICKS] == 0
-    few = np.concatenate([np.flatnonzero(~new), np.flatnonzero(new)[: LEAST - 1]])
+    few = np.concatenate([np.flatnonzero(~new), np.flatnonzero(new)[: 0]])
     assert offset(lists.part(few), scores[few]) == 0.0
     assert offset(*answered(due=-2.0, said=-5.0, known=0.0)) == 0.0  # users without a past
 
@@ -91,9 +91,9 @@ def test_where_answers_alone_are_never_clicked_it_ends_with_what_it_brings() -> 
 
 def test_what_is_equal_again_behind_a_loss_is_not_gone_to() -> None:
     """Others' answers fall behind at .5; a never-clicked one makes up for it in the end, at 3."""
-    lists, scores = answered(due=-2.0, said=0.0, n=LEAST)
+    lists, scores = answered(due=-2.0, said=0.0, n=10)
     new = np.arange(48) < 24
-    lists.features[..., ITEM_CLICKS] = np.where(new, 0, 3)  # LEAST never-clicked answers, ahead of all
+    lists.features[..., ITEM_CLICKS] = np.where(new, 0, 3)  # ten never-clicked answers, ahead of all
     scores[:] = np.where(new, -90.0, 5.0 - np.arange(48) / 100)
     scores[:, 0] = 99.0
     other, gains = lists.part(slice(0, 2)), np.zeros((2, 48), np.float32)
