@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 class ClickChance:
     """The chance of a click is 1 / (1 + exp(-(slope * cosine + bias))), where one of 17 texts is clicked.
 
-    error: expected calibration error among users who were not fitted to; nan where nobody is left
+    error: expected calibration error of such a fit to every other user, among the rest; nan where none is
     """
 
     slope: float
@@ -53,11 +53,11 @@ def calibration_error(slope: float, bias: float, rows: NDArray[np.float32], pair
 
 
 def _cosines(rows: NDArray[np.float32], pairs: Pairs) -> tuple[Floats, NDArray[np.bool_]]:
-    """Cosines (n, 17) with the last text, nan where another is the next one too, and which was clicked."""
+    """Cosines (n, 17) with the last text, and which was clicked; nan where another is one of these two."""
     others = pairs.others[:, :SHOWN]
     shown = np.column_stack([pairs.next, others])
     cosines = np.einsum("nw,nkw->nk", rows[pairs.last], rows[shown]).astype(np.float64)
-    cosines[:, 1:][others == pairs.next[:, None]] = np.nan
+    cosines[:, 1:][(others == pairs.next[:, None]) | (others == pairs.last[:, None])] = np.nan
     clicked = np.zeros(cosines.shape, np.bool_)
     clicked[:, 0] = True
     return cosines, clicked

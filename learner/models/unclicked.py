@@ -4,8 +4,8 @@ A ranker learns from the first places, where such items hardly ever stand, and w
 down is too low: at the end of a long list one of them is as likely to be clicked as what stands there. How
 far they may rise is counted on lists as the hot path draws them: as far as all answers together lose no more
 than a thousandth by it, neither within the first places nor further down. Such answers are few, so that it is
-one number for all these items, beside what the ranker makes of content and age, and what they cost the others
-is counted rather than what they gain: that much is told by every list. Knows no releases. Free of torch.
+one number for all these items, beside what the ranker makes of content and age. Knows no releases. Free of
+torch.
 """
 
 import numpy as np
@@ -20,6 +20,9 @@ PRICE = 0.001  # of what answers fare without, that they may lose
 # Answers count for what lies further down, as shares of the candidates: all of those before the one, and
 # ever less of those up to the other. Of 150 candidates that is around place 50.
 FURTHER = (1 / 4, 5 / 12)
+LISTS = (
+    0.5  # of all, that must have such a candidate: where they are rare, rising costs nothing until they come
+)
 CANDIDATES = 150  # of a list that is served, by which places in thinned ones are told
 
 
@@ -28,7 +31,7 @@ class Unclicked:
 
     def __init__(self) -> None:
         self._first, self._further = np.zeros(len(OFFSETS)), np.zeros(len(OFFSETS))
-        self._answers = 0
+        self._answers = self._lists = self._concerned = 0
 
     def learn(self, lists: Lists, scores: NDArray[np.float32]) -> None:
         """Learns from lists with answers in place 0; `scores` (n, C) float32 are the ranker's alone.
@@ -40,6 +43,8 @@ class Unclicked:
         scores = np.where(mask, scores[known], -np.inf)
         unclicked = lists.features[:, :, ITEM_CLICKS][known] == 0
         self._answers += int(unclicked[:, :1].sum())
+        self._lists += len(mask)
+        self._concerned += int((unclicked & mask).any(axis=1).sum())
         for n, offset in enumerate(OFFSETS):
             moved = scores + offset.astype(np.float32) * unclicked
             before = (moved > moved[:, :1]).sum(1) / np.maximum(mask.sum(1) - 1, 1)  # as a share
@@ -49,10 +54,10 @@ class Unclicked:
     def offset(self) -> float:
         """The largest one that costs answers no more than the price, nor does a smaller one further down.
 
-        Of those with which they fare alike it is the smallest: 0 where it changes nothing, and where no
-        answer was an item that nobody had clicked.
+        Of those with which they fare alike it is the smallest: 0 where it changes nothing, where no answer
+        was an item that nobody had clicked, and where too few lists had any to tell what they cost.
         """
-        if not self._answers:
+        if not self._answers or self._concerned < LISTS * self._lists:
             return 0.0
         first, further = np.round(self._first, 6), np.round(self._further, 6)
         worse = first < (1 - PRICE) * first[0]

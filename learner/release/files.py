@@ -252,7 +252,7 @@ def _check(bundle: Bundle, folder: Path) -> None:
         _refuse(folder / VECTORS, "words, word_scales and word_letters alike", f"{len(arrays.words)} words")
     if len(manifest.features) != dims.features:
         _refuse(folder / MANIFEST, f"{dims.features} names of features", f"{len(manifest.features)}")
-    if not all(np.isfinite(getattr(arrays, name)).all() for name in (*_NEEDED, *_CALIBRATION)):
+    if not all(np.isfinite(getattr(arrays, name)).all() for name in (*_NEEDED, *_CALIBRATION, "word_scales")):
         _refuse(folder / VECTORS, "finite numbers", "nan or infinity", "train again: training has diverged")
 
 

@@ -4,7 +4,7 @@ Owns how near a word must be to a whole query, and how it is kept in a release's
 is `learner.search.vocabulary`'s; what they find is whoever's searches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,18 @@ from numpy.typing import NDArray
 from learner.release.bundle import Arrays
 from learner.release.text_vectors import TextVectors
 
-MOST = 10_000  # words of a release: 4 MB, and 3 ms of a query
+_NUMBERS = 4_000_000  # of a release's words: 4 MB, and 1 ms of a query
+_MOST = 10_000
 _BESIDE = 8  # words that are looked for beside a query's own
+_FEWEST = 9  # words: the mean of fewer says nothing
 _NEAR = 0.35  # from the usual cosine (0) to a query that is the word (1)
 
 Floats = NDArray[np.float32]
+
+
+def most_words(width: int) -> int:
+    """How many words of so many numbers a release has at most."""
+    return min(_MOST, _NUMBERS // max(width, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +37,7 @@ class WordVectors:
     @classmethod
     def of(cls, words: Sequence[str], vectors: Floats) -> "WordVectors":
         """Words with what an encoder made of them (n, W); those of which it made nothing are left out."""
-        said = np.flatnonzero(vectors.any(axis=1))
+        said = np.flatnonzero(vectors.any(axis=1) & np.isfinite(vectors).all(axis=1))
         rows = TextVectors.of(np.arange(len(said), dtype=np.int32), vectors[said])
         return cls([words[int(number)] for number in said], rows)
 
@@ -45,22 +52,25 @@ class WordVectors:
         """The words as a release has them: in UTF-8, a line each."""
         return np.frombuffer("\n".join(self.words).encode("utf-8"), np.uint8)
 
-    def near(self, query: Floats) -> dict[str, float]:
-        """Words near to a query's vector (W,) of length 1, with how near: at most 1, the nearest first.
+    def near(
+        self, query: Floats, passed_over: Callable[[str], bool] = lambda _word: False
+    ) -> dict[str, float]:
+        """Up to eight words near to a query's vector (W,) of length 1, with how near, at most 1, falling.
 
+        passed_over: says which words do not count, such as the query's own
         Expansion of a query by neighbours among embedded words, as Kuzi et al. (2016, "Query expansion using
         word embeddings") do it. A cosine counts by how far it stands from the mean of all words, since
         encoders differ in what they hold usual. Nothing where the vector is another encoder's.
         """
-        if len(self.rows.items) <= _BESIDE or self.rows.whole.shape[1] != len(query):
+        if len(self.rows.items) < _FEWEST or self.rows.whole.shape[1] != len(query):
             return {}
         cosines = self.rows.cosines(query[None])[0]
         usual = float(cosines.mean())
-        best = np.argpartition(-cosines, _BESIDE)[:_BESIDE]
-        best = best[np.argsort(-cosines[best], kind="stable")]
-        near = (cosines[best] - usual) / max(1.0 - usual, 1e-6)
-        return {
-            self.words[int(n)]: min(float(share), 1.0)
-            for n, share in zip(best, near, strict=True)
-            if share >= _NEAR
-        }
+        likely = np.flatnonzero(cosines - usual >= _NEAR * (1.0 - usual))
+        found: dict[str, float] = {}
+        for n in likely[np.argsort(-cosines[likely], kind="stable")].tolist():
+            if not passed_over(self.words[n]):
+                found[self.words[n]] = min(float((cosines[n] - usual) / max(1.0 - usual, 1e-6)), 1.0)
+                if len(found) == _BESIDE:
+                    break
+        return found

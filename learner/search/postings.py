@@ -12,6 +12,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+_LATE_COSTS = 50  # of looking up an item of the small store, in places of the large one
 K1, B = 1.2, 0.75
 Floats = NDArray[np.float32]
 
@@ -96,6 +97,11 @@ class Postings:
     def frequency(self, word: int) -> int:
         """How many items say a word, about: one that has changed may count twice."""
         return self._span(word)[1] - self._span(word)[0] + len(self._late.get(word, ()))
+
+    def places(self, word: int) -> int:
+        """How much a word costs to look up, in places of the large store; one of the small store costs 50."""
+        begin, end = self._span(word)
+        return end - begin + _LATE_COSTS * len(self._late.get(word, ()))
 
     def rarity(self, word: int) -> float:
         """How much a word tells (Lucene's form, never negative)."""

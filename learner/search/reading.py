@@ -58,6 +58,15 @@ class Reading:
         """Whether it leaves items out."""
         return bool(self.parts or self.years or self.without)
 
+    @property
+    def unwanted(self) -> list[str]:
+        """Plain words of what no listed item is to be or say."""
+        leaves = [leaf for part in self.parts for leaf in part.filter.get("all", [part.filter])]
+        values = [leaf["ne"] for leaf in leaves if isinstance(leaf.get("ne"), str)]
+        return [word for group in self.without for word in group] + [
+            word for value in values for word in words_of(value)
+        ]
+
     def fewer(self) -> "Reading":
         """Without its least certain filter, whose words are looked for again."""
         if not self.parts:  # what is left are words and years

@@ -172,9 +172,9 @@ class Texts:
         return found
 
     def numbers_beside(self, words: Mapping[str, float], most: int) -> dict[int, float]:
-        """Plain words by number with their weight, as they are spelt: those that items say, the first ones.
+        """Plain words by number with their weight, as they are spelt: those that items say.
 
-        As many as `most` places in items' texts allow for.
+        Together they stand in at most `most` places; one that stands in more than are left is passed over.
         """
         with self._lock:
             known = self._known
@@ -183,9 +183,9 @@ class Texts:
             found: dict[int, float] = {}
             for word, weight in words.items():
                 number = known.vocabulary.get(known.stems.stem(word))
-                if number is None or not 0 < (saying := known.postings.frequency(number)) <= most:
+                if number is None or not 0 < (places := known.postings.places(number)) <= most:
                     continue
-                most -= saying
+                most -= places
                 found[number] = max(found.get(number, 0.0), weight)
             return found
 

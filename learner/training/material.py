@@ -16,7 +16,7 @@ from learner.data.event_weights import weights_by_kind
 from learner.data.inputs import INTEREST_KINDS
 from learner.models.item_content import ItemContent
 from learner.release.text_vectors import TextVectors
-from learner.release.word_vectors import MOST, WordVectors
+from learner.release.word_vectors import WordVectors, most_words
 from learner.search.vocabulary import words_most_said
 from learner.signals.settings import SignalSettings
 from learner.text.cache import TextCache
@@ -71,6 +71,7 @@ def prepare(
     size = catalogue.size
     known = [catalogue.records.get(number) or Item(item_id=catalogue.ids[number]) for number in range(size)]
     order = _most_clicked_first(ordered, size)
+    may_read = read
     if read is not None:
         card = encoder.card if encoder is not None else card_for(options.choice, options.reader)
         texts = [text_of(known[number]) for number in order[: max(read, READ_AT_MOST)]]
@@ -86,7 +87,7 @@ def prepare(
     text = np.zeros((size, DIMENSIONS), np.float32)
     text[first] = encoder.encode([known[number] for number in first])
     said = TextVectors.of(first.astype(np.int32), encoder.said([known[number] for number in first]))
-    words = _words([known[number] for number in first], encoder, read, options.cache)
+    words = _words([known[number] for number in first], encoder, may_read, options.cache)
     text[rest] = encoder.glance([text_of(known[number]) for number in rest])
     content = ItemContent(text, catalogue.categories[:size].copy())
     repeats = options.repeat_consumption
@@ -107,14 +108,14 @@ def _words(
 ) -> WordVectors:
     """What the encoder makes of the words that items say most, for queries that mean one of these.
 
-    Where `read` texts may be read anew, a quarter as many words: they are short. None where no worker will
-    read a query with this encoder.
+    Where `read` texts may be read anew, as many words may: they are short, and take a fourth of the time.
+    None where no worker will read a query with this encoder.
     """
     if encoder.name == HASHED or encoder.card.source.startswith(ADDRESS) or not encoder.can_read():
         return WordVectors.of([], np.zeros((0, encoder.card.width), np.float32))
-    words = words_most_said(items, MOST)
+    words = words_most_said(items, most_words(encoder.card.width))
     if read is not None:
-        words = words[: within(encoder.card, words, read // 4, cache)]
+        words = words[: within(encoder.card, words, read, cache)]
     return WordVectors.of(words, encoder.rows(words))
 
 

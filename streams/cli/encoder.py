@@ -163,10 +163,12 @@ def adapt(
             f"(± {figures['error']:.3f})",
             err=True,
         )
-    if "click_error" in figures:
+    if "click_slope" in figures:
+        error = figures.get("click_error")
         typer.echo(
             f"the chance of a click, one of 17 texts: 1 / (1 + exp(-({figures['click_slope']:.2f} * cosine "
-            f"{figures['click_bias']:+.2f}))); calibration error {figures['click_error']:.3f}",
+            f"{figures['click_bias']:+.2f}))); calibration error "
+            f"{'not known: all clicks held back are one user' if error is None else f'{error:.3f}'}",
             err=True,
         )
     typer.echo(f"{out}: {figures['texts']:,.0f} texts, {figures['seconds']:,.0f} s", err=True)

@@ -7,6 +7,7 @@ stand among the others. Knows no lists.
 """
 
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -78,9 +79,9 @@ class Meaning:
         full = self._encoder.encode([query])
         return Meant(self._content.project(full)[0], full[0])
 
-    def words(self, meant: Meant) -> dict[str, float]:
-        """Words of the catalogue that mean nearly the same, with how nearly, up to 1."""
-        return {} if meant.full is None else self._release.words.near(meant.full)
+    def words(self, meant: Meant, passed_over: Callable[[str], bool]) -> dict[str, float]:
+        """Words of the catalogue that mean nearly the same, with how nearly; not those passed over."""
+        return {} if meant.full is None else self._release.words.near(meant.full, passed_over)
 
     def search(self, meant: Meant, open_: NDArray[np.bool_], count: int) -> Found:
         """Up to `count` of the open items (V,) that mean what is asked for, the best first."""

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from learner.search.joining import DEEP, Found, best_of, joined
 from learner.search.reading import Reading, unread
+from streams.hot_path.meaning import Meant
 from streams.hot_path.wanted import Wanted
 from streams.hot_path.world import World
 
 _AGREEING = 100  # of the items that the words are about, of which a filter that was meant leaves some
 _ALSO = 0.5  # of a word that means the same as one that was written
-_BESIDE = 100_000  # places in texts of words that no query has: 1 ms
+_BESIDE = 100_000  # places in texts of words beside a query's own: 1 ms
 _NEAR = 0.6  # of the best answer's relevance, from which on others answer as well
 _QUICK = 20_000  # items of a catalogue up to which the mask of any filter is made within a round
 
@@ -68,7 +69,7 @@ def search(reading: Reading, open_: NDArray[np.bool_], world: World) -> Found:
     meaning = world.live.meaning
     meant = meaning.read(reading.text) if reading.text else None
     if reading.words and texts.known:
-        scores = _by_words(reading, world, {} if meant is None else meaning.words(meant))
+        scores = _by_words(reading, world, {} if meant is None else _near(reading, meant, world))
         items = np.flatnonzero((scores > 0) & open_[: len(scores)]).astype(np.int32)
         searches.append(best_of(items, scores))
         whole = items[texts.saying_all(reading.words)[items]]
@@ -77,6 +78,14 @@ def search(reading: Reading, open_: NDArray[np.bool_], world: World) -> Found:
     if meant is not None:
         searches.append(meaning.search(meant, open_, DEEP))
     return joined(searches)
+
+
+def _near(reading: Reading, meant: Meant, world: World) -> dict[str, float]:
+    """Words near to what is looked for, with how near: beside its own, and none of what is not wanted."""
+    stems = world.steering.texts.stems
+    assert stems is not None
+    own = {stems.stem(word) for word in (*reading.words, *reading.also, *reading.unwanted)}
+    return world.live.meaning.words(meant, lambda word: stems.stem(word) in own)
 
 
 def _by_words(

@@ -32,7 +32,7 @@ import numpy as np
 from learner.data.catalogue import Catalogue, Item
 from learner.data.dataset import load_items
 from learner.release.text_vectors import TextVectors
-from learner.release.word_vectors import MOST, WordVectors
+from learner.release.word_vectors import WordVectors, most_words
 from learner.search.joining import Found, best_of, joined
 from learner.search.texts import Texts
 from learner.search.vocabulary import words_most_said
@@ -68,11 +68,12 @@ def recall(release: Path, data: Path, count: int) -> None:
         assert texts.stems is not None
         vectors = encoder.encode([text_of(item) for item in left])
         meanings = TextVectors.of(np.arange(len(left), dtype=np.int32), vectors)
-        said_words = words_most_said(left, MOST)
-        near_words = WordVectors.of(said_words, encoder.encode(said_words))
+        said_words = words_most_said(left, most_words(encoder.width))
+        near_words = WordVectors.of(said_words, encoder.read(said_words))
         found: dict[str, list[float]] = {}
         for query, relevant in wanted.items():
             words = texts.stems.telling(words_of(query)) or words_of(query)
+            stem, own = texts.stems.stem, {texts.stems.stem(word) for word in words}
             meant, spelt = encoder.encode([query]), texts.numbers(words)
             scores = texts.scores(spelt)
             said = np.flatnonzero(scores > 0).astype(np.int32)
@@ -82,7 +83,8 @@ def recall(release: Path, data: Path, count: int) -> None:
             near[meanings.items] = meanings.cosines(meant)[0]
             by_meaning = best_of(np.flatnonzero(near > 0).astype(np.int32), near)
             both = [by_words, by_meaning]
-            wide = texts.scores(texts.numbers_beside(near_words.near(meant[0]), len(items)) | spelt)
+            beside = near_words.near(meant[0], lambda word: stem(word) in own)  # noqa: B023
+            wide = texts.scores(texts.numbers_beside(beside, len(items)) | spelt)
             by_more = best_of(np.flatnonzero(wide > 0).astype(np.int32), wide)
             every = [by_more, by_meaning, best_of(whole.items, wide)]
             answers = {

@@ -86,7 +86,8 @@ class Course:
             state.figures["first_6_after"] = self.stopping.best
             if self.options.tasks.get("click"):  # learned on pairs it was fitted to, it would say too much
                 chance = click_chance(self._rows(self.lessons.judge), self.lessons.judge)
-                state.figures |= {f"click_{name}": value for name, value in asdict(chance).items()}
+                told = {f"click_{name}": value for name, value in asdict(chance).items()}
+                state.figures |= {name: value for name, value in told.items() if np.isfinite(value)}
         state.figures |= {
             "seconds": round(pace.spent_s, 1), "steps": pace.step, "texts": len(self.lessons.texts),
             "cut": float(pace.cut),

@@ -13,12 +13,12 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from learner.judging.click_chance import SHOWN
 from learner.text.adaptation.lessons import Lessons, Together
 from learner.text.adaptation.options import AdaptationOptions, Task
 from learner.text.adaptation.ratings import Ratings
 from learner.text.card import EncoderError
 
-_SHOWN = 16  # texts beside the one clicked, of which the click task has to tell it
 _RARE = 0.5  # clicks of an item that has none, in what a popularity's logarithm says
 
 Places = NDArray[np.int64]
@@ -99,12 +99,15 @@ class Tasks(nn.Module):
         which = np.flatnonzero(count > 0)
         drawn = rng.random(len(which)) * count[which]
         clicked = self.together.other[begin[which] + drawn.astype(np.int64)]
-        shown = rng.choice(len(self.chance), (len(which), _SHOWN), p=self.chance)
+        shown = rng.choice(len(self.chance), (len(which), SHOWN), p=self.chance)
         seen = self.memory[torch.from_numpy(np.column_stack([clicked, shown])).to(vectors.device)]
         logits = self.slope * torch.einsum("bd,bnd->bn", vectors[torch.from_numpy(which)], seen) + self.bias
         label = torch.zeros_like(logits)
         label[:, 0] = 1.0
-        return F.binary_cross_entropy_with_logits(logits, label)
+        counts = torch.ones_like(logits)  # but for a text beside itself, and what was clicked drawn once more
+        same = (shown == places[which][:, None]) | (shown == clicked[:, None])
+        counts[:, 1:][torch.from_numpy(same).to(counts.device)] = 0.0
+        return F.binary_cross_entropy_with_logits(logits, label, counts)
 
     def _rating(self, places: Places, vectors: Tensor, rng: np.random.Generator) -> Tensor:
         """Squared error of a rating by the text and by what else its user rated."""

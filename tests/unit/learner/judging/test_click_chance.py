@@ -32,6 +32,15 @@ def test_a_chance_that_cosines_tell_is_calibrated() -> None:
     assert calibration_error(chance.slope, chance.bias + 1.5, rows, pairs) > 5 * chance.error
 
 
+def test_the_last_text_among_the_others_is_no_text_that_was_not_clicked() -> None:
+    """Of popular items the last one is often drawn among the others, with a cosine of 1."""
+    rows, pairs = world(4.0)
+    others = pairs.others.copy()
+    others[::4, 0] = pairs.last[::4]
+    found = click_chance(rows, Pairs(pairs.last, pairs.next, pairs.users, others))
+    assert found.slope == pytest.approx(click_chance(rows, pairs).slope, abs=0.3)
+
+
 def test_where_cosines_say_nothing_the_chance_is_one_in_seventeen() -> None:
     rows, pairs = world(0.0)
     chance = click_chance(rows, pairs)

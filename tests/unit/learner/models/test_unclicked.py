@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from learner.models.unclicked import OFFSETS, Unclicked
+from learner.judging.metrics import ndcg
+from learner.models.unclicked import OFFSETS, PRICE, Unclicked
 from learner.ranking.columns import FEATURES, ITEM_CLICKS, KNOWN
 from learner.ranking.lists import Lists
 
@@ -54,6 +55,20 @@ def test_what_is_told_rightly_or_too_high_stays(due: float) -> None:
     assert offset(*answered(due=due, said=-2.0)) <= OFFSETS[2]
 
 
+def test_it_goes_as_far_as_answers_lose_a_thousandth_and_no_further() -> None:
+    lists, scores = answered(due=-2.0, said=-3.2, n=8000)
+    found = offset(lists, scores)
+    assert 0 < found < OFFSETS[-1]
+    new = lists.features[..., ITEM_CLICKS] == 0
+
+    def counted(by: float) -> float:
+        return float(ndcg(1.0 + ((scores + by * new) > (scores + by * new)[:, :1]).sum(1) / 47 * 149).sum())
+
+    assert counted(found) >= (1 - PRICE) * counted(0.0)
+    further = [counted(float(each)) for each in OFFSETS[found < OFFSETS]]
+    assert min(further) < (1 - PRICE) * counted(0.0)
+
+
 def test_lists_at_once_teach_what_they_teach_in_parts() -> None:
     lists, scores = answered(due=-2.0, said=-4.0)
     parts = Unclicked()
@@ -65,9 +80,8 @@ def test_lists_at_once_teach_what_they_teach_in_parts() -> None:
 def test_where_there_is_nothing_to_go_by_it_is_nothing() -> None:
     assert Unclicked().offset() == 0.0
     lists, scores = answered(due=-2.0, said=-5.0)
-    new = lists.features[:, 0, ITEM_CLICKS] == 0
-    few = np.concatenate([np.flatnonzero(~new), np.flatnonzero(new)[: 0]])
-    assert offset(lists.part(few), scores[few]) == 0.0
+    others = np.flatnonzero(lists.features[:, 0, ITEM_CLICKS] > 0)  # no answer that nobody had clicked
+    assert offset(lists.part(others), scores[others]) == 0.0
     assert offset(*answered(due=-2.0, said=-5.0, known=0.0)) == 0.0  # users without a past
 
 
@@ -89,19 +103,25 @@ def test_where_answers_alone_are_never_clicked_it_ends_with_what_it_brings() -> 
     assert offset(lists, scores) == 1.0
 
 
-def test_what_is_equal_again_behind_a_loss_is_not_gone_to() -> None:
-    """Others' answers fall behind at .5; a never-clicked one makes up for it in the end, at 3."""
-    lists, scores = answered(due=-2.0, said=0.0, n=10)
-    new = np.arange(48) < 24
-    lists.features[..., ITEM_CLICKS] = np.where(new, 0, 3)  # ten never-clicked answers, ahead of all
-    scores[:] = np.where(new, -90.0, 5.0 - np.arange(48) / 100)
-    scores[:, 0] = 99.0
-    other, gains = lists.part(slice(0, 2)), np.zeros((2, 48), np.float32)
-    other.features[..., ITEM_CLICKS] = np.where(new, 0, 3)
-    other.features[0, 0, ITEM_CLICKS] = 3
-    gains[:, 0], gains[0, 1:], gains[1, 1:] = 0.0, -0.45, 2.95
-    other.features[1, 1:, ITEM_CLICKS] = 3
+def test_where_few_lists_have_such_a_candidate_it_is_nothing() -> None:
+    """What it would cost is known once they come."""
+    lists, scores = answered(due=-2.0, said=-5.0)
+    assert offset(lists, scores) > 0
+    rare = np.arange(len(lists)) % 5 > 1  # in two of five lists
+    lists.features[rare, :, ITEM_CLICKS] = 3.0
+    assert offset(lists, scores) == 0.0
+
+
+@pytest.mark.parametrize(("first", "further", "found"), [
+    ([0.9993, 0.9991, 0.9989], [1.0, 1.0, 1.0], OFFSETS[2]),  # the first places pay no more than a thousandth
+    ([1.0, 1.0, 1.0], [0.9992, 0.9991, 0.9989], OFFSETS[2]),  # nor do those further down
+    ([0.9989, 0.9995, 0.9988], [1.0, 1.0, 1.0], OFFSETS[2]),  # within the first ones it may come back
+    ([1.0, 1.0, 1.0], [0.9989, 0.9995, 0.9989], 0.0),  # and further down not
+])  # fmt: skip
+def test_the_price_is_a_thousandth(first: list[float], further: list[float], found: float) -> None:
     counted = Unclicked()
-    counted.learn(lists, scores)
-    counted.learn(other, gains)
-    assert counted.offset() <= OFFSETS[3]
+    counted._answers = counted._lists = counted._concerned = 20
+    rest = len(OFFSETS) - 4
+    counted._first = 1000 * np.array([1.0, *first, *[0.9] * rest])
+    counted._further = 1000 * np.array([1.0, *further, *[0.9] * rest])
+    assert counted.offset() == found

@@ -9,7 +9,7 @@ from learner.data.catalogue import Catalogue, Item
 from learner.release.bundle import Bundle, ReleaseError
 from learner.release.files import read_release, write_release
 from learner.release.live import LiveRelease
-from learner.release.word_vectors import WordVectors
+from learner.release.word_vectors import WordVectors, most_words
 from learner.text import encoder as encoders
 from learner.text.card import EncoderChoice
 from tests.worlds.served import served_bundle
@@ -50,6 +50,22 @@ def test_a_word_is_nearest_to_itself_and_the_width_of_another_encoder_finds_noth
     assert words.near(some()[3]) == {"word3": pytest.approx(1.0, abs=0.01)}
     assert words.near(np.ones(32, np.float32)) == {}
     assert WordVectors.of(WORDS[:3], some()[:3]).near(some()[0]) == {}
+
+
+def test_eight_words_come_at_most_and_none_that_is_passed_over() -> None:
+    rows = unit(some()[:1] + 0.3 * some())  # all near to the first one
+    words = WordVectors.of(WORDS, np.concatenate([rows[:20], some()[20:]]))
+    every = list(words.near(some()[0]))
+    assert len(every) == 8
+    assert list(words.near(some()[0], set(every[:2]).__contains__))[:6] == every[2:]
+
+
+def test_one_bad_vector_leaves_the_others_and_wide_ones_are_fewer() -> None:
+    rows = some()
+    rows[5] = np.nan
+    words = WordVectors.of(WORDS, rows)
+    assert (len(words.words), list(words.near(some()[3]))) == (49, ["word3"])
+    assert (most_words(384), most_words(4096)) == (10_000, 976)
 
 
 def test_a_release_keeps_its_words_and_one_of_before_has_none(tmp_path: Path) -> None:

@@ -50,6 +50,16 @@ def test_words_beside_a_query_are_looked_for_as_they_are_spelt_while_their_place
     assert list(few.values()) == [0.9, 0.7, 0.5]
 
 
+def test_a_word_of_late_items_costs_more_places() -> None:
+    catalogue = catalogue_of(*FILMS)
+    texts = Texts(catalogue)
+    assert texts.follow()
+    catalogue.announce(Item(item_id="d", title="Iron kettle"))
+    assert texts.follow()
+    assert texts.numbers_beside({"kettle": 0.5}, 49) == {}
+    assert list(texts.numbers_beside({"kettle": 0.5}, 50).values()) == [0.5]
+
+
 def test_what_is_announced_changed_or_withdrawn_is_followed() -> None:
     catalogue = catalogue_of(*FILMS)
     texts = Texts(catalogue)

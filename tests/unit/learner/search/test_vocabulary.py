@@ -18,6 +18,7 @@ def test_each_stem_has_its_usual_form_and_the_most_said_come_first() -> None:
 def test_words_without_a_subject_numbers_and_scraps_are_left_out() -> None:
     assert words_most_said([item(0, "The 1984 of B2B and us")], 10) == []
     assert words_most_said([], 10) == []
+    assert words_most_said([item(0, "A good movie, 映画館")], 10) == []
 
 
 def test_every_field_that_is_searched_has_words() -> None:

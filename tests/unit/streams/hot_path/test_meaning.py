@@ -1,5 +1,6 @@
 """What queries mean, by the encoder that a release carries: opened when somebody asks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -12,14 +13,21 @@ from learner.release.live import LiveRelease
 from learner.release.text_vectors import TextVectors
 from learner.release.word_vectors import WordVectors
 from learner.search.joining import Found
+from learner.search.reading import Reading, unread
 from learner.search.vocabulary import words_most_said
+from learner.signals.settings import SignalSettings
+from learner.signals.state import Signals
 from learner.text import pretrained
 from learner.text.card import DEFAULT_MODEL, EncoderChoice
 from learner.text.content import ContentEncoder
 from learner.text.query_encoder import FILES
 from streams.hot_path import meaning as module
+from streams.hot_path import searching
 from streams.hot_path.by_content import ByContent
+from streams.hot_path.live import Live
 from streams.hot_path.meaning import Meaning
+from streams.hot_path.policy import Policy
+from streams.hot_path.world import World
 from tests.worlds.served import served_bundle
 
 pytestmark = pytest.mark.skipif(
@@ -95,14 +103,19 @@ def test_what_is_meant_is_found_without_a_word_in_common(bundle: Bundle, query: 
 
 def test_a_query_means_words_that_stand_in_it_and_others_of_the_catalogue(bundle: Bundle) -> None:
     meaning = made(bundle)
-    said = {query: meaning.words(meant) for query in ("puppies", "bread") if (meant := meaning.read(query))}
-    assert next(iter(said["puppies"])) == "dogs"
-    assert next(iter(said["bread"])) == "bread"
-    assert "baking" in said["bread"]
+
+    def near(query: str, *passed_over: str) -> dict[str, float]:
+        meant = meaning.read(query)
+        assert meant is not None
+        return meaning.words(meant, passed_over.__contains__)
+
+    assert next(iter(near("puppies"))) == "dogs"
+    assert next(iter(near("bread"))) == "bread"
+    assert next(iter(near("bread", "bread"))) == "baking"
     late = made(bundle, at_once=False)
     meant = late.read("puppies")
     assert meant is not None
-    assert late.words(meant) == {}  # the encoder is not open yet
+    assert late.words(meant, set().__contains__) == {}  # the encoder is not open yet
 
 
 def test_beyond_a_few_items_the_index_finds_what_is_looked_at(
@@ -148,3 +161,24 @@ def test_an_encoder_that_cannot_be_read_is_said_once_and_queries_are_glanced_at(
     meaning._release.query_encoder = tmp_path
     assert first(meaning, "zombies") == 1
     assert not meaning.wants_opening
+
+
+def test_what_says_words_near_to_a_query_rises_unless_it_is_not_wanted(bundle: Bundle) -> None:
+    catalogue = Catalogue()
+    release = LiveRelease(bundle, catalogue)
+    signals = Signals(SignalSettings.from_dict(release.manifest.signals), catalogue)
+    signals.follow()
+    world = World(catalogue, signals, Live(release, catalogue), Policy(exploration=0.0))
+    assert world.steering.texts.follow()
+    every = np.ones(len(ITEMS), np.bool_)
+
+    def relevance(reading: Reading) -> dict[int, float]:
+        found = searching.search(reading, every, world)
+        return dict(zip(found.items.tolist(), found.relevance.tolist(), strict=True))
+
+    wanted = relevance(unread("puppies"))  # which no item says: dogs are near
+    assert max(wanted, key=wanted.__getitem__) == 5
+    others = [value for item, value in wanted.items() if item != 5]
+    assert max(others) < 0.6  # found by meaning alone, one of two searches
+    without = relevance(replace(unread("puppies"), without=(("dogs",), ("cats",))))
+    assert without[5] < 0.6 < wanted[5]
