@@ -20,9 +20,7 @@ PRICE = 0.001  # of what answers fare without, that they may lose
 # Answers count for what lies further down, as shares of the candidates: all of those before the one, and
 # ever less of those up to the other. Of 150 candidates that is around place 50.
 FURTHER = (1 / 4, 5 / 12)
-LISTS = (
-    0.5  # of all, that must have such a candidate: where they are rare, rising costs nothing until they come
-)
+LISTS = 0.5  # of all, that must have such a candidate: else what it costs shows only once they come
 CANDIDATES = 150  # of a list that is served, by which places in thinned ones are told
 
 

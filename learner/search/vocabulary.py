@@ -28,9 +28,8 @@ def words_most_said(items: Sequence[Item], most: int) -> list[str]:
         said.update({word for text, _ in fields_of(item) for word in words_of(text[:_FIRST])})
     forms: dict[str, Counter[str]] = {}
     for word, count in said.items():
-        if len(word) >= _FEWEST_LETTERS and word.isalpha() and stems.telling([word]) == [word]:
-            if lexicon.is_kind(word):
-                continue
+        tells = not (stems.is_function(word) or lexicon.is_kind(word))
+        if tells and len(word) >= _FEWEST_LETTERS and word.isalpha():
             forms.setdefault(stems.stem(word), Counter())[word] = count
     usual = sorted(forms.values(), key=lambda counts: (-counts.total(), min(counts)))
     return [min(counts, key=lambda word: (-counts[word], word)) for counts in usual[:most]]

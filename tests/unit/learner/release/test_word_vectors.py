@@ -90,18 +90,8 @@ def test_letters_that_do_not_fit_are_refused(letters: bytes, tmp_path: Path) -> 
 @pytest.mark.skipif(not encoders.installed(), reason="needs: pip install 'nextclick[learner]'")
 def test_a_query_means_words_that_it_does_not_say() -> None:
     encoder = encoders.open_encoder(EncoderChoice())
-    said = [
-        "horror",
-        "comedy",
-        "robot",
-        "cooking",
-        "romance",
-        "football",
-        "paris",
-        "western",
-        "soap",
-        "razor",
-    ]
+    said = ["horror", "comedy", "robot", "cooking", "romance", "football", "paris", "western", "soap",
+            "razor"]  # fmt: skip
     words = WordVectors.of(said, encoder.read(said))
     assert next(iter(words.near(encoder.read(["scary"], query=True)[0]))) == "horror"
     assert next(iter(words.near(encoder.read(["shaver"], query=True)[0]))) == "razor"
