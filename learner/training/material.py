@@ -71,12 +71,12 @@ def prepare(
     size = catalogue.size
     known = [catalogue.records.get(number) or Item(item_id=catalogue.ids[number]) for number in range(size)]
     order = _most_clicked_first(ordered, size)
-    may_read = read
+    in_full = read
     if read is not None:
         card = encoder.card if encoder is not None else card_for(options.choice, options.reader)
         texts = [text_of(known[number]) for number in order[: max(read, READ_AT_MOST)]]
-        read = within(card, texts, read, options.cache)
-    first, rest = order[:read], order[read:]
+        in_full = within(card, texts, read, options.cache)
+    first, rest = order[:in_full], order[in_full:]
     if encoder is None:
         encoder = ContentEncoder.fit(
             [known[number] for number in first],
@@ -87,7 +87,7 @@ def prepare(
     text = np.zeros((size, DIMENSIONS), np.float32)
     text[first] = encoder.encode([known[number] for number in first])
     said = TextVectors.of(first.astype(np.int32), encoder.said([known[number] for number in first]))
-    words = _words([known[number] for number in first], encoder, may_read, options.cache)
+    words = _words([known[number] for number in first], encoder, read, options.cache)
     text[rest] = encoder.glance([text_of(known[number]) for number in rest])
     content = ItemContent(text, catalogue.categories[:size].copy())
     repeats = options.repeat_consumption

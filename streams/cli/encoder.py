@@ -149,6 +149,7 @@ def adapt(
     Started again with the same files and options it goes on where it was killed. The folder that it writes is
     an encoder as any other: `train --encoder FOLDER`.
     """
+    from learner.judging.click_chance import SHOWN
     from streams.training import adapting
     from streams.training.train import Recorded
 
@@ -166,8 +167,9 @@ def adapt(
     if "click_slope" in figures:
         error = figures.get("click_error")
         typer.echo(
-            f"the chance of a click, one of 17 texts: 1 / (1 + exp(-({figures['click_slope']:.2f} * cosine "
-            f"{figures['click_bias']:+.2f}))); calibration error "
+            f"the chance of a click, one of {SHOWN + 1} texts: "
+            f"1 / (1 + exp(-({figures['click_slope']:.2f} * cosine {figures['click_bias']:+.2f}))); "
+            "calibration error "
             f"{'not known: all clicks held back are one user' if error is None else f'{error:.3f}'}",
             err=True,
         )
