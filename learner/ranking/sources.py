@@ -37,7 +37,7 @@ SOURCES = (
 )  # fmt: skip
 ANN, POPULAR_NOW, POPULAR, BY_DEPTH, RULES, KNN, TOGETHER, FRESH, OWN = range(len(SOURCES))
 FEW = len(SOURCES)  # a second heap of the fresh ones: those that were clicked a few times
-FEW_CLICKS = 3
+FEW_CLICKS = 5  # with 3 fewer of them are found, and nothing else gains by it (docs/log.md)
 IN_ORDER = (POPULAR_NOW, POPULAR, BY_DEPTH)  # these sources' items are no heap, but come in their order
 AGEING = np.float32(0.15)  # what a fresh item loses against a better match of content, times log(1 + weeks)
 _WEEK_MS = 7 * DAY_MS

@@ -423,7 +423,7 @@ def plain_candidates(asks: Asks, row: int, ann, plain: PlainSignals, model: Mode
                 scores[source][j] = float(score * slow)
         if j in whole:
             scores["own"][j] = float(sum(f32(1 / (d + 1)) for d, q in enumerate(whole) if q == j))
-        if count[j] <= 3:
+        if count[j] <= 5:
             since = (catalogue.published[j] - 1970) * YEAR_MS
             since = 0.0 if math.isnan(since) else since
             if count[j]:
